@@ -1,0 +1,68 @@
+"""Numbers about silicon: every one carries its unit, its range and where it was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class UnitError(ValueError):
+    """Two quantities of different units were added."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A physical constant.
+
+    ``low`` and ``high`` bound what sources say (equal to ``value`` where only one source is known); ``source`` names the
+    publication; ``confirmed`` is False where the number was not checked against its source.
+    """
+
+    value: float
+    unit: str
+    source: str
+    low: float | None = None
+    high: float | None = None
+    confirmed: bool = True
+
+    def __post_init__(self) -> None:
+        low, high = self.interval.low, self.interval.high
+        if not low <= self.value <= high:
+            raise ValueError(f"low {low} <= value {self.value} <= high {high} does not hold ({self.source})")
+
+    @property
+    def interval(self) -> Interval:
+        """The quantity as an interval of its unit."""
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        return Interval(low, self.value, high, self.unit)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """low ≤ nominal ≤ high, of one unit; sums of unlike units are refused."""
+
+    low: float
+    nominal: float
+    high: float
+    unit: str
+
+    def __add__(self, other: Interval) -> Interval:
+        if self.unit != other.unit:
+            raise UnitError(f"cannot add {other.unit} to {self.unit}")
+        return Interval(self.low + other.low, self.nominal + other.nominal, self.high + other.high, self.unit)
+
+    def times(self, low: float, nominal: float, high: float) -> Interval:
+        """Multiply by an uncertain, non-negative count."""
+        if not 0 <= low <= nominal <= high:
+            raise ValueError(f"0 <= {low} <= {nominal} <= {high} does not hold")
+        return Interval(self.low * low, self.nominal * nominal, self.high * high, self.unit)
+
+    def to(self, unit: str) -> Interval:
+        """Convert between units of energy (pJ, nJ, uJ, mJ, J)."""
+        if unit not in _JOULE or self.unit not in _JOULE:
+            raise UnitError(f"cannot convert {self.unit} to {unit}")
+        factor = _JOULE[self.unit] / _JOULE[unit]
+        return Interval(self.low * factor, self.nominal * factor, self.high * factor, unit)
+
+
+_JOULE = {"pJ": 1e-12, "nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3, "J": 1.0}

@@ -1,0 +1,5 @@
+"""Real images to train and test on, and the loaders that feed them."""
+
+from snnkit.data.loaders import DATASETS, DataConfig, ImageData, load_images
+
+__all__ = ["DATASETS", "DataConfig", "ImageData", "load_images"]

@@ -1,0 +1,65 @@
+"""Writing files so that a crash, a full disk or a kill leaves either the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from snnkit.errors import CorruptFileError, DiskError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is renamed over ``path``, on failure it is removed.
+
+    Raises:
+        DiskError: the disk is full or the folder cannot be written; ``path`` is then as it was before.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, DiskError):
+            raise
+        reason = {
+            errno.ENOSPC: "the disk is full; free some space and run again",
+            errno.EFBIG: "the file would exceed the size limit set for this process",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.EACCES: "no permission to write there; choose another folder",
+            errno.EROFS: "the file system is read-only; choose another folder",
+        }.get(error.errno or 0, error.strerror or str(error))
+        raise DiskError(f"could not write {path}: {reason}. Nothing half-written is left.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically. NaN is refused: it is not JSON."""
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        CorruptFileError: the file is missing or not JSON (names the line).
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CorruptFileError(f"{path} does not exist.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CorruptFileError(f"{path} is not valid JSON: {error}.") from None

@@ -1,0 +1,13 @@
+"""Spiking neurons: modules that map a current sequence (T, B, …) to a spike sequence (T, B, …).
+
+A call is a whole sequence and starts at rest; nothing is kept afterwards. To carry state from call to call, use
+``snnkit.Stream``. Each dynamics is one file with its equation, units and defaults.
+"""
+
+from snnkit.neurons.base import Neuron
+from snnkit.neurons.integrate_fire import IF
+from snnkit.neurons.lif import LIF
+
+NEURONS: tuple[type[Neuron], ...] = (IF, LIF)
+
+__all__ = ["IF", "LIF", "NEURONS", "Neuron"]

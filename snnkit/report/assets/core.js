@@ -1,0 +1,123 @@
+// Shared by all charts: the data of the run, colours of the current theme, numbers as words, and a list of charts.
+"use strict";
+const Report = (() => {
+  const data = JSON.parse(document.getElementById("run-data").textContent);
+  const page = document.documentElement;
+  const charts = new Map();
+  const GAP = "\u202f";
+  const FIGURES = "tabular-nums";
+  const FONT = getComputedStyle(document.body).fontFamily;
+
+  const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+  const escape = (value) => String(value ?? "").replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
+
+  function digits(value) {
+    const size = Math.abs(value);
+    const words = value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
+    return words.includes(".") ? words.replace(/\.?0+$/, "") : words;
+  }
+
+  // 1234567 is "1.23 M"; with a unit, small numbers get a prefix too.
+  function si(value, unit = "") {
+    if (!isNumber(value)) return "–";
+    const size = Math.abs(value);
+    const scales = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+    const small = [[1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"], [1e-12, "p"], [1e-15, "f"]];
+    for (const [scale, prefix] of unit ? scales.concat(small) : scales)
+      if (size >= scale * 0.9995) return digits(value / scale) + GAP + prefix + unit;
+    if (unit) return (value === 0 ? "0" : value.toPrecision(2)) + GAP + unit;
+    return Number.isInteger(value) || size >= 1 ? digits(value) : String(Number(value.toPrecision(3)));
+  }
+
+  function joules(value, unit) {
+    const scales = { J: 1, mJ: 1e-3, uJ: 1e-6, "µJ": 1e-6, nJ: 1e-9, pJ: 1e-12, fJ: 1e-15 };
+    if (!isNumber(value)) return "–";
+    return unit in scales ? si(value * scales[unit], "J") : si(value) + GAP + unit;
+  }
+
+  const percent = (value, places = 1) => (isNumber(value) ? (100 * value).toFixed(places) + GAP + "%" : "–");
+  const whole = (value) => (isNumber(value) ? value.toLocaleString("en", { maximumFractionDigits: 1 }) : "–");
+
+  // A CSS colour of the current theme as "rgb(…)": custom properties hold light-dark(), which only `color` resolves.
+  const probe = document.body.appendChild(document.createElement("span"));
+  probe.hidden = true;
+  function colour(name) {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  }
+  const population = (index) => (index === null || index === undefined ? colour("line-strong") : colour(`p${index}`));
+  const channels = (rgb) => rgb.match(/[\d.]+/g).slice(0, 3).map(Number);
+  function mix(from, to, share) {
+    const [a, b] = [channels(from), channels(to)];
+    return `rgb(${a.map((value, i) => Math.round(value + (b[i] - value) * share)).join(",")})`;
+  }
+  function ramp(share) {
+    const [low, middle, high] = ["ramp0", "ramp1", "ramp2"].map(colour);
+    return share < 0.5 ? mix(low, middle, share * 2) : mix(middle, high, share * 2 - 1);
+  }
+  function readableOn(rgb) {
+    const [r, g, b] = channels(rgb).map((value) => ((value / 255) ** 2.2));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.19 ? "#14161b" : "#ffffff";
+  }
+
+  const text = (size = 12, name = "muted") =>
+    ({ color: colour(name), fontSize: size, fontFamily: FONT, fontVariantNumeric: FIGURES });
+
+  // What all charts have in common.
+  function base(extra) {
+    return {
+      animation: false,
+      textStyle: text(),
+      tooltip: {
+        confine: true, transitionDuration: 0, backgroundColor: colour("surface"), borderColor: colour("line"),
+        borderWidth: 1, padding: [10, 14], textStyle: text(13, "ink"),
+        extraCssText: "box-shadow:0 6px 24px rgba(0,0,0,.14);border-radius:8px", ...extra.tooltip,
+      },
+      ...Object.fromEntries(Object.entries(extra).filter(([key]) => key !== "tooltip")),
+    };
+  }
+  const axis = (extra) => ({
+    axisLine: { show: false }, axisTick: { show: false }, nameTextStyle: text(),
+    splitLine: { lineStyle: { color: colour("line") } }, ...extra, axisLabel: { ...text(), ...(extra || {}).axisLabel },
+  });
+  // A long name without its middle: what tells layers apart stands at both ends.
+  const short = (name, letters) => (name.length <= letters ? name
+    : `${name.slice(0, Math.floor(letters * 0.65))}…${name.slice(-Math.ceil(letters * 0.35) + 1)}`);
+  const dot = (rgb) => `<i class="dot" style="--c:${rgb}"></i>`;
+  function tip(title, lines, notes = []) {
+    const body = lines.map((line) => `<tr>${line.map((cell, i) => `<td${i ? ' class="n"' : ""}>${cell}</td>`).join("")}</tr>`);
+    const below = notes.filter(Boolean).map((note) => `<p>${escape(note)}</p>`).join("");
+    return `<div class="tip"><b>${title}</b><table>${body.join("")}</table>${below}</div>`;
+  }
+
+  // build(view, width) gives the option; height may depend on the width.
+  function add(id, build, { height = 320, renderer = "svg", after = null } = {}) {
+    const element = document.getElementById(`chart-${id}`);
+    if (element) charts.set(id, { element, build, height, renderer, after, view: null, chart: null, drawn: false });
+  }
+  function draw(entry) {
+    const width = entry.element.clientWidth || 600;
+    const height = typeof entry.height === "function" ? entry.height(width) : entry.height;
+    entry.element.style.height = `${height}px`;
+    if (!entry.chart) {
+      entry.chart = echarts.init(entry.element, null, { renderer: entry.renderer });
+      entry.chart.on("finished", () => { entry.drawn = true; announce(); });
+    } else entry.chart.resize({ width, height });
+    entry.chart.setOption(entry.build(entry.view, width), { notMerge: true });
+    if (entry.after) entry.after(entry);
+  }
+  function announce() {
+    const all = [...charts.values()];
+    if (!all.every((entry) => entry.drawn)) return;
+    page.dataset.charts = String(all.length);
+    page.dataset.ready = "yes";
+  }
+  function drawAll() { charts.forEach(draw); if (!charts.size) announce(); }
+  function show(id, view) {
+    const entry = charts.get(id);
+    if (entry) { entry.view = view; draw(entry); }
+  }
+
+  return { data, charts, add, draw, drawAll, show, base, axis, text, tip, dot, short, colour, population, mix, ramp,
+           readableOn, si, joules, percent, whole, isNumber, escape };
+})();

@@ -1,0 +1,149 @@
+"""The first screen of the page: what the run found, in one sentence and a few numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snnkit.report.read import Run
+from snnkit.report.values import joules, number, obj, percent, plural, ratio, rows, si, text, whole
+
+
+def model_name(run: Run) -> str:
+    """The name the page carries: of the model, else of the recipe, else of the folder."""
+    return text(obj(run.config, "model").get("name") or run.config.get("recipe") or run.name)
+
+
+def accuracy(run: Run) -> float | int | None:
+    """The best test accuracy of the run, else the last one."""
+    for key in ("best", "final"):
+        value = number(obj(run.summary, key).get("accuracy"))
+        if value is not None:
+            return value
+    measured = [number(obj(line, "test").get("accuracy")) for line in run.metrics]
+    return max((value for value in measured if value is not None), default=None)
+
+
+def chip_size(run: Run) -> float | int | None:
+    """How many cores the whole chip has."""
+    mesh = obj(run.mapping, "mesh")
+    sides = [number(mesh.get(key)) for key in ("width", "height", "cores_per_tile")]
+    return None if None in sides else sides[0] * sides[1] * sides[2]
+
+
+def compared(run: Run) -> tuple[str, str]:
+    """How the energy stands beside the ordinary twin's: `6.5 times less`, and whether the intervals overlap."""
+    own, twin = obj(run.energy, "network"), obj(run.energy, "twin")
+    factor = ratio(number(twin.get("nominal")), number(own.get("nominal")))
+    if not factor:
+        return "", ""
+    words = f"{si(factor)} times less" if factor >= 1 else f"{si(1 / factor)} times more"
+    ends = [number(side.get(key)) for side in (own, twin) for key in ("low", "high")]
+    overlap = None not in ends and ends[0] <= ends[3] and ends[2] <= ends[1]
+    return words, "intervals overlap" if overlap else ""
+
+
+def sentence(run: Run) -> str:
+    """The run in words made from its numbers; only what was measured is said."""
+    clauses = [clause for clause in (_learned(run), _spends(run), _fits(run)) if clause]
+    return " ".join(f"{clause[0].upper()}{clause[1:]}." for clause in clauses)
+
+
+def _learned(run: Run) -> str:
+    reached = accuracy(run)
+    if reached is None:
+        return ""
+    images, steps = number(run.summary.get("test_images")), number(obj(run.config, "model").get("timesteps"))
+    of = f"of {whole(images)} test images" if images else "of the test images"
+    within = f" in {plural(steps, 'time step')}" if steps else ""
+    return f"it names {percent(reached)} {of} correctly{within}"
+
+
+def _spends(run: Run) -> str:
+    spikes = number(obj(run.counts, "network", "totals").get("spikes"))
+    parts = [] if spikes is None else [f"{si(spikes)} spikes"]
+    cost, unit = number(obj(run.energy, "network").get("nominal")), text(run.energy.get("unit"))
+    if cost is not None:
+        words, overlap = compared(run)
+        twin = joules(obj(run.energy, "twin").get("nominal"), unit)
+        beside = f", {words} than the {twin} of its ordinary twin" if words else ""
+        parts.append(f"an estimated {joules(cost, unit)}{beside}{f' (the {overlap})' if overlap else ''}")
+    return f"an image costs {' and '.join(parts)}" if parts else ""
+
+
+def _fits(run: Run) -> str:
+    used, chip = len(rows(run.mapping.get("cores"))), text(run.mapping.get("chip"))
+    clause = ""
+    if used:
+        size = chip_size(run)
+        taken = f"{whole(used)} of {plural(size, 'core')}" if size else plural(used, "core")
+        clause = f"on {chip or 'the chip'} it takes {taken}"
+    differing = number(obj(run.mapping, "equality").get("spike_mismatches"))
+    if differing is None:
+        return clause
+    spikes = number(obj(run.mapping, "equality").get("spikes"))
+    of = f" of its {si(spikes)} spikes" if spikes else " of its spikes"
+    found = f"{whole(differing) if differing else 'none'}{of} {'differ' if differing != 1 else 'differs'} there"
+    return f"{clause}, and {found} from the quantised network" if clause else found
+
+
+def tiles(run: Run) -> list[dict[str, Any]]:
+    """The numbers at the head of the page: label, value, and a note below it."""
+    found = [_accuracy_tile(run), _spikes_tile(run), _energy_tile(run), _cores_tile(run), _equality_tile(run)]
+    return [tile for tile in found if tile]
+
+
+def _accuracy_tile(run: Run) -> dict[str, str] | None:
+    reached = accuracy(run)
+    if reached is None:
+        return None
+    epoch, parameters = number(obj(run.summary, "best").get("epoch")), number(run.summary.get("parameters"))
+    notes = [f"epoch {whole(epoch)}"] if epoch is not None else []
+    notes += [f"{si(parameters)} parameters"] if parameters is not None else []
+    return {"label": "Test accuracy", "value": percent(reached), "note": ", ".join(notes)}
+
+
+def _spikes_tile(run: Run) -> dict[str, str] | None:
+    spikes = number(obj(run.counts, "network", "totals").get("spikes"))
+    if spikes is None:
+        return None
+    steps = number(run.counts.get("timesteps"))
+    return {
+        "label": "Spikes per image",
+        "value": si(spikes),
+        "note": f"in {plural(steps, 'time step')}" if steps else "",
+    }
+
+
+def _energy_tile(run: Run) -> dict[str, str] | None:
+    cost = obj(run.energy, "network")
+    if number(cost.get("nominal")) is None:
+        return None
+    words, overlap = compared(run)
+    notes = [f"{words} than the twin" if words else "", overlap]
+    return {
+        "label": "Energy per image",
+        "value": joules(cost["nominal"], text(run.energy.get("unit"))),
+        "note": "; ".join(note for note in notes if note),
+    }
+
+
+def _cores_tile(run: Run) -> dict[str, str] | None:
+    used = len(rows(run.mapping.get("cores")))
+    if not used:
+        return None
+    size = chip_size(run)
+    note = f"of {whole(size)} on {text(run.mapping.get('chip'))}" if size else text(run.mapping.get("chip"))
+    return {"label": "Cores" if used != 1 else "Core", "value": whole(used), "note": note}
+
+
+def _equality_tile(run: Run) -> dict[str, str] | None:
+    equality = obj(run.mapping, "equality")
+    differing = number(equality.get("spike_mismatches"))
+    if differing is None:
+        return None
+    spikes = number(equality.get("spikes"))
+    return {
+        "label": "Spikes that differ on chip",
+        "value": whole(differing),
+        "note": f"of {si(spikes)} compared" if spikes else text(equality.get("verdict")),
+    }

@@ -1,0 +1,124 @@
+"""Put the page together and write it: templates, style sheet, scripts and data in one file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from snnkit.report import chip, headline, sections, values
+from snnkit.report.palette import Palette
+from snnkit.report.read import ReportError, Run, read_run
+
+_HERE = Path(__file__).parent
+_STYLES = ("style.css",)
+_SCRIPTS = ("core.js", "charts_training.js", "charts_energy.js", "charts_chip.js", "page.js")
+
+# key, title, function, and the command that adds what is missing
+_SECTIONS = (
+    ("training", "Learning", sections.training, "snnkit train"),
+    ("rates", "Firing rates", sections.rates, "snnkit energy {run}"),
+    ("energy", "Energy", sections.energy, "snnkit energy {run}"),
+    ("operations", "Operations", sections.operations, "snnkit energy {run}"),
+    ("cores", "Core map", chip.cores, "snnkit compile {run}"),
+    ("raster", "Spikes of one image", sections.raster, "snnkit simulate {run}"),
+    ("equality", "Equality", chip.equality, "snnkit simulate {run}"),
+    ("made", "How this was made", sections.made, ""),
+)
+
+
+def write_report(run_folder: Path, static: Path | None = None) -> Path:
+    """Write `report.html` into `run_folder` and return its path.
+
+    The page is a single file that opens without a network. It is made from the JSON in the folder alone: a file that
+    is missing leaves its section out. `static` is the folder of the style sheet and scripts to use instead of those
+    that come with the package. Raises ReportError when the folder is no run folder or one of its files is damaged;
+    an earlier report.html then stays as it was.
+    """
+    run_folder = Path(run_folder)
+    html = render(read_run(run_folder), _HERE / "assets" if static is None else Path(static))
+    return _write(run_folder / "report.html", html)
+
+
+def render(run: Run, assets: Path) -> str:
+    """The whole page as text."""
+    palette = Palette(run)
+    shown, data = [], {"populations": palette.names}
+    for key, title, build, command in _SECTIONS:
+        content = build(run, palette)
+        if content is not None and "data" in content:
+            data[key] = content.pop("data")
+        shown.append({"key": key, "title": title, "content": content, "command": command.format(run=run.name)})
+    return (
+        _templates()
+        .get_template("page.html.j2")
+        .render(
+            title=headline.model_name(run),
+            recipe=values.text(run.config.get("recipe")),
+            created=values.text(run.environment.get("created")),
+            sentence=headline.sentence(run),
+            tiles=headline.tiles(run),
+            key=_key(run, palette),
+            sections=shown,
+            colours=palette.css(),
+            styles=[_asset(assets, name) for name in _STYLES],
+            echarts=_asset(assets, "echarts.min.js"),
+            scripts=[_asset(assets, name) for name in _SCRIPTS],
+            data=_embedded(data),
+        )
+    )
+
+
+def _key(run: Run, palette: Palette) -> list[dict[str, Any]]:
+    """The populations as a strip: name, colour, and how wide its share of the neurons makes it."""
+    known = [*values.rows(values.obj(run.counts, "network").get("per_layer"))]
+    known += [*values.rows(run.raster.get("populations")), *values.rows(run.mapping.get("populations"))]
+    sizes = {values.text(item.get("name")): values.number(item.get("neurons")) for item in known}
+    return [
+        {"name": name, "population": index, "neurons": sizes.get(name), "share": (sizes.get(name) or 1) ** 0.5}
+        for index, name in enumerate(palette.names)
+    ]
+
+
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(si=values.si, percent=values.percent, whole=values.whole, plural=values.plural)
+    return environment
+
+
+def _asset(folder: Path, name: str) -> str:
+    """A file to stand between <script> or <style> tags; no text in it can end the tag."""
+    path = folder / name
+    if not path.is_file():
+        raise ReportError(f"{folder}: no {name} in it; the folder must hold the page's style sheet and scripts")
+    return path.read_text(encoding="utf-8").replace("</script", r"<\/script").replace("</style", r"<\/style")
+
+
+def _embedded(data: dict[str, Any]) -> str:
+    """JSON for a script block: `<`, `>` and `&` are written as escapes, so no name can end the block."""
+    packed = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return packed.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def _write(path: Path, html: str) -> Path:
+    """Write beside the final place and rename, so that a half-written page is never seen."""
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".html")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(html)
+        os.chmod(beside, 0o644)
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return path

@@ -1,0 +1,95 @@
+"""Read the JSON files of a run folder, and say clearly what is wrong when one cannot be read."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class ReportError(ValueError):
+    """The folder given is no run folder, or one of its files cannot be read; the message is one line."""
+
+    user_error = True
+
+
+@dataclass(frozen=True)
+class Run:
+    """The content of a run folder; an optional file that is not there is an empty dictionary or list."""
+
+    name: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    summary: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    counts: dict[str, Any]
+    energy: dict[str, Any]
+    mapping: dict[str, Any]
+    raster: dict[str, Any]
+
+
+def read_run(folder: Path) -> Run:
+    """Read every known file of `folder`; raises ReportError when it is no run folder or a file is damaged."""
+    if not folder.is_dir():
+        raise ReportError(f"{folder}: no such folder; expected the folder of a run, such as `snnkit demo` writes")
+    if not (folder / "config.json").is_file():
+        raise ReportError(
+            f"{folder}: no config.json in it, so it is no run folder; give the folder that `snnkit demo` "
+            "or `snnkit train` wrote"
+        )
+    return Run(
+        name=folder.resolve().name,
+        config=_read_object(folder / "config.json"),
+        environment=_read_object(folder / "environment.json"),
+        summary=_read_object(folder / "summary.json"),
+        metrics=_read_lines(folder / "metrics.jsonl"),
+        counts=_read_object(folder / "counts.json"),
+        energy=_read_object(folder / "energy.json"),
+        mapping=_read_object(folder / "mapping.json"),
+        raster=_read_object(folder / "raster.json"),
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    return _parse(_text(path), path.name, 1)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    lines = enumerate(_text(path).splitlines(), start=1)
+    return [_parse(line, path.name, number) for number, line in lines if line.strip()]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ReportError(
+            f"{path.name}, line {line}: not UTF-8 text; write the file again with the command that made the run"
+        ) from error
+
+
+def _parse(text: str, name: str, first_line: int) -> dict[str, Any]:
+    try:
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise ReportError(
+            f"{name}, line {line}: not valid JSON ({error.msg}, column {error.colno}); "
+            "write the file again with the command that made the run, or remove it"
+        ) from error
+    if not isinstance(value, dict):
+        raise ReportError(f"{name}, line {first_line}: expected a JSON object {{…}}, found a {type(value).__name__}")
+    return value
+
+
+def _finite(digits: str) -> float | None:
+    """A number too large for a float says nothing: it becomes null like NaN."""
+    value = float(digits)
+    return value if math.isfinite(value) else None

@@ -1,0 +1,245 @@
+"""What each section of the page shows: for its template a dictionary of words, for its charts plain data.
+
+Every function returns None when the run has nothing for its section.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from snnkit.report.palette import Palette
+from snnkit.report.read import Run
+from snnkit.report.values import joules, number, obj, percent, ratio, rows, si, text, total
+
+_CURVES = {"accuracy": "Accuracy", "loss": "Loss"}
+
+
+def training(run: Run, palette: Palette) -> dict[str, Any] | None:
+    """Accuracy, loss and firing rate of each epoch."""
+    if not run.metrics:
+        return None
+    curves = {
+        key: {part: [number(obj(line, part).get(key)) for line in run.metrics] for part in ("train", "test")}
+        for key in _CURVES
+    }
+    curves["firing_rate"] = {"network": [number(line.get("firing_rate")) for line in run.metrics]}
+    views = [
+        {"key": key, "label": {**_CURVES, "firing_rate": "Firing rate"}[key]}
+        for key, parts in curves.items()
+        if any(value is not None for values in parts.values() for value in values)
+    ]
+    if not views:
+        return None
+    seconds = total([number(line.get("seconds")) for line in run.metrics])
+    best = obj(run.summary, "best")
+    data = {
+        "epochs": [line.get("epoch", index) for index, line in enumerate(run.metrics, start=1)],
+        "curves": {view["key"]: curves[view["key"]] for view in views},
+        "learning_rate": [number(line.get("learning_rate")) for line in run.metrics],
+        "seconds": [number(line.get("seconds")) for line in run.metrics],
+        "best": {"epoch": best.get("epoch"), "accuracy": number(best.get("accuracy"))},
+    }
+    return {"views": views, "epochs": len(run.metrics), "duration": _duration(seconds), "data": data}
+
+
+def _duration(seconds: float | int | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
+
+
+def rates(run: Run, palette: Palette) -> dict[str, Any] | None:
+    """How often the neurons of each layer fire."""
+    layers = [
+        {
+            "name": text(layer.get("name")),
+            "population": palette.of(layer.get("name")),
+            "rate": layer["rate"],
+            "spikes": number(layer.get("spikes")),
+            "neurons": number(layer.get("neurons")),
+        }
+        for layer in rows(obj(run.counts, "network").get("per_layer"))
+        if layer.get("kind") == "neuron" and number(layer.get("rate")) is not None
+    ]
+    if not layers:
+        return None
+    spikes = total([layer["spikes"] for layer in layers])
+    neurons = total([layer["neurons"] for layer in layers])
+    steps = number(run.counts.get("timesteps"))
+    mean = ratio(spikes, neurons * steps) if neurons and steps else None
+    return {"mean": percent(mean) if mean is not None else "", "data": {"layers": layers, "mean": mean}}
+
+
+def energy(run: Run, palette: Palette) -> dict[str, Any] | None:
+    """The estimated energy per image, by part and by layer, beside the ordinary twin's."""
+    known = [("network", "Spiking network"), ("twin", "Ordinary twin")]
+    sides = [(key, label) for key, label in known if number(obj(run.energy, key).get("nominal")) is not None]
+    if not sides:
+        return None
+    unit, ends = text(run.energy.get("unit")), obj(run.energy, "ends")
+    bars = [{"label": label} | _interval(obj(run.energy, key)) for key, label in sides]
+    return {
+        "model": text(run.energy.get("model")),
+        "title": text(run.energy.get("title")),
+        "source": text(run.energy.get("source")),
+        "ends": [{"end": end, "counts": text(ends[end])} for end in ("low", "nominal", "high") if ends.get(end)],
+        "bars": [bar | {end: joules(bar[end], unit) for end in ("low", "nominal", "high")} for bar in bars],
+        "constants": [_constant(row) for row in rows(run.energy.get("constants"))],
+        "uncounted": _words(run.energy.get("uncounted")),
+        "data": {
+            "unit": unit,
+            "bars": bars,
+            "parts": _parts(run, [key for key, _ in sides]),
+            "layers": _energy_layers(run, palette),
+        },
+    }
+
+
+def _interval(value: dict[str, Any]) -> dict[str, Any]:
+    return {end: number(value.get(end)) for end in ("low", "nominal", "high")}
+
+
+def _parts(run: Run, sides: list[str]) -> list[dict[str, Any]]:
+    """Each part with one interval a side, None where the side has no such part."""
+    found: dict[str, dict[str, Any]] = {}
+    for position, side in enumerate(sides):
+        for row in rows(obj(run.energy, side).get("parts")):
+            name = text(row.get("name"))
+            part = found.setdefault(name, {"name": name, "formula": "", "values": [None] * len(sides)})
+            part["formula"] = part["formula"] or text(row.get("formula"))
+            part["values"][position] = _interval(row)
+    return list(found.values())
+
+
+def _energy_layers(run: Run, palette: Palette) -> list[dict[str, Any]]:
+    own = {
+        text(row.get("name")): number(row.get("nominal"))
+        for row in rows(
+            obj(
+                run.energy,
+                "network",
+            ).get("per_layer")
+        )
+    }
+    twin = {text(row.get("name")): number(row.get("nominal")) for row in rows(obj(run.energy, "twin").get("per_layer"))}
+    names = [name for name in dict.fromkeys([*own, *twin]) if own.get(name) or twin.get(name)]
+    return [
+        {"name": name, "population": palette.of(name), "network": own.get(name), "twin": twin.get(name)}
+        for name in names
+    ]
+
+
+def _constant(row: dict[str, Any]) -> dict[str, Any]:
+    low, high = number(row.get("low")), number(row.get("high"))
+    return {
+        "name": text(row.get("name")),
+        "value": si(row.get("value")),
+        "interval": f"{si(low)} – {si(high)}" if low is not None and high is not None and low != high else "",
+        "unit": text(row.get("unit")),
+        "source": text(row.get("source")),
+        "confirmed": row.get("confirmed"),
+    }
+
+
+def _words(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        return []
+    return [text(item.get("name") if isinstance(item, dict) else item) for item in value]
+
+
+def operations(run: Run, palette: Palette) -> dict[str, Any] | None:
+    """What each layer does per image, and whether the network is spike-driven."""
+    layers = rows(obj(run.counts, "network").get("per_layer"))
+    if not layers:
+        return None
+    signals = obj(run.counts, "signals")
+    encoding = [text(name) for name in signals.get("encoding_layers") or []]
+    first_break = text(signals.get("first_break"))
+    driven = signals.get("spike_driven")
+    table = [_operation(layer, palette, encoding) for layer in layers]
+    return {
+        "layers": table,
+        "most": max((row["rate"] or 0 for row in table), default=0) or 1,
+        "totals": {key: number(value) for key, value in obj(run.counts, "network", "totals").items()},
+        "twin": {key: number(value) for key, value in obj(run.counts, "twin", "totals").items()},
+        "images": number(run.counts.get("images")),
+        "verdict": text(signals.get("verdict")),
+        "driven": driven if isinstance(driven, bool) else None,
+        "first_break": first_break,
+        "encoding": encoding,
+        "edges": [
+            {"signal": text(edge.get("signal")), "type": text(edge.get("type")), "shape": _shape(edge.get("shape"))}
+            | {"population": palette.of(edge.get("signal"))}
+            for edge in rows(signals.get("edges"))
+        ],
+    }
+
+
+def _operation(layer: dict[str, Any], palette: Palette, encoding: list[str]) -> dict[str, Any]:
+    name = text(layer.get("name"))
+    numbers = ("dense_macs", "mac", "ac", "synaptic_events", "spikes", "neurons", "rate", "neuron_updates")
+    words = {"name": name, "op": text(layer.get("op")), "input": text(layer.get("input_type"))}
+    marks = {"population": palette.of(name), "static": layer.get("static") is True, "encoding": name in encoding}
+    return words | marks | {key: number(layer.get(key)) for key in numbers}
+
+
+def _shape(value: Any) -> str:
+    return " × ".join(text(size) for size in value) if isinstance(value, list) else text(value)
+
+
+def raster(run: Run, palette: Palette) -> dict[str, Any] | None:
+    """The spikes of one image: neurons in bins against time steps, a panel for each population."""
+    panels = []
+    for item in rows(run.raster.get("populations")):
+        counts = item.get("counts")
+        steps = [_counts(step) for step in counts] if isinstance(counts, list) else []
+        bins = max((len(step) for step in steps), default=0)
+        if not bins:
+            continue
+        spikes = total([value for step in steps for value in step])
+        name = text(item.get("name"))
+        panels.append(
+            {"name": name, "population": palette.of(name), "neurons": number(item.get("neurons")), "bins": bins}
+            | {"counts": steps, "spikes": spikes, "spikes_text": si(spikes)}
+        )
+    if not panels:
+        return None
+    steps = max(len(panel["counts"]) for panel in panels)
+    words = {"image": run.raster.get("image"), "label": text(run.raster.get("label")), "steps": steps}
+    return words | {"panels": panels, "data": panels}
+
+
+def _counts(step: Any) -> list[float | int]:
+    return [number(value) or 0 for value in step] if isinstance(step, list) else []
+
+
+def made(run: Run, palette: Palette) -> dict[str, Any]:
+    """The command, the configuration and the machine that made the run."""
+    environment, git = run.environment, obj(run.environment, "git")
+    machine = obj(environment, "machine")
+    memory = number(machine.get("memory_gib"))
+    revision = text(git.get("revision"))
+    facts = [
+        ("Created", text(environment.get("created"))),
+        ("Seed", text(environment.get("seed"))),
+        ("Revision", revision + (" with local changes" if revision and git.get("dirty") else "")),
+        ("Python", text(environment.get("python"))),
+        ("System", text(machine.get("system"))),
+        ("Processor", text(machine.get("processor"))),
+        ("Cores", text(machine.get("cores"))),
+        ("Memory", f"{memory:.1f} GiB" if memory is not None else ""),
+        ("Device", text(machine.get("device"))),
+    ]
+    packages = sorted(obj(environment, "packages").items())
+    return {
+        "command": text(environment.get("command")),
+        "facts": [fact for fact in facts if fact[1]],
+        "packages": [(name, text(version)) for name, version in packages],
+        "config": json.dumps(run.config, indent=2, ensure_ascii=False),
+        "classes": _words(run.summary.get("classes")),
+    }

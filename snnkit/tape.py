@@ -1,0 +1,82 @@
+"""Looking inside a model while it runs: spikes, firing rates and membranes of every neuron layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from snnkit.errors import unknown_name
+from snnkit.neurons import Neuron
+
+
+@dataclass
+class Layer:
+    """What one neuron layer did in the last call: ``spikes`` (T, B, …) and the ``currents`` that drove it."""
+
+    neuron: Neuron
+    currents: Tensor
+    spikes: Tensor
+
+    @property
+    def rate(self) -> float:
+        """Mean number of spikes per neuron and time step."""
+        return self.spikes.float().mean().item()
+
+    @property
+    def membranes(self) -> Tensor:
+        """Membrane after each reset (T, B, …), recomputed from the currents (for sequences that start at rest)."""
+        with torch.no_grad():
+            return self.neuron.membranes(self.currents)
+
+
+@dataclass
+class Tape:
+    """Recordings by layer name; a second call of the same neuron in one forward is ``name#1``."""
+
+    layers: dict[str, Layer] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Layer:
+        if name not in self.layers:
+            raise unknown_name("recorded layer", name, self.layers)
+        return self.layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Mean firing rate by layer."""
+        return {name: layer.rate for name, layer in self.layers.items()}
+
+
+@contextmanager
+def record(model: nn.Module) -> Iterator[Tape]:
+    """Record every neuron layer of ``model`` while the block runs; each forward of the model starts the tape anew.
+
+    Example:
+        ``with snnkit.record(model) as tape: model(images)``, then ``tape.rates`` or ``tape["stem.lif"].spikes``.
+    """
+    tape = Tape()
+
+    def watch(name: str, neuron: Neuron):
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
+            call = sum(1 for known in tape.layers if known.split("#")[0] == name)
+            key = f"{name}#{call}" if call else name
+            tape.layers[key] = Layer(neuron, inputs[0].detach(), spikes.detach())
+
+        return neuron.register_forward_hook(hook)
+
+    handles = [model.register_forward_pre_hook(lambda *_: tape.layers.clear())]
+    handles += [watch(name or "neuron", m) for name, m in model.named_modules() if isinstance(m, Neuron)]
+    try:
+        yield tape
+    finally:
+        for handle in handles:
+            handle.remove()
