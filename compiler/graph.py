@@ -155,63 +155,88 @@ class Graph:
 
     def save(self, path: str | Path) -> None:
         """Write the graph as a safetensors file whose metadata holds the structure as JSON."""
-        tensors = {f"{n.name}:{k}": p.detach().contiguous() for n in self.nodes for k, p in n.parameters.items()}
-        structure = {
-            "format": FORMAT,
-            "name": self.name,
-            "inputs": self.inputs,
-            "outputs": self.outputs,
-            "timesteps": self.timesteps,
-            "static_input": self.static_input,
-            "states": [[s.read, s.written, s.initial] for s in self.states],
-            "signals": [[s.name, s.shape, s.type.kind, s.type.low, s.type.high, s.type.scale] for s in self._ordered()],
-            "nodes": [
-                [n.name, n.op, n.inputs, n.outputs, dict(n.attributes), sorted(n.parameters), n.scope]
-                for n in self.nodes
-            ],
-        }
-        with atomic_path(path) as temporary:
-            save_file(tensors or {"empty": torch.zeros(1)}, temporary, {"graph": json.dumps(structure)})
-
-    def _ordered(self) -> list[Signal]:
-        return list(self.signals.values())
+        write_graphs(path, {"graph": self})
 
     @staticmethod
     def load(path: str | Path) -> Graph:
         """Read what ``save`` wrote; nothing in the file is executed.
 
         Raises:
-            CorruptFileError: the file is missing, damaged, or holds no graph.
+            CorruptFileError: the file is missing, damaged, or holds no single graph.
         """
-        try:
-            with safetensors.safe_open(str(path), framework="pt") as file:
-                structure = json.loads((file.metadata() or {}).get("graph", "null"))
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            raise CorruptFileError(f"{path} does not exist.") from None
-        except (safetensors.SafetensorError, OSError, json.JSONDecodeError) as error:
-            raise CorruptFileError(f"{path} is not a graph file: {error}.") from None
-        if not isinstance(structure, dict) or structure.get("format") != FORMAT:
-            raise CorruptFileError(f"{path} is a safetensors file without a graph; `snnkit export` writes graphs.")
-        nodes = tuple(
-            Node(name, op, tuple(i), tuple(o), _tuples(attributes), {k: tensors[f"{name}:{k}"] for k in keys}, scope)
-            for name, op, i, o, attributes, keys, scope in structure["nodes"]
-        )
-        signals = {
-            name: Signal(name, tuple(shape), SignalType(kind, low, high, scale))
-            for name, shape, kind, low, high, scale in structure["signals"]
-        }
-        return Graph(
-            inputs=tuple(structure["inputs"]),
-            outputs=tuple(structure["outputs"]),
-            nodes=nodes,
-            signals=signals,
-            states=tuple(State(*state) for state in structure["states"]),
-            timesteps=structure["timesteps"],
-            static_input=structure["static_input"],
-            name=structure["name"],
-        )
+        graphs, _ = read_graphs(path)
+        if set(graphs) != {"graph"}:
+            raise CorruptFileError(f"{path} holds {', '.join(graphs)}, not a single graph; a program has its own loader.")
+        return graphs["graph"]
 
 
-def _tuples(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in attributes.items()}
+def write_graphs(path: str | Path, graphs: Mapping[str, Graph], extra: Mapping[str, str] | None = None) -> None:
+    """Write named graphs, and a few strings, to one safetensors file."""
+    tensors = {
+        f"{key}:{node.name}:{name}": parameter.detach().clone(memory_format=torch.contiguous_format)
+        for key, graph in graphs.items()
+        for node in graph
+        for name, parameter in node.parameters.items()
+    }
+    structure = {"format": FORMAT, "graphs": {k: _structure(g) for k, g in graphs.items()}, "extra": dict(extra or {})}
+    with atomic_path(path) as temporary:
+        save_file(tensors or {"empty": torch.zeros(1)}, temporary, {"graph": json.dumps(structure)})
+
+
+def read_graphs(path: str | Path) -> tuple[dict[str, Graph], dict[str, str]]:
+    """Read what ``write_graphs`` wrote; nothing in the file is executed.
+
+    Raises:
+        CorruptFileError: the file is missing, damaged, or holds no graph.
+    """
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            structure = json.loads((file.metadata() or {}).get("graph", "null"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CorruptFileError(f"{path} does not exist.") from None
+    except (safetensors.SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise CorruptFileError(f"{path} is not a graph file: {error}.") from None
+    if not isinstance(structure, dict) or structure.get("format") != FORMAT:
+        raise CorruptFileError(f"{path} is a safetensors file without a graph.")
+    try:
+        graphs = {key: _graph(key, text, tensors) for key, text in structure["graphs"].items()}
+    except (KeyError, ValueError, TypeError) as error:
+        raise CorruptFileError(f"{path} describes a graph that does not hold together: {error}.") from None
+    return graphs, structure["extra"]
+
+
+def _structure(graph: Graph) -> dict[str, Any]:
+    signals = graph.signals.values()
+    return {
+        "name": graph.name,
+        "inputs": graph.inputs,
+        "outputs": graph.outputs,
+        "timesteps": graph.timesteps,
+        "static_input": graph.static_input,
+        "states": [[s.read, s.written, s.initial] for s in graph.states],
+        "signals": [[s.name, s.shape, s.type.kind, s.type.low, s.type.high, s.type.scale] for s in signals],
+        "nodes": [[n.name, n.op, n.inputs, n.outputs, dict(n.attributes), sorted(n.parameters), n.scope] for n in graph],
+    }
+
+
+def _graph(key: str, structure: dict[str, Any], tensors: dict[str, Tensor]) -> Graph:
+    nodes = []
+    for name, op, inputs, outputs, attributes, parameters, scope in structure["nodes"]:
+        attributes = {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
+        own = {parameter: tensors[f"{key}:{name}:{parameter}"] for parameter in parameters}
+        nodes.append(Node(name, op, tuple(inputs), tuple(outputs), attributes, own, scope))
+    signals = {
+        name: Signal(name, tuple(shape), SignalType(kind, low, high, scale))
+        for name, shape, kind, low, high, scale in structure["signals"]
+    }
+    return Graph(
+        inputs=tuple(structure["inputs"]),
+        outputs=tuple(structure["outputs"]),
+        nodes=tuple(nodes),
+        signals=signals,
+        states=tuple(State(*state) for state in structure["states"]),
+        timesteps=structure["timesteps"],
+        static_input=structure["static_input"],
+        name=structure["name"],
+    )

@@ -121,8 +121,10 @@ def bias_current(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return ((x * node.attributes["scale"] / step).round().clamp(-limit, limit) * step,)
 
 
-def lif_fixed(node: Node, current: Tensor, bias: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+def lif_fixed(node: Node, drive: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
     """The integer LIF of lava-nc 0.10 ``fixed_pt``: returns (spikes, u, v); attributes du, dv, vth.
+
+    ``drive`` is the synaptic current, or a bias straight into the membrane where the attribute drive says "bias".
 
     ``u ← decay(u, du + 1) + (current << 6)``, one wrap at 24 bits; ``v ← clip(decay(v, dv) + u + bias)``;
     spike where ``v > vth << 6`` (strict), which sets v to 0; ``decay(x, d) = sgn(x)·(|x|·(4096 − d) >> 12)``.
@@ -136,13 +138,15 @@ def lif_fixed(node: Node, current: Tensor, bias: Tensor, u: Tensor, v: Tensor) -
         return ((x + 2**31) % 2**32) - 2**31
 
     a = node.attributes
-    u, v, a_in, b = (t.long() for t in (u, v, current, bias))
+    u, v, given = u.long(), v.long(), drive.long()
+    none = torch.zeros_like(given)
+    a_in, b = (none, given) if a["drive"] == "bias" else (given, none)
     u = wrap32(decay(u, a["du"] + 1) + wrap32(a_in << 6))
     u = torch.where(u > 2**23, u - 2**24, torch.where(u <= -(2**23), u + 2**24, u))
     v = (decay(v, a["dv"]) + u + b).clamp(-(2**23) + 1, 2**23 - 1)
     spikes = v > (a["vth"] << 6)
     v = torch.where(spikes, torch.zeros_like(v), v)
-    dtype = current.dtype
+    dtype = drive.dtype
     return spikes.to(dtype), u.to(dtype), v.to(dtype)
 
 

@@ -1,0 +1,6 @@
+"""Emitters: a graph or a program in someone else's format, one file each."""
+
+from compiler.emit.lava import lava
+from compiler.emit.nir import nir
+
+__all__ = ["lava", "nir"]

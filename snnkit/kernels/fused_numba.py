@@ -2,7 +2,8 @@
 
 The same equations, in the same order of operations, as ``charge_fire_reset`` and the ``reference`` kernels, so spikes are
 bit-equal. A block of neurons stays in cache while time advances; the backward recomputes the charged membranes from
-``x``, so nothing else is saved.
+``x``, so nothing else is saved. One thread: these loops take a small share of a training step next to convolutions, and
+a second thread pool beside torch's would fight it for the cores.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 from torch import Tensor
 
 from snnkit.surrogates import ATan, Sigmoid, Surrogate
@@ -50,7 +50,6 @@ def forward(x: Tensor, v: Tensor, d: Dynamics) -> tuple[Tensor, Tensor]:
     """(T, B, …), (B, …) → spikes (T, B, …), last membrane (B, …)."""
     x, v = x.contiguous(), v.contiguous()
     spikes, v_last = torch.empty_like(x), torch.empty_like(v)
-    _use_torch_threads()
     _forward(_rows(x), _flat(v), _rows(spikes), _flat(v_last), *_constants(d, x))
     return spikes, v_last
 
@@ -61,7 +60,6 @@ def backward(
     """Gradients to (x, v)."""
     x, v, grad_spikes, grad_v = (t.contiguous() for t in (x, v, grad_spikes, grad_v))
     grad_x, grad_v0 = torch.empty_like(x), torch.empty_like(v)
-    _use_torch_threads()
     _backward(
         _rows(x),
         _flat(v),
@@ -91,10 +89,6 @@ def _constants(d: Dynamics, x: Tensor) -> tuple:
     return d.charge, number(d.tau), number(d.v_threshold), hard, number(d.v_reset if hard else 0.0)
 
 
-def _use_torch_threads() -> None:
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
-
-
 @njit(cache=True, inline="always")
 def _charge(kind, x, v, tau, rest):
     if kind == LEAKY_DECAYED_INPUT:
@@ -104,10 +98,10 @@ def _charge(kind, x, v, tau, rest):
     return v + x
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _forward(x, v0, spikes, v_last, kind, tau, threshold, hard, reset):
     steps, neurons = x.shape
-    for block in prange((neurons + _BLOCK - 1) // _BLOCK):
+    for block in range((neurons + _BLOCK - 1) // _BLOCK):
         start, stop = block * _BLOCK, min(neurons, (block + 1) * _BLOCK)
         v = v0[start:stop].copy()
         for t in range(steps):
@@ -120,14 +114,14 @@ def _forward(x, v0, spikes, v_last, kind, tau, threshold, hard, reset):
         v_last[start:stop] = v
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _backward(x, v0, gs, gv_last, gx, gv0, kind, tau, threshold, hard, reset, detach, surrogate, alpha):
     steps, neurons = x.shape
     one = threshold / threshold
     by_membrane = one if kind == NO_LEAK else one - one / tau
     by_input = one / tau if kind == LEAKY_DECAYED_INPUT else one
     steepness = alpha * x.dtype.type(math.pi / 2)
-    for block in prange((neurons + _BLOCK - 1) // _BLOCK):
+    for block in range((neurons + _BLOCK - 1) // _BLOCK):
         start, stop = block * _BLOCK, min(neurons, (block + 1) * _BLOCK)
         count = stop - start
         charged = np.empty((steps, count), x.dtype)

@@ -1,0 +1,21 @@
+"""The artifact for lava: populations, synapses and the input of one image, as one npz of integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from compiler.program import Program
+from compiler.simulate import artifact
+
+
+def lava(program: Program, path: str | Path, image: Tensor) -> artifact.Network:
+    """Write the artifact of ``program`` for one image (1, …) and return it as a network.
+
+    ``compiler.simulate.replay`` and the stand-alone lava runner both read the file; its format is described in
+    ``compiler.simulate.artifact``.
+    """
+    network = program.network(image)
+    artifact.save(path, network)
+    return network

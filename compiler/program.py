@@ -1,0 +1,225 @@
+"""Program: a network compiled for a chip, ready to be simulated, saved and handed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compiler.graph import Graph
+from compiler.interpret import interpret
+from compiler.mapping import Mapping
+from compiler.operations import OPERATIONS
+from compiler.passes.quantise import READOUT
+from compiler.simulate import engine
+from compiler.simulate.artifact import Network
+from hw.chip import Chip
+from snnkit.errors import InvalidArgumentError
+
+_BATCH = 50
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the chip did with B images. Shapes: T the network's time steps, N neurons, K outputs.
+
+    ``spikes``: by neuron layer, uint8 (T, B, N), aligned in time with the graph (each layer's delay removed);
+    ``logits``: float64 (B, K), the mean over time as the float network would report it;
+    ``events_per_core`` and ``packets``: totals over the images, see ``compiler.simulate.engine.Trace``.
+    """
+
+    spikes: dict[str, NDArray[np.uint8]]
+    logits: Tensor
+    events_per_core: NDArray[np.int64]
+    packets: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Equality:
+    """Integer program against the quantised graph on the same images."""
+
+    images: int
+    spikes: int
+    compared: int
+    mismatches: int
+    membrane_mismatches: int
+
+    @property
+    def verdict(self) -> str:
+        """"exact" where every spike and every output membrane agrees, else "approximate"."""
+        return "exact" if self.mismatches == self.membrane_mismatches == 0 else "approximate"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network on a chip.
+
+    ``source_graph`` is the floating-point graph it came from, ``graph`` the quantised one whose meaning it has,
+    ``mapping`` where everything lies.
+    """
+
+    source_graph: Graph
+    graph: Graph
+    mapping: Mapping
+
+    @property
+    def chip(self) -> Chip:
+        """The chip it was compiled for."""
+        return self.mapping.chip
+
+    @cached_property
+    def _tables(self) -> engine.Tables:
+        return engine.flatten(self.mapping)
+
+    @cached_property
+    def host_graph(self) -> Graph | None:
+        """The part that runs on the host, from the input to the bias currents; None where spikes come in directly."""
+        biases = tuple(node.output for node in self.graph if node.op == "bias_current")
+        if not biases:
+            return None
+        wanted, kept = set(biases), []
+        for node in reversed(self.graph.nodes):
+            if wanted & set(node.outputs):
+                kept.append(node)
+                wanted.update(node.inputs)
+        host = replace(self.graph, outputs=biases[:1], states=(), timesteps=1)
+        return host.with_nodes(tuple(kept[::-1]), self.graph.signals)
+
+    @property
+    def host_layers(self) -> tuple[str, ...]:
+        """Names of the layers with weights that the host computes."""
+        host = self.host_graph
+        return tuple(n.name for n in host if OPERATIONS[n.op].kind == "synapse") if host else ()
+
+    def inputs(self, x: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Return what enters the chip for B images: input lines (B, lines, steps) and biases (B, all neurons).
+
+        Raises:
+            InvalidArgumentError: the input does not fit the network (shape, or values other than 0 and 1 for spikes).
+        """
+        lowered = self.mapping.lowered
+        shape = self.graph.shape(self.graph.inputs[0])
+        sequence = tuple(x.shape[2:]) == shape and x.ndim == len(shape) + 2
+        if not sequence and tuple(x.shape[1:]) != shape:
+            raise InvalidArgumentError(
+                f"the program takes (B, {', '.join(map(str, shape))}) or (T, B, …) of spikes, got {tuple(x.shape)}."
+            )
+        images = x.shape[1] if sequence else x.shape[0]
+        lines = np.zeros((images, lowered.lines, lowered.steps), np.uint8)
+        lines[:, lowered.external :] = lowered.clock_lines()
+        if lowered.external:
+            spikes = x if sequence else x.expand(lowered.timesteps, *x.shape)
+            if not bool(((spikes == 0) | (spikes == 1)).all()) or len(spikes) != lowered.timesteps:
+                raise InvalidArgumentError(
+                    f"this program takes {lowered.timesteps} steps of spikes (0 or 1); got {len(spikes)} steps with "
+                    f"values from {float(spikes.min()):g} to {float(spikes.max()):g}."
+                )
+            lines[:, : lowered.external, : lowered.timesteps] = spikes.flatten(2).permute(1, 2, 0).byte().numpy()
+        elif sequence:
+            raise InvalidArgumentError("this program takes images (B, …), the same at every step, not a sequence.")
+        biases = np.zeros((images, sum(p.population.size for p in lowered.placed)), np.int32)
+        self._fill_biases(x, biases)
+        return lines, biases
+
+    def _fill_biases(self, x: Tensor, biases: NDArray[np.int32]) -> None:
+        host = self.host_graph
+        if host is None:
+            return
+        drives = {node.inputs[0]: node.output for node in self.graph if node.op == "lif_fixed"}
+        names = [node.output for node in host if node.op == "bias_current"]
+        _, records = interpret(host, x.double(), timesteps=1, probes=names)
+        start = 0
+        for placed in self.mapping.lowered.placed:
+            name = next((bias for bias in names if drives[bias] == placed.signal and placed.host_driven), None)
+            if name is not None:
+                biases[:, start : start + placed.population.size] = records[name][0].flatten(1).numpy()
+            start += placed.population.size
+
+    def simulate(self, x: Tensor) -> Trace:
+        """Run images (B, …), or spikes (T, B, …), through the mapped integer program.
+
+        Raises:
+            InvalidArgumentError: the input does not fit the network.
+        """
+        lines, biases = self.inputs(x)
+        traces = [
+            engine.run(self.mapping, self._tables, lines[i : i + _BATCH], biases[i : i + _BATCH])
+            for i in range(0, len(lines), _BATCH)
+        ]
+        lowered = self.mapping.lowered
+        spikes = {}
+        for index, placed in enumerate(lowered.placed):
+            if placed.kind == "neuron":
+                whole = np.concatenate([t.spikes[index] for t in traces])
+                spikes[placed.signal] = whole[:, placed.depth : placed.depth + lowered.timesteps].transpose(1, 0, 2)
+        return Trace(
+            spikes=spikes,
+            logits=self.logits(self._readout(traces)),
+            events_per_core=np.sum([t.events_per_core for t in traces], axis=0),
+            packets=np.sum([t.packets for t in traces], axis=0),
+        )
+
+    def _readout(self, traces: list[engine.Trace]) -> Tensor:
+        index = self.mapping.lowered.index(READOUT)
+        return torch.from_numpy(np.concatenate([t.voltages[index] for t in traces])).double()
+
+    def logits(self, membrane: Tensor) -> Tensor:
+        """Turn the readout's last membrane (B, K) into the float network's units: mean logits over time."""
+        scale = next(node.attributes["scale"] for node in self.graph if node.name == READOUT)
+        shift = self.chip.arithmetic.threshold_shift
+        return membrane / (2**shift * scale * self.graph.timesteps)
+
+    def verify(self, x: Tensor) -> Equality:
+        """Compare the mapped program with ``interpret`` of the quantised graph: every spike, every output membrane."""
+        trace = self.simulate(x)
+        outputs, records = interpret(self.graph, x.double(), probes=list(trace.spikes))
+        mismatches = compared = total = 0
+        for name, spikes in trace.spikes.items():
+            expected = records[name].flatten(2).byte().numpy()
+            mismatches += int((expected != spikes).sum())
+            compared += spikes.size
+            total += int(spikes.sum())
+        differing = int((self.logits(outputs[-1]) != trace.logits).sum())
+        return Equality(trace.logits.shape[0], total, compared, mismatches, differing)
+
+    def network(self, x: Tensor) -> Network:
+        """Return the integer network with the input of **one** image (1, …): what lava and the reference run."""
+        lines, biases = self.inputs(x)
+        if len(lines) != 1:
+            raise InvalidArgumentError(f"an artifact holds the input of one image, got {len(lines)}.")
+        populations, start = [], 0
+        exponent = _bias_exponent(self.graph)
+        for placed in self.mapping.lowered.placed:
+            p = placed.population
+            if placed.host_driven:
+                mantissa = biases[0, start : start + p.size] >> exponent
+                p = replace(p, bias_mant=mantissa, bias_exp=np.full(p.size, exponent, np.int32))
+            populations.append(p)
+            start += p.size
+        return Network(tuple(populations), self.mapping.lowered.projections, lines[0])
+
+    def save(self, path: str | Path) -> None:
+        """Write both graphs and the chip's name; ``Program.load`` maps them again, which is deterministic."""
+        from compiler.compile import save_program
+
+        save_program(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> Program:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CorruptFileError: missing, damaged, or not a program.
+        """
+        from compiler.compile import load_program
+
+        return load_program(path)
+
+
+def _bias_exponent(graph: Graph) -> int:
+    return next((int(n.attributes["exponent"]) for n in graph if n.op == "bias_current"), 0)

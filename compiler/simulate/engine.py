@@ -1,0 +1,192 @@
+"""The mapped program, run event by event in the chip's integer arithmetic, core by core, with counters.
+
+Each spike walks its axons; each axon adds its weights into the accumulators of its projection. At the next step the
+accumulators are shifted by the projection's exponent and drive the neurons by the equations of ``fixed_point``. Equal to
+``reference`` in every spike and membrane, and fast enough for whole test sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from compiler.mapping.axons import Ints
+from compiler.mapping.mapping import Mapping
+from compiler.simulate.artifact import INPUT
+
+_STATE = 1 << 23
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a run did. Shapes: B images, S steps, N neurons of a population.
+
+    ``spikes``: by population, uint8 (B, S, N); ``voltages``: by population, the last voltage int32 (B, N);
+    ``events_per_core``: synaptic events on each core in use, summed over images (cores,);
+    ``packets``: spikes sent from core to core, (cores + 1, cores), the last row from the host.
+    """
+
+    spikes: tuple[NDArray[np.uint8], ...]
+    voltages: tuple[NDArray[np.int32], ...]
+    events_per_core: NDArray[np.int64]
+    packets: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A mapping flattened for the inner loop. Sources are input lines first, then all neurons in population order."""
+
+    neuron_start: NDArray[np.int64]
+    du: NDArray[np.int64]
+    dv: NDArray[np.int64]
+    vth: NDArray[np.int64]
+    source_start: NDArray[np.int64]
+    axon_start: NDArray[np.int64]
+    axon_core: NDArray[np.int64]
+    axon_source: NDArray[np.int64]
+    slot: NDArray[np.int32]
+    weight: NDArray[np.int32]
+    slot_neuron: NDArray[np.int32]
+    slot_shift: NDArray[np.int32]
+
+
+def flatten(mapping: Mapping) -> Tables:
+    """Lay out a mapping's axons by source and give every (projection, target neuron) its accumulator."""
+    lowered = mapping.lowered
+    populations = [p.population for p in lowered.placed]
+    sizes = [p.size for p in populations]
+    neuron_start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    source, core, lengths, slot, weight, slot_neuron, slot_shift = ([] for _ in range(7))
+    slots = 0
+    for projection, axons in zip(lowered.projections, mapping.axons, strict=True):
+        offset = 0 if projection.source == INPUT else lowered.lines + int(neuron_start[projection.source])
+        source.append(axons.source + offset)
+        core.append(axons.core)
+        lengths.append(axons.lengths)
+        slot.append(axons.target + slots)
+        weight.append(axons.weight)
+        size = sizes[projection.target]
+        slot_neuron.append(int(neuron_start[projection.target]) + np.arange(size))
+        slot_shift.append(np.full(size, projection.weight_exp))
+        slots += size
+    sources, length = np.concatenate(source), np.concatenate(lengths)
+    order = np.argsort(sources, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(length)])
+    # Synapse positions in the new axon order: each axon's run, shifted to where it now begins.
+    new_starts = np.concatenate([[0], np.cumsum(length[order])])
+    picked = np.arange(int(new_starts[-1])) + np.repeat(starts[:-1][order] - new_starts[:-1], length[order])
+    total = lowered.lines + int(neuron_start[-1])
+
+    def per_neuron(values: list[int]) -> Ints:
+        return np.repeat(np.array(values, np.int64), sizes)
+
+    return Tables(
+        neuron_start=neuron_start,
+        du=per_neuron([p.du for p in populations]),
+        dv=per_neuron([p.dv for p in populations]),
+        vth=per_neuron([p.vth for p in populations]),
+        source_start=np.searchsorted(sources[order], np.arange(total + 1)).astype(np.int64),
+        axon_start=new_starts.astype(np.int64),
+        axon_core=np.concatenate(core)[order].astype(np.int64),
+        axon_source=sources[order].astype(np.int64),
+        slot=np.concatenate(slot)[picked].astype(np.int32),
+        weight=np.concatenate(weight)[picked].astype(np.int32),
+        slot_neuron=np.concatenate(slot_neuron).astype(np.int32),
+        slot_shift=np.concatenate(slot_shift).astype(np.int32),
+    )
+
+
+def run(mapping: Mapping, tables: Tables, inputs: NDArray[np.uint8], biases: NDArray[np.int32]) -> Trace:
+    """Run B images from rest.
+
+    Args:
+        mapping: the placed network.
+        tables: ``flatten(mapping)``.
+        inputs: spikes of the input lines, (B, lines, steps).
+        biases: bias of every neuron in membrane units, (B, all neurons).
+    """
+    lowered, count = mapping.lowered, len(mapping.cores)
+    images, neurons = len(inputs), int(tables.neuron_start[-1])
+    spikes = np.zeros((images, lowered.steps, neurons), np.uint8)
+    voltages = np.zeros((images, neurons), np.int32)
+    hits = np.zeros(len(tables.axon_core), np.int64)
+    neuron_tables = (tables.du, tables.dv, tables.vth)
+    synapse_tables = (tables.source_start, tables.axon_start, tables.slot, tables.weight)
+    slot_tables = (tables.slot_neuron, tables.slot_shift)
+    for b in range(images):
+        _run_one(inputs[b], biases[b], *neuron_tables, *synapse_tables, *slot_tables, spikes[b], voltages[b], hits)
+    events = np.bincount(tables.axon_core, weights=hits * np.diff(tables.axon_start), minlength=count)
+    cores = np.concatenate([np.full(lowered.lines, count), *mapping.core_of])
+    packets = np.zeros((count + 1, count), np.int64)
+    np.add.at(packets, (cores[tables.axon_source], tables.axon_core), hits)
+    bounds = tables.neuron_start
+    ranges = [slice(int(bounds[i]), int(bounds[i + 1])) for i in range(len(lowered.placed))]
+    return Trace(
+        spikes=tuple(spikes[:, :, r] for r in ranges),
+        voltages=tuple(voltages[:, r] for r in ranges),
+        events_per_core=events.astype(np.int64),
+        packets=packets,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _decay(x, amount):
+    size = (abs(x) * (4096 - amount)) >> 12
+    return size if x >= 0 else -size
+
+
+@njit(cache=True, nogil=True)
+def _wrap32(x):
+    return ((x + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
+
+
+@njit(cache=True, nogil=True)
+def _run_one(
+    inputs, bias, du, dv, vth, source_start, axon_start, slot, weight, slot_neuron, slot_shift, spikes, voltages, hits
+):
+    """One image from rest: all integers in int64, int32 wraps written out where they can happen."""
+    lines, steps = inputs.shape
+    neurons, slots = len(du), len(slot_neuron)
+    u, v = np.zeros(neurons, np.int64), np.zeros(neurons, np.int64)
+    accumulated, current = np.zeros(slots, np.int64), np.zeros(neurons, np.int64)
+    firing = np.empty(lines + neurons, np.int64)
+    for t in range(steps):
+        current[:] = 0
+        for k in range(slots):
+            total = accumulated[k]
+            if total != 0:
+                shift = slot_shift[k]
+                shifted = (total << shift) if shift >= 0 else (total >> -shift)
+                current[slot_neuron[k]] += shifted
+                accumulated[k] = 0
+        fired = 0
+        for n in range(lines):
+            if inputs[n, t]:
+                firing[fired] = n
+                fired += 1
+        for n in range(neurons):
+            un = _wrap32(_decay(u[n], du[n] + 1) + (current[n] << 6))
+            if un > _STATE:
+                un -= 2 * _STATE
+            elif un <= -_STATE:
+                un += 2 * _STATE
+            u[n] = un
+            vn = min(max(_decay(v[n], dv[n]) + un + bias[n], -_STATE + 1), _STATE - 1)
+            if vn > (vth[n] << 6):
+                spikes[t, n] = 1
+                firing[fired] = lines + n
+                fired += 1
+                vn = 0
+            v[n] = vn
+        if t + 1 < steps:
+            for f in range(fired):
+                source = firing[f]
+                for a in range(source_start[source], source_start[source + 1]):
+                    hits[a] += 1
+                    for s in range(axon_start[a], axon_start[a + 1]):
+                        accumulated[slot[s]] += weight[s]
+    for n in range(neurons):
+        voltages[n] = v[n]
