@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compiler import emit, passes, simulate
+    from compiler import emit, mapping, passes, simulate
     from compiler.capture import capture
     from compiler.check import check
     from compiler.compile import compile
@@ -32,7 +32,7 @@ _HOME = {
     "Signal": "compiler.graph",
     "Program": "compiler.program",
 }
-_MODULES = ("emit", "passes", "simulate")
+_MODULES = ("emit", "mapping", "passes", "simulate")
 
 __all__ = [
     "Graph",
@@ -45,6 +45,7 @@ __all__ = [
     "count",
     "emit",
     "interpret",
+    "mapping",
     "passes",
     "simulate",
 ]

@@ -1,8 +1,8 @@
 """Capture: any torch module → Graph, through ``torch.export`` of one time step.
 
-A spiking model is exported with T = 1; its encoder and readout stay outside. Neurons arrive as the single nodes they are
-registered as; views that only fold time into the batch disappear. The example batch is brought to two items, so that a
-leading 1 is always time and a leading 2 always the batch.
+A spiking model is exported with T = 1; its encoder and readout stay outside. Neurons arrive as the single nodes they
+are registered as; views that only fold time into the batch disappear. The example batch is brought to two items, so
+that a leading 1 is always time and a leading 2 always the batch.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ def capture(model: nn.Module, example: Tensor, input_type: str = "real") -> Grap
     """Return the graph of one time step of ``model``.
 
     Args:
-        model: a spiking classifier (anything with ``forward_sequence``), a module on sequences that holds neurons, or an
-            ordinary module on batches.
-        example: an input of the right shape: (B, …) for a classifier or an ordinary module, (T, B, …) for sequences.
+        model: a spiking classifier (anything with ``forward_sequence``), a module on sequences that holds neurons, or
+        an ordinary module on batches.
+        example: an input of the right shape: (B, …) for a classifier or an ordinary module, (T, B, …) for sequences,
+            whose T becomes the graph's (otherwise the encoder says).
         input_type: "real", or "binary" where the input consists of spikes.
 
     Raises:
@@ -92,12 +93,13 @@ def capture(model: nn.Module, example: Tensor, input_type: str = "real") -> Grap
     finally:
         model.train(was_training)
     encoder = getattr(model, "encoder", None)
+    sequence = example.ndim == 5 if hasattr(model, "forward_sequence") else spiking
     return _translate(
         program,
         name=type(model).__name__,
         input_type=_INPUT_TYPES[input_type],
-        timesteps=int(getattr(encoder, "timesteps", 1)),
-        static_input=bool(getattr(encoder, "static", False)) and input_type == "real",
+        timesteps=len(example) if sequence else int(getattr(encoder, "timesteps", 1)),
+        static_input=not sequence and bool(getattr(encoder, "static", False)) and input_type == "real",
     )
 
 
@@ -227,7 +229,7 @@ def _batch_norm(building: _Building, values: dict[fx.Node, _Value], node: fx.Nod
 
 
 def _add(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
-    x, y = node.args[:2]
+    x, y, *_ = _any(node)
     if node.kwargs.get("alpha", 1) != 1 or not isinstance(y, fx.Node) or _shape(x) != _shape(y):
         raise CaptureError(f"{_scope(node) or 'the model'}: only sums of two signals of equal shape are known.")
     return building.add(node, "add", (values[x].signal, values[y].signal), _shape(node))
@@ -247,7 +249,7 @@ def _avg_pool2d(building: _Building, values: dict[fx.Node, _Value], node: fx.Nod
 
 def _reshape(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
     """Folding time is no operation; flattening all features is one; anything else is refused."""
-    x = node.args[0]
+    (x, *_) = _any(node)
     before, after = _shape(x), _shape(node)
     if before == after:
         return values[x]
@@ -257,24 +259,25 @@ def _reshape(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) 
 
 
 def _same(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
-    return values[node.args[0]]
+    return values[_any(node)[0]]
 
 
 def _relu(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
-    return building.add(node, "relu", (values[node.args[0]].signal,), _shape(node))
+    return building.add(node, "relu", (values[_any(node)[0]].signal,), _shape(node))
 
 
 def _fill(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
-    return _Value(fill=float(node.args[2]))
+    return _Value(fill=float(_any(node)[2]))
 
 
 def _getitem(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
-    return values[node.args[0]] if node.args[1] == 0 else _Value()
+    of, which = _any(node)
+    return values[of] if which == 0 else _Value()
 
 
 def _neuron(op: str) -> Callable[[_Building, dict[fx.Node, _Value], fx.Node], _Value]:
     def handler(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
-        x, v, *constants = node.args
+        x, v, *constants = _any(node)
         initial = values[v].fill
         if initial is None:
             raise CaptureError(f"{_scope(node)}: a neuron must start at rest in a graph.")
@@ -295,7 +298,13 @@ def _neuron(op: str) -> Callable[[_Building, dict[fx.Node, _Value], fx.Node], _V
 
 
 def _arguments(node: fx.Node, defaults: tuple[Any, ...]) -> list[Any]:
-    return list(node.args) + list(defaults[len(node.args) :])
+    given = _any(node)
+    return [*given, *defaults[len(given) :]]
+
+
+def _any(node: fx.Node) -> list[Any]:
+    """Positional arguments, whose types only the operator's schema knows."""
+    return list(node.args)
 
 
 def _stored(values: dict[fx.Node, _Value], **parameters: fx.Node | None) -> dict[str, Tensor]:

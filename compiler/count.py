@@ -2,8 +2,8 @@
 
 For every step and image the graph is interpreted, and each layer with weights counted by the type of what it reads:
 a real operand costs a multiply-accumulate per weight (``mac``); an event of value k costs |k| accumulates per weight it
-reaches (``ac``), found by running the layer's connectivity over the events themselves, so strides, borders and groups are
-exact. Sums over images are integers before they are divided by the number of images.
+reaches (``ac``), found by running the layer's connectivity over the events themselves, so strides, borders and groups
+are exact. Sums over images are integers before they are divided by the number of images.
 """
 
 from __future__ import annotations
@@ -169,4 +169,4 @@ def _accumulates(node: Node, levels: Tensor) -> int:
     per_group = levels.reshape(len(levels), a["groups"], channels // a["groups"], *levels.shape[2:]).sum(2)
     ones = torch.ones(a["groups"], 1, *weight.shape[2:], dtype=levels.dtype)
     reached = F.conv2d(per_group, ones, None, a["stride"], a["padding"], a["dilation"], a["groups"])
-    return int(reached.sum()) * (weight.shape[0] // a["groups"])
+    return int(reached.sum()) * (weight.shape[0] // int(a["groups"]))

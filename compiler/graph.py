@@ -166,7 +166,9 @@ class Graph:
         """
         graphs, _ = read_graphs(path)
         if set(graphs) != {"graph"}:
-            raise CorruptFileError(f"{path} holds {', '.join(graphs)}, not a single graph; a program has its own loader.")
+            raise CorruptFileError(
+                f"{path} holds {', '.join(graphs)}, not a single graph; a program has its own loader."
+            )
         return graphs["graph"]
 
 
@@ -216,7 +218,9 @@ def _structure(graph: Graph) -> dict[str, Any]:
         "static_input": graph.static_input,
         "states": [[s.read, s.written, s.initial] for s in graph.states],
         "signals": [[s.name, s.shape, s.type.kind, s.type.low, s.type.high, s.type.scale] for s in signals],
-        "nodes": [[n.name, n.op, n.inputs, n.outputs, dict(n.attributes), sorted(n.parameters), n.scope] for n in graph],
+        "nodes": [
+            [n.name, n.op, n.inputs, n.outputs, dict(n.attributes), sorted(n.parameters), n.scope] for n in graph
+        ],
     }
 
 

@@ -200,9 +200,7 @@ def synapses(graph: Graph, term: Term, shape: tuple[int, ...]) -> csr_array:
     return matrix
 
 
-def _convolution(
-    layer: Node, weight: NDArray[np.int32], source: tuple[int, ...], target: tuple[int, ...]
-) -> csr_array:
+def _convolution(layer: Node, weight: NDArray[np.int32], source: tuple[int, ...], target: tuple[int, ...]) -> csr_array:
     """Unroll a convolution: one entry for each weight that meets each input inside the image."""
     a = layer.attributes
     (height, width), (out_channels, out_height, out_width) = source[1:], target

@@ -51,7 +51,7 @@ class Equality:
 
     @property
     def verdict(self) -> str:
-        """"exact" where every spike and every output membrane agrees, else "approximate"."""
+        """ "exact" where every spike and every output membrane agrees, else "approximate"."""
         return "exact" if self.mismatches == self.membrane_mismatches == 0 else "approximate"
 
 
@@ -172,19 +172,26 @@ class Program:
         """Turn the readout's last membrane (B, K) into the float network's units: mean logits over time."""
         scale = next(node.attributes["scale"] for node in self.graph if node.name == READOUT)
         shift = self.chip.arithmetic.threshold_shift
-        return membrane / (2**shift * scale * self.graph.timesteps)
+        return membrane / float(2**shift * scale * self.graph.timesteps)
 
-    def verify(self, x: Tensor) -> Equality:
-        """Compare the mapped program with ``interpret`` of the quantised graph: every spike, every output membrane."""
-        trace = self.simulate(x)
-        outputs, records = interpret(self.graph, x.double(), probes=list(trace.spikes))
-        mismatches = compared = total = 0
-        for name, spikes in trace.spikes.items():
-            expected = records[name].flatten(2).byte().numpy()
-            mismatches += int((expected != spikes).sum())
-            compared += spikes.size
-            total += int(spikes.sum())
-        differing = int((self.logits(outputs[-1]) != trace.logits).sum())
+    def verify(self, x: Tensor, trace: Trace | None = None) -> Equality:
+        """Compare the mapped program with ``interpret`` of the quantised graph: every spike, every output membrane.
+
+        ``trace`` is what ``simulate(x)`` returned, where it has been run already.
+        """
+        trace = self.simulate(x) if trace is None else trace
+        batch_axis = x.ndim - 1 - len(self.graph.shape(self.graph.inputs[0]))
+        mismatches = compared = total = differing = start = 0
+        for part in torch.split(x.double(), _BATCH, dim=batch_axis):
+            images = slice(start, start + part.shape[batch_axis])
+            start = images.stop
+            outputs, records = interpret(self.graph, part, probes=list(trace.spikes))
+            for name, spikes in trace.spikes.items():
+                expected = records[name].flatten(2).byte().numpy()
+                mismatches += int((expected != spikes[:, images]).sum())
+                compared += expected.size
+                total += int(spikes[:, images].sum())
+            differing += int((self.logits(outputs[-1]) != trace.logits[images]).sum())
         return Equality(trace.logits.shape[0], total, compared, mismatches, differing)
 
     def network(self, x: Tensor) -> Network:

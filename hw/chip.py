@@ -60,7 +60,7 @@ class SynapseFormat:
         return next(bits for bits in self.index_bits if bits >= needed)
 
     def axon_bits(self, synapses: int, weight_bits: int, neurons: int) -> int:
-        """Return the memory one axon with ``synapses`` sparse synapses takes on a core with ``neurons`` compartments."""
+        """Return the memory in bits of one axon with ``synapses`` sparse synapses, on a core with ``neurons``."""
         each = weight_bits + self.delay_bits + self.tag_bits + self.index_bits_for(neurons)
         full, rest = divmod(synapses, self.chunk_weights)
         return full * self._words(self.chunk_weights * each) + (self._words(rest * each) if rest else 0)
@@ -104,7 +104,8 @@ class Mesh:
 class Chip:
     """A chip with ``cores`` equal cores.
 
-    ``neurons`` names the dynamics it runs, ``resets`` the kinds of reset; ``notes`` says what may and may not be claimed.
+    ``neurons`` names the dynamics it runs, ``resets`` the kinds of reset; ``notes`` says what may and may not be
+    claimed.
     """
 
     name: str

@@ -15,10 +15,10 @@ class LayerCounts:
     """What one layer did, mean per image over all time steps (exact sums over the images, divided by their number).
 
     ``kind`` is "synapse" (has weights), "neuron" (has state), "activation", or "other" (adds, pools, reshapes).
-    ``dense_macs`` are those of an accelerator that skips nothing; ``mac`` and ``ac`` what real or spiking operands leave
-    to be done: a multiply-accumulate for each weight that meets a real number, one accumulate for each weight and unit
-    of an integer event. ``static`` marks layers whose input is the same at every step, so that one evaluation serves
-    all steps; their counts are those of one evaluation, and ``static_repeats`` how often a naive run repeats it.
+    ``dense_macs`` are those of an accelerator that skips nothing; ``mac`` and ``ac`` what real or spiking operands
+    leave to be done: a multiply-accumulate for each weight that meets a real number, one accumulate for each weight
+    and unit of an integer event. ``static`` marks layers whose input is the same at every step, so that one evaluation
+    serves all steps; their counts are those of one evaluation, and ``static_repeats`` how often a naive run repeats it.
     ``adds`` are additions outside synapses and neurons (residuals, pooling). ``rate`` is spikes per neuron and step.
     """
 

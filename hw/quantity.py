@@ -13,8 +13,8 @@ class UnitError(ValueError):
 class Quantity:
     """A physical constant.
 
-    ``low`` and ``high`` bound what sources say (equal to ``value`` where only one source is known); ``source`` names the
-    publication; ``confirmed`` is False where the number was not checked against its source.
+    ``low`` and ``high`` bound what sources say (equal to ``value`` where only one source is known); ``source`` names
+    the publication; ``confirmed`` is False where the number was not checked against its source.
     """
 
     value: float

@@ -1,7 +1,7 @@
 """Surrogates: the derivative used in the backward pass in place of the step function's.
 
-The spike is ``s = H(x)`` with ``H(0) = 1`` and ``x = h - v_threshold``; its derivative is zero or undefined, so training
-replaces ``ds/dx`` by one of the smooth functions below. Formulas and defaults are those of SpikingJelly 2.0
+The spike is ``s = H(x)`` with ``H(0) = 1`` and ``x = h - v_threshold``; its derivative is zero or undefined, so
+training replaces ``ds/dx`` by one of the smooth functions below. Formulas and defaults are those of SpikingJelly 2.0
 (``spikingjelly.activation_based.surrogate``).
 
 To add one: a frozen dataclass with a ``derivative``, and its line in ``SURROGATES``.

@@ -2,5 +2,6 @@
 
 from compiler.emit.lava import lava
 from compiler.emit.nir import nir
+from compiler.emit.read_nir import read_nir
 
-__all__ = ["lava", "nir"]
+__all__ = ["lava", "nir", "read_nir"]

@@ -37,7 +37,7 @@ class Axons:
 
 
 def group(weights: csr_array, core_of_target: Ints) -> Axons:
-    """Group the synapses of ``weights`` (target, source) into axons; ``core_of_target`` (targets,) says who lives where."""
+    """Group the synapses of ``weights`` (target, source) into axons; ``core_of_target`` has one core per target."""
     entries = coo_array(weights)
     rows, cols = (axis.astype(np.int64) for axis in entries.coords)
     cores = core_of_target[rows]

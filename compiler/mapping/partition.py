@@ -29,7 +29,11 @@ class Need:
     def exceeds(self, chip: Chip) -> str | None:
         """Return which limit is exceeded, in words, or None."""
         limits = dict(chip.core.items())
-        for what, unit in (("neurons", "compartments"), ("in_axons", "input axons"), ("synapse_bits", "bits of synapses")):
+        for what, unit in (
+            ("neurons", "compartments"),
+            ("in_axons", "input axons"),
+            ("synapse_bits", "bits of synapses"),
+        ):
             if getattr(self, what) > limits[what]:
                 return f"{getattr(self, what):,} {unit}, a core of {chip.name} has {limits[what]:,}"
         return None
@@ -82,7 +86,9 @@ def _slices(lowered: Lowered, index: int, placed: Placed, chip: Chip, at_least: 
     parts, found = low, cut(low)
     while found is None:
         if parts >= len(order):
-            worst = next(n for n in (need(order[i : i + 1], incoming, chip) for i in range(len(order))) if n.exceeds(chip))
+            worst = next(
+                n for n in (need(order[i : i + 1], incoming, chip) for i in range(len(order))) if n.exceeds(chip)
+            )
             raise CompileError(
                 f"{placed.population.name}: one of its neurons alone needs {worst.exceeds(chip)}; "
                 "reduce the fan-in of that layer."

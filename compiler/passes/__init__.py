@@ -1,7 +1,7 @@
 """Passes: Graph → Graph, each a plain function in its own file.
 
-``PIPELINE`` is what every captured graph goes through before it is counted, checked or mapped. The meaning of a graph is
-kept: ``interpret(pass(g), x) == interpret(g, x)`` (in exact arithmetic; folding reorders rounding).
+``PIPELINE`` is what every captured graph goes through before it is counted, checked or mapped. The meaning of a graph
+is kept: ``interpret(pass(g), x) == interpret(g, x)`` (in exact arithmetic; folding reorders rounding).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Merge average pooling into the layer that follows, so that between two neurons there is one set of synapses.
 
-pool → conv2d becomes one convolution with repeated weights and larger stride; pool → flatten → linear becomes one linear
-layer on the unpooled signal. Both are exact. What cannot be merged is left as it is.
+pool → conv2d becomes one convolution with repeated weights and larger stride; pool → flatten → linear becomes one
+linear layer on the unpooled signal. Both are exact. What cannot be merged is left as it is.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ input units one unit of float current is; each neuron layer has its own, the lar
 the absence of overflow allow:
 
     w_int · 2^e ≈ w · gain · scale       gain = 1/τ where the input decays, else 1
-    vth = round(v_threshold · scale),    dv = round(4096 / τ) (0 without leak),    du = 4095 (the current keeps no memory)
+    vth = round(v_threshold · scale)     dv = round(4096 / τ), 0 without leak     du = 4095: no memory in the current
 
 Layers that read the real input stay in floating point, on the host: their result is rounded to a bias (13-bit mantissa,
 exponent 7) once per image. The outputs become a population that only integrates; its last membrane is
@@ -67,7 +67,9 @@ class _Built:
         if all(known.name != node.name for known in self.nodes):
             self.nodes.append(node)
             for output in node.outputs:
-                self.signals[output] = Signal(output, shape, BINARY if output == node.name and is_neuron(node) else REAL)
+                self.signals[output] = Signal(
+                    output, shape, BINARY if output == node.name and is_neuron(node) else REAL
+                )
         return node.output
 
 
@@ -188,11 +190,11 @@ def _scale(
     by_sum = (limits.state / 2**limits.shift) * 0.98 / (reach * steps)
     bounds = [by_weights, by_exponent, by_sum]
     if threshold is None:
-        return min(bounds)
+        return float(min(bounds))
     scale = min([*bounds, limits.threshold / threshold])
     if round(threshold * scale) < 1:
         raise CompileError(f"{name}: its weights are so large that its threshold would round to 0.")
-    return round(threshold * scale) / threshold
+    return float(round(threshold * scale) / threshold)
 
 
 def _largest_sum(term: Term) -> float:

@@ -15,7 +15,7 @@ from compiler.operations import OPERATIONS
 
 @dataclass(frozen=True)
 class Term:
-    """One summand of a current: ``source`` signal, then ``path`` of nodes (flatten, conv2d, linear; empty = a shortcut)."""
+    """One summand of a current: ``source`` signal, then ``path`` of nodes (flatten, layer; empty = a shortcut)."""
 
     source: str
     path: tuple[Node, ...]

@@ -1,8 +1,8 @@
 """The mapped program, run event by event in the chip's integer arithmetic, core by core, with counters.
 
 Each spike walks its axons; each axon adds its weights into the accumulators of its projection. At the next step the
-accumulators are shifted by the projection's exponent and drive the neurons by the equations of ``fixed_point``. Equal to
-``reference`` in every spike and membrane, and fast enough for whole test sets.
+accumulators are shifted by the projection's exponent and drive the neurons by the equations of ``fixed_point``. Equal
+to ``reference`` in every spike and membrane, and fast enough for whole test sets.
 """
 
 from __future__ import annotations
@@ -113,11 +113,23 @@ def run(mapping: Mapping, tables: Tables, inputs: NDArray[np.uint8], biases: NDA
     spikes = np.zeros((images, lowered.steps, neurons), np.uint8)
     voltages = np.zeros((images, neurons), np.int32)
     hits = np.zeros(len(tables.axon_core), np.int64)
-    neuron_tables = (tables.du, tables.dv, tables.vth)
-    synapse_tables = (tables.source_start, tables.axon_start, tables.slot, tables.weight)
-    slot_tables = (tables.slot_neuron, tables.slot_shift)
     for b in range(images):
-        _run_one(inputs[b], biases[b], *neuron_tables, *synapse_tables, *slot_tables, spikes[b], voltages[b], hits)
+        _run_one(
+            inputs[b],
+            biases[b],
+            tables.du,
+            tables.dv,
+            tables.vth,
+            tables.source_start,
+            tables.axon_start,
+            tables.slot,
+            tables.weight,
+            tables.slot_neuron,
+            tables.slot_shift,
+            spikes[b],
+            voltages[b],
+            hits,
+        )
     events = np.bincount(tables.axon_core, weights=hits * np.diff(tables.axon_start), minlength=count)
     cores = np.concatenate([np.full(lowered.lines, count), *mapping.core_of])
     packets = np.zeros((count + 1, count), np.int64)
@@ -133,20 +145,33 @@ def run(mapping: Mapping, tables: Tables, inputs: NDArray[np.uint8], biases: NDA
 
 
 @njit(cache=True, nogil=True)
-def _decay(x, amount):
+def _decay(x: int, amount: int) -> int:
     size = (abs(x) * (4096 - amount)) >> 12
     return size if x >= 0 else -size
 
 
 @njit(cache=True, nogil=True)
-def _wrap32(x):
+def _wrap32(x: int) -> int:
     return ((x + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
 
 
 @njit(cache=True, nogil=True)
 def _run_one(
-    inputs, bias, du, dv, vth, source_start, axon_start, slot, weight, slot_neuron, slot_shift, spikes, voltages, hits
-):
+    inputs: NDArray[np.uint8],
+    bias: NDArray[np.int32],
+    du: Ints,
+    dv: Ints,
+    vth: Ints,
+    source_start: Ints,
+    axon_start: Ints,
+    slot: NDArray[np.int32],
+    weight: NDArray[np.int32],
+    slot_neuron: NDArray[np.int32],
+    slot_shift: NDArray[np.int32],
+    spikes: NDArray[np.uint8],
+    voltages: NDArray[np.int32],
+    hits: Ints,
+) -> None:
     """One image from rest: all integers in int64, int32 wraps written out where they can happen."""
     lines, steps = inputs.shape
     neurons, slots = len(du), len(slot_neuron)

@@ -42,7 +42,7 @@ CHIP = Chip(
     neurons=("lif", "integrate_fire"),
     resets=("hard",),
     notes=(
-        "Bit-exact with lava-nc 0.10 fixed_pt, which is reported to differ from the silicon in current decay and in the "
-        "voltage after reset (lava-nc issues 282, 322, 829): never claim bit-exactness with the chip itself."
+        "Bit-exact with lava-nc 0.10 fixed_pt, which is reported to differ from the silicon in current decay and in "
+        "the voltage after reset (lava-nc issues 282, 322, 829): never claim bit-exactness with the chip itself."
     ),
 )

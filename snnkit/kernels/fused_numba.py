@@ -1,7 +1,7 @@
 """Charge–fire–reset fused over all time steps on the CPU, compiled by numba.
 
-The same equations, in the same order of operations, as ``charge_fire_reset`` and the ``reference`` kernels, so spikes are
-bit-equal. A block of neurons stays in cache while time advances; the backward recomputes the charged membranes from
+The same equations, in the same order of operations, as ``charge_fire_reset`` and the ``reference`` kernels, so spikes
+are bit-equal. A block of neurons stays in cache while time advances; the backward recomputes the charged membranes from
 ``x``, so nothing else is saved. One thread: these loops take a small share of a training step next to convolutions, and
 a second thread pool beside torch's would fight it for the cores.
 """

@@ -45,7 +45,7 @@ class Kernel(Protocol):
 
 
 class Operator:
-    """A dynamics as an operator. ``kernels`` are listed slowest first; ``kernel="auto"`` takes the last that can run."""
+    """A dynamics as an operator; ``kernels`` stand slowest first, ``kernel="auto"`` takes the last that can run."""
 
     def __init__(self, name: str, parameters: type, kernels: dict[str, Any]):
         self.name = name

@@ -8,7 +8,7 @@ from snnkit.layers.fold import over_time
 
 
 class ConvBN(nn.Module):
-    """Conv2d without bias, then BatchNorm2d whose statistics run over time and batch: (T, B, C, H, W) → (T, B, C', H', W').
+    """Conv2d without bias, then BatchNorm2d over time and batch: (T, B, C, H, W) → (T, B, C', H', W').
 
     Args:
         in_channels, out_channels, kernel_size, stride, groups: those of Conv2d; padding keeps H and W at stride 1.

@@ -1,7 +1,7 @@
 """A small spiking convolutional network that fits on one neuromorphic chip.
 
-    image ─ direct encoding ─ conv 3×3 /2 ─ LIF ─ conv 3×3 /2 ─ LIF ─┬─ depthwise 3×3 ─ LIF ─ conv 3×3 ─(+)─ LIF ─ pool ─ linear
-                                                                      └────────────────────────────────┘
+    image ─ direct encoding ─ conv 3×3 /2 ─ LIF ─ conv 3×3 /2 ─ LIF ─┬─ depthwise 3×3 ─ LIF ─ conv 3×3 ─(+)─ LIF ─ pool
+    ─ linear └────────────────────────────────┘
 
 Every convolution is followed by batch norm. The residual adds the spikes of the second layer to the currents of the
 last (a membrane shortcut, as in Spike-driven Transformer V2, arXiv 2404.03663): what a neuron receives is real, what it
@@ -46,7 +46,7 @@ class SpikingCNN(nn.Module):
         if img_size % 4 or img_size < 8:
             lower = max(8, img_size // 4 * 4)
             raise InvalidArgumentError(
-                f"img_size={img_size}: two strides of 2 need a multiple of 4 of at least 8; {lower} or {lower + 4} would do."
+                f"img_size={img_size}: must be a multiple of 4 of at least 8; {lower} or {lower + 4} would do."
             )
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
         self.encoder = Direct(timesteps)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from snnkit.files import atomic_path
 from snnkit.report import chip, headline, sections, values
 from snnkit.report.palette import Palette
 from snnkit.report.read import ReportError, Run, read_run
@@ -31,17 +30,19 @@ _SECTIONS = (
 )
 
 
-def write_report(run_folder: Path, static: Path | None = None) -> Path:
+def write_report(run_folder: str | Path) -> Path:
     """Write `report.html` into `run_folder` and return its path.
 
     The page is a single file that opens without a network. It is made from the JSON in the folder alone: a file that
-    is missing leaves its section out. `static` is the folder of the style sheet and scripts to use instead of those
-    that come with the package. Raises ReportError when the folder is no run folder or one of its files is damaged;
-    an earlier report.html then stays as it was.
+    is missing leaves its section out. Raises ReportError when the folder is no run folder or one of its files is
+    damaged; an earlier report.html then stays as it was.
     """
     run_folder = Path(run_folder)
-    html = render(read_run(run_folder), _HERE / "assets" if static is None else Path(static))
-    return _write(run_folder / "report.html", html)
+    html = render(read_run(run_folder), _HERE / "assets")
+    path = run_folder / "report.html"
+    with atomic_path(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return path
 
 
 def render(run: Run, assets: Path) -> str:
@@ -108,17 +109,3 @@ def _embedded(data: dict[str, Any]) -> str:
     """JSON for a script block: `<`, `>` and `&` are written as escapes, so no name can end the block."""
     packed = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return packed.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
-
-
-def _write(path: Path, html: str) -> Path:
-    """Write beside the final place and rename, so that a half-written page is never seen."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".html")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(html)
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
-    return path

@@ -1,7 +1,7 @@
 """IF and LIF against the published package's numbers, each kernel against the reference, and the checks on constants.
 
-Would break it: another order of operations in the charge, > for ≥, a reset to anything but v_reset, a gradient that keeps
-(or loses) the reset, a surrogate with another steepness, state that survives a call.
+Would break it: another order of operations in the charge, > for ≥, a reset to anything but v_reset, a gradient that
+keeps (or loses) the reset, a surrogate with another steepness, state that survives a call.
 """
 
 import copy

@@ -1,6 +1,7 @@
 """IF, the truth: plain torch, one step at a time.
 
-Charge: ``h = v + x`` (no leak). Fire and reset as in ``kernels.charge_fire_reset``. Source: SpikingJelly 2.0 ``IFNode``.
+Charge: ``h = v + x`` (no leak). Fire and reset as in ``kernels.charge_fire_reset``. Source: SpikingJelly 2.0
+``IFNode``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""``snnkit compile``: map a network onto a chip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def compile_(source: str, *, chip: str = "loihi1", output: Path | None = None) -> None:
+    """Quantise a network for a chip, map it, and write the program.
+
+    With the folder of a run, mapping.json is written there and the program goes to network.program.
+
+    Parameters
+    ----------
+    source
+        Folder of a run, a checkpoint, or a model's name.
+    chip
+        Name of a chip.
+    output
+        File for the program.
+    """
+    from hw import get_chip
+
+    get_chip(chip)
+    from compiler.commands import show
+    from compiler.commands.source import resolve
+    from compiler.commands.stages import describe_mapping
+    from compiler.compile import compile
+    from snnkit.engine.progress import console
+
+    given = resolve(source)
+    program = compile(given.model, given.example, chip)
+    show.mapping(describe_mapping(program, given.folder))
+    path = output or (given.folder or Path()) / "network.program"
+    program.save(path)
+    console.print(f"program: {path}")

@@ -1,0 +1,75 @@
+"""``snnkit demo``: the whole way, once: train, capture, count, map, prove, exchange, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def demo(*, runs: Path = Path("runs"), epochs: int | None = None, images: int = 1000) -> None:
+    """Train a spiking network on real images, count it, map it onto a chip, prove the mapping and show it.
+
+    Takes a few minutes on two CPU cores, without GPU or network.
+
+    Parameters
+    ----------
+    runs
+        Folder in which the run's folder is made.
+    epochs
+        Passes over the training images; by default the recipe's.
+    images
+        Number of test images that are counted and run on the chip.
+    """
+    import time
+
+    from compiler.capture import capture
+    from compiler.commands import show, stages
+    from compiler.commands.source import resolve
+    from compiler.compile import compile
+    from compiler.emit import lava
+    from compiler.passes import simplify
+    from compiler.passes.infer_signals import spike_driven
+    from snnkit.engine import new_run_folder, train
+    from snnkit.engine.progress import console
+    from snnkit.recipes import get_recipe
+    from snnkit.report import write_report
+
+    started = time.perf_counter()
+
+    def title(text: str) -> None:
+        console.print(f"\n[bold]{text}[/bold]  ({time.perf_counter() - started:.0f} s)")
+
+    config = get_recipe("demo")
+    if epochs is not None:
+        config.epochs = epochs
+    title("1 · train a spiking network on Fashion-MNIST (4,000 images)")
+    run = train(config, new_run_folder("demo", runs))
+    console.print(f"best test accuracy {run.best_score:.1%} (epoch {run.best_epoch})")
+
+    title("2 · capture it as a graph")
+    given = resolve(str(run.folder))
+    x, labels, classes = given.test_images(images)
+    captured = capture(given.model, x[:1])
+    graph = simplify(captured)
+    graph.save(run.folder / "network.graph")
+    console.print(f"{len(captured.nodes)} nodes, {len(graph.nodes)} after folding batch norm; {spike_driven(graph)}")
+
+    title(f"3 · count it on {len(x):,} test images, beside its ordinary twin")
+    counts, twin, priced, twin_priced = stages.count_and_price(graph, x, "45nm", run.folder)
+    show.counts(counts, twin)
+    show.energies(priced, twin_priced)
+
+    title("4 · map it onto loihi1 and run it in integers")
+    program = compile(graph)
+    show.mapping(stages.describe_mapping(program, run.folder))
+    program.save(run.folder / "network.program")
+    show.equality(stages.run_on_chip(program, x, labels, classes, run.folder))
+
+    title("5 · hand it on")
+    row = stages.exchange_nir(graph, x[:100], run.folder / "network.nir")
+    lava(program, run.folder / "lava.npz", x[:1])
+    stages.record_exchange(run.folder, [row])
+    console.print(f"NIR: {row['verdict']}, {row['detail']}\nlava: lava.npz holds the program with the first test image")
+
+    title("6 · report")
+    console.print(f"open {write_report(run.folder)}")
+    console.print(f"done in {time.perf_counter() - started:.0f} s; everything is in {run.folder}")

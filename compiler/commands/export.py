@@ -1,0 +1,49 @@
+"""``snnkit export``: a network in someone else's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def export(
+    source: str, *, format: Literal["nir", "lava"] = "nir", output: Path | None = None, chip: str = "loihi1"
+) -> None:
+    """Write a network as NIR, or its compiled program with one test image as an artifact for lava.
+
+    Parameters
+    ----------
+    source
+        Folder of a run, a checkpoint, or a model's name.
+    format
+        nir (HDF5) or lava (npz).
+    output
+        File to write; by default network.nir or lava.npz in the folder of the run, or here.
+    chip
+        Name of a chip (lava).
+    """
+    from hw import get_chip
+
+    get_chip(chip)
+    from compiler.commands.source import resolve
+    from snnkit.engine.progress import console
+
+    given = resolve(source)
+    path = output or (given.folder or Path()) / {"nir": "network.nir", "lava": "lava.npz"}[format]
+    if format == "lava":
+        from compiler.compile import compile
+        from compiler.emit import lava
+
+        x, _, _ = given.test_images(1)
+        network = lava(compile(given.model, x, chip), path, x)
+        console.print(f"{path}: {len(network.populations)} populations, {network.steps} steps, first test image")
+        return
+    from compiler.capture import capture
+    from compiler.commands.stages import exchange_nir, record_exchange
+    from compiler.passes import simplify
+
+    x, _, _ = given.test_images(100)
+    row = exchange_nir(simplify(capture(given.model, x[:1])), x, path)
+    if given.folder is not None and (given.folder / "mapping.json").exists():
+        record_exchange(given.folder, [row])
+    console.print(f"{path}: {row['verdict']}, {row['detail']}")

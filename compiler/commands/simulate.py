@@ -1,0 +1,79 @@
+"""``snnkit simulate``: run a compiled network in integers, here or in lava."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from compiler.commands.source import Source
+    from compiler.program import Program
+
+
+def simulate(
+    source: str,
+    *,
+    chip: str = "loihi1",
+    images: int = 1000,
+    runtime: Literal["chip", "lava"] = "chip",
+    lava_python: Path | None = None,
+) -> None:
+    """Run test images through the mapped integer program and compare.
+
+    With runtime chip, the program is compared with the quantised graph on all images; with runtime lava, lava-nc runs
+    the same network on the first image and every current, voltage and spike is compared.
+
+    Parameters
+    ----------
+    source
+        Folder of a run, a checkpoint, or a model's name.
+    chip
+        Name of a chip.
+    images
+        Number of test images (runtime chip).
+    runtime
+        Who runs the program.
+    lava_python
+        A Python interpreter with lava-nc; `make lava` makes one.
+    """
+    from hw import get_chip
+
+    get_chip(chip)
+    from compiler.commands.source import resolve
+    from compiler.compile import compile
+
+    if runtime == "lava":
+        from compiler.simulate.lava_bridge import find_lava_python
+
+        python = find_lava_python(None if lava_python is None else str(lava_python))
+        given = resolve(source)
+        _in_lava(given, compile(given.model, given.example, chip), python)
+        return
+    from compiler.commands import show
+    from compiler.commands.stages import run_on_chip
+
+    given = resolve(source)
+    x, labels, classes = given.test_images(images)
+    show.equality(run_on_chip(compile(given.model, x[:1], chip), x, labels, classes, given.folder))
+
+
+def _in_lava(given: Source, program: Program, python: Path) -> None:
+    import tempfile
+
+    from compiler.commands.stages import record_exchange
+    from compiler.emit import lava
+    from compiler.simulate import replay
+    from compiler.simulate.lava_bridge import compare, run_lava
+    from snnkit.engine.progress import console
+
+    x, _, _ = given.test_images(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "network.npz"
+        lava(program, path, x)
+        ours, theirs = replay(path), run_lava(path, python)
+    comparison = compare(ours, theirs)
+    console.print(str(comparison))
+    if given.folder is not None and (given.folder / "mapping.json").exists():
+        verdict = "exact" if comparison.exact else "approximate"
+        row = {"format": "lava-nc", "file": "lava.npz", "verdict": verdict, "detail": str(comparison)}
+        record_exchange(given.folder, [row])

@@ -1,0 +1,187 @@
+"""The stages behind the verbs: each takes what the one before made and writes its JSON into the run folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compiler.count import count
+from compiler.emit.nir import nir as emit_nir
+from compiler.emit.read_nir import read_nir
+from compiler.graph import Graph
+from compiler.interpret import interpret
+from compiler.mapping.partition import spatial_order
+from compiler.operations import is_neuron
+from compiler.passes import relu_twin
+from compiler.passes.infer_signals import spike_driven
+from compiler.program import Program, Trace
+from hw import energy
+from hw.counts import Counts
+from hw.energy import Energy
+from snnkit.files import read_json, write_json
+
+_BATCH = 100
+RASTER_BINS = 64
+
+
+def batches(images: Tensor) -> list[Tensor]:
+    """Cut images into batches that fit small memories."""
+    return list(torch.split(images, _BATCH))
+
+
+def count_and_price(
+    graph: Graph, images: Tensor, model: str, folder: Path | None
+) -> tuple[Counts, Counts, Energy, Energy]:
+    """Count a simplified graph and its ReLU twin on images, price both; write counts.json and energy.json."""
+    network = count(graph, batches(images))
+    # What a twin executes does not depend on the images: one is enough.
+    twin = replace(count(relu_twin(graph), [images[:1]]), images=network.images)
+    priced, twin_priced = energy.estimate(network, model), energy.estimate(twin, model)
+    if folder is not None:
+        verdict = spike_driven(graph)
+        edges = [
+            {"signal": s.name, "type": str(s.type), "shape": list(s.shape)}
+            for s in graph.signals.values()
+            if not s.name.endswith((".v", ".v_next"))
+        ]
+        signals = {
+            "spike_driven": verdict.spike_driven,
+            "verdict": str(verdict),
+            "first_break": verdict.first_break,
+            "encoding_layers": list(verdict.encoding_layers),
+            "edges": edges,
+        }
+        counts = {"images": network.images, "timesteps": network.timesteps, "network": network.to_dict()}
+        write_json(folder / "counts.json", {**counts, "twin": twin.to_dict(), "signals": signals})
+        write_json(
+            folder / "energy.json",
+            {**priced.provenance(), "network": priced.to_dict(), "twin": twin_priced.to_dict()},
+        )
+    return network, twin, priced, twin_priced
+
+
+def describe_mapping(program: Program, folder: Path | None) -> dict[str, Any]:
+    """Return the mapping as plain data, with what stays on the host; write mapping.json."""
+    description = program.mapping.to_dict()
+    host = program.host_graph
+    macs = 0.0
+    if host is not None:
+        blank = torch.zeros(1, *host.shape(host.inputs[0]), dtype=torch.float64)
+        macs = count(host, [blank]).total("mac")
+    description["host"] = {
+        "layers": list(program.host_layers),
+        "macs": macs,
+        "note": "computed once per image on the host from real pixels; enters the chip as bias current",
+    }
+    if folder is not None:
+        write_json(folder / "mapping.json", description)
+    return description
+
+
+def run_on_chip(
+    program: Program, images: Tensor, labels: Tensor, classes: tuple[str, ...], folder: Path | None
+) -> dict[str, Any]:
+    """Run test images in integers, compare with the quantised graph, and add what happened to mapping.json."""
+    trace = program.simulate(images)
+    equality = program.verify(images, trace)
+    quantised, _ = _accuracy(program.graph, images, labels, program)
+    floating, _ = _accuracy(program.source_graph, images, labels, None)
+    chip = float((trace.logits.argmax(1) == labels).double().mean())
+    result = {
+        "images": equality.images,
+        "float_accuracy": floating,
+        "quantised_accuracy": quantised,
+        "chip_accuracy": chip,
+        "spikes": equality.spikes,
+        "compared": equality.compared,
+        "spike_mismatches": equality.mismatches,
+        "membrane_mismatches": equality.membrane_mismatches,
+        "verdict": equality.verdict,
+    }
+    if folder is not None:
+        path = folder / "mapping.json"
+        description = read_json(path) if path.exists() else describe_mapping(program, None)
+        for core, events in zip(description["cores"], trace.events_per_core, strict=True):
+            core["events_per_image"] = float(events) / equality.images
+        description |= {"traffic": traffic(program, trace, equality.images), "equality": result}
+        write_json(path, description)
+        write_json(folder / "raster.json", raster(program, trace, classes[int(labels[0])]))
+    return result
+
+
+def _accuracy(graph: Graph, images: Tensor, labels: Tensor, program: Program | None) -> tuple[float, Tensor]:
+    logits = []
+    for batch in batches(images):
+        dtype = next(p.dtype for n in graph for p in n.parameters.values())
+        outputs, _ = interpret(graph, batch.to(dtype))
+        logits.append(outputs.mean(0) if program is None else program.logits(outputs[-1]))
+    merged = torch.cat(logits)
+    return float((merged.argmax(1) == labels).double().mean()), merged
+
+
+def traffic(program: Program, trace: Trace, images: int) -> dict[str, float]:
+    """Return packets and tile-to-tile hops per image between cores, and the load of the busiest link."""
+    mesh, packets = program.chip.mesh, trace.packets[:-1]
+    loads: dict[Any, float] = {}
+    hops = 0.0
+    for source, target in zip(*np.nonzero(packets), strict=True):
+        number = float(packets[source, target])
+        for link in mesh.route(int(source), int(target)):
+            loads[link] = loads.get(link, 0.0) + number
+            hops += number
+    return {
+        "packets_per_image": float(packets.sum()) / images,
+        "host_packets_per_image": float(trace.packets[-1].sum()) / images,
+        "hops_per_image": hops / images,
+        "max_link_load": max(loads.values(), default=0.0) / images,
+    }
+
+
+def raster(program: Program, trace: Trace, label: str) -> dict[str, Any]:
+    """Return the first image's spikes, binned over neurons in (row, column, channel) order."""
+    populations = []
+    for placed in program.mapping.lowered.placed:
+        if placed.kind != "neuron":
+            continue
+        order = spatial_order(placed)
+        bins = min(RASTER_BINS, len(order))
+        steps = trace.spikes[placed.signal][:, 0, order]
+        sums = [[int(part.sum()) for part in np.array_split(row, bins)] for row in steps]
+        populations.append({"name": placed.signal, "neurons": len(order), "bins": bins, "counts": sums})
+    return {"image": 0, "label": label, "populations": populations}
+
+
+def exchange_nir(graph: Graph, images: Tensor, path: Path) -> dict[str, Any]:
+    """Write NIR, read it back with ``nir.read``, run both graphs and compare every spike."""
+    emit_nir(graph, path)
+    again = read_nir(path, timesteps=graph.timesteps)
+    layers = [node.output for node in graph if is_neuron(node)]
+    theirs = [node.output for node in again if is_neuron(node)]
+    differing = total = 0
+    for batch in batches(images):
+        _, ours = interpret(graph, batch, probes=layers)
+        _, read = interpret(again, batch, timesteps=graph.timesteps, probes=theirs)
+        for mine, other in zip(layers, theirs, strict=True):
+            differing += int((ours[mine] != read[other]).sum())
+            total += int(ours[mine].sum())
+    return {
+        "format": "NIR",
+        "file": path.name,
+        "verdict": "exact" if differing == 0 else "approximate",
+        "detail": f"{differing:,} of {total:,} spikes differ after reading back ({len(images)} images)",
+        "differing": differing,
+    }
+
+
+def record_exchange(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Add what was exchanged to mapping.json, replacing earlier entries of the same format."""
+    path = folder / "mapping.json"
+    description = read_json(path) if path.exists() else {}
+    formats = {row["format"] for row in rows}
+    kept = [row for row in description.get("exchange", []) if row["format"] not in formats]
+    write_json(path, {**description, "exchange": kept + rows})

@@ -1,0 +1,50 @@
+"""Collect the verbs, run one, and turn a user's error into one line and exit code 2.
+
+Nothing heavy is imported here: ``snnkit --help`` answers before torch would have loaded. A verb's module imports what
+it needs inside its function.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+from cyclopts import App
+from rich.console import Console
+
+GROUP = "snnkit.commands"
+
+
+def build_app() -> App:
+    """Return the command with every verb that is installed."""
+    from snnkit import __version__
+
+    app = App(
+        name="snnkit",
+        help="Train spiking networks, count what they do, and compile them onto neuromorphic chips.",
+        version=__version__,
+        help_format="markdown",
+    )
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        app.command(entry.load(), name=entry.name)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 0, 1 (usage), 2 (an error the user can mend) or 130 (interrupted)."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    try:
+        build_app()(sys.argv[1:] if arguments is None else list(arguments), error_console=Console(stderr=True))
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if not getattr(type(error), "user_error", False):
+            raise
+        errors.print(f"snnkit: {error}")
+        sys.exit(2)

@@ -1,0 +1,160 @@
+"""A run is a folder: configuration, environment, metrics, checkpoints, and later counts, mapping and report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snnkit.engine.config import RunConfig
+from snnkit.errors import CorruptFileError, DiskError
+from snnkit.files import write_json
+
+PACKAGES = ("snnkit", "torch", "torchvision", "numpy", "numba", "lightning-fabric", "nir", "safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished (or running) training: its folder and configuration, and the best score so far."""
+
+    folder: Path
+    config: RunConfig
+    best_score: float
+    best_epoch: int
+
+    @property
+    def checkpoint(self) -> Path:
+        """The best weights."""
+        return self.folder / "checkpoints" / "best.safetensors"
+
+
+def new_run_folder(name: str, root: str | Path = "runs") -> Path:
+    """Create and return ``root/<time>-<name>``; a number is appended where that exists.
+
+    Raises:
+        DiskError: it cannot be created.
+    """
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for attempt in range(1000):
+        folder = Path(root) / (f"{stamp}-{name}" + (f"-{attempt}" if attempt else ""))
+        try:
+            (folder / "checkpoints").mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if folder.is_dir():
+                continue
+            raise DiskError(f"cannot create {folder}: {root} is a file. Choose another folder with --runs.") from None
+        except OSError as error:
+            raise DiskError(f"cannot create {folder}: {error.strerror}. Choose another folder with --runs.") from error
+    raise DiskError(f"cannot create a new folder in {root}.")
+
+
+def write_provenance(folder: Path, config: RunConfig, command: str | None = None) -> None:
+    """Write config.json and environment.json."""
+    write_json(folder / "config.json", config.to_dict())
+    write_json(folder / "environment.json", environment(config.seed, command))
+
+
+def environment(seed: int, command: str | None = None) -> dict[str, Any]:
+    """Return versions, git revision, seed and machine."""
+    return {
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": command or " ".join(["snnkit", *map(shlex.quote, sys.argv[1:])]),
+        "seed": seed,
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "git": _git(),
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "memory_gib": _memory_gib(),
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+        },
+    }
+
+
+def append_metrics(folder: Path, line: dict[str, Any]) -> None:
+    """Append one line to metrics.jsonl.
+
+    Raises:
+        DiskError: the line could not be written whole; it is then taken back.
+    """
+    path = folder / "metrics.jsonl"
+    before = path.stat().st_size if path.exists() else 0
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+    except OSError as error:
+        if path.exists():
+            os.truncate(path, before)
+        raise DiskError(f"could not write {path}: {error.strerror}. The run so far is kept.") from error
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the weights meant by ``path``: a file, or a run folder (its best checkpoint).
+
+    Raises:
+        CorruptFileError: there is nothing of the kind.
+    """
+    path = Path(path)
+    if path.is_dir():
+        for name in ("best", "last"):
+            candidate = path / "checkpoints" / f"{name}.safetensors"
+            if candidate.exists():
+                return candidate
+        raise CorruptFileError(f"{path} holds no checkpoints/best.safetensors; is it the folder of a run?")
+    if not path.exists():
+        raise CorruptFileError(f"{path} does not exist; give a run folder or a .safetensors file.")
+    return path
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    """Revision of the checkout snnkit runs from, or None outside of one."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", root, *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        return None

@@ -1,0 +1,170 @@
+"""The tape: what it says of spikes, rates and membranes is what the neurons did, and it leaves no trace.
+
+Would break it: hooks that outlive the block, layers of an earlier forward left on the tape, the two calls of one neuron
+mixed up, a rate averaged over the wrong axes.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+import snnkit
+from snnkit.errors import UnknownNameError
+from snnkit.neurons import IF, LIF, NEURONS
+
+
+class Net(nn.Module):
+    """Two neuron layers joined by a fixed weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.front = LIF(tau=2)
+        self.back = nn.Sequential(IF(v_reset=None))
+
+    def forward(self, x):
+        return self.back(0.5 * self.front(x))
+
+
+class Twice(nn.Module):
+    """One neuron module, called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.neuron = IF()
+
+    def forward(self, x):
+        return self.neuron(0.5 * self.neuron(x))
+
+
+# tau = 2: h = .75, 1.125 (fires), .75, 1.125 (fires); the second layer gets 0, .5, 0, .5 and fires at the last step.
+CONSTANT = torch.full((4, 1, 1), 1.5, dtype=torch.float64)
+
+
+def hooks(model):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def test_by_hand():
+    model = Net()
+    with snnkit.record(model) as tape:
+        output = model(CONSTANT)
+    assert list(tape) == ["front", "back.0"]
+    assert len(tape) == 2
+    assert tape["front"].spikes.flatten().tolist() == [0, 1, 0, 1]
+    assert tape["front"].currents.flatten().tolist() == [1.5] * 4
+    assert tape["front"].membranes.flatten().tolist() == [0.75, 0, 0.75, 0]
+    assert tape["back.0"].currents.flatten().tolist() == [0, 0.5, 0, 0.5]
+    assert tape["back.0"].membranes.flatten().tolist() == [0, 0.5, 0.5, 0]
+    assert tape.rates == {"front": 0.5, "back.0": 0.25}
+    assert torch.equal(tape["back.0"].spikes, output)
+    assert tape["front"].neuron is model.front
+
+
+def test_rate_is_the_mean_over_steps_batch_and_neurons():
+    neuron = LIF()
+    x = torch.rand(5, 3, 2, 4, generator=torch.Generator().manual_seed(0)) * 4
+    with snnkit.record(neuron) as tape:
+        spikes = neuron(x)
+    assert tape["neuron"].rate == pytest.approx(int(spikes.sum()) / (5 * 3 * 2 * 4), rel=1e-6)
+    assert 0 < tape["neuron"].rate < 1
+
+
+@pytest.mark.parametrize("cls", NEURONS)
+def test_membranes_are_those_a_stream_goes_through(cls):
+    neuron = cls(v_reset=None)
+    x = torch.rand(5, 2, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with snnkit.record(neuron) as tape:
+        neuron(x)
+    stream, seen = snnkit.Stream(neuron), []
+    for x_t in x:
+        stream.step(x_t)
+        seen.append(stream.state[""])
+    torch.testing.assert_close(tape["neuron"].membranes, torch.stack(seen), rtol=0, atol=1e-12)
+
+
+def test_each_call_of_a_reused_neuron_has_its_own_entry():
+    model, x = Twice(), torch.ones(4, 1, 1, dtype=torch.float64)
+    with snnkit.record(model) as tape:
+        output = model(x)
+    assert list(tape) == ["neuron", "neuron#1"]
+    assert tape["neuron"].spikes.flatten().tolist() == [1, 1, 1, 1]
+    assert tape["neuron#1"].spikes.flatten().tolist() == [0, 1, 0, 1]
+    assert torch.equal(tape["neuron#1"].spikes, output)
+
+
+def test_each_forward_starts_the_tape_anew():
+    model = Net()
+    with snnkit.record(model) as tape:
+        model(torch.zeros(3, 2, 5))
+        model(CONSTANT)
+    assert list(tape) == ["front", "back.0"]
+    assert tape["front"].spikes.shape == (4, 1, 1)
+
+
+def test_recording_changes_neither_output_nor_gradient():
+    model = Net()
+    x = torch.rand(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+    plain, watched = x.clone().requires_grad_(), x.clone().requires_grad_()
+    expected = model(plain)
+    expected.sum().backward()
+    with snnkit.record(model) as tape:
+        got = model(watched)
+    got.sum().backward()
+    assert torch.equal(got, expected)
+    assert torch.equal(watched.grad, plain.grad)
+    assert not tape["front"].spikes.requires_grad
+    assert not tape["front"].currents.requires_grad
+
+
+def test_hooks_are_gone_after_the_block():
+    model = Net()
+    with snnkit.record(model) as tape:
+        assert hooks(model) == 3
+        model(CONSTANT)
+    assert hooks(model) == 0
+    kept = tape["front"].spikes
+    model(torch.zeros(2, 1, 1))
+    assert tape["front"].spikes is kept
+
+
+def test_hooks_are_gone_after_an_exception():
+    model = Net()
+    with pytest.raises(ZeroDivisionError), snnkit.record(model):
+        model(CONSTANT)
+        raise ZeroDivisionError
+    assert hooks(model) == 0
+
+
+def test_hooks_of_others_stay():
+    model, seen = Net(), []
+    model.front.register_forward_hook(lambda *_: seen.append(1))
+    with snnkit.record(model):
+        model(CONSTANT)
+    model(CONSTANT)
+    assert seen == [1, 1]
+
+
+def test_two_tapes_at_once():
+    model = Net()
+    with snnkit.record(model) as outer, snnkit.record(model.back) as inner:
+        model(CONSTANT)
+    assert list(inner) == ["0"]
+    assert torch.equal(inner["0"].spikes, outer["back.0"].spikes)
+
+
+def test_unknown_layer_names_the_nearest():
+    model = Net()
+    with snnkit.record(model) as tape:
+        model(CONSTANT)
+    with pytest.raises(UnknownNameError, match="'front'"):
+        tape["frnt"]
+    with pytest.raises(UnknownNameError, match=r"back\.0, front"):
+        tape["zzz"]
+
+
+def test_a_model_is_recorded_by_module_name():
+    model = snnkit.create_model("spiking_cnn_small", img_size=8, width=4, timesteps=3).eval()
+    with snnkit.record(model) as tape:
+        model(torch.rand(2, 1, 8, 8))
+    assert list(tape) == ["stem_lif", "down_lif", "depthwise_lif", "mix_lif"]
+    assert tape["stem_lif"].spikes.shape == (3, 2, 4, 4, 4)
