@@ -54,7 +54,29 @@ _MODULES = (
     "tasks",
 )
 
-__all__ = [*_HOME, *_MODULES]
+__all__ = [
+    "LoadReport",
+    "SnnkitError",
+    "Stream",
+    "checkpoints",
+    "create_model",
+    "data",
+    "encoders",
+    "engine",
+    "kernels",
+    "layers",
+    "list_models",
+    "load_weights",
+    "model_info",
+    "models",
+    "neurons",
+    "readouts",
+    "recipes",
+    "record",
+    "save_weights",
+    "surrogates",
+    "tasks",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,3 +13,14 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 def golden() -> Path:
     """Folder of reference numbers."""
     return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """The demo's recipe on 640 images for two epochs: a real run folder. Tests must not change it; copy it."""
+    from snnkit.engine import train
+    from snnkit.recipes import get_recipe
+
+    config = get_recipe("demo")
+    config.epochs, config.data.train_limit, config.data.test_limit, config.data.batch_size = 2, 640, 100, 16
+    return train(config, tmp_path_factory.mktemp("runs") / "tiny", command="snnkit train demo")

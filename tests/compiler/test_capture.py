@@ -50,6 +50,8 @@ def randomise(model, seed=0):
         for module in model.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 module.weight.copy_(torch.randn(module.weight.shape, generator=generator, dtype=torch.float64) * 0.6)
+                if module.bias is not None:
+                    module.bias.copy_(torch.rand(module.bias.shape, generator=generator, dtype=torch.float64) * 0.2)
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 module.running_mean.copy_(torch.randn(module.num_features, generator=generator) * 0.2)
                 module.running_var.copy_(torch.rand(module.num_features, generator=generator) + 0.5)

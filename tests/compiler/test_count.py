@@ -3,8 +3,8 @@
 Would break it: borders counted as if they were inside, strides or groups ignored, an integer event counted once, a
 mean over batches instead of images, a layer with constant input counted at every step, spikes of one step only.
 
-The counter here shares nothing with the one it checks: its inputs come from torch's own hooks, and it visits each event,
-each kernel offset and each output in Python loops.
+The counter here shares nothing with the one it checks: its inputs come from torch's own hooks, and it visits each
+event and each kernel offset in Python loops.
 """
 
 import itertools

@@ -130,7 +130,7 @@ def test_an_unknown_chip_names_the_nearest():
     with pytest.raises(UnknownChipError, match="'loihi1'") as caught:
         hw.get_chip("lohi1")
     assert caught.value.user_error
-    with pytest.raises(LookupError, match="Known: .*loihi1"):
+    with pytest.raises(LookupError, match=r"Known: .*loihi1"):
         hw.get_chip("zzz")
 
 

@@ -20,6 +20,13 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def write_half(path, error):
+    """Begin to write, and fail."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
 @pytest.fixture
 def old(tmp_path):
     """A file that was there before."""
@@ -45,9 +52,8 @@ def test_folders_are_made(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()], ids=repr)
 def test_an_exception_keeps_the_old_file(old, error):
-    with pytest.raises(type(error)), atomic_path(old) as temporary:
-        temporary.write_text("half")
-        raise error
+    with pytest.raises(type(error)):
+        write_half(old, error)
     assert old.read_text() == "old"
     assert names(old.parent) == ["result.json"]
 
@@ -64,9 +70,8 @@ def test_an_exception_keeps_the_old_file(old, error):
     ],
 )
 def test_what_the_system_refuses_is_named(old, code, words):
-    with pytest.raises(DiskError, match=words) as caught, atomic_path(old) as temporary:
-        temporary.write_text("half")
-        raise OSError(code, os.strerror(code))
+    with pytest.raises(DiskError, match=words) as caught:
+        write_half(old, OSError(code, os.strerror(code)))
     assert str(old) in str(caught.value)
     assert caught.value.user_error
     assert old.read_text() == "old"

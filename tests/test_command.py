@@ -1,0 +1,272 @@
+"""The command line as a user meets it: every verb on a real (tiny) run, and one clear line for every mistake.
+
+Would break it: torch imported for --help, a traceback for a user's error, a zero exit code for a failure, a verb that
+writes another file than it says, a report that lacks what was computed.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from snnkit.cli import main
+
+
+@pytest.fixture
+def run_folder(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(tiny_run.folder, tmp_path / "run")
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command in this process; return (exit code, output, errors)."""
+
+    def run(*words):
+        code = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_help_is_quick_and_light():
+    script = (
+        "import sys; from snnkit.cli.main import build_app; app = build_app();"
+        "heavy = {'torch', 'numba', 'scipy', 'torchvision'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "snnkit", "--help"], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - started)
+    for verb in [
+        "demo",
+        "models",
+        "chips",
+        "train",
+        "eval",
+        "check",
+        "energy",
+        "compile",
+        "simulate",
+        "export",
+        "report",
+        "doctor",
+    ]:
+        assert f"│ {verb} " in done.stdout
+    assert min(times) < 1.0, times
+
+
+def test_the_whole_way_verb_by_verb(run_folder, call):
+    code, out, _ = call("eval", run_folder)
+    assert code == 0
+    assert "accuracy" in out
+    code, out, _ = call("check", run_folder)
+    assert code == 0
+    assert "spike-driven but for the encoding layer stem.conv" in out
+    assert "fits loihi1" in out
+    code, out, _ = call("energy", run_folder, "--images", 40)
+    assert code == 0
+    assert "Horowitz" in out
+    code, out, _ = call("compile", run_folder)
+    assert code == 0
+    assert (run_folder / "network.program").exists()
+    assert "on the host: stem.conv" in out
+    code, out, _ = call("simulate", run_folder, "--images", 40)
+    assert code == 0
+    assert "differ between the quantised graph and the integer program: 0 of" in out
+    code, out, _ = call("export", run_folder, "--format", "nir")
+    assert code == 0
+    assert "exact, 0 of" in out
+    code, out, _ = call("export", run_folder, "--format", "lava")
+    assert code == 0
+    assert (run_folder / "lava.npz").exists()
+    code, out, _ = call("report", run_folder)
+    assert code == 0
+    page = (run_folder / "report.html").read_text()
+    assert "stem_lif" in page
+    assert "loihi1" in page
+
+    counts = json.loads((run_folder / "counts.json").read_text())
+    layers = {layer["name"]: layer for layer in counts["network"]["per_layer"]}
+    assert counts["images"] == 40
+    assert layers["stem.conv"]["mac"] > 0
+    assert layers["stem.conv"]["ac"] == 0
+    assert layers["down.conv"]["mac"] == 0
+    assert counts["network"]["totals"]["mac"] == layers["stem.conv"]["mac"]
+    energy = json.loads((run_folder / "energy.json").read_text())
+    for who in ("network", "twin"):
+        assert 0 < energy[who]["low"] <= energy[who]["nominal"] <= energy[who]["high"]
+    mapping = json.loads((run_folder / "mapping.json").read_text())
+    assert mapping["equality"]["spike_mismatches"] == 0
+    assert mapping["equality"]["spikes"] > 1000
+    assert mapping["host"]["macs"] == layers["stem.conv"]["mac"]
+    assert [row["format"] for row in mapping["exchange"]] == ["NIR"]
+    events = sum(core["events_per_image"] for core in mapping["cores"])
+    assert events > 0
+    raster = json.loads((run_folder / "raster.json").read_text())
+    assert [p["name"] for p in raster["populations"]] == [n for n, row in layers.items() if row["kind"] == "neuron"]
+
+
+def test_events_and_packets_on_the_chip_are_those_of_its_spikes(run_folder):
+    """The engine's counters against the plain simulator's spikes times the fan-out of every source."""
+    import compiler
+    from compiler.commands.source import resolve
+    from compiler.simulate import reference
+    from compiler.simulate.artifact import INPUT
+
+    given = resolve(str(run_folder))
+    x, _, _ = given.test_images(2)
+    program = compiler.compile(given.model, x[:1])
+    trace = program.simulate(x)
+    events = packets = 0
+    for b in range(2):
+        network = program.network(x[b : b + 1])
+        spikes = reference.run(network, record=False)
+        for projection, axons in zip(network.projections, program.mapping.axons, strict=True):
+            source = network.inputs if projection.source == INPUT else spikes[f"s{projection.source}"]
+            # What fires in the last step never arrives.
+            fired = source[:, :-1].sum(1).astype(int)
+            events += int(fired @ (projection.weights != 0).sum(0))
+            packets += int(fired[axons.source].sum())
+    assert int(trace.events_per_core.sum()) == events
+    assert int(trace.packets.sum()) == packets
+    assert events > 10_000
+
+
+def test_train_by_command(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.toml").write_text("epochs = 5\n[data]\ntrain_limit = 64\ntest_limit = 20\n")
+    code, out, err = call("train", "demo", "--config", "run.toml", "--set", "epochs=1", "--set", "model.sizes.width=4")
+    assert code == 0, err
+    (folder,) = (tmp_path / "runs").iterdir()
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["epochs"], config["data"]["train_limit"], config["model"]["sizes"]) == (1, 64, {"width": 4})
+    assert (folder / "report.html").exists()
+    assert "epoch   1/1" in out
+
+
+def test_tables(call):
+    code, out, _ = call("models")
+    assert code == 0
+    assert "spiking_cnn_small" in out
+    code, out, _ = call("models", "spiking_cnn_small")
+    assert "parameters" in out
+    code, out, _ = call("chips")
+    assert "loihi1" in out
+    code, out, _ = call("chips", "loihi1")
+    assert "nengo-loihi" in out
+    assert "1,024 compartments" in out
+    code, out, _ = call("doctor")
+    assert code == 0
+    assert torch.__version__.split("+")[0] in out
+
+
+MISTAKES = {
+    "unknown verb": (["trian"], 2, "train"),
+    "unknown flag": (["chips", "--verbos"], 2, "--verbos"),
+    "unknown model": (["check", "spiking_cnn_smal"], 2, "Did you mean 'spiking_cnn_small'"),
+    "unknown model pattern": (["models", "spiking_cn"], 2, "Did you mean 'spiking_cnn_small'"),
+    "unknown chip": (["chips", "loihi"], 2, "Did you mean 'loihi1'"),
+    "unknown chip for compile": (["compile", "spiking_cnn_small", "--chip", "lohi1"], 2, "Did you mean 'loihi1'"),
+    "unknown recipe": (["train", "demoo"], 2, "Did you mean 'demo'"),
+    "unknown key": (["train", "--set", "optim.lrate=1"], 2, "Did you mean 'optim.lr'"),
+    "no value": (["train", "--set", "epochs"], 2, "give key=value"),
+    "unknown model size": (["train", "--set", "model.sizes.wdith=4"], 2, "Did you mean 'width'"),
+    "unknown energy model": (["energy", "spiking_cnn_small", "--model", "45mm", "--images", "1"], 2, "'45nm'"),
+    "no images": (["energy", "spiking_cnn_small", "--images", "0"], 2, "must be ≥ 1"),
+    "no such run": (["eval", "runs/none"], 2, "does not exist"),
+    "no run folder": (["report", "."], 2, "config.json"),
+    "bad choice": (["export", "spiking_cnn_small", "--format", "onnx"], 2, "nir"),
+    "missing config": (["train", "--config", "none.toml"], 2, "none.toml does not exist"),
+    "lava missing": (
+        ["simulate", "spiking_cnn_small", "--runtime", "lava", "--lava-python", "/no/python"],
+        2,
+        "/no/python",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_get_one_clear_line(case, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words, expected, hint = MISTAKES[case]
+    code, out, err = call(*words)
+    assert code == expected, (out, err)
+    assert hint in out + err
+    assert "Traceback" not in out + err
+    if err.startswith("snnkit:"):
+        assert len(err.strip().splitlines()) == 1, err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "pickle", "foreign"])
+def test_corrupt_checkpoints(damage, run_folder, call):
+    path = run_folder / "checkpoints" / "best.safetensors"
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif damage == "pickle":
+        torch.save({"weights": torch.zeros(3)}, path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file({"a": torch.zeros(3)}, path)
+    code, _, err = call("eval", run_folder)
+    assert code == 2
+    assert "best.safetensors" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_corrupt_data_and_wrong_images(run_folder, call, tmp_path):
+    config = json.loads((run_folder / "config.json").read_text())
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    config["data"]["source"] = str(folder)
+    (run_folder / "config.json").write_text(json.dumps(config))
+    code, _, err = call("energy", run_folder)
+    assert code == 2
+    assert "lacks train-images-idx3-ubyte" in err
+    (folder / "train-images-idx3-ubyte").write_bytes(b"\x00\x00\x08\x03 nonsense")
+    code, _, err = call("energy", run_folder)
+    assert code == 2
+    assert "train-images-idx3-ubyte" in err
+
+
+def test_a_network_that_does_not_fit_says_what_it_needs(call, tmp_path, monkeypatch):
+    """check lists it with exit code 3; compile refuses with 2 and leaves nothing."""
+    import snnkit
+
+    monkeypatch.chdir(tmp_path)
+    model = snnkit.create_model("spiking_cnn_small", width=256)
+    snnkit.save_weights(model, tmp_path / "wide.safetensors", {"name": "spiking_cnn_small", "width": 256})
+    code, out, _ = call("check", "wide.safetensors")
+    assert code == 3
+    assert "loihi1 has" in out
+    code, _, err = call("compile", "wide.safetensors")
+    assert code == 2
+    assert "loihi1 has" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["wide.safetensors"]
+
+
+def test_full_disk(run_folder):
+    """A process that may write no file above 100 kB: the page cannot be written, and nothing half-written is left."""
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "from snnkit.cli import main; main(['report', sys.argv[1]])"
+    )
+    before = sorted(p.name for p in run_folder.iterdir())
+    done = subprocess.run([sys.executable, "-c", script, str(run_folder)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "could not write" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in run_folder.iterdir()) == before
