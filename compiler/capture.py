@@ -7,7 +7,6 @@ that a leading 1 is always time and a leading 2 always the batch.
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,8 +22,10 @@ from snnkit.kernels import OPERATORS
 from snnkit.neurons import Neuron
 
 _BATCH = 2
+_WRAPPED = "_snnkit_wrapped"  # no user's module is called like this
 _INPUT_TYPES: dict[str, SignalType] = {"real": REAL, "binary": BINARY}
 aten = torch.ops.aten
+_Handler = Callable[["_Building", dict[fx.Node, "_Value"], fx.Node], "_Value"]
 
 
 @dataclass
@@ -80,7 +81,7 @@ def capture(model: nn.Module, example: Tensor, input_type: str = "real") -> Grap
     spiking = any(isinstance(module, Neuron) for module in model.modules())
     step = _one_step(model, example, spiking)
     run = _Sequence(model) if hasattr(model, "forward_sequence") else model
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     try:
         run.eval()
         program = torch.export.export(run, (step,))
@@ -91,7 +92,8 @@ def capture(model: nn.Module, example: Tensor, input_type: str = "real") -> Grap
             f"torch.export could not trace {type(model).__name__}: {str(error).splitlines()[0]}"
         ) from error
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
     encoder = getattr(model, "encoder", None)
     sequence = example.ndim == 5 if hasattr(model, "forward_sequence") else spiking
     return _translate(
@@ -108,10 +110,10 @@ class _Sequence(nn.Module):
 
     def __init__(self, model: nn.Module):
         super().__init__()
-        self.model = copy.copy(model)
+        setattr(self, _WRAPPED, model)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model.forward_sequence(x)  # type: ignore[operator,no-any-return]
+        return getattr(self, _WRAPPED).forward_sequence(x)  # type: ignore[no-any-return]
 
 
 def _one_step(model: nn.Module, example: Tensor, spiking: bool) -> Tensor:
@@ -194,7 +196,7 @@ def _scope(node: fx.Node) -> str:
     """Path of the innermost module that made ``node``."""
     stack = node.meta.get("nn_module_stack") or {}
     path = list(stack.values())[-1][0] if stack else ""
-    return path.removeprefix("model").lstrip(".")
+    return path.removeprefix(_WRAPPED).lstrip(".")
 
 
 def _conv2d(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
@@ -262,6 +264,16 @@ def _same(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> 
     return values[_any(node)[0]]
 
 
+def _in_place(handler: _Handler) -> _Handler:
+    """The same operation for its in-place form: whoever reads the argument afterwards reads the result."""
+
+    def run(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
+        values[_any(node)[0]] = result = handler(building, values, node)
+        return result
+
+    return run
+
+
 def _relu(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
     return building.add(node, "relu", (values[_any(node)[0]].signal,), _shape(node))
 
@@ -275,7 +287,7 @@ def _getitem(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) 
     return values[of] if which == 0 else _Value()
 
 
-def _neuron(op: str) -> Callable[[_Building, dict[fx.Node, _Value], fx.Node], _Value]:
+def _neuron(op: str) -> _Handler:
     def handler(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
         x, v, *constants = _any(node)
         initial = values[v].fill
@@ -323,13 +335,15 @@ def _pair(value: Any) -> tuple[int, int]:
     return (int(values[0]), int(values[-1]))
 
 
-_HANDLERS: dict[Any, Callable[[_Building, dict[fx.Node, _Value], fx.Node], _Value]] = {
+_HANDLERS: dict[Any, _Handler] = {
     aten.conv2d.default: _conv2d,
     aten.linear.default: _linear,
     aten.batch_norm.default: _batch_norm,
     aten.add.Tensor: _add,
     aten.avg_pool2d.default: _avg_pool2d,
+    aten.add_.Tensor: _in_place(_add),
     aten.relu.default: _relu,
+    aten.relu_.default: _in_place(_relu),
     aten.flatten.using_ints: _reshape,
     aten.unflatten.int: _reshape,
     aten.view.default: _reshape,

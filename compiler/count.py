@@ -55,7 +55,8 @@ class _Tally:
 
     graph: Graph
     images: int = 0
-    steps: int = 1
+    steps: int = 0
+    static: frozenset[str] = frozenset()
     events: dict[str, int] = field(default_factory=dict)
     incoming: dict[str, int] = field(default_factory=dict)
     spikes: dict[str, int] = field(default_factory=dict)
@@ -67,8 +68,12 @@ class _Tally:
         neurons = [n for n in graph if OPERATIONS[n.op].kind == "neuron"]
         probes = {n.inputs[0] for n in event_layers} | {n.output for n in neurons}
         _, records = interpret(graph, x, probes=sorted(probes))
-        self.images += len(x) if x.ndim == 1 + len(graph.shape(graph.inputs[0])) else x.shape[1]
-        self.steps = graph.timesteps if x.ndim == 1 + len(graph.shape(graph.inputs[0])) else len(x)
+        still = x.ndim == 1 + len(graph.shape(graph.inputs[0]))
+        steps, self.images = (graph.timesteps if still else len(x)), self.images + x.shape[0 if still else 1]
+        if self.steps not in (0, steps):
+            raise InvalidArgumentError(f"batches of {self.steps} and of {steps} time steps cannot be averaged.")
+        # Only an image without a time axis is the same at every step.
+        self.steps, self.static = steps, graph.static_signals() if still else frozenset()
         for node in event_layers:
             values = records[node.inputs[0]].flatten(0, 1)
             levels = (values.double() / graph.type(node.inputs[0]).scale).round().abs()
@@ -79,8 +84,9 @@ class _Tally:
 
     def counts(self) -> Counts:
         """Return means per image."""
-        static = self.graph.static_signals()
-        layers = tuple(self._layer(node, node.output in static) for node in self.graph)
+        if self.images == 0:
+            raise InvalidArgumentError("the batches hold no images.")
+        layers = tuple(self._layer(node, node.output in self.static) for node in self.graph)
         used = {n.op for n in self.graph}
         operations = {op: cost for op, cost in NEURON_OPERATIONS.items() if op in used}
         return Counts(layers, self.steps, self.images, (), operations)
@@ -152,8 +158,6 @@ def _dense_macs(node: Node, graph: Graph) -> int:
     if node.op == "scale":
         return _size(graph.shape(node.output))
     weight = node.parameters["weight"]
-    if node.op == "linear":
-        return weight.numel()
     return _size(graph.shape(node.output)) * weight[0].numel()
 
 

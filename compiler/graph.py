@@ -15,7 +15,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from snnkit.errors import CorruptFileError
@@ -181,8 +181,9 @@ def write_graphs(path: str | Path, graphs: Mapping[str, Graph], extra: Mapping[s
         for name, parameter in node.parameters.items()
     }
     structure = {"format": FORMAT, "graphs": {k: _structure(g) for k, g in graphs.items()}, "extra": dict(extra or {})}
+    content = save(tensors or {"empty": torch.zeros(1)}, {"graph": json.dumps(structure)})
     with atomic_path(path) as temporary:
-        save_file(tensors or {"empty": torch.zeros(1)}, temporary, {"graph": json.dumps(structure)})
+        temporary.write_bytes(content)  # not save_file: its errors hide what the system refused
 
 
 def read_graphs(path: str | Path) -> tuple[dict[str, Graph], dict[str, str]]:
@@ -203,9 +204,10 @@ def read_graphs(path: str | Path) -> tuple[dict[str, Graph], dict[str, str]]:
         raise CorruptFileError(f"{path} is a safetensors file without a graph.")
     try:
         graphs = {key: _graph(key, text, tensors) for key, text in structure["graphs"].items()}
-    except (KeyError, ValueError, TypeError) as error:
+        extra = dict(structure["extra"])
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise CorruptFileError(f"{path} describes a graph that does not hold together: {error}.") from None
-    return graphs, structure["extra"]
+    return graphs, extra
 
 
 def _structure(graph: Graph) -> dict[str, Any]:

@@ -55,8 +55,14 @@ class SynapseFormat:
     source: str
 
     def index_bits_for(self, neurons: int) -> int:
-        """Return the smallest index format that addresses ``neurons`` compartments."""
-        needed = max(0, neurons - 1).bit_length()
+        """Return the smallest index format that addresses ``neurons`` compartments.
+
+        Raises:
+            ValueError: more than the longest index addresses.
+        """
+        needed, longest = max(0, neurons - 1).bit_length(), max(self.index_bits)
+        if needed > longest:
+            raise ValueError(f"{neurons} neurons on a core: the longest index has {longest} bits, for {2**longest}")
         return next(bits for bits in self.index_bits if bits >= needed)
 
     def axon_bits(self, synapses: int, weight_bits: int, neurons: int) -> int:
@@ -82,7 +88,14 @@ class Mesh:
     source: str
 
     def position(self, core: int) -> tuple[int, int]:
-        """Return (x, y) of the core's tile."""
+        """Return (x, y) of the core's tile.
+
+        Raises:
+            ValueError: no such core.
+        """
+        cores = self.width * self.height * self.cores_per_tile
+        if not 0 <= core < cores:
+            raise ValueError(f"core {core} is outside the mesh, whose cores are 0 to {cores - 1}")
         tile = core // self.cores_per_tile
         return tile // self.height, tile % self.height
 

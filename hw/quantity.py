@@ -25,9 +25,10 @@ class Quantity:
     confirmed: bool = True
 
     def __post_init__(self) -> None:
-        low, high = self.interval.low, self.interval.high
-        if not low <= self.value <= high:
-            raise ValueError(f"low {low} <= value {self.value} <= high {high} does not hold ({self.source})")
+        try:
+            _ = self.interval  # which checks the order
+        except ValueError as error:
+            raise ValueError(f"{error} ({self.source})") from None
 
     @property
     def interval(self) -> Interval:
@@ -45,6 +46,10 @@ class Interval:
     nominal: float
     high: float
     unit: str
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.nominal <= self.high:
+            raise ValueError(f"low {self.low} <= nominal {self.nominal} <= high {self.high} does not hold")
 
     def __add__(self, other: Interval) -> Interval:
         if self.unit != other.unit:

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         }.get(error.errno or 0, error.strerror or str(error))
         raise DiskError(f"could not write {path}: {reason}. Nothing half-written is left.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be created cannot be removed; the first error is the one to tell
+            temporary.unlink()
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -54,12 +55,14 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        CorruptFileError: the file is missing or not JSON (names the line).
+        CorruptFileError: the file is missing, cannot be read, or is not JSON (names the line).
     """
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CorruptFileError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CorruptFileError(f"{path} is not valid JSON: {error}.") from None

@@ -14,6 +14,9 @@ class Stream:
     The model itself keeps nothing; two streams of one model do not disturb each other. A step with another batch size,
     dtype or device than the state's is an error, and an error leaves the state as it was.
 
+    Activation checkpointing (``torch.utils.checkpoint``) inside a stream is not supported: the recomputation during
+    backward runs outside of the step and would start at rest. Whole-sequence calls may be checkpointed.
+
     Args:
         model: a spiking classifier (its ``forward_sequence`` is stepped) or any module on sequences (T, B, …).
     """

@@ -8,18 +8,24 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from snnkit.errors import unknown_name
 from snnkit.neurons import Neuron
+from snnkit.neurons.carry import Carry, active_carry
 
 
 @dataclass
 class Layer:
-    """What one neuron layer did in the last call: ``spikes`` (T, B, …) and the ``currents`` that drove it."""
+    """What one neuron layer did in the last call: ``spikes`` (T, B, …) and the ``currents`` that drove it.
+
+    ``start`` is the membrane (B, …) it began with inside a stream, None where it began at rest.
+    """
 
     neuron: Neuron
     currents: Tensor
     spikes: Tensor
+    start: Tensor | None = None
 
     @property
     def rate(self) -> float:
@@ -28,9 +34,9 @@ class Layer:
 
     @property
     def membranes(self) -> Tensor:
-        """Membrane after each reset (T, B, …), recomputed from the currents (for sequences that start at rest)."""
+        """Membrane after each reset (T, B, …), recomputed from the currents."""
         with torch.no_grad():
-            return self.neuron.membranes(self.currents)
+            return self.neuron.membranes(self.currents, self.start)
 
 
 @dataclass
@@ -58,23 +64,38 @@ class Tape:
 
 @contextmanager
 def record(model: nn.Module) -> Iterator[Tape]:
-    """Record every neuron layer of ``model`` while the block runs; each forward of the model starts the tape anew.
+    """Record every neuron layer of ``model`` while the block runs.
+
+    Each forward of the model, and each step of a stream of it, starts the tape anew.
 
     Example:
         ``with snnkit.record(model) as tape: model(images)``, then ``tape.rates`` or ``tape["stem.lif"].spikes``.
     """
     tape = Tape()
+    starts: dict[Neuron, Tensor | None] = {}
+    step: list[tuple[Carry | None, int]] = [(None, 0)]
 
-    def watch(name: str, neuron: Neuron):
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
+    def before(neuron: Neuron, _inputs: tuple[Tensor, ...]) -> None:
+        carry = active_carry()
+        now = (carry, carry.steps if carry else 0)
+        if carry and step[0] != now:
+            tape.layers.clear()
+        step[0] = now
+        start = carry.peek(neuron) if carry else None
+        starts[neuron] = None if start is None else start.detach()
+
+    def watch(name: str, neuron: Neuron) -> list[RemovableHandle]:
+        def after(_module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
             call = sum(1 for known in tape.layers if known.split("#")[0] == name)
             key = f"{name}#{call}" if call else name
-            tape.layers[key] = Layer(neuron, inputs[0].detach(), spikes.detach())
+            tape.layers[key] = Layer(neuron, inputs[0].detach(), spikes.detach(), starts.pop(neuron))
 
-        return neuron.register_forward_hook(hook)
+        return [neuron.register_forward_pre_hook(before), neuron.register_forward_hook(after)]
 
     handles = [model.register_forward_pre_hook(lambda *_: tape.layers.clear())]
-    handles += [watch(name or "neuron", m) for name, m in model.named_modules() if isinstance(m, Neuron)]
+    for name, module in model.named_modules():
+        if isinstance(module, Neuron):
+            handles += watch(name or "neuron", module)
     try:
         yield tape
     finally:

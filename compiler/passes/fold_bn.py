@@ -21,9 +21,7 @@ def fold_bn(graph: Graph) -> Graph:
         if node.op != "batch_norm":
             continue
         before = graph.producer(node.inputs[0])
-        if before is None or before.op not in ("conv2d", "linear") or len(graph.consumers(before.output)) != 1:
-            continue
-        if before.output in graph.outputs:
+        if before is None or not _foldable(graph, before):
             continue
         nodes[before.name] = _folded(nodes[before.name], node)
         removed[node.name] = before.output
@@ -32,6 +30,13 @@ def fold_bn(graph: Graph) -> Graph:
     result = tuple(replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs)) for n in nodes.values())
     outputs = tuple(renamed.get(o, o) for o in graph.outputs)
     return replace(graph, outputs=outputs).with_nodes(result, graph.signals)
+
+
+def _foldable(graph: Graph, layer: Node) -> bool:
+    """Whether nothing else reads the layer and its outputs are the batch norm's channels (not so for tokens (N, D))."""
+    if layer.output in graph.outputs or len(graph.consumers(layer.output)) != 1:
+        return False
+    return layer.op == "conv2d" or (layer.op == "linear" and len(graph.shape(layer.output)) == 1)
 
 
 def _folded(layer: Node, norm: Node) -> Node:

@@ -30,7 +30,7 @@ def _type(node: Node, inputs: list[SignalType]) -> SignalType:
         return inputs[0]
     if node.op == "relu":
         x = inputs[0]
-        return replace(x, low=0) if x.is_event else REAL
+        return replace(x, low=max(x.low, 0), high=max(x.high, 0)) if x.is_event else REAL
     if node.op == "add":
         return _sum(*inputs)
     if node.op == "avg_pool2d" and inputs[0].is_event:
@@ -69,12 +69,18 @@ def spike_driven(graph: Graph) -> Verdict:
     """Read the verdict off the types of a graph that ``infer_signals`` has been over."""
     encoding: list[str] = []
     spiking = any(OPERATIONS[node.op].kind == "neuron" for node in graph)
+    images = set(graph.inputs)  # the input itself, also under another shape
     for node in graph:
-        if OPERATIONS[node.op].kind != "synapse" or graph.type(node.inputs[0]).is_event:
+        if node.op in ("flatten", "identity") and node.inputs[0] in images:
+            images.add(node.output)
+        # A batch norm that could not be folded multiplies whatever it reads.
+        weights = OPERATIONS[node.op].kind == "synapse" and not graph.type(node.inputs[0]).is_event
+        if not (weights or node.op == "batch_norm"):
             continue
-        if spiking and node.inputs[0] in graph.inputs:
+        if spiking and node.inputs[0] in images:
             encoding.append(node.name)
             continue
-        edge = f"{node.name} ({node.op}) multiplies its weights with the real signal {node.inputs[0]!r}"
+        kind = graph.type(node.inputs[0])
+        edge = f"{node.name} ({node.op}) multiplies its weights with the {kind} signal {node.inputs[0]!r}"
         return Verdict(False, tuple(encoding), edge)
     return Verdict(True, tuple(encoding), None)

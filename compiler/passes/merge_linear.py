@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from compiler.graph import Graph, Node, Signal
+from compiler.passes.infer_signals import infer_signals
 
 
 def merge_linear(graph: Graph) -> Graph:
-    """Return the graph with every mergeable average pool merged."""
+    """Return the graph with every mergeable average pool merged, typed anew."""
     for pool in graph:
         if pool.op == "avg_pool2d":
             graph = _merge(graph, pool)
-    return graph
+    return infer_signals(graph)
 
 
 def _merge(graph: Graph, pool: Node) -> Graph:

@@ -44,6 +44,11 @@ def _update_cost(layer: LayerCounts, counts: Counts) -> Interval:
     return one.times(0.0, layer.neuron_updates, layer.neuron_updates)
 
 
+def _unpriced(counts: Counts) -> list[str]:
+    known = counts.neuron_operations
+    return [layer.name for layer in counts.per_layer if layer.neuron_updates and layer.op not in known]
+
+
 def _layer_parts(layer: LayerCounts, counts: Counts) -> dict[str, Interval]:
     repeats = layer.static_repeats if layer.static else 1
     other = layer.bias_adds + layer.adds + layer.activations
@@ -78,7 +83,8 @@ def _estimate(counts: Counts) -> Energy:
         (name, sum(interval.to(_UNIT).nominal for interval in layer_parts.values())) for name, layer_parts in by_layer
     )
     constants = {"E_mul fp32": MULTIPLY, "E_add fp32": ADD, "E_MAC fp32": MAC, "E_AC fp32": AC}
-    return Energy(MODEL.name, _TITLE, whole, tuple(parts), per_layer, _ENDS, constants, counts.uncounted)
+    uncounted = (*counts.uncounted, *_unpriced(counts))
+    return Energy(MODEL.name, _TITLE, whole, tuple(parts), per_layer, _ENDS, constants, uncounted)
 
 
 MODEL = EnergyModel("45nm", _TITLE, _estimate)

@@ -23,7 +23,8 @@ class Part:
 class Energy:
     """Energy per image: the total, its parts, the nominal share of each layer, and the constants with their sources.
 
-    ``uncounted`` names what the counts could not classify; an estimate with a non-empty list is a lower bound.
+    ``uncounted`` names what the counts could not classify and layers of neurons whose operations per update are not
+    known; an estimate with a non-empty list is a lower bound.
     """
 
     model: str

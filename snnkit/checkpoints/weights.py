@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from snnkit.errors import CorruptFileError, InvalidArgumentError
@@ -43,8 +43,9 @@ def save_weights(model: nn.Module, path: str | Path, model_config: Mapping[str, 
     """
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
     metadata = {"format": "snnkit-weights-1", "model": json.dumps(dict(model_config or {}))}
+    content = save(tensors, metadata)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(content)  # not save_file: its errors hide what the system refused
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

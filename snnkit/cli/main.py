@@ -33,7 +33,10 @@ def build_app() -> App:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 0, 2 (a mistake the user can mend), 3 (`check` found something) or 130 (interrupted)."""
+    """Run the command line.
+
+    It exits with 0, 2 (a mistake the user can mend), 3 (`check` found something) or 130 (interrupted).
+    """
     errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     try:
         build_app()(sys.argv[1:] if arguments is None else list(arguments), error_console=Console(stderr=True))

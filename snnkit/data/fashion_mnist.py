@@ -78,11 +78,14 @@ def load(source: str = "auto") -> ImageArrays:
 def read_subset(path: Path) -> ImageArrays:
     """Read the vendored archive; nothing in it is unpickled."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("one array, no archive")
+        with archive:
             arrays = {key: archive[key] for key in ("x_train", "y_train", "x_test", "y_test")}
     except FileNotFoundError:
         raise CorruptFileError(f"{path} is missing: install snnkit anew, or run scripts/{_SCRIPT}.") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError) as error:
         raise CorruptFileError(f"{path} is damaged ({error}): install snnkit anew, or run scripts/{_SCRIPT}.") from None
     return ImageArrays(**arrays, origin="vendored subset")
 

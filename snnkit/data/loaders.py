@@ -70,6 +70,9 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
         raise unknown_name("dataset", config.dataset, DATASETS)
     if config.batch_size < 1:
         raise InvalidArgumentError(f"data.batch_size={config.batch_size}: must be ≥ 1.")
+    for key in ("shift_pixels", "train_limit", "test_limit"):
+        if getattr(config, key) < 0:
+            raise InvalidArgumentError(f"data.{key}={getattr(config, key)}: must be ≥ 0.")
     module = DATASETS[config.dataset]
     arrays = module.load(config.source)
     plain = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([module.MEAN], [module.STD])]

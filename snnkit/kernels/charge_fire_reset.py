@@ -60,14 +60,14 @@ def forward(
     charge: Charge, x: Tensor, v: Tensor, v_threshold: float, v_reset: float | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return (spikes, last membrane, charged membranes h), each step computed in place where it can be."""
-    spikes, charged = torch.empty_like(x), torch.empty_like(x)
+    spikes, charged, v_last = torch.empty_like(x), torch.empty_like(x), torch.empty_like(v)
     for t in range(x.shape[0]):
         h = charge(x[t], v)
         charged[t] = h
         s = torch.ge(h, v_threshold, out=torch.empty_like(h, dtype=torch.bool))
         spikes[t] = s
         v = torch.where(s, h - v_threshold, h) if v_reset is None else torch.where(s, v_reset, h)
-    return spikes, v.clone() if v is charged[-1] else v, charged
+    return spikes, v_last.copy_(v), charged
 
 
 def backward(
@@ -82,7 +82,7 @@ def backward(
     detach_reset: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return (∂L/∂x of shape (T, B, …), ∂L/∂v0 of shape (B, …)) by the equations above."""
-    grad_x = torch.empty_like(charged)
+    grad_x, grad_v0 = torch.empty_like(charged), torch.empty_like(grad_v)
     for t in range(charged.shape[0] - 1, -1, -1):
         h, s = charged[t], spikes[t]
         slope = surrogate.derivative(h - v_threshold)
@@ -92,4 +92,4 @@ def backward(
         grad_h = grad_spikes[t] * slope + grad_v * through_reset
         torch.mul(grad_h, slopes.input, out=grad_x[t])
         grad_v = grad_h * slopes.membrane
-    return grad_x, grad_v
+    return grad_x, grad_v0.copy_(grad_v)

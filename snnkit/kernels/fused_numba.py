@@ -47,40 +47,57 @@ def supports(x: Tensor, surrogate: Surrogate) -> tuple[bool, str]:
 
 
 def forward(x: Tensor, v: Tensor, d: Dynamics) -> tuple[Tensor, Tensor]:
-    """(T, B, …), (B, …) → spikes (T, B, …), last membrane (B, …)."""
-    x, v = x.contiguous(), v.contiguous()
-    spikes, v_last = torch.empty_like(x), torch.empty_like(v)
-    _forward(_rows(x), _flat(v), _rows(spikes), _flat(v_last), *_constants(d, x))
-    return spikes, v_last
+    """(T, B, …), (B, …) → spikes (T, B, …), last membrane (B, …), in the memory layout of ``x`` and of ``v``."""
+    dense = _time_major(x)
+    spikes, v_last = torch.empty_like(dense), torch.empty_like(dense[0])
+    _forward(_steps(dense), _memory(_like(v, dense[0])), _steps(spikes), _memory(v_last), *_constants(d, x))
+    return _like(spikes, x), _like(v_last, v)
 
 
 def backward(
     x: Tensor, v: Tensor, grad_spikes: Tensor, grad_v: Tensor, d: Dynamics, surrogate: Surrogate
 ) -> tuple[Tensor, Tensor]:
     """Gradients to (x, v)."""
-    x, v, grad_spikes, grad_v = (t.contiguous() for t in (x, v, grad_spikes, grad_v))
-    grad_x, grad_v0 = torch.empty_like(x), torch.empty_like(v)
+    dense = _time_major(x)
+    number = x.detach().numpy().dtype.type
+    grad_x, grad_v0 = torch.empty_like(dense), torch.empty_like(dense[0])
     _backward(
-        _rows(x),
-        _flat(v),
-        _rows(grad_spikes),
-        _flat(grad_v),
-        _rows(grad_x),
-        _flat(grad_v0),
+        _steps(dense),
+        _memory(_like(v, dense[0])),
+        _steps(_like(grad_spikes, dense)),
+        _memory(_like(grad_v, dense[0])),
+        _steps(grad_x),
+        _memory(grad_v0),
         *_constants(d, x),
         d.detach_reset,
         _SURROGATES[type(surrogate)],
-        x.detach().numpy().dtype.type(surrogate.alpha),  # type: ignore[attr-defined]
+        number(surrogate.alpha),  # type: ignore[attr-defined]
+        number(math.pi / 2),
     )
-    return grad_x, grad_v0
+    return _like(grad_x, x), _like(grad_v0, v)
 
 
-def _rows(x: Tensor) -> np.ndarray:
-    return x.detach().numpy().reshape(x.shape[0], -1)
+def _time_major(x: Tensor) -> Tensor:
+    """Return ``x`` where its steps lie one after the other without gaps, in any order within a step; else a copy."""
+    size = x[0].numel()
+    one_step = x[0].is_contiguous() or x[0].is_contiguous(memory_format=torch.channels_last)
+    return x if one_step and (x.stride(0) == size or len(x) == 1) else x.contiguous()
 
 
-def _flat(v: Tensor) -> np.ndarray:
-    return v.detach().numpy().reshape(-1)
+def _like(x: Tensor, layout: Tensor) -> Tensor:
+    """Return ``x`` in the memory layout that ``empty_like`` gives for ``layout``."""
+    target = torch.empty_like(layout)
+    return x if x.stride() == target.stride() else target.copy_(x)
+
+
+def _memory(x: Tensor) -> np.ndarray:
+    """The numbers of a dense tensor in the order in which they lie in memory, (all,)."""
+    return torch.as_strided(x.detach(), (x.numel(),), (1,)).numpy()
+
+
+def _steps(x: Tensor) -> np.ndarray:
+    """The same for a sequence, (T, N)."""
+    return _memory(x).reshape(len(x), -1)
 
 
 def _constants(d: Dynamics, x: Tensor) -> tuple:
@@ -115,16 +132,32 @@ def _forward(x, v0, spikes, v_last, kind, tau, threshold, hard, reset):
 
 
 @njit(cache=True, nogil=True)
-def _backward(x, v0, gs, gv_last, gx, gv0, kind, tau, threshold, hard, reset, detach, surrogate, alpha):
+def _slopes(h, out, threshold, surrogate, alpha, half_pi):
+    """The surrogate's derivative at h − θ; one plain loop each, so that the compiler vectorises it."""
+    one = threshold / threshold
+    half, steepness = alpha / (one + one), alpha * half_pi
+    if surrogate == _SIGMOID:
+        for i in range(len(h)):
+            s = one / (one + np.exp(-alpha * (h[i] - threshold)))
+            out[i] = alpha * s * (one - s)
+    else:
+        for i in range(len(h)):
+            d = steepness * (h[i] - threshold)
+            out[i] = half / (one + d * d)
+
+
+@njit(cache=True, nogil=True)
+def _backward(x, v0, gs, gv_last, gx, gv0, kind, tau, threshold, hard, reset, detach, surrogate, alpha, half_pi):
     steps, neurons = x.shape
     one = threshold / threshold
+    zero = one - one
     by_membrane = one if kind == NO_LEAK else one - one / tau
     by_input = one / tau if kind == LEAKY_DECAYED_INPUT else one
-    steepness = alpha * x.dtype.type(math.pi / 2)
-    for block in range((neurons + _BLOCK - 1) // _BLOCK):
-        start, stop = block * _BLOCK, min(neurons, (block + 1) * _BLOCK)
+    charged = np.empty((steps, _BLOCK), x.dtype)
+    slope = np.empty(_BLOCK, x.dtype)
+    for start in range(0, neurons, _BLOCK):
+        stop = min(neurons, start + _BLOCK)
         count = stop - start
-        charged = np.empty((steps, count), x.dtype)
         v = v0[start:stop].copy()
         for t in range(steps):
             row, h_row = x[t, start:stop], charged[t]
@@ -134,19 +167,14 @@ def _backward(x, v0, gs, gv_last, gx, gv0, kind, tau, threshold, hard, reset, de
                 v[i] = (reset if hard else h - threshold) if h >= threshold else h
         gv = gv_last[start:stop].copy()
         for t in range(steps - 1, -1, -1):
-            h_row, gs_row, gx_row = charged[t], gs[t, start:stop], gx[t, start:stop]
+            h_row, gs_row, gx_row = charged[t, :count], gs[t, start:stop], gx[t, start:stop]
+            _slopes(h_row, slope[:count], threshold, surrogate, alpha, half_pi)
             for i in range(count):
                 h = h_row[i]
-                d = h - threshold
-                if surrogate == _SIGMOID:
-                    s = one / (one + np.exp(-alpha * d))
-                    slope = alpha * s * (one - s)
-                else:
-                    slope = (alpha / (one + one)) / (one + (steepness * d) * (steepness * d))
-                through = one - one if hard and h >= threshold else one
+                through = zero if (hard and h >= threshold) else one
                 if not detach:
-                    through += ((reset - h) if hard else -threshold) * slope
-                gh = gs_row[i] * slope + gv[i] * through
+                    through += ((reset - h) if hard else -threshold) * slope[i]
+                gh = gs_row[i] * slope[i] + gv[i] * through
                 gx_row[i] = gh * by_input
                 gv[i] = gh * by_membrane
         gv0[start:stop] = gv

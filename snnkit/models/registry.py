@@ -60,6 +60,16 @@ def _entry(name: str) -> _Entry:
     return _MODELS[name]
 
 
+def _whole_number(key: str, value: Any) -> int:
+    try:
+        whole = int(value)
+    except (TypeError, ValueError, OverflowError):  # a list, text or nan, inf
+        whole = 0
+    if isinstance(value, bool) or whole != value or whole < 1:
+        raise InvalidArgumentError(f"{key}={value!r}: must be a whole number ≥ 1.")
+    return whole
+
+
 def create_model(
     name: str,
     *,
@@ -103,8 +113,8 @@ def create_model(
         if key not in allowed:
             raise unknown_name(f"argument of {name}", key, allowed)
     for key in ("num_classes", "in_chans", "img_size", "timesteps"):
-        if key in given and (isinstance(given[key], bool) or int(given[key]) != given[key] or given[key] < 1):
-            raise InvalidArgumentError(f"{key}={given[key]!r}: must be a whole number ≥ 1.")
+        if key in given:
+            given[key] = _whole_number(key, given[key])
     return entry.build(**given)
 
 

@@ -48,6 +48,8 @@ class SpikingCNN(nn.Module):
             raise InvalidArgumentError(
                 f"img_size={img_size}: must be a multiple of 4 of at least 8; {lower} or {lower + 4} would do."
             )
+        if not isinstance(width, int) or width < 1:
+            raise InvalidArgumentError(f"width={width!r}: must be a whole number ≥ 1.")
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
         self.encoder = Direct(timesteps)
         self.stem = ConvBN(in_chans, width, 3, stride=2)

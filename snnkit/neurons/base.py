@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.kernels import Operator
+from snnkit.kernels.charge_fire_reset import scan
 from snnkit.neurons.carry import active_carry
 from snnkit.surrogates import Surrogate, name_of
 
@@ -65,11 +66,9 @@ class Neuron(nn.Module, ABC):
         v_reset = self.constants().v_reset
         return x.new_full(x.shape[1:], 0.0 if v_reset is None else v_reset)
 
-    def membranes(self, x: Tensor) -> Tensor:
-        """Return the membrane after each reset (T, B, …) for a sequence that starts at rest; slow, for looking."""
-        from snnkit.kernels.charge_fire_reset import scan
-
-        return scan(self.step, x, self.rest(x))[1]
+    def membranes(self, x: Tensor, start: Tensor | None = None) -> Tensor:
+        """Return the membrane after each reset (T, B, …), from ``start`` (B, …) or from rest; slow, for looking."""
+        return scan(self.step, x, self.rest(x) if start is None else start)[1]
 
 
 def check_threshold_and_reset(neuron: str, v_threshold: float, v_reset: float | None) -> tuple[float, float | None]:

@@ -23,6 +23,7 @@ class Carry:
 
     def __init__(self) -> None:
         self.states: dict[tuple[nn.Module, int], Tensor] = {}
+        self.steps = 0
         self._calls: dict[nn.Module, int] = {}
 
     @contextmanager
@@ -32,6 +33,7 @@ class Carry:
         The states change only if the block succeeds: a step that fails leaves them as they were.
         """
         before, self._calls = dict(self.states), {}
+        self.steps += 1
         token = _active.set(self)
         try:
             yield
@@ -64,6 +66,10 @@ class Carry:
                     "Feed the same kind of input, or call stream.reset() before starting another sequence."
                 )
         return key, state
+
+    def peek(self, neuron: nn.Module) -> Tensor | None:
+        """Return the state the next call of ``neuron`` within this step will start from (None: at rest)."""
+        return self.states.get((neuron, self._calls.get(neuron, 0)))
 
     def leave(self, key: tuple[nn.Module, int], state: Tensor) -> None:
         """Keep ``state`` for the next call."""

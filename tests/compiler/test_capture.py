@@ -150,7 +150,6 @@ ORDINARY = {
     "functional": lambda: nn.Sequential(
         nn.Flatten(1), nn.Linear(256, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 2)
     ),
-    # DEFECT: torch.export keeps relu_ and add_, which have no handler; torchvision's networks are written like this.
     "in place": lambda: nn.Sequential(Block(inplace=True), nn.Flatten(), nn.Linear(256, 5)),
 }
 
@@ -229,7 +228,6 @@ def test_nodes_carry_the_names_of_their_modules():
 
 @pytest.mark.parametrize("attribute", ["model", "model1", "model_of_light", "input", "add"])
 def test_names_that_look_like_our_own(attribute):
-    # DEFECT: of a module path that begins with "model" the first five letters are cut off.
     class Odd(nn.Module):
         def __init__(self):
             super().__init__()
@@ -256,7 +254,6 @@ def test_capture_leaves_the_model_as_it_was():
 
 
 def test_capture_leaves_frozen_batch_norms_frozen():
-    # DEFECT: model.train(was_training) puts every submodule into the root's mode.
     model = SPIKING["batch norm 2d"]().train()
     norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
     norm.eval()

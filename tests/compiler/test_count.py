@@ -131,7 +131,6 @@ def test_a_real_operand_costs_every_weight_a_multiplication():
 @pytest.mark.parametrize("input_type", ["real", "binary"])
 def test_a_linear_layer_on_tokens(input_type):
     """Four tokens of five features: every token meets every weight."""
-    # DEFECT: dense_macs and mac count the weights once, not once a token.
     layer = nn.Linear(5, 3, bias=False)
     x = spikes_in(2, 4, 5)
     counts = compiler.count(infer_signals(compiler.capture(layer, x[:1], input_type=input_type)), [x])
@@ -292,7 +291,6 @@ def test_the_same_images_as_a_sequence_are_counted_at_every_step(small):
 
 def test_a_changing_sequence_through_a_graph_made_for_images(small):
     """The graph calls its first layer static, but what it is fed is not."""
-    # DEFECT: the first layer is then charged once for T different images.
     graph = simplify(compiler.capture(small, IMAGES))
     x = torch.rand(5, 3, 1, 8, 8)
     assert compiler.count(graph, [x]).per_layer[0].mac == compiler.count(small, [x]).per_layer[0].mac
@@ -304,7 +302,6 @@ def test_a_graph_counts_like_its_model(small):
 
 def test_merged_pools_count_the_same_spikes(small):
     """One set of synapses on the unpooled spikes: an accumulate for each spike and each output, nothing pooled."""
-    # DEFECT: the flattened signal keeps the type integer[0,4]×0.25, so each spike counts four times in the head.
     merged = merge_linear(simplify(compiler.capture(small, IMAGES)))
     layers = {layer.name: layer for layer in compiler.count(merged, [IMAGES]).per_layer}
     assert layers["mix_lif"].spikes > 0
@@ -354,14 +351,12 @@ def test_no_batches_are_an_error(net):
 
 
 def test_empty_batches_are_an_error():
-    # DEFECT: ZeroDivisionError.
     graph = infer_signals(compiler.capture(nn.Linear(4, 2), torch.zeros(1, 4)))
     with pytest.raises(InvalidArgumentError):
         compiler.count(graph, [torch.zeros(0, 4)])
 
 
 def test_sequences_of_different_length_cannot_be_averaged():
-    # DEFECT: the length of the last one is taken for all: dense counts and rates are wrong without a word.
     model = nn.Sequential(LIF(), nn.Linear(5, 3))
     graph = simplify(compiler.capture(model, torch.zeros(1, 1, 5)))
     with pytest.raises(InvalidArgumentError, match="steps"):

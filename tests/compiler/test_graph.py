@@ -232,7 +232,6 @@ def attributes_as_number(structure, tensors):
     "damage", [without_key, without_tensor, node_cut_short, graphs_as_text, without_extra, attributes_as_number]
 )
 def test_a_damaged_structure_is_named(graph, tmp_path, damage):
-    # DEFECT: an AttributeError (text or a number where a mapping belongs) and a missing "extra" come through.
     graph.save(tmp_path / "a.graph")
     structure, tensors = structure_of(tmp_path / "a.graph")
     assert structure["format"] == FORMAT

@@ -216,7 +216,6 @@ def test_types_are_true_of_the_data(graph):
 @given(graph=GRAPHS)
 @example(graph=random_graph(0, [4, 8]))  # spikes, pooled, flattened, into a linear layer
 def test_types_are_up_to_date_when_pools_are_merged(graph):
-    # DEFECT: the flattened signal keeps the type it had behind the pool (integer[0,4]×0.25), though it is now binary.
     merged = merge_linear(simplify(graph))
     assert_types_hold(merged, data_for(graph))
     assert dict(merged.signals) == dict(infer_signals(merged).signals)
@@ -226,7 +225,6 @@ def test_types_are_up_to_date_when_pools_are_merged(graph):
 @given(graph=GRAPHS)
 @example(graph=random_graph(0, [3, 4]))  # spikes into a batch norm with no layer before it
 def test_a_spike_driven_graph_multiplies_in_its_encoding_layers_only(graph):
-    # DEFECT: a batch norm that could not be folded is a multiplication too; the verdict does not look at it.
     typed = simplify(graph)
     verdict = spike_driven(typed)
     counts = compiler.count(typed, [data_for(typed)])
@@ -320,7 +318,6 @@ def test_folding_is_computed_in_float64():
 def test_a_batch_norm_along_another_axis_than_the_layers_outputs():
     """Behind a linear layer on tokens (N, D), BatchNorm1d takes N for its channels."""
 
-    # DEFECT: it is folded as if D were the channels: a wrong result where N = D, a crash elsewhere.
     class Tokens(nn.Module):
         def __init__(self):
             super().__init__()
@@ -463,7 +460,6 @@ def test_membranes_are_real_and_spikes_binary():
     ids=str,
 )
 def test_relu_cuts_the_range(given, expected):
-    # DEFECT: a range that lies below zero becomes [0, −1], which no value is in.
     builder = Builder((3,), input_type=given)
     out = builder.same("relu", "x")
     result = typed(builder, out).type(out)
@@ -515,7 +511,6 @@ def test_a_real_residual_breaks_the_claim_and_the_first_break_is_named():
 
 @pytest.mark.parametrize("first", [nn.Flatten(2), nn.Identity()], ids=["flattened", "as it is"])
 def test_a_flattened_image_is_still_the_input(first):
-    # DEFECT: behind a reshape the input is no longer recognised, and every spiking MLP counts as broken.
     model = nn.Sequential(first, nn.Linear(4, 4), LIF(), nn.Linear(4, 2))
     verdict = verdict_of(model, torch.zeros(1, 1, 2, 2) if isinstance(first, nn.Flatten) else torch.zeros(1, 1, 4))
     assert verdict.spike_driven, str(verdict)

@@ -367,7 +367,6 @@ def test_an_unknown_energy_model_names_the_nearest():
 
 def test_neurons_whose_cost_is_not_given_are_not_free():
     """A neuron without an entry in ``neuron_operations`` must be refused or reported, never priced at nothing."""
-    # DEFECT: an unknown operator costs (0, 0, 0).
     counts = Counts((layer("a", "izhikevich", "neuron", neuron_updates=100.0),), 1, 1)
     try:
         energy = hw.energy.estimate(counts)
@@ -377,7 +376,6 @@ def test_neurons_whose_cost_is_not_given_are_not_free():
 
 
 def test_a_core_outside_the_mesh_has_no_position():
-    # DEFECT: core 128 of 128 lies on tile (8, 0), core -1 on (-1, 3).
     mesh = hw.get_chip("loihi1").mesh
     for core in (-1, 128):
         with pytest.raises(ValueError, match=str(core)):
@@ -385,12 +383,10 @@ def test_a_core_outside_the_mesh_has_no_position():
 
 
 def test_more_neurons_than_any_index_can_address():
-    # DEFECT: a bare StopIteration, which inside a generator would end it silently.
     with pytest.raises(ValueError, match="5000"):
         hw.get_chip("loihi1").synapses.index_bits_for(5000)
 
 
 def test_an_interval_out_of_order_is_refused():
-    # DEFECT: the order that the class promises is not checked.
     with pytest.raises(ValueError, match="does not hold"):
         Interval(3, 2, 1, "pJ")

@@ -98,7 +98,6 @@ def test_a_truncated_archive_is_named(tmp_path, keep):
 
 @pytest.mark.parametrize("at", [0.05, 0.2, 0.4, 0.6, 0.8, 0.9])
 def test_flipped_bytes_are_noticed(tmp_path, at):
-    # DEFECT: where the damage breaks the compression, zlib.error comes through as a traceback.
     content = bytearray(fashion_mnist.VENDORED.read_bytes())
     start = int(len(content) * at)
     for i in range(start, start + 64):
@@ -119,7 +118,6 @@ def test_an_archive_without_a_key_is_named(tmp_path):
 
 
 def test_a_bare_array_is_no_archive(tmp_path):
-    # DEFECT: np.load gives an array, which is no context manager: a TypeError comes through.
     with open(tmp_path / "subset.npz", "wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(CorruptFileError, match="damaged"):
@@ -339,7 +337,6 @@ def test_a_bad_batch_size_is_named(size):
 
 @pytest.mark.parametrize("key", ["train_limit", "test_limit", "shift_pixels"])
 def test_negative_settings_are_named(key):
-    # DEFECT: a negative limit drops that many images from the end; a negative shift fails at the first batch.
     with pytest.raises(InvalidArgumentError, match=key):
         load_images(config(**{key: -5}), seed=0)
 

@@ -140,12 +140,10 @@ def write():
     said = refused_by_the_system(statements, old)
     assert old.read_text() == "old"
     assert names(old.parent) == ["result.json"]
-    # DEFECT: safetensors raises SafetensorError, which atomic_path does not turn into DiskError.
     assert said.startswith("DiskError"), said
 
 
 def test_a_folder_that_is_a_file(tmp_path):
-    # DEFECT: the removal of the temporary file raises NotADirectoryError on top of the DiskError.
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(DiskError, match="could not write"):
         write_json(tmp_path / "runs" / "result.json", {})
@@ -203,6 +201,5 @@ def test_read_json_of_nothing(tmp_path):
 
 
 def test_read_json_of_a_folder(tmp_path):
-    # DEFECT: IsADirectoryError comes through as a traceback.
     with pytest.raises(CorruptFileError):
         read_json(tmp_path)

@@ -72,21 +72,18 @@ def test_an_unknown_argument_names_model_and_nearest():
 @pytest.mark.parametrize("key", ["num_classes", "in_chans", "img_size", "timesteps"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, float("nan"), float("inf"), "ten", [1]], ids=repr)
 def test_bad_values_are_named(key, value):
-    # DEFECT: nan, inf, text and lists reach int() and come back as bare ValueError, OverflowError or TypeError.
     with pytest.raises(InvalidArgumentError, match=key):
         snnkit.create_model("spiking_cnn_small", **{key: value})
 
 
 @pytest.mark.parametrize("settings", [{"width": 0}, {"width": -3}, {"tau": 1.0}, {"tau": 0}], ids=repr)
 def test_bad_sizes_are_named(settings):
-    # DEFECT: width=0 builds a network without channels, width=-3 fails inside torch.
     with pytest.raises(InvalidArgumentError, match=next(iter(settings))):
         snnkit.create_model("spiking_cnn_small", **settings)
 
 
 def test_whole_numbers_may_be_floats():
     """What passes the check must also build."""
-    # DEFECT: 10.0 passes `int(value) == value` and is then handed to torch as a float.
     model = snnkit.create_model("spiking_cnn_small", num_classes=10.0, img_size=28.0, timesteps=4.0)
     assert model(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
 
@@ -256,7 +253,6 @@ def test_channels_last_compiled_equals_eager(name):
 @pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
 def test_the_memory_order_that_compilers_are_told_is_the_real_one(operator, kernel):
     """A sequence that is dense but permuted, as a channels-last convolution leaves it."""
-    # DEFECT: the fake implementation keeps the input's strides, the numba kernel returns a contiguous tensor.
     neuron = next(cls() for cls in NEURONS if cls.operator is operator)
     x = torch.randn(3, 2, 4, 4, 5).permute(0, 1, 4, 2, 3)
     v = torch.zeros(2, 4, 4, 5).permute(0, 3, 1, 2)
