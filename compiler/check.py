@@ -84,7 +84,7 @@ def _signals(graph: Graph, chip: Chip) -> list[Violation]:
 def _fits(graph: Graph, chip: Chip) -> list[Violation]:
     """Go through with it: quantise, lower and place, and report the first thing that is refused."""
     try:
-        place(lower(quantise(merge_linear(graph), chip)), chip)
+        place(lower(quantise(merge_linear(graph), chip), chip), chip)
     except CompileError as error:
         layer, _, rest = str(error).partition(": ")
         if not rest:

@@ -51,7 +51,7 @@ def compile(
 
 def assemble(source: Graph, quantised: Graph, chip: Chip) -> Program:
     """Lower and map a quantised graph."""
-    return Program(source, quantised, place(lower(quantised), chip))
+    return Program(source, quantised, place(lower(quantised, chip), chip))
 
 
 def save_program(program: Program, path: str | Path) -> None:

@@ -8,6 +8,9 @@ step t. Three things keep that exact:
   that start one step before it, split into a coarse and a fine weight where 8 bits do not suffice;
 - a population driven by the host gets its bias register set and starts at step 0.
 
+The readout only integrates, so it may be split without error: where its fan-in exceeds a core's input axons, several
+populations each integrate a share of the inputs, and the host adds up their membranes.
+
 Neuron numbers follow torch's (C, H, W) order.
 """
 
@@ -26,6 +29,7 @@ from compiler.operations import is_neuron
 from compiler.passes.quantise import READOUT, split_bias
 from compiler.passes.terms import Term, terms
 from compiler.simulate.artifact import INPUT, Population, Projection
+from hw.chip import Chip
 
 RELAY_WEIGHT, RELAY_THRESHOLD = 2, 1  # 2 << 6 exceeds 1 << 6; du = dv = 4095 keeps nothing of it
 
@@ -68,9 +72,10 @@ class Lowered:
         """Number of input lines."""
         return self.external + len(self.clocks)
 
-    def index(self, signal: str) -> int:
-        """Return the number of the neuron population that computes ``signal``."""
-        return next(i for i, p in enumerate(self.placed) if p.signal == signal and p.kind != "relay")
+    @property
+    def readouts(self) -> tuple[int, ...]:
+        """Numbers of the populations whose membranes, added up, are the output."""
+        return tuple(i for i, p in enumerate(self.placed) if p.kind == "readout")
 
     def clock_lines(self) -> NDArray[np.uint8]:
         """Return the clock lines (len(clocks), steps): depth d ticks from d − 1 for T steps."""
@@ -85,6 +90,7 @@ class _Lowering:
     """Populations and projections under construction; ``delayed`` maps (source, delay) to the relay that gives it."""
 
     graph: Graph
+    in_axons: int
     placed: list[Placed] = field(default_factory=list)
     projections: list[Projection] = field(default_factory=list)
     delayed: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -115,13 +121,13 @@ class _Lowering:
         return previous
 
 
-def lower(graph: Graph) -> Lowered:
-    """Return the populations and synapses of a quantised graph.
+def lower(graph: Graph, chip: Chip) -> Lowered:
+    """Return the populations and synapses of a quantised graph, no readout wider than a core of ``chip`` can take.
 
     Raises:
         CompileError: nothing in the graph runs on the chip.
     """
-    work = _Lowering(graph)
+    work = _Lowering(graph, int(chip.core.in_axons.value))
     for name in graph.inputs:
         if graph.type(name).is_event:
             work.spiking_input = _size(graph.shape(name))
@@ -142,18 +148,40 @@ def _add_population(work: _Lowering, node: Node) -> None:
     summands = () if host else terms(graph, node.inputs[0], node.name)
     depth = 0 if host else 1 + max(work.depth_of(term.source) for term in summands)
     sources = [work.source_at(term.source, depth) for term in summands]
-    population = _population(node.name, _size(shape), a["du"], a["dv"], a["vth"])
-    kind = "readout" if node.name == READOUT else "neuron"
-    index = len(work.placed)
-    work.placed.append(Placed(population, kind, node.output, shape, depth, host))
-    for source, term in zip(sources, summands, strict=True):
-        layer = term.layer
-        assert layer is not None  # quantise gives every term its weights
-        exponent = int(layer.attributes["weight_exponent"])
-        work.projections.append(Projection(source, index, synapses(graph, term, shape), exponent, 8))
-        if "bias" in layer.parameters:
-            parts, _ = split_bias(layer.parameters["bias"])
-            work.biases.append((index, [(_spread(m, shape), e) for m, e in parts]))
+    matrices = [synapses(graph, term, shape) for term in summands]
+    shares = _shares(matrices, work.in_axons) if node.name == READOUT else 1
+    for share in range(shares):
+        name = f"{node.name}.{share}" if shares > 1 else node.name
+        population = _population(name, _size(shape), a["du"], a["dv"], a["vth"])
+        index = len(work.placed)
+        kind = "readout" if node.name == READOUT else "neuron"
+        work.placed.append(Placed(population, kind, node.output, shape, depth, host))
+        for source, matrix, term in zip(sources, matrices, summands, strict=True):
+            layer = term.layer
+            assert layer is not None  # quantise gives every term its weights
+            part = _columns(matrix, share, shares) if shares > 1 else matrix
+            exponent = int(layer.attributes["weight_exponent"])
+            work.projections.append(Projection(source, index, part, exponent, 8))
+            if "bias" in layer.parameters and share == 0:
+                parts, _ = split_bias(layer.parameters["bias"])
+                work.biases.append((index, [(_spread(m, shape), e) for m, e in parts]))
+
+
+def _shares(matrices: list[csr_array], in_axons: int) -> int:
+    """Return into how many populations a readout must be split; a few axons of each core are left for biases."""
+    axons = sum(len(np.unique(matrix.indices)) for matrix in matrices)
+    return max(1, -(-axons // max(1, in_axons - 2 * len(matrices))))
+
+
+def _columns(matrix: csr_array, share: int, shares: int) -> csr_array:
+    """Keep every synapse of one share of the sources; a share is a run of sources that are used."""
+    used = np.unique(matrix.indices)
+    chosen = np.zeros(matrix.shape[1], bool)
+    chosen[np.array_split(used, shares)[share]] = True
+    entries = matrix.tocoo()
+    rows, cols = entries.coords
+    kept = chosen[cols]
+    return csr_array((entries.data[kept], (rows[kept], cols[kept])), shape=matrix.shape)
 
 
 def _spread(bias: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -165,8 +165,11 @@ class Program:
         )
 
     def _readout(self, traces: list[engine.Trace]) -> Tensor:
-        index = self.mapping.lowered.index(READOUT)
-        return torch.from_numpy(np.concatenate([t.voltages[index] for t in traces])).double()
+        parts = [
+            np.sum([t.voltages[index].astype(np.int64) for index in self.mapping.lowered.readouts], axis=0)
+            for t in traces
+        ]
+        return torch.from_numpy(np.concatenate(parts)).double()
 
     def logits(self, membrane: Tensor) -> Tensor:
         """Turn the readout's last membrane (B, K) into the float network's units: mean logits over time."""

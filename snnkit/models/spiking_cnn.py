@@ -1,7 +1,7 @@
 """A small spiking convolutional network that fits on one neuromorphic chip.
 
-    image ─ direct encoding ─ conv 3×3 /2 ─ LIF ─ conv 3×3 /2 ─ LIF ─┬─ depthwise 3×3 ─ LIF ─ conv 3×3 ─(+)─ LIF ─ pool
-    ─ linear └────────────────────────────────┘
+    image → direct encoding → stem 3×3 → LIF → down 3×3 /2 → LIF ┬→ depthwise 3×3 → LIF → mix 1×1 → + → LIF → pool → linear
+                                                                 └──────────────────────────────────┘
 
 Every convolution is followed by batch norm. The residual adds the spikes of the second layer to the currents of the
 last (a membrane shortcut, as in Spike-driven Transformer V2, arXiv 2404.03663): what a neuron receives is real, what it
@@ -27,66 +27,87 @@ class SpikingCNN(nn.Module):
     Args:
         num_classes: K.
         in_chans: channels of the images.
-        img_size: side of the images in pixels; a multiple of 4 of at least 8.
+        img_size: side of the images in pixels; a multiple of 4.
         timesteps: T.
-        width: channels after the first convolution; the others have twice as many.
+        width: channels of the stem; the other layers have four times as many.
         tau: time constant of the neurons in steps.
+        v_threshold: threshold of the neurons.
+        dropout: share of the head's inputs that training drops.
+
+    Raises:
+        InvalidArgumentError: an argument outside its range.
     """
 
     def __init__(
         self,
-        num_classes: int = 10,
-        in_chans: int = 1,
-        img_size: int = 28,
-        timesteps: int = 4,
-        width: int = 32,
-        tau: float = 2.0,
+        num_classes: int,
+        in_chans: int,
+        img_size: int,
+        timesteps: int,
+        width: int,
+        tau: float,
+        v_threshold: float,
+        dropout: float,
     ):
         super().__init__()
-        if img_size % 4 or img_size < 8:
-            lower = max(8, img_size // 4 * 4)
-            raise InvalidArgumentError(
-                f"img_size={img_size}: must be a multiple of 4 of at least 8; {lower} or {lower + 4} would do."
-            )
-        if not isinstance(width, int) or width < 1:
+        if img_size % 4 or img_size < 4:
+            lower = max(4, img_size // 4 * 4)
+            raise InvalidArgumentError(f"img_size={img_size}: must be a multiple of 4; {lower} or {lower + 4} would do.")
+        if isinstance(width, bool) or int(width) != width or width < 1:
             raise InvalidArgumentError(f"width={width!r}: must be a whole number ≥ 1.")
+        if not 0 <= dropout < 1:
+            raise InvalidArgumentError(f"dropout={dropout!r}: must be at least 0 and below 1.")
+
+        def neuron() -> LIF:
+            return LIF(tau, v_threshold, surrogate=ATan())
+
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
+        inner = 4 * int(width)
         self.encoder = Direct(timesteps)
-        self.stem = ConvBN(in_chans, width, 3, stride=2)
-        self.stem_lif = LIF(tau, surrogate=ATan())
-        self.down = ConvBN(width, 2 * width, 3, stride=2)
-        self.down_lif = LIF(tau, surrogate=ATan())
-        self.depthwise = ConvBN(2 * width, 2 * width, 3, groups=2 * width)
-        self.depthwise_lif = LIF(tau, surrogate=ATan())
-        self.mix = ConvBN(2 * width, 2 * width, 3)
-        self.mix_lif = LIF(tau, surrogate=ATan())
-        side = img_size // 4
+        self.stem, self.stem_lif = ConvBN(in_chans, int(width), 3), neuron()
+        self.down, self.down_lif = ConvBN(int(width), inner, 3, stride=2), neuron()
+        self.depthwise, self.depthwise_lif = ConvBN(inner, inner, 3, groups=inner), neuron()
+        self.mix, self.mix_lif = ConvBN(inner, inner, 1), neuron()
         self.pool = nn.AvgPool2d(2)
-        self.head = nn.Linear(2 * width * (side // 2) ** 2, num_classes)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(inner * (img_size // 4) ** 2, num_classes)
         self.readout = Mean()
 
     def forward_features(self, x_TBCHW: Tensor) -> Tensor:
-        """Return the spikes of the last layer, (T, B, 2·width, H/4, W/4), for a sequence of images."""
-        stem = self.stem_lif(self.stem(x_TBCHW))
+        """Return the spikes of the last layer, (T, B, 4·width, H/2, W/2), for a sequence of images."""
+        return self._after_stem(self.stem(x_TBCHW))
+
+    def forward_sequence(self, x_TBCHW: Tensor) -> Tensor:
+        """Return the logits of every step, (T, B, K), for a sequence of images."""
+        self._check(x_TBCHW, leading=2)
+        return self.forward_head(self.forward_features(x_TBCHW))
+
+    def forward_head(self, spikes_TBCHW: Tensor) -> Tensor:
+        """Return the logits of every step, (T, B, K), for the spikes of the last layer."""
+        return over_time(lambda y: self.head(self.dropout(self.pool(y).flatten(1))), spikes_TBCHW)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, K) for images (B, C, H, W), or for a sequence (T, B, C, H, W)."""
+        if x.ndim == 5:
+            return self.readout(self.forward_sequence(x))
+        self._check(x, leading=1)
+        # The stem sees the same image at every step: once is enough.
+        current = self.encoder(self.stem(x.unsqueeze(0))[0])
+        return self.readout(self.forward_head(self._after_stem(current)))
+
+    def _after_stem(self, current_TBCHW: Tensor) -> Tensor:
+        stem = self.stem_lif(current_TBCHW)
         down = self.down_lif(self.down(stem))
         depthwise = self.depthwise_lif(self.depthwise(down))
         return self.mix_lif(self.mix(depthwise) + down)
 
-    def forward_sequence(self, x_TBCHW: Tensor) -> Tensor:
-        """Return the logits of every step, (T, B, K), for a sequence of images."""
+    def _check(self, x: Tensor, leading: int) -> None:
         expected = (self.in_chans, self.img_size, self.img_size)
-        if x_TBCHW.ndim != 5 or tuple(x_TBCHW.shape[2:]) != expected:
+        if x.ndim != leading + 3 or tuple(x.shape[leading:]) != expected:
             raise InvalidArgumentError(
                 f"this network takes images of shape (B, {', '.join(map(str, expected))}) or sequences (T, B, …), "
-                f"got {tuple(x_TBCHW.shape)}. Resize the images, or create the model with img_size= and in_chans=."
+                f"got {tuple(x.shape)}. Resize the images, or create the model with img_size= and in_chans=."
             )
-        features = self.forward_features(x_TBCHW)
-        return over_time(lambda y: self.head(self.pool(y).flatten(1)), features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, K) for images (B, C, H, W), or for a sequence (T, B, C, H, W)."""
-        sequence = x if x.ndim == 5 else self.encoder(x)
-        return self.readout(self.forward_sequence(sequence))
 
 
 @register_model(
@@ -95,7 +116,14 @@ class SpikingCNN(nn.Module):
     source="own design",
 )
 def spiking_cnn_small(
-    num_classes: int = 10, in_chans: int = 1, img_size: int = 28, timesteps: int = 4, width: int = 32, tau: float = 2.0
+    num_classes: int = 10,
+    in_chans: int = 1,
+    img_size: int = 28,
+    timesteps: int = 4,
+    width: int = 16,
+    tau: float = 2.0,
+    v_threshold: float = 0.5,
+    dropout: float = 0.25,
 ) -> SpikingCNN:
     """Four LIF layers, a residual and a depthwise convolution; the network of ``snnkit demo``."""
-    return SpikingCNN(num_classes, in_chans, img_size, timesteps, width, tau)
+    return SpikingCNN(num_classes, in_chans, img_size, timesteps, width, tau, v_threshold, dropout)

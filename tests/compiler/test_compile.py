@@ -22,7 +22,9 @@ from compiler.simulate import reference
 from compiler.simulate.lava_bridge import LavaNotFound, compare, find_lava_python, run_lava
 from hw import get_chip
 from hw.quantity import Quantity
+from snnkit.encoders import Direct
 from snnkit.errors import CorruptFileError, InvalidArgumentError
+from snnkit.layers import over_time
 from snnkit.neurons import IF, LIF
 
 CASES = {
@@ -72,9 +74,8 @@ def test_engine_equals_reference(program):
             if placed.kind == "neuron":
                 window = slice(placed.depth, placed.depth + program.mapping.lowered.timesteps)
                 np.testing.assert_array_equal(plain[f"s{index}"][:, window].T, trace.spikes[placed.signal][:, b])
-            if placed.kind == "readout":
-                voltage = torch.from_numpy(plain[f"v{index}"][:, -1]).double()
-                assert torch.equal(program.logits(voltage), trace.logits[b])
+        voltage = sum(plain[f"v{index}"][:, -1].astype(np.int64) for index in program.mapping.lowered.readouts)
+        assert torch.equal(program.logits(torch.from_numpy(voltage).double()), trace.logits[b])
 
 
 def test_quantised_is_close_to_float(program):
@@ -181,6 +182,18 @@ def test_residual_is_balanced_by_relays():
     }
 
 
+class Wide(nn.Module):
+    """A stem of 64 × 12 × 12 neurons, read out directly."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = Direct(4)
+        self.stem, self.lif, self.head = nn.Conv2d(1, 64, 3, padding=1), LIF(), nn.Linear(9216, 3)
+
+    def forward_sequence(self, x):
+        return over_time(lambda y: self.head(y.flatten(1)), self.lif(over_time(self.stem, x)))
+
+
 class NoNeuronBetween(nn.Module):
     """Two convolutions in a row on the way to a neuron."""
 
@@ -243,9 +256,24 @@ def test_a_neuron_that_fits_no_core_is_named():
     assert "4,096" in str(violation)
 
 
+def test_a_wide_readout_is_split_without_error():
+    """9,216 inputs to each output, more than the 4,096 axons of a core: three populations, the same logits."""
+    model = lively(Wide())
+    x = images(4)
+    program = compiler.compile(model, x[:1])
+    parts = program.mapping.lowered.readouts
+    assert len(parts) == 3
+    assert max(core.in_axons for core in program.mapping.cores) <= 4096
+    equality = program.verify(x)
+    assert (equality.mismatches, equality.membrane_mismatches) == (0, 0)
+    shares = [p.weights.nnz for p in program.mapping.lowered.projections if p.target in parts and p.source != -1]
+    whole = next(n for n in program.graph if n.name == "head").parameters["weight"]
+    assert sum(shares) == int((whole != 0).sum())
+
+
 def test_quantised_weights_fit_the_arithmetic():
     graph = simplify(compiler.capture(CASES["LIF"](), images(1)))
-    lowered = lower(quantise(merge_linear(graph), get_chip("loihi1")))
+    lowered = lower(quantise(merge_linear(graph), get_chip("loihi1")), get_chip("loihi1"))
     for projection in lowered.projections:
         assert np.abs(projection.weights.data).max() <= 254
         assert not (projection.weights.data % 2).any()

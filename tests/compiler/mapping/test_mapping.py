@@ -83,7 +83,7 @@ def test_every_neuron_lies_on_one_core_of_its_own_population(program):
 def test_spatial_order_shares_inputs_better_than_channel_order(program):
     """The reason for the order: fewer axons for the same synapses and slices."""
     lowered = program.mapping.lowered
-    index = lowered.index("third_lif")
+    index = next(i for i, p in enumerate(lowered.placed) if p.signal == "third_lif")
     placed, slices = lowered.placed[index], 12
     weights = next(p.weights for p in lowered.projections if p.target == index and p.source != INPUT)
 
@@ -105,6 +105,7 @@ def test_out_axons_that_overflow_spread_their_source():
     assert max(core.out_axons for core in mapping.cores) <= 300
     assert len(mapping.cores) > len(program.mapping.cores)
     one = replace(chip.core, out_axons=Quantity(1, "axons", "test"))
-    tiny = replace(chip, cores=Quantity(10**6, "cores", "test"), core=one)
+    wide = replace(chip.mesh, width=10**5)
+    tiny = replace(chip, cores=Quantity(10**6, "cores", "test"), core=one, mesh=wide)
     with pytest.raises(CompileError, match="output axons"):
         compiler.mapping.place(program.mapping.lowered, tiny)
