@@ -39,15 +39,16 @@ class Trace:
     packets: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Equality:
-    """Integer program against the quantised graph on the same images."""
+    """Integer program against the quantised graph, whose ``quantised_logits`` are (B, K), on the same images."""
 
     images: int
     spikes: int
     compared: int
     mismatches: int
     membrane_mismatches: int
+    quantised_logits: Tensor
 
     @property
     def verdict(self) -> str:
@@ -185,6 +186,7 @@ class Program:
         trace = self.simulate(x) if trace is None else trace
         batch_axis = x.ndim - 1 - len(self.graph.shape(self.graph.inputs[0]))
         mismatches = compared = total = differing = start = 0
+        logits = []
         for part in torch.split(x.double(), _BATCH, dim=batch_axis):
             images = slice(start, start + part.shape[batch_axis])
             start = images.stop
@@ -194,8 +196,9 @@ class Program:
                 mismatches += int((expected != spikes[:, images]).sum())
                 compared += expected.size
                 total += int(spikes[:, images].sum())
-            differing += int((self.logits(outputs[-1]) != trace.logits[images]).sum())
-        return Equality(trace.logits.shape[0], total, compared, mismatches, differing)
+            logits.append(self.logits(outputs[-1]))
+            differing += int((logits[-1] != trace.logits[images]).sum())
+        return Equality(trace.logits.shape[0], total, compared, mismatches, differing, torch.cat(logits))
 
     def network(self, x: Tensor) -> Network:
         """Return the integer network with the input of **one** image (1, …): what lava and the reference run."""

@@ -89,14 +89,12 @@ def run_on_chip(
     """Run test images in integers, compare with the quantised graph, and add what happened to mapping.json."""
     trace = program.simulate(images)
     equality = program.verify(images, trace)
-    quantised, _ = _accuracy(program.graph, images, labels, program)
-    floating, _ = _accuracy(program.source_graph, images, labels, None)
-    chip = float((trace.logits.argmax(1) == labels).double().mean())
+    floating = torch.cat([interpret(program.source_graph, batch)[0].mean(0) for batch in batches(images)])
     result = {
         "images": equality.images,
-        "float_accuracy": floating,
-        "quantised_accuracy": quantised,
-        "chip_accuracy": chip,
+        "float_accuracy": _accuracy(floating, labels),
+        "quantised_accuracy": _accuracy(equality.quantised_logits, labels),
+        "chip_accuracy": _accuracy(trace.logits, labels),
         "spikes": equality.spikes,
         "compared": equality.compared,
         "spike_mismatches": equality.mismatches,
@@ -114,14 +112,8 @@ def run_on_chip(
     return result
 
 
-def _accuracy(graph: Graph, images: Tensor, labels: Tensor, program: Program | None) -> tuple[float, Tensor]:
-    logits = []
-    for batch in batches(images):
-        dtype = next(p.dtype for n in graph for p in n.parameters.values())
-        outputs, _ = interpret(graph, batch.to(dtype))
-        logits.append(outputs.mean(0) if program is None else program.logits(outputs[-1]))
-    merged = torch.cat(logits)
-    return float((merged.argmax(1) == labels).double().mean()), merged
+def _accuracy(logits: Tensor, labels: Tensor) -> float:
+    return float((logits.argmax(1) == labels).double().mean())
 
 
 def traffic(program: Program, trace: Trace, images: int) -> dict[str, float]:

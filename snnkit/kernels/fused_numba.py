@@ -2,14 +2,18 @@
 
 The same equations, in the same order of operations, as ``charge_fire_reset`` and the ``reference`` kernels, so spikes
 are bit-equal. A block of neurons stays in cache while time advances; the backward recomputes the charged membranes from
-``x``, so nothing else is saved. One thread: these loops take a small share of a training step next to convolutions, and
-a second thread pool beside torch's would fight it for the cores.
+``x``, so nothing else is saved. Large layers are cut into one share of neurons per torch thread; the shares run on
+Python threads, which wait without spinning, because a second OpenMP pool beside torch's would fight it for the cores.
 """
 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,6 +26,7 @@ LEAKY_DECAYED_INPUT, LEAKY_PLAIN_INPUT, NO_LEAK = 0, 1, 2
 _SIGMOID, _ATAN = 0, 1
 _SURROGATES: dict[type, int] = {Sigmoid: _SIGMOID, ATan: _ATAN}
 _BLOCK = 1024
+_WORTH_SHARING = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,10 @@ def forward(x: Tensor, v: Tensor, d: Dynamics) -> tuple[Tensor, Tensor]:
     """(T, B, …), (B, …) → spikes (T, B, …), last membrane (B, …), in the memory layout of ``x`` and of ``v``."""
     dense = _time_major(x)
     spikes, v_last = torch.empty_like(dense), torch.empty_like(dense[0])
-    _forward(_steps(dense), _memory(_like(v, dense[0])), _steps(spikes), _memory(v_last), *_constants(d, x))
+    x_TN, s_TN = _steps(dense), _steps(spikes)
+    v_N, last_N = _memory(_like(v, dense[0])), _memory(v_last)
+    constants = _constants(d, x)
+    _share(len(v_N), lambda n: _forward(x_TN[:, n], v_N[n], s_TN[:, n], last_N[n], *constants))
     return _like(spikes, x), _like(v_last, v)
 
 
@@ -61,20 +69,36 @@ def backward(
     dense = _time_major(x)
     number = x.detach().numpy().dtype.type
     grad_x, grad_v0 = torch.empty_like(dense), torch.empty_like(dense[0])
-    _backward(
-        _steps(dense),
-        _memory(_like(v, dense[0])),
-        _steps(_like(grad_spikes, dense)),
-        _memory(_like(grad_v, dense[0])),
-        _steps(grad_x),
-        _memory(grad_v0),
+    x_TN, gs_TN, gx_TN = _steps(dense), _steps(_like(grad_spikes, dense)), _steps(grad_x)
+    v_N, gv_N, gv0_N = _memory(_like(v, dense[0])), _memory(_like(grad_v, dense[0])), _memory(grad_v0)
+    constants = (
         *_constants(d, x),
         d.detach_reset,
         _SURROGATES[type(surrogate)],
         number(surrogate.alpha),  # type: ignore[attr-defined]
         number(math.pi / 2),
     )
+    _share(
+        len(v_N),
+        lambda n: _backward(x_TN[:, n], v_N[n], gs_TN[:, n], gv_N[n], gx_TN[:, n], gv0_N[n], *constants),
+    )
     return _like(grad_x, x), _like(grad_v0, v)
+
+
+def _share(neurons: int, run: Callable[[slice], None]) -> None:
+    """Call ``run`` on slices that cover all neurons: one, or where it pays one per torch thread at the same time."""
+    workers = torch.get_num_threads()
+    if workers == 1 or neurons < _WORTH_SHARING:
+        run(slice(0, neurons))
+        return
+    size = -(-neurons // workers)
+    list(_pool(workers, os.getpid()).map(run, [slice(a, a + size) for a in range(0, neurons, size)]))
+
+
+@lru_cache(maxsize=1)
+def _pool(workers: int, process: int) -> ThreadPoolExecutor:
+    """Threads of this process; a forked child gets its own."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="snnkit-lif")
 
 
 def _time_major(x: Tensor) -> Tensor:

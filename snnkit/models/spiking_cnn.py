@@ -1,7 +1,7 @@
 """A small spiking convolutional network that fits on one neuromorphic chip.
 
-    image → direct encoding → stem 3×3 → LIF → down 3×3 /2 → LIF ┬→ depthwise 3×3 → LIF → mix 1×1 → + → LIF → pool → linear
-                                                                 └──────────────────────────────────┘
+    image → direct encoding → stem 3×3 → LIF → down 3×3 /2 → LIF ┬→ depthwise 3×3 → LIF → mix 1×1 → (+) → LIF
+    → pool → linear → mean over time                             └───────────────────────────────────┘
 
 Every convolution is followed by batch norm. The residual adds the spikes of the second layer to the currents of the
 last (a membrane shortcut, as in Spike-driven Transformer V2, arXiv 2404.03663): what a neuron receives is real, what it
@@ -52,7 +52,9 @@ class SpikingCNN(nn.Module):
         super().__init__()
         if img_size % 4 or img_size < 4:
             lower = max(4, img_size // 4 * 4)
-            raise InvalidArgumentError(f"img_size={img_size}: must be a multiple of 4; {lower} or {lower + 4} would do.")
+            raise InvalidArgumentError(
+                f"img_size={img_size}: must be a multiple of 4; {lower} or {lower + 4} would do."
+            )
         if isinstance(width, bool) or int(width) != width or width < 1:
             raise InvalidArgumentError(f"width={width!r}: must be a whole number ≥ 1.")
         if not 0 <= dropout < 1:

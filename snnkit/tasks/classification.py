@@ -21,7 +21,8 @@ class Classification:
     """
 
     def __init__(self, model: nn.Module, num_classes: int, label_smoothing: float = 0.0):
-        self.model = model
+        # Convolutions on the CPU run faster with channels innermost; the neurons take any order.
+        self.model = model.to(memory_format=torch.channels_last)
         self.label_smoothing = label_smoothing
         self._loss = MeanMetric()
         self._accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -31,7 +32,7 @@ class Classification:
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the smoothed cross-entropy of a training batch."""
         images, labels = batch
-        logits = self.model(images)
+        logits = self.model(images.to(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self._loss.update(loss.detach(), len(labels))
         self._accuracy.update(logits.detach(), labels)
@@ -44,7 +45,7 @@ class Classification:
         handles = [n.register_forward_hook(lambda _m, _x, s: rates.append(s.mean())) for n in self._neurons]
         try:
             with torch.no_grad():
-                logits = self.model(images)
+                logits = self.model(images.to(memory_format=torch.channels_last))
         finally:
             for handle in handles:
                 handle.remove()
