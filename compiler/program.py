@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -148,10 +149,15 @@ class Program:
             InvalidArgumentError: the input does not fit the network.
         """
         lines, biases = self.inputs(x)
-        traces = [
-            engine.run(self.mapping, self._tables, lines[i : i + _BATCH], biases[i : i + _BATCH])
-            for i in range(0, len(lines), _BATCH)
-        ]
+        tables, starts = self._tables, range(0, len(lines), _BATCH)
+
+        def run(start: int) -> engine.Trace:
+            batch = slice(start, start + _BATCH)
+            return engine.run(self.mapping, tables, lines[batch], biases[batch])
+
+        # The inner loop holds no lock: one thread for each core that torch would use.
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            traces = list(pool.map(run, starts))
         lowered = self.mapping.lowered
         spikes = {}
         for index, placed in enumerate(lowered.placed):

@@ -29,7 +29,7 @@ class SpikingCNN(nn.Module):
         in_chans: channels of the images.
         img_size: side of the images in pixels; a multiple of 4.
         timesteps: T.
-        width: channels of the stem; the other layers have four times as many.
+        width: channels of the stem; the other layers have three times as many.
         tau: time constant of the neurons in steps.
         v_threshold: threshold of the neurons.
         dropout: share of the head's inputs that training drops.
@@ -55,7 +55,7 @@ class SpikingCNN(nn.Module):
             raise InvalidArgumentError(
                 f"img_size={img_size}: must be a multiple of 4; {lower} or {lower + 4} would do."
             )
-        if isinstance(width, bool) or int(width) != width or width < 1:
+        if not isinstance(width, int) or width < 1:
             raise InvalidArgumentError(f"width={width!r}: must be a whole number ≥ 1.")
         if not 0 <= dropout < 1:
             raise InvalidArgumentError(f"dropout={dropout!r}: must be at least 0 and below 1.")
@@ -64,10 +64,10 @@ class SpikingCNN(nn.Module):
             return LIF(tau, v_threshold, surrogate=ATan())
 
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
-        inner = 4 * int(width)
+        inner = 3 * width
         self.encoder = Direct(timesteps)
-        self.stem, self.stem_lif = ConvBN(in_chans, int(width), 3), neuron()
-        self.down, self.down_lif = ConvBN(int(width), inner, 3, stride=2), neuron()
+        self.stem, self.stem_lif = ConvBN(in_chans, width, 3), neuron()
+        self.down, self.down_lif = ConvBN(width, inner, 3, stride=2), neuron()
         self.depthwise, self.depthwise_lif = ConvBN(inner, inner, 3, groups=inner), neuron()
         self.mix, self.mix_lif = ConvBN(inner, inner, 1), neuron()
         self.pool = nn.AvgPool2d(2)
@@ -76,7 +76,7 @@ class SpikingCNN(nn.Module):
         self.readout = Mean()
 
     def forward_features(self, x_TBCHW: Tensor) -> Tensor:
-        """Return the spikes of the last layer, (T, B, 4·width, H/2, W/2), for a sequence of images."""
+        """Return the spikes of the last layer, (T, B, 3·width, H/2, W/2), for a sequence of images."""
         return self._after_stem(self.stem(x_TBCHW))
 
     def forward_sequence(self, x_TBCHW: Tensor) -> Tensor:

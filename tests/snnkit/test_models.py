@@ -76,7 +76,11 @@ def test_bad_values_are_named(key, value):
         snnkit.create_model("spiking_cnn_small", **{key: value})
 
 
-@pytest.mark.parametrize("settings", [{"width": 0}, {"width": -3}, {"tau": 1.0}, {"tau": 0}], ids=repr)
+@pytest.mark.parametrize(
+    "settings",
+    [{"width": 0}, {"width": -3}, {"width": 1.5}, {"width": "six"}, {"dropout": 1.0}, {"tau": 1.0}, {"tau": 0}],
+    ids=repr,
+)
 def test_bad_sizes_are_named(settings):
     with pytest.raises(InvalidArgumentError, match=next(iter(settings))):
         snnkit.create_model("spiking_cnn_small", **settings)
@@ -88,7 +92,7 @@ def test_whole_numbers_may_be_floats():
     assert model(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
 
 
-@pytest.mark.parametrize(("given", "offered"), [(30, "28 or 32"), (4, "8 or 12"), (7, "8 or 12")])
+@pytest.mark.parametrize(("given", "offered"), [(30, "28 or 32"), (3, "4 or 8"), (7, "4 or 8")])
 def test_an_image_size_that_strides_do_not_divide_names_the_next(given, offered):
     with pytest.raises(InvalidArgumentError, match=offered):
         snnkit.create_model("spiking_cnn_small", img_size=given)
@@ -115,8 +119,8 @@ def test_info(name):
 
 
 def test_params_by_hand():
-    """width 32: 288 + 18432 + 576 + 36864 weights, 2·(32 + 3·64) of batch norm, 64·9·10 + 10 of the head."""
-    assert snnkit.model_info("spiking_cnn_small").params == 288 + 18432 + 576 + 36864 + 448 + 5770
+    """width 16: 144 + 6912 + 432 + 2304 weights, 2·(16 + 3·48) of batch norm, 48·49·10 + 10 of the head."""
+    assert snnkit.model_info("spiking_cnn_small").params == 144 + 6912 + 432 + 2304 + 320 + 23530
 
 
 # Every model.
@@ -144,7 +148,7 @@ def test_sequences(name):
 @pytest.mark.parametrize("name", SPIKING)
 def test_forward_features_of_the_small_network(name):
     if name == "spiking_cnn_small":
-        assert build(name).forward_features(image(STEPS, BATCH)).shape == (STEPS, BATCH, 12, SIDE // 4, SIDE // 4)
+        assert build(name).forward_features(image(STEPS, BATCH)).shape == (STEPS, BATCH, 18, SIDE // 2, SIDE // 2)
 
 
 @pytest.mark.parametrize("name", SPIKING)
