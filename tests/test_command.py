@@ -212,7 +212,7 @@ def test_mistakes_get_one_clear_line(case, call, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["truncated", "pickle", "foreign"])
 def test_corrupt_checkpoints(damage, run_folder, call):
-    path = run_folder / "checkpoints" / "best.safetensors"
+    path = run_folder / "checkpoints" / "last.safetensors"
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:1000])
     elif damage == "pickle":
@@ -223,7 +223,7 @@ def test_corrupt_checkpoints(damage, run_folder, call):
         save_file({"a": torch.zeros(3)}, path)
     code, _, err = call("eval", run_folder)
     assert code == 2
-    assert "best.safetensors" in err
+    assert "last.safetensors" in err
     assert len(err.strip().splitlines()) == 1
 
 

@@ -44,7 +44,7 @@ class Source:
 
 
 def resolve(text: str) -> Source:
-    """Return the model meant by a run folder, a checkpoint, or a model's name (then untrained).
+    """Return the model meant by a run folder (its last weights), a checkpoint, or a model's name (then untrained).
 
     Raises:
         UnknownNameError: neither a path nor a model.

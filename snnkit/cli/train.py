@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 
 def train(
-    recipe: str = "demo",
+    recipe: str = "fashion_mnist",
     *,
     config: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
@@ -48,4 +48,4 @@ def train(
     create_model(configuration.model.name, timesteps=configuration.model.timesteps, **configuration.model.sizes)
     run = run_training(configuration, new_run_folder(configuration.recipe, runs))
     page = write_report(run.folder)
-    console.print(f"best accuracy {run.best_score:.1%} (epoch {run.best_epoch}); weights {run.checkpoint}; {page}")
+    console.print(f"test accuracy {run.final_score:.1%}; weights {run.checkpoint}; {page}")

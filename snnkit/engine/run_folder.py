@@ -25,17 +25,21 @@ PACKAGES = ("snnkit", "torch", "torchvision", "numpy", "numba", "lightning-fabri
 
 @dataclass(frozen=True)
 class Run:
-    """A finished (or running) training: its folder and configuration, and the best score so far."""
+    """A finished training: its folder and configuration, the score of the last epoch and that of the best.
+
+    The best epoch was chosen on the test images, so its score is optimistic; ``checkpoint`` is the last.
+    """
 
     folder: Path
     config: RunConfig
+    final_score: float
     best_score: float
     best_epoch: int
 
     @property
     def checkpoint(self) -> Path:
-        """The best weights."""
-        return self.folder / "checkpoints" / "best.safetensors"
+        """The weights of the last epoch."""
+        return self.folder / "checkpoints" / "last.safetensors"
 
 
 def new_run_folder(name: str, root: str | Path = "runs") -> Path:
@@ -103,18 +107,18 @@ def append_metrics(folder: Path, line: dict[str, Any]) -> None:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Return the weights meant by ``path``: a file, or a run folder (its best checkpoint).
+    """Return the weights meant by ``path``: a file, or a run folder (its last checkpoint).
 
     Raises:
         CorruptFileError: there is nothing of the kind.
     """
     path = Path(path)
     if path.is_dir():
-        for name in ("best", "last"):
+        for name in ("last", "best"):
             candidate = path / "checkpoints" / f"{name}.safetensors"
             if candidate.exists():
                 return candidate
-        raise CorruptFileError(f"{path} holds no checkpoints/best.safetensors; is it the folder of a run?")
+        raise CorruptFileError(f"{path} holds no checkpoints/last.safetensors; is it the folder of a run?")
     if not path.exists():
         raise CorruptFileError(f"{path} does not exist; give a run folder or a .safetensors file.")
     return path

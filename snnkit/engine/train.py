@@ -107,7 +107,7 @@ def _loop(config: RunConfig, task: Task, data: ImageData, folder: Path, model_co
         "classes": list(data.classes),
     }
     write_json(folder / "summary.json", summary)
-    return Run(folder, config, best_score, best_epoch)
+    return Run(folder, config, results["test"]["score"], best_score, best_epoch)
 
 
 def _test(task: Task, batches: Iterable[Any]) -> dict[str, float]:

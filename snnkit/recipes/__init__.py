@@ -7,8 +7,9 @@ from collections.abc import Callable
 from snnkit.engine.config import RunConfig
 from snnkit.errors import unknown_name
 from snnkit.recipes.demo import demo
+from snnkit.recipes.fashion_mnist import fashion_mnist
 
-RECIPES: dict[str, Callable[[], RunConfig]] = {"demo": demo}
+RECIPES: dict[str, Callable[[], RunConfig]] = {"demo": demo, "fashion_mnist": fashion_mnist}
 
 
 def get_recipe(name: str) -> RunConfig:

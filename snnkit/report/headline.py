@@ -14,13 +14,13 @@ def model_name(run: Run) -> str:
 
 
 def accuracy(run: Run) -> float | int | None:
-    """The best test accuracy of the run, else the last one."""
-    for key in ("best", "final"):
+    """The test accuracy of the last epoch, whose weights the run goes on with."""
+    for key in ("final", "best"):
         value = number(obj(run.summary, key).get("accuracy"))
         if value is not None:
             return value
     measured = [number(obj(line, "test").get("accuracy")) for line in run.metrics]
-    return max((value for value in measured if value is not None), default=None)
+    return next((value for value in reversed(measured) if value is not None), None)
 
 
 def chip_size(run: Run) -> float | int | None:
@@ -96,7 +96,7 @@ def _accuracy_tile(run: Run) -> dict[str, str] | None:
     reached = accuracy(run)
     if reached is None:
         return None
-    epoch, parameters = number(obj(run.summary, "best").get("epoch")), number(run.summary.get("parameters"))
+    epoch, parameters = number(obj(run.summary, "final").get("epoch")), number(run.summary.get("parameters"))
     notes = [f"epoch {whole(epoch)}"] if epoch is not None else []
     notes += [f"{si(parameters)} parameters"] if parameters is not None else []
     return {"label": "Test accuracy", "value": percent(reached), "note": ", ".join(notes)}

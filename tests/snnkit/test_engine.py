@@ -52,14 +52,16 @@ def test_run_folder(tiny_run):
     assert recorded[-1]["step"] == 80
     assert recorded[1]["train"]["loss"] < recorded[0]["train"]["loss"]
     assert tiny_run.best_score == max(line["test"]["accuracy"] for line in recorded)
-    assert tiny_run.best_score > 0.2  # twice chance after eighty steps
+    assert tiny_run.final_score == recorded[-1]["test"]["accuracy"]
+    assert tiny_run.final_score > 0.2  # twice chance after eighty steps
 
 
-def test_best_checkpoint_has_the_accuracy_it_was_saved_for(tiny_run):
-    model, config = build_model(tiny_run.checkpoint)
+@pytest.mark.parametrize(("name", "score"), [("last", "final_score"), ("best", "best_score")])
+def test_checkpoints_have_the_accuracy_they_were_saved_for(tiny_run, name, score):
+    model, config = build_model(tiny_run.folder / "checkpoints" / f"{name}.safetensors")
     assert config["name"] == "spiking_cnn_small"
     result = evaluate(model, load_images(tiny_run.config.data, seed=0))
-    assert result["accuracy"] == pytest.approx(tiny_run.best_score)
+    assert result["accuracy"] == pytest.approx(getattr(tiny_run, score))
 
 
 def test_accuracy_and_loss_by_hand(tiny_run):

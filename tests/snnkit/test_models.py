@@ -76,11 +76,14 @@ def test_bad_values_are_named(key, value):
         snnkit.create_model("spiking_cnn_small", **{key: value})
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"width": 0}, {"width": -3}, {"width": 1.5}, {"width": "six"}, {"dropout": 1.0}, {"tau": 1.0}, {"tau": 0}],
-    ids=repr,
-)
+BAD_SIZES = [
+    *({"width": width} for width in (0, -3, 1.5, "six")),
+    *({"tau": tau} for tau in (1.0, 0)),
+    {"dropout": 1.0},
+]
+
+
+@pytest.mark.parametrize("settings", BAD_SIZES, ids=repr)
 def test_bad_sizes_are_named(settings):
     with pytest.raises(InvalidArgumentError, match=next(iter(settings))):
         snnkit.create_model("spiking_cnn_small", **settings)
