@@ -105,6 +105,20 @@ def capture(model: nn.Module, example: Tensor, input_type: str = "real") -> Grap
     )
 
 
+def graph_of(model_or_graph: nn.Module | Graph, example: Tensor | None, input_type: str = "real") -> Graph:
+    """Return a graph as it is, and a module captured with ``example``.
+
+    Raises:
+        InvalidArgumentError: a module without an example.
+        CaptureError: as ``capture``.
+    """
+    if isinstance(model_or_graph, Graph):
+        return model_or_graph
+    if example is None:
+        raise InvalidArgumentError("a module is captured with an example input, such as a batch of images; give one.")
+    return capture(model_or_graph, example, input_type)
+
+
 class _Sequence(nn.Module):
     """``forward_sequence`` as ``forward``, so that encoder and readout stay outside."""
 

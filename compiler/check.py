@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from compiler.capture import capture
+from compiler.capture import graph_of
 from compiler.errors import CompileError
 from compiler.graph import Graph
 from compiler.lower import lower
@@ -42,13 +42,7 @@ def check(model_or_graph: nn.Module | Graph, chip: str, example: Tensor | None =
         CaptureError: the module holds an operator that graphs do not have.
     """
     silicon = get_chip(chip)
-    if isinstance(model_or_graph, Graph):
-        graph = model_or_graph
-    elif example is None:
-        raise CompileError("checking a module needs an example input, such as a batch of images.")
-    else:
-        graph = capture(model_or_graph, example)
-    graph = simplify(graph)
+    graph = simplify(graph_of(model_or_graph, example))
     found = [*_neurons(graph, silicon), *_signals(graph, silicon)]
     if not found:
         found += _fits(graph, silicon)

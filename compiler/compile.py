@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from compiler.capture import capture
+from compiler.capture import graph_of
 from compiler.check import check
 from compiler.errors import CompileError
 from compiler.graph import Graph, read_graphs, write_graphs
@@ -35,13 +35,7 @@ def compile(
         CaptureError: the module holds an operator that graphs do not have.
     """
     silicon = get_chip(chip)
-    if isinstance(model_or_graph, Graph):
-        graph = model_or_graph
-    elif example is None:
-        raise CompileError("compiling a module needs an example input, such as a batch of images.")
-    else:
-        graph = capture(model_or_graph, example, input_type)
-    graph = simplify(graph)
+    graph = simplify(graph_of(model_or_graph, example, input_type))
     violations = check(graph, chip)
     if violations:
         more = f" (and {len(violations) - 1} more; `snnkit check` lists them)" if len(violations) > 1 else ""

@@ -185,6 +185,7 @@ MISTAKES = {
     "unknown model size": (["train", "--set", "model.sizes.wdith=4"], 2, "Did you mean 'width'"),
     "unknown energy model": (["energy", "spiking_cnn_small", "--model", "45mm", "--images", "1"], 2, "'45nm'"),
     "no images": (["energy", "spiking_cnn_small", "--images", "0"], 2, "must be ≥ 1"),
+    "demo without images": (["demo", "--images", "0"], 2, "must be ≥ 1"),
     "no such run": (["eval", "runs/none"], 2, "does not exist"),
     "no run folder": (["report", "."], 2, "config.json"),
     "bad choice": (["export", "spiking_cnn_small", "--format", "onnx"], 2, "nir"),

@@ -20,6 +20,7 @@ def demo(*, runs: Path = Path("runs"), epochs: int | None = None, images: int = 
         Number of test images that are counted and run on the chip.
     """
     import time
+    from importlib.util import find_spec
 
     from compiler.capture import capture
     from compiler.commands import show, stages
@@ -30,9 +31,12 @@ def demo(*, runs: Path = Path("runs"), epochs: int | None = None, images: int = 
     from compiler.passes.infer_signals import spike_driven
     from snnkit.engine import new_run_folder, train
     from snnkit.engine.progress import console
+    from snnkit.errors import InvalidArgumentError
     from snnkit.recipes import get_recipe
     from snnkit.report import write_report
 
+    if images < 1:
+        raise InvalidArgumentError(f"--images {images}: must be ≥ 1.")
     started = time.perf_counter()
 
     def title(text: str) -> None:
@@ -65,10 +69,14 @@ def demo(*, runs: Path = Path("runs"), epochs: int | None = None, images: int = 
     show.equality(stages.run_on_chip(program, x, labels, classes, run.folder))
 
     title("5 · hand it on")
-    row = stages.exchange_nir(graph, x[:100], run.folder / "network.nir")
     lava(program, run.folder / "lava.npz", x[:1])
-    stages.record_exchange(run.folder, [row])
-    console.print(f"NIR: {row['verdict']}, {row['detail']}\nlava: lava.npz holds the program with the first test image")
+    console.print("lava: lava.npz holds the program with the first test image")
+    if find_spec("nir"):
+        row = stages.exchange_nir(graph, x[:100], run.folder / "network.nir")
+        stages.record_exchange(run.folder, [row])
+        console.print(f"NIR: network.nir, {row['verdict']}: {row['detail']}")
+    else:
+        console.print("NIR: left out, the package nir is not installed (pip install 'snnkit[nir]')")
 
     title("6 · report")
     console.print(f"open {write_report(run.folder)}")

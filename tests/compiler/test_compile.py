@@ -293,7 +293,7 @@ def test_wrong_inputs_are_explained():
         program.simulate(torch.zeros(4, 2, 1, 12, 12))
     with pytest.raises(InvalidArgumentError, match="one image"):
         program.network(images(2))
-    with pytest.raises(CompileError, match="example"):
+    with pytest.raises(InvalidArgumentError, match="example"):
         compiler.compile(CASES["LIF"]())
     with pytest.raises(LookupError, match="'loihi1'"):
         compiler.compile(CASES["LIF"](), images(1), chip="loihi")

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import hw
 from hw.chip import Mesh, SynapseFormat
-from hw.chips import CHIPS, UnknownChipError
+from hw.chips import CHIPS
 from hw.counts import COUNTED, Counts, LayerCounts
-from hw.energy import MODELS, UnknownEnergyModelError
+from hw.energy import MODELS
+from hw.lookup import UnknownNameError
 from hw.quantity import Interval, Quantity, UnitError
 
 # Quantities and intervals.
@@ -127,7 +128,7 @@ def test_chips_are_listed_under_their_own_names():
 
 
 def test_an_unknown_chip_names_the_nearest():
-    with pytest.raises(UnknownChipError, match="'loihi1'") as caught:
+    with pytest.raises(UnknownNameError, match="'loihi1'") as caught:
         hw.get_chip("lohi1")
     assert caught.value.user_error
     with pytest.raises(LookupError, match=r"Known: .*loihi1"):
@@ -360,7 +361,7 @@ def test_what_was_not_counted_is_passed_on():
 
 
 def test_an_unknown_energy_model_names_the_nearest():
-    with pytest.raises(UnknownEnergyModelError, match="'45nm'") as caught:
+    with pytest.raises(UnknownNameError, match="'45nm'") as caught:
         hw.energy.estimate(COUNTS, "45nmm")
     assert caught.value.user_error
 

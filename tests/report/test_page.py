@@ -93,7 +93,10 @@ def test_configuration_alone_is_enough(make_run, invented):
 
 
 def test_headline_is_made_from_the_numbers(make_run):
-    """The numbers follow from the invented run (accuracy of the last epoch, not the best): 3.16 M AC and 0.23 M MAC of the network, 6.05 M MAC of the twin."""
+    """The numbers follow from the invented run: 3.16 M AC and 0.23 M MAC of the network, 6.05 M MAC of the twin.
+
+    The accuracy is that of the last epoch, not of the best.
+    """
     text = Reader(write_report(make_run())).text
     assert "It names 87.4 % of 1,000 test images correctly in 4 time steps." in text
     assert "An image costs 10.9 k spikes and an estimated 4.03 µJ, 6.91 times less than the 27.8 µJ" in text
