@@ -12,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compiler.graph import Graph
+from compiler.graph import Graph, read_graphs, write_graphs
 from compiler.interpret import interpret
-from compiler.mapping import Mapping
+from compiler.lower import lower
+from compiler.mapping import Mapping, place
 from compiler.operations import OPERATIONS
 from compiler.passes.quantise import READOUT
 from compiler.simulate import engine
 from compiler.simulate.artifact import Network
+from hw import get_chip
 from hw.chip import Chip
-from snnkit.errors import InvalidArgumentError
+from snnkit.errors import CorruptFileError, InvalidArgumentError
 
 _BATCH = 50
 
@@ -224,9 +226,8 @@ class Program:
 
     def save(self, path: str | Path) -> None:
         """Write both graphs and the chip's name; ``Program.load`` maps them again, which is deterministic."""
-        from compiler.compile import save_program
-
-        save_program(self, path)
+        graphs = {"source": self.source_graph, "quantised": self.graph}
+        write_graphs(path, graphs, {"chip": self.chip.name})
 
     @staticmethod
     def load(path: str | Path) -> Program:
@@ -235,9 +236,19 @@ class Program:
         Raises:
             CorruptFileError: missing, damaged, or not a program.
         """
-        from compiler.compile import load_program
+        graphs, extra = read_graphs(path)
+        if set(graphs) != {"source", "quantised"} or "chip" not in extra:
+            raise CorruptFileError(f"{path} holds no compiled program; `snnkit compile` writes one.")
+        return assemble(graphs["source"], graphs["quantised"], get_chip(extra["chip"]))
 
-        return load_program(path)
+
+def assemble(source: Graph, quantised: Graph, chip: Chip) -> Program:
+    """Lower a quantised graph and map it; ``source`` is the floating-point graph it came from.
+
+    Raises:
+        CompileError: it does not fit the chip.
+    """
+    return Program(source, quantised, place(lower(quantised, chip), chip))
 
 
 def _bias_exponent(graph: Graph) -> int:
