@@ -53,6 +53,10 @@ class _Building:
 
     def add(self, fx_node: fx.Node, op: str, inputs: tuple[str, ...], shape: tuple[int, ...], **content: Any) -> _Value:
         scope = _scope(fx_node)
+        if "" in inputs:
+            raise CaptureError(
+                f"{scope or 'the model'}: reads part of a sequence or a state, which graphs do not have."
+            )
         name = self.name(scope if scope and op in _NAMED_BY_MODULE else f"{scope}.{op}".lstrip("."))
         self.signals[name] = Signal(name, shape)
         self.nodes.append(Node(name, op, inputs, (name,), scope=scope, **content))
@@ -293,7 +297,12 @@ def _relu(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> 
 
 
 def _fill(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
-    return _Value(fill=float(_any(node)[2]))
+    return _Value(fill=float(_any(node)[1]))
+
+
+def _first_step(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
+    """One step of a sequence: only the shape of a resting state is taken from it, so it stands for no signal."""
+    return _Value()
 
 
 def _getitem(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
@@ -364,7 +373,8 @@ _HANDLERS: dict[Any, _Handler] = {
     aten.reshape.default: _reshape,
     aten.dropout.default: _same,
     aten.contiguous.default: _same,
-    aten.new_full.default: _fill,
+    aten.full_like.default: _fill,
+    aten.select.int: _first_step,
     operator.getitem: _getitem,
     **{getattr(torch.ops.snnkit, name).default: _neuron(name) for name in OPERATORS},
 }

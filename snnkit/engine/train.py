@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from snnkit.checkpoints import save_weights
 from snnkit.data import ImageData, load_images
 from snnkit.engine.config import RunConfig
+from snnkit.engine.memory import keep_freed_memory
 from snnkit.engine.progress import bar, console, track
 from snnkit.engine.run_folder import Run, append_metrics, new_run_folder, write_provenance
 from snnkit.errors import InvalidArgumentError, SnnkitError
@@ -54,6 +55,7 @@ def train(config: RunConfig, folder: str | Path | None = None, command: str | No
 
 
 def _loop(config: RunConfig, task: Task, data: ImageData, folder: Path, model_config: dict[str, Any]) -> Run:
+    keep_freed_memory()
     fabric = Fabric(accelerator="auto", devices=1)
     optimizer = torch.optim.AdamW(task.model.parameters(), config.optim.lr, weight_decay=config.optim.weight_decay)
     steps = config.epochs * len(data.train)

@@ -53,10 +53,10 @@ def supports(x: Tensor, surrogate: Surrogate) -> tuple[bool, str]:
 
 def forward(x: Tensor, v: Tensor, d: Dynamics) -> tuple[Tensor, Tensor]:
     """(T, B, …), (B, …) → spikes (T, B, …), last membrane (B, …), in the memory layout of ``x`` and of ``v``."""
-    dense = _time_major(x)
-    spikes, v_last = torch.empty_like(dense), torch.empty_like(dense[0])
+    dense, layout = _dense_steps(x)
+    spikes, v_last = torch.empty_like(layout), torch.empty_like(layout[0])
     x_TN, s_TN = _steps(dense), _steps(spikes)
-    v_N, last_N = _memory(_like(v, dense[0])), _memory(v_last)
+    v_N, last_N = _memory(_like(v, layout[0])), _memory(v_last)
     constants = _constants(d, x)
     _share(len(v_N), lambda n: _forward(x_TN[:, n], v_N[n], s_TN[:, n], last_N[n], *constants))
     return _like(spikes, x), _like(v_last, v)
@@ -66,11 +66,11 @@ def backward(
     x: Tensor, v: Tensor, grad_spikes: Tensor, grad_v: Tensor, d: Dynamics, surrogate: Surrogate
 ) -> tuple[Tensor, Tensor]:
     """Gradients to (x, v)."""
-    dense = _time_major(x)
+    dense, layout = _dense_steps(x)
     number = x.detach().numpy().dtype.type
-    grad_x, grad_v0 = torch.empty_like(dense), torch.empty_like(dense[0])
-    x_TN, gs_TN, gx_TN = _steps(dense), _steps(_like(grad_spikes, dense)), _steps(grad_x)
-    v_N, gv_N, gv0_N = _memory(_like(v, dense[0])), _memory(_like(grad_v, dense[0])), _memory(grad_v0)
+    grad_x, grad_v0 = torch.empty_like(layout), torch.empty_like(layout[0])
+    x_TN, gs_TN, gx_TN = _steps(dense), _steps(_like(grad_spikes, layout)), _steps(grad_x)
+    v_N, gv_N, gv0_N = _memory(_like(v, layout[0])), _memory(_like(grad_v, layout[0])), _memory(grad_v0)
     constants = (
         *_constants(d, x),
         d.detach_reset,
@@ -101,11 +101,17 @@ def _pool(workers: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="snnkit-lif")
 
 
-def _time_major(x: Tensor) -> Tensor:
-    """Return ``x`` where its steps lie one after the other without gaps, in any order within a step; else a copy."""
-    size = x[0].numel()
-    one_step = x[0].is_contiguous() or x[0].is_contiguous(memory_format=torch.channels_last)
-    return x if one_step and (x.stride(0) == size or len(x) == 1) else x.contiguous()
+def _dense_steps(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``x``, or a copy, with every step dense in memory, and a tensor in whose layout its outputs are made.
+
+    Steps may lie anywhere: an image that is repeated by ``expand`` is read T times from one place.
+    """
+    layout = torch.empty_like(x)  # allocated but never touched: costs an address range
+    steps_apart = len(x) == 1 or layout.stride(0) == x[0].numel()
+    if steps_apart and x.stride()[1:] == layout.stride()[1:]:
+        return x, layout
+    dense = x.contiguous()
+    return dense, dense
 
 
 def _like(x: Tensor, layout: Tensor) -> Tensor:
@@ -120,8 +126,8 @@ def _memory(x: Tensor) -> np.ndarray:
 
 
 def _steps(x: Tensor) -> np.ndarray:
-    """The same for a sequence, (T, N)."""
-    return _memory(x).reshape(len(x), -1)
+    """The same for a sequence, (T, N); steps may lie anywhere."""
+    return torch.as_strided(x.detach(), (len(x), x[0].numel()), (x.stride(0), 1)).numpy()
 
 
 def _constants(d: Dynamics, x: Tensor) -> tuple:

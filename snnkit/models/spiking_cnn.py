@@ -125,7 +125,7 @@ def spiking_cnn_small(
     width: int = 16,
     tau: float = 2.0,
     v_threshold: float = 0.5,
-    dropout: float = 0.25,
+    dropout: float = 0.1,
 ) -> SpikingCNN:
     """Four LIF layers, a residual and a depthwise convolution; the network of ``snnkit demo``."""
     return SpikingCNN(num_classes, in_chans, img_size, timesteps, width, tau, v_threshold, dropout)

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
@@ -64,7 +65,7 @@ class Neuron(nn.Module, ABC):
     def rest(self, x: Tensor) -> Tensor:
         """Return the membrane at rest (B, …) for a sequence ``x`` (T, B, …): v_reset, or 0 with a soft reset."""
         v_reset = self.constants().v_reset
-        return x.new_full(x.shape[1:], 0.0 if v_reset is None else v_reset)
+        return torch.full_like(x[0], 0.0 if v_reset is None else v_reset)
 
     def membranes(self, x: Tensor, start: Tensor | None = None) -> Tensor:
         """Return the membrane after each reset (T, B, …), from ``start`` (B, …) or from rest; slow, for looking."""
