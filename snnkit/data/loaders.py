@@ -18,7 +18,7 @@ class DataConfig:
     """Which images, and how they are fed.
 
     ``dataset`` is a name in ``DATASETS``; ``source`` says where it lies (see the dataset's module); ``train_limit`` and
-    ``test_limit`` keep only the first so many images (0 = all).
+    ``test_limit`` keep only the first so many images (0 = all); ``workers`` processes augment (0 = the training one).
     """
 
     dataset: str = "fashion_mnist"
@@ -28,6 +28,7 @@ class DataConfig:
     flip: bool = True
     train_limit: int = 0
     test_limit: int = 0
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
         raise unknown_name("dataset", config.dataset, DATASETS)
     if config.batch_size < 1:
         raise InvalidArgumentError(f"data.batch_size={config.batch_size}: must be ≥ 1.")
-    for key in ("shift_pixels", "train_limit", "test_limit"):
+    for key in ("shift_pixels", "train_limit", "test_limit", "workers"):
         if getattr(config, key) < 0:
             raise InvalidArgumentError(f"data.{key}={getattr(config, key)}: must be ≥ 0.")
     module = DATASETS[config.dataset]
@@ -91,7 +92,13 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
     order = torch.Generator().manual_seed(seed)
     return ImageData(
         train=DataLoader(
-            train, config.batch_size, shuffle=True, generator=order, drop_last=len(train) >= config.batch_size
+            train,
+            config.batch_size,
+            shuffle=True,
+            generator=order,
+            drop_last=len(train) >= config.batch_size,
+            num_workers=config.workers,
+            persistent_workers=config.workers > 0,
         ),
         test=DataLoader(test, max(config.batch_size, 100)),
         classes=arrays.classes,

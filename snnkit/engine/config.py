@@ -32,7 +32,7 @@ class OptimConfig:
 
 @dataclass
 class RunConfig:
-    """Everything that decides a run's result."""
+    """Everything that decides a run's result; ``threads`` of torch while it trains, 0 for torch's own choice."""
 
     recipe: str = "custom"
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -40,6 +40,7 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     epochs: int = 14
     seed: int = 0
+    threads: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

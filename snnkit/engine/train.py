@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def train(config: RunConfig, folder: str | Path | None = None, command: str | No
     """
     if config.epochs < 1:
         raise InvalidArgumentError(f"epochs={config.epochs}: must be ≥ 1.")
+    if config.threads < 0:
+        raise InvalidArgumentError(f"threads={config.threads}: must be ≥ 0.")
     if not config.optim.lr > 0:
         raise InvalidArgumentError(f"optim.lr={config.optim.lr}: must be > 0.")
     torch.manual_seed(config.seed)
@@ -51,7 +54,19 @@ def train(config: RunConfig, folder: str | Path | None = None, command: str | No
     folder = new_run_folder(config.recipe) if folder is None else Path(folder)
     write_provenance(folder, config, command)
     task = Classification(model, len(data.classes), config.optim.label_smoothing)
-    return _loop(config, task, data, folder, {"name": config.model.name, **arguments})
+    with torch_threads(config.threads):
+        return _loop(config, task, data, folder, {"name": config.model.name, **arguments})
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many threads while the block runs; 0 leaves its own choice."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _loop(config: RunConfig, task: Task, data: ImageData, folder: Path, model_config: dict[str, Any]) -> Run:

@@ -29,6 +29,7 @@ def lines(run):
 def small():
     config = get_recipe("demo")
     config.epochs, config.data.train_limit, config.data.test_limit, config.data.batch_size = 1, 64, 50, 16
+    config.data.workers = 0
     return config
 
 
@@ -151,6 +152,8 @@ def test_toml(tmp_path):
     ("change", "words"),
     [
         (lambda c: setattr(c, "epochs", 0), "epochs=0"),
+        (lambda c: setattr(c, "threads", -1), "threads=-1"),
+        (lambda c: setattr(c.data, "workers", -1), "data.workers=-1"),
         (lambda c: setattr(c.optim, "lr", -1.0), "optim.lr=-1"),
         (lambda c: setattr(c.model, "name", "spiking_cnn_smal"), "Did you mean 'spiking_cnn_small'"),
         (lambda c: setattr(c.model, "timesteps", 0), "timesteps=0"),
