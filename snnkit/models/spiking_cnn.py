@@ -29,7 +29,8 @@ class SpikingCNN(nn.Module):
         in_chans: channels of the images.
         img_size: side of the images in pixels; a multiple of 4.
         timesteps: T.
-        width: channels of the stem; the other layers have three times as many.
+        width: channels of the stem.
+        expansion: how many times as many the other layers have.
         tau: time constant of the neurons in steps.
         v_threshold: threshold of the neurons.
         dropout: share of the head's inputs that training drops.
@@ -45,6 +46,7 @@ class SpikingCNN(nn.Module):
         img_size: int,
         timesteps: int,
         width: int,
+        expansion: int,
         tau: float,
         v_threshold: float,
         dropout: float,
@@ -55,8 +57,9 @@ class SpikingCNN(nn.Module):
             raise InvalidArgumentError(
                 f"img_size={img_size}: must be a multiple of 4; {lower} or {lower + 4} would do."
             )
-        if not isinstance(width, int) or width < 1:
-            raise InvalidArgumentError(f"width={width!r}: must be a whole number ≥ 1.")
+        for name, value in (("width", width), ("expansion", expansion)):
+            if not isinstance(value, int) or value < 1:
+                raise InvalidArgumentError(f"{name}={value!r}: must be a whole number ≥ 1.")
         if not 0 <= dropout < 1:
             raise InvalidArgumentError(f"dropout={dropout!r}: must be at least 0 and below 1.")
 
@@ -64,7 +67,7 @@ class SpikingCNN(nn.Module):
             return LIF(tau, v_threshold, surrogate=ATan())
 
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
-        inner = 3 * width
+        inner = expansion * width
         self.encoder = Direct(timesteps)
         self.stem, self.stem_lif = ConvBN(in_chans, width, 3), neuron()
         self.down, self.down_lif = ConvBN(width, inner, 3, stride=2), neuron()
@@ -76,7 +79,7 @@ class SpikingCNN(nn.Module):
         self.readout = Mean()
 
     def forward_features(self, x_TBCHW: Tensor) -> Tensor:
-        """Return the spikes of the last layer, (T, B, 3·width, H/2, W/2), for a sequence of images."""
+        """Return the spikes of the last layer, (T, B, expansion·width, H/2, W/2), for a sequence of images."""
         return self._after_stem(self.stem(x_TBCHW))
 
     def forward_sequence(self, x_TBCHW: Tensor) -> Tensor:
@@ -123,9 +126,10 @@ def spiking_cnn_small(
     img_size: int = 28,
     timesteps: int = 4,
     width: int = 16,
+    expansion: int = 3,
     tau: float = 2.0,
     v_threshold: float = 0.5,
     dropout: float = 0.1,
 ) -> SpikingCNN:
     """Four LIF layers, a residual and a depthwise convolution; the network of ``snnkit demo``."""
-    return SpikingCNN(num_classes, in_chans, img_size, timesteps, width, tau, v_threshold, dropout)
+    return SpikingCNN(num_classes, in_chans, img_size, timesteps, width, expansion, tau, v_threshold, dropout)
