@@ -134,11 +134,24 @@ def lower(graph: Graph, chip: Chip) -> Lowered:
     neurons = [node for node in graph if is_neuron(node)]
     if not neurons:
         raise CompileError("the network has no neurons; only spiking networks go onto this chip.")
+    _check_size(graph, neurons, chip)
     for node in neurons:
         _add_population(work, node)
     clocks = tuple(sorted({work.placed[index].depth for index, _ in work.biases}))
     _add_biases(work, clocks)
     return Lowered(tuple(work.placed), _fit_input(work, clocks), work.spiking_input, clocks, graph.timesteps)
+
+
+def _check_size(graph: Graph, neurons: list[Node], chip: Chip) -> None:
+    """Refuse at once what has more neurons than the chip: unrolling its synapses would take long for nothing."""
+    sizes = sorted(((_size(graph.shape(node.output)), node.name) for node in neurons), reverse=True)
+    total, room = sum(size for size, _ in sizes), int(chip.cores.value * chip.core.neurons.value)
+    if total > room:
+        largest = ", ".join(f"{name} {size:,}" for size, name in sizes[:3])
+        raise CompileError(
+            f"the network needs {total:,} neurons, {chip.name} has {room:,}; the largest layers: {largest}. "
+            "Make these narrower, or lower the image size."
+        )
 
 
 def _add_population(work: _Lowering, node: Node) -> None:

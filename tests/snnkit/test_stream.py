@@ -252,10 +252,10 @@ def test_state_carries_the_names_and_shapes_of_the_modules():
     stream.step(images(1, 2)[0])
     shapes = {name: tuple(value.shape) for name, value in stream.state.items()}
     assert shapes == {
-        "stem_lif": (2, 4, 4, 4),
-        "down_lif": (2, 8, 2, 2),
-        "depthwise_lif": (2, 8, 2, 2),
-        "mix_lif": (2, 8, 2, 2),
+        "stem_lif": (2, 4, 8, 8),
+        "down_lif": (2, 12, 4, 4),
+        "depthwise_lif": (2, 12, 4, 4),
+        "mix_lif": (2, 12, 4, 4),
     }
 
 

@@ -184,4 +184,4 @@ def test_a_model_is_recorded_by_module_name():
     with snnkit.record(model) as tape:
         model(torch.rand(2, 1, 8, 8))
     assert list(tape) == ["stem_lif", "down_lif", "depthwise_lif", "mix_lif"]
-    assert tape["stem_lif"].spikes.shape == (3, 2, 4, 4, 4)
+    assert tape["stem_lif"].spikes.shape == (3, 2, 4, 8, 8)

@@ -127,7 +127,7 @@ def test_the_demo_network_comes_back_bit_for_bit(demo_graph, tmp_path, double, g
     x = torch.rand(20, 1, 28, 28, dtype=torch.float64 if double else torch.float32)
     spikes = assert_same(graph, back, x)
     rates = {name: float(s.mean()) for name, s in spikes.items()}
-    assert all(0.05 < rate < 0.4 for rate in rates.values()), rates
+    assert all(0.05 < rate < 0.7 for rate in rates.values()), rates
     assert (back.timesteps, back.static_input, back.name) == (graph.timesteps, True, graph.name)
     assert report.expanded == (() if grouped else ("depthwise.conv",))
     assert [str(back.type(name)) for name in neurons(back)] == ["binary"] * 4
@@ -141,7 +141,7 @@ def test_a_plain_nir_read_checks_the_types_of_the_demo_network(demo_graph, tmp_p
     network = package.read(tmp_path / "demo.nir")
     assert (len(network.nodes), len(network.edges)) == (report.nodes, report.edges) == (13, 13)
     assert network.nodes["depthwise_conv"].groups == 1
-    assert network.nodes["stem_lif"].tau.shape == (8, 14, 14)
+    assert network.nodes["stem_lif"].tau.shape == (8, 28, 28)
     assert network.nodes["stem_lif"].tau.dtype == np.float32
     assert sorted(a for a, b in network.edges if b == "mix_lif") == ["down_lif", "mix_conv"]
     assert not any("." in name or "/" in name for name in network.nodes)
@@ -150,7 +150,7 @@ def test_a_plain_nir_read_checks_the_types_of_the_demo_network(demo_graph, tmp_p
 def test_grouped_files_keep_groups_and_need_no_type_check(demo_graph, tmp_path):
     report = nir(demo_graph, tmp_path / "demo.nir", grouped=True)
     assert any("depthwise.conv" in note and "type_check=False" in note for note in report.notes)
-    assert package.read(tmp_path / "demo.nir", type_check=False).nodes["depthwise_conv"].groups == 16
+    assert package.read(tmp_path / "demo.nir", type_check=False).nodes["depthwise_conv"].groups == 24
     with pytest.raises(ValueError, match="type mismatch"):  # the day nir can check groups, groups can be the default
         package.read(tmp_path / "demo.nir")
 
