@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     It exits with 0, 2 (a mistake the user can mend), 3 (`check` found something) or 130 (interrupted).
     """
+    # OpenMP's idle threads would spin, and take the cores from the neurons' own threads. Read once, when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     try:
         build_app()(sys.argv[1:] if arguments is None else list(arguments), error_console=Console(stderr=True))

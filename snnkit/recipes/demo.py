@@ -15,6 +15,4 @@ def demo() -> RunConfig:
         optim=OptimConfig(lr=5e-3, weight_decay=0.05, label_smoothing=0.05),
         epochs=14,
         seed=0,
-        # So small a network trains no faster on two threads; on one, its numbers do not depend on the number of cores.
-        threads=1,
     )

@@ -11,5 +11,5 @@ def fashion_mnist() -> RunConfig:
     config = demo()
     config.recipe = "fashion_mnist"
     config.data.source, config.data.batch_size = "auto", 64
-    config.epochs, config.threads = 10, 0
+    config.epochs = 10
     return config
