@@ -85,7 +85,7 @@ def read_subset(path: Path) -> ImageArrays:
             arrays = {key: archive[key] for key in ("x_train", "y_train", "x_test", "y_test")}
     except FileNotFoundError:
         raise CorruptFileError(f"{path} is missing: install snnkit anew, or run scripts/{_SCRIPT}.") from None
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, zlib.error, KeyError, ValueError, OSError, EOFError) as error:
         raise CorruptFileError(f"{path} is damaged ({error}): install snnkit anew, or run scripts/{_SCRIPT}.") from None
     return ImageArrays(**arrays, origin="vendored subset")
 
