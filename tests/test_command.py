@@ -144,6 +144,23 @@ def test_events_and_packets_on_the_chip_are_those_of_its_spikes(run_folder):
     assert events > 10_000
 
 
+def test_demo(tmp_path, monkeypatch, call):
+    """The command of the README, with one epoch instead of fourteen and few test images."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call("demo", "--epochs", "1", "--images", "20")
+    assert code == 0, err
+    (folder,) = (tmp_path / "runs").iterdir()
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"config.json", "environment.json", "metrics.jsonl", "checkpoints", "counts.json", "energy.json"}
+    assert names >= {"mapping.json", "raster.json", "network.graph", "network.program", "network.nir", "lava.npz"}
+    assert "report.html" in names
+    mapping = json.loads((folder / "mapping.json").read_text())
+    assert (mapping["equality"]["images"], mapping["equality"]["spike_mismatches"]) == (20, 0)
+    assert mapping["exchange"][0]["verdict"] == "exact"
+    assert json.loads((folder / "metrics.jsonl").read_text())["test"]["accuracy"] > 0.6
+    assert "differ between the quantised graph and the integer program: 0 of" in out
+
+
 def test_train_by_command(tmp_path, monkeypatch, call):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.toml").write_text("epochs = 5\n[data]\ntrain_limit = 64\ntest_limit = 20\n")

@@ -19,7 +19,7 @@ def test_files_are_short_and_functions_shorter(path):
     assert len(text.splitlines()) <= 600
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert node.end_lineno - node.lineno + 1 <= 80, f"{node.name} is too long"
+            assert node.end_lineno - node.lineno + 1 <= 60, f"{node.name} is too long"
 
 
 def test_every_module_says_what_it_is():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -20,15 +21,7 @@ def demo(*, runs: Path = Path("runs"), epochs: int | None = None, images: int = 
         Number of test images that are counted and run on the chip.
     """
     import time
-    from importlib.util import find_spec
 
-    from compiler.capture import capture
-    from compiler.commands import show, stages
-    from compiler.commands.source import resolve
-    from compiler.compile import compile
-    from compiler.emit import lava
-    from compiler.passes import simplify
-    from compiler.passes.infer_signals import spike_driven
     from snnkit.engine import new_run_folder, train
     from snnkit.engine.progress import console
     from snnkit.errors import InvalidArgumentError
@@ -49,35 +42,51 @@ def demo(*, runs: Path = Path("runs"), epochs: int | None = None, images: int = 
     run = train(config, new_run_folder("demo", runs))
     console.print(f"test accuracy {run.final_score:.1%}: that of the last epoch, whose weights go on")
 
+    _count_map_and_hand_on(run.folder, images, title)
+
+    title("6 · report")
+    console.print(f"open {write_report(run.folder)}")
+    console.print(f"done in {time.perf_counter() - started:.0f} s; everything is in {run.folder}")
+
+
+def _count_map_and_hand_on(folder: Path, images: int, title: Callable[[str], None]) -> None:
+    """Everything between training and the report, on the weights and test images of a run."""
+    from importlib.util import find_spec
+
+    from compiler.capture import capture
+    from compiler.commands import show, stages
+    from compiler.commands.source import resolve
+    from compiler.compile import compile
+    from compiler.emit import lava
+    from compiler.passes import simplify
+    from compiler.passes.infer_signals import spike_driven
+    from snnkit.engine.progress import console
+
     title("2 · capture it as a graph")
-    given = resolve(str(run.folder))
+    given = resolve(str(folder))
     x, labels, classes = given.test_images(images)
     captured = capture(given.model, x[:1])
     graph = simplify(captured)
-    graph.save(run.folder / "network.graph")
+    graph.save(folder / "network.graph")
     console.print(f"{len(captured.nodes)} nodes, {len(graph.nodes)} after folding batch norm; {spike_driven(graph)}")
 
     title(f"3 · count it on {len(x):,} test images, beside its ordinary twin")
-    counts, twin, priced, twin_priced = stages.count_and_price(graph, x, "45nm", run.folder)
+    counts, twin, priced, twin_priced = stages.count_and_price(graph, x, "45nm", folder)
     show.counts(counts, twin)
     show.energies(priced, twin_priced)
 
     title("4 · map it onto loihi1 and run it in integers")
     program = compile(graph)
-    show.mapping(stages.describe_mapping(program, run.folder))
-    program.save(run.folder / "network.program")
-    show.equality(stages.run_on_chip(program, x, labels, classes, run.folder))
+    show.mapping(stages.describe_mapping(program, folder))
+    program.save(folder / "network.program")
+    show.equality(stages.run_on_chip(program, x, labels, classes, folder))
 
     title("5 · hand it on")
-    lava(program, run.folder / "lava.npz", x[:1])
+    lava(program, folder / "lava.npz", x[:1])
     console.print("lava: lava.npz holds the program with the first test image")
     if find_spec("nir"):
-        row = stages.exchange_nir(graph, x[:100], run.folder / "network.nir")
-        stages.record_exchange(run.folder, [row])
+        row = stages.exchange_nir(graph, x[:100], folder / "network.nir")
+        stages.record_exchange(folder, [row])
         console.print(f"NIR: network.nir, {row['verdict']}: {row['detail']}")
     else:
         console.print("NIR: left out, the package nir is not installed (pip install 'snnkit[nir]')")
-
-    title("6 · report")
-    console.print(f"open {write_report(run.folder)}")
-    console.print(f"done in {time.perf_counter() - started:.0f} s; everything is in {run.folder}")
