@@ -17,9 +17,9 @@ from torch import Tensor, fx, nn
 
 from compiler.errors import CaptureError
 from compiler.graph import BINARY, REAL, Graph, Node, Signal, SignalType, State
+from compiler.operations import events_of
 from snnkit.errors import InvalidArgumentError, nearest
-from snnkit.kernels import OPERATORS
-from snnkit.neurons import Neuron
+from snnkit.neurons import OPERATORS, Neuron
 
 _BATCH = 2
 _WRAPPED = "_snnkit_wrapped"  # no user's module is called like this
@@ -30,10 +30,9 @@ _Handler = Callable[["_Building", dict[fx.Node, "_Value"], fx.Node], "_Value"]
 
 @dataclass
 class _Value:
-    """What an fx node stands for: a signal, a constant fill (initial state), or a stored tensor."""
+    """What an fx node stands for: a signal, or a tensor that is stored or computed from stored ones."""
 
     signal: str = ""
-    fill: float | None = None
     tensor: Tensor | None = None
 
 
@@ -183,6 +182,11 @@ def _translate(
 
 
 def _call(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
+    sources = [values[source].tensor for source in node.all_input_nodes]
+    if sources and all(source is not None for source in sources):
+        # Computed from weights alone, such as 1/τ = σ(w): a weight itself.
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: values[source].tensor)
+        return _Value(tensor=node.target(*args, **kwargs))  # type: ignore[operator]
     handler = _HANDLERS.get(node.target)
     if handler is None:
         known = {str(target).split(".")[1] for target in _HANDLERS if "aten" in str(target)}
@@ -296,36 +300,42 @@ def _relu(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> 
     return building.add(node, "relu", (values[_any(node)[0]].signal,), _shape(node))
 
 
-def _fill(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
-    return _Value(fill=float(_any(node)[1]))
-
-
-def _first_step(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
-    """One step of a sequence: only the shape of a resting state is taken from it, so it stands for no signal."""
-    return _Value()
-
-
 def _getitem(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
     of, which = _any(node)
     return values[of] if which == 0 else _Value()
 
 
 def _neuron(op: str) -> _Handler:
+    operator_ = OPERATORS[op]
+
     def handler(building: _Building, values: dict[fx.Node, _Value], node: fx.Node) -> _Value:
-        x, v, *constants = _any(node)
-        initial = values[v].fill
-        if initial is None:
+        x, *arguments = _any(node)
+        count, fixed = len(operator_.state_names), len(operator_.parameter_names)
+        state, constants, (tensors, names, *_) = (
+            arguments[:count],
+            arguments[count : count + fixed],
+            arguments[count + fixed :],
+        )
+        if any(v is not None for v in state):
             raise CaptureError(f"{_scope(node)}: a neuron must start at rest in a graph.")
-        names = OPERATORS[op].parameter_names
-        attributes = dict(zip(names, constants, strict=False))
+        attributes = dict(zip(operator_.parameter_names, constants, strict=True))
+        parameters = _stored(values, **dict(zip(names.split(",") if names else (), tensors, strict=True)))
+        rest = operator_.rest(operator_.parameters(**{**attributes, **parameters}))
+        if any(isinstance(value, Tensor) for value in rest):
+            raise CaptureError(f"{_scope(node)}: every neuron of a layer must rest at the same value in a graph.")
         shape = _shape(node)
         name = building.name(_scope(node) or op)
-        read, written = f"{name}.v", f"{name}.v_next"
-        building.signals |= {s: Signal(s, shape) for s in (name, read, written)}
-        building.signals[name] = Signal(name, shape, BINARY)
-        building.states.append(State(read, written, initial))
+        kind = events_of(op, attributes)
+        building.signals[name] = Signal(name, shape, kind)
+        reads, writes = (
+            [f"{name}.{v}" for v in operator_.state_names],
+            [f"{name}.{v}_next" for v in operator_.state_names],
+        )
+        building.signals |= {s: Signal(s, shape) for s in (*reads, *writes)}
+        building.states += [State(*pair) for pair in zip(reads, writes, map(float, rest), strict=True)]
+        inputs, outputs = (values[x].signal, *reads), (name, *writes)
         building.nodes.append(
-            Node(name, op, (values[x].signal, read), (name, written), attributes=attributes, scope=_scope(node))
+            Node(name, op, inputs, outputs, attributes=attributes, parameters=parameters, scope=_scope(node))
         )
         return _Value(name)
 
@@ -373,8 +383,6 @@ _HANDLERS: dict[Any, _Handler] = {
     aten.reshape.default: _reshape,
     aten.dropout.default: _same,
     aten.contiguous.default: _same,
-    aten.full_like.default: _fill,
-    aten.select.int: _first_step,
     operator.getitem: _getitem,
     **{getattr(torch.ops.snnkit, name).default: _neuron(name) for name in OPERATORS},
 }

@@ -22,9 +22,10 @@ from compiler.operations import OPERATIONS
 from compiler.passes import simplify
 from hw.counts import Counts, LayerCounts
 from snnkit.errors import InvalidArgumentError
+from snnkit.neurons import OPERATORS
 
 # (multiplications, additions, comparisons) of one update: charge, threshold, reset by selection.
-NEURON_OPERATIONS = {"lif": (1, 2, 1), "integrate_fire": (0, 1, 1), "lif_fixed": (1, 2, 1)}
+NEURON_OPERATIONS = {"lif_fixed": (1, 2, 1), **{name: op.operations for name, op in OPERATORS.items()}}
 
 
 def count(model_or_graph: nn.Module | Graph, batches: Iterable[Tensor | tuple[Tensor, Tensor]]) -> Counts:

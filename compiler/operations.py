@@ -6,22 +6,24 @@ input tensors and returns one tensor per output. To add one: its function, and i
 | kind | operations |
 |---|---|
 | synapse: weights meet a signal | conv2d, linear, scale |
-| neuron: state, spikes | lif, integrate_fire, lif_fixed |
+| neuron: state, spikes | lif_fixed, and every operator of ``snnkit.neurons`` |
 | activation | relu |
 | other | batch_norm, add, avg_pool2d, flatten, bias_current, identity |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from compiler.graph import Node
-from snnkit.kernels import OPERATORS
+from compiler.graph import BINARY, REAL, Node, SignalType
+from snnkit.kernels import Operator
+from snnkit.neurons import OPERATORS
 from snnkit.surrogates import Sigmoid
 
 
@@ -100,13 +102,12 @@ def relu(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (torch.relu(x),)
 
 
-def _neuron(name: str) -> Callable[..., tuple[Tensor, ...]]:
-    operator = OPERATORS[name]
-
-    def run(node: Node, x: Tensor, v: Tensor) -> tuple[Tensor, ...]:
-        constants = operator.parameters(**{key: node.attributes[key] for key in operator.parameter_names})
-        spikes, v_next = operator(x.unsqueeze(0), v, constants, Sigmoid())
-        return spikes[0], v_next
+def _neuron(operator: Operator) -> Callable[..., tuple[Tensor, ...]]:
+    def run(node: Node, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        given = {**node.attributes, **node.parameters}
+        constants = operator.parameters(**{key: given[key] for key in operator.parameter_names})
+        out, after = operator(x.unsqueeze(0), state, constants, Sigmoid())
+        return (out[0], *(after or ()))
 
     return run
 
@@ -161,12 +162,19 @@ OPERATIONS: dict[str, Operation] = {
     "identity": Operation(identity, "other"),
     "bias_current": Operation(bias_current, "other"),
     "relu": Operation(relu, "activation"),
-    "lif": Operation(_neuron("lif"), "neuron"),
-    "integrate_fire": Operation(_neuron("integrate_fire"), "neuron"),
     "lif_fixed": Operation(lif_fixed, "neuron"),
+    **{name: Operation(_neuron(operator), "neuron") for name, operator in OPERATORS.items()},
 }
 
 
 def is_neuron(node: Node) -> bool:
     """Whether a node is a spiking neuron."""
     return OPERATIONS[node.op].kind == "neuron"
+
+
+def events_of(op: str, constants: Mapping[str, Any]) -> SignalType:
+    """Return what a neuron with these constants says it sends."""
+    operator = OPERATORS[op]
+    p = operator.parameters(**{name: constants[name] for name in operator.parameter_names})
+    kind, low, high = operator.events(p)
+    return {"binary": BINARY, "real": REAL}.get(kind) or SignalType(kind, int(low), int(high))

@@ -25,6 +25,10 @@ class UnknownNameError(SnnkitError, LookupError):
     """A name (model, recipe, key …) that is not known; the message carries the nearest match."""
 
 
+class NonFiniteError(SnnkitError, ArithmeticError):
+    """NaN or infinity where there must be numbers; the message names the layer."""
+
+
 class CorruptFileError(SnnkitError, ValueError):
     """A file that is missing, truncated, or not of the format it should be."""
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
+from snnkit.neurons import PointNeuron
 from snnkit.neurons.carry import Carry
 
 
@@ -19,12 +23,16 @@ class Stream:
 
     Args:
         model: a spiking classifier (its ``forward_sequence`` is stepped) or any module on sequences (T, B, …).
+        check_finite: raise NonFiniteError, naming the layer, as soon as a membrane holds NaN or infinity; a spiking
+            layer hides it otherwise, because NaN never reaches the threshold.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, check_finite: bool = True):
         self.model = model
-        self._carry = Carry()
+        self.check_finite = check_finite
+        self._names = {module: name for name, module in model.named_modules()}
         self._run = getattr(model, "forward_sequence", model)
+        self._carry = Carry(self._names, check_finite)
 
     def step(self, x_t: Tensor) -> Tensor:
         """Advance by one time step: input (B, …) → output (B, …) of that step."""
@@ -40,17 +48,47 @@ class Stream:
 
     def reset(self) -> None:
         """Forget: the next step starts at rest, with any batch size."""
-        self._carry = Carry()
+        self._carry = Carry(self._names, self.check_finite)
 
     def detach(self) -> None:
         """Cut the backward graph here (truncated backpropagation through time), keeping the values."""
-        self._carry.states = {key: state.detach() for key, state in self._carry.states.items()}
+        self._carry.states = {
+            key: tuple(value.detach() for value in state) for key, state in self._carry.states.items()
+        }
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """Membranes by module name (a second call of the same neuron within a step is ``name#1``)."""
-        names = {module: name for name, module in self.model.named_modules()}
-        return {
-            names.get(module, type(module).__name__) + (f"#{call}" if call else ""): value
-            for (module, call), value in self._carry.states.items()
-        }
+        """State variables by module and name: ``stem.lif.v``; a neuron's second call within a step is ``lif#1.v``."""
+        found = {}
+        for (module, call), values in self._carry.states.items():
+            layer = self._names.get(module, "") + (f"#{call}" if call else "")
+            names = module.operator.state_names if isinstance(module, PointNeuron) else map(str, range(len(values)))
+            found |= {f"{layer}.{name}".lstrip("."): value for name, value in zip(names, values, strict=True)}
+        return found
+
+
+@contextmanager
+def detect_nan(model: nn.Module) -> Iterator[None]:
+    """Raise NonFiniteError, naming the layer, when a membrane of ``model`` becomes NaN or infinite inside the block.
+
+    Slower than a plain call: every neuron's last state is looked at.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    carries: list[Carry] = []
+    blocks: list[ExitStack] = []
+
+    def before(*_: object) -> None:
+        blocks.append(ExitStack())
+        carries.append(Carry(names, check_finite=True))
+        blocks[-1].enter_context(carries[-1].active())
+
+    def after(*_: object) -> None:
+        carries.pop()
+        blocks.pop().close()
+
+    handles = [model.register_forward_pre_hook(before), model.register_forward_hook(after, always_call=True)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

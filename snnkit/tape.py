@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from snnkit.errors import unknown_name
-from snnkit.neurons import Neuron
+from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.neurons import Neuron, PointNeuron
 from snnkit.neurons.carry import Carry, active_carry
 
 
@@ -19,13 +19,13 @@ from snnkit.neurons.carry import Carry, active_carry
 class Layer:
     """What one neuron layer did in the last call: ``spikes`` (T, B, …) and the ``currents`` that drove it.
 
-    ``start`` is the membrane (B, …) it began with inside a stream, None where it began at rest.
+    ``start`` is the state it began with inside a stream, None where it began at rest.
     """
 
     neuron: Neuron
     currents: Tensor
     spikes: Tensor
-    start: Tensor | None = None
+    start: tuple[Tensor, ...] | None = None
 
     @property
     def rate(self) -> float:
@@ -35,6 +35,8 @@ class Layer:
     @property
     def membranes(self) -> Tensor:
         """Membrane after each reset (T, B, …), recomputed from the currents."""
+        if not isinstance(self.neuron, PointNeuron):
+            raise InvalidArgumentError(f"{type(self.neuron).__name__} has no membrane that could be recomputed.")
         with torch.no_grad():
             return self.neuron.membranes(self.currents, self.start)
 
@@ -72,7 +74,7 @@ def record(model: nn.Module) -> Iterator[Tape]:
         ``with snnkit.record(model) as tape: model(images)``, then ``tape.rates`` or ``tape["stem.lif"].spikes``.
     """
     tape = Tape()
-    starts: dict[Neuron, Tensor | None] = {}
+    starts: dict[Neuron, tuple[Tensor, ...] | None] = {}
     step: list[tuple[Carry | None, int]] = [(None, 0)]
 
     def before(neuron: Neuron, _inputs: tuple[Tensor, ...]) -> None:
@@ -82,7 +84,7 @@ def record(model: nn.Module) -> Iterator[Tape]:
             tape.layers.clear()
         step[0] = now
         start = carry.peek(neuron) if carry else None
-        starts[neuron] = None if start is None else start.detach()
+        starts[neuron] = None if start is None else tuple(value.detach() for value in start)
 
     def watch(name: str, neuron: Neuron) -> list[RemovableHandle]:
         def after(_module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from compiler.graph import BINARY, REAL, Graph, Node, SignalType
-from compiler.operations import OPERATIONS
+from compiler.operations import OPERATIONS, events_of
+from snnkit.neurons import OPERATORS
 
 
 def infer_signals(graph: Graph) -> Graph:
@@ -24,6 +25,8 @@ def infer_signals(graph: Graph) -> Graph:
 
 
 def _type(node: Node, inputs: list[SignalType]) -> SignalType:
+    if node.op in OPERATORS:
+        return events_of(node.op, node.attributes)
     if OPERATIONS[node.op].kind == "neuron":
         return BINARY
     if node.op in ("flatten", "identity"):

@@ -1,95 +1,52 @@
-"""Charge, fire, reset: what every point neuron with one membrane has in common.
+"""Fire and reset: what point neurons with one threshold have in common.
 
-For each time step t, with membrane v, input x, threshold θ and a charge function that is linear in (v, x):
+With the charged membrane h, threshold θ:
 
-    h[t] = charge(x[t], v[t-1])                          charge
-    s[t] = H(h[t] − θ),  H(0) = 1                        fire
-    v[t] = s[t]·v_reset + (1 − s[t])·h[t]                hard reset (v_reset is a number)
-    v[t] = h[t] − θ·s[t]                                 soft reset (v_reset is None)
+    s = H(h − θ),  H(0) = 1                  fire
+    v = s·v_reset + (1 − s)·h                hard reset (v_reset is a number)
+    v = h − θ·s                              soft reset (v_reset is None)
+    v = h                                    no reset   (v_reset is NO_RESET)
 
-The backward pass is written out. With σ' the surrogate's derivative at h − θ, a = ∂h/∂v, b = ∂h/∂x:
+The backward pass of the fused kernels, with σ' the surrogate's derivative at h − θ, a = ∂h/∂v, b = ∂h/∂x:
 
-    ∂v/∂h = (1 − s) + (v_reset − h)·σ'   or   1 − θ·σ'   (the σ' term drops out when the reset is detached)
+    ∂v/∂h = (1 − s) + (v_reset − h)·σ'   or   1 − θ·σ'   or   1      (the σ' term drops out when the reset is detached)
     gh = gs·σ' + gv·∂v/∂h,   gx = b·gh,   gv[t−1] = a·gh
 
-Shapes: x (T, B, …), v (B, …), everything else alike. Equation and order of operations: SpikingJelly 2.0
-``activation_based.neuron.BaseNode``.
+Equation and order of operations: SpikingJelly 2.0 ``activation_based.neuron.BaseNode``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
 
-import torch
 from torch import Tensor
 
 from snnkit.surrogates import Surrogate, spike
 
-Charge = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Slopes:
-    """Derivatives of a linear charge: ``membrane`` = ∂h/∂v, ``input`` = ∂h/∂x."""
-
-    membrane: float
-    input: float
+NO_RESET = math.inf
+"""``v_reset=NO_RESET``: a spike leaves the membrane as it is."""
 
 
 def fire_and_reset(
-    h: Tensor, v_threshold: float, v_reset: float | None, surrogate: Surrogate, detach_reset: bool
+    h: Tensor, v_threshold: float | Tensor, v_reset: float | Tensor | None, surrogate: Surrogate, detach_reset: bool
 ) -> tuple[Tensor, Tensor]:
     """One step after the charge: return (spike, membrane after reset), differentiable by plain autograd."""
     s = spike(h - v_threshold, surrogate)
-    r = s.detach() if detach_reset else s
-    v = h - v_threshold * r if v_reset is None else v_reset * r + (1.0 - r) * h
-    return s, v
+    return s, reset(h, s.detach() if detach_reset else s, v_threshold, v_reset)
 
 
-def scan(step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Run ``step`` over time; return spikes (T, B, …) and the membrane after each reset (T, B, …)."""
-    spikes, membranes = torch.empty_like(x), torch.empty_like(x)
-    for t in range(x.shape[0]):
-        s, v = step(x[t], v)
-        spikes[t], membranes[t] = s, v
-    return spikes, membranes
+def reset(h: Tensor, s: Tensor, v_threshold: float | Tensor, v_reset: float | Tensor | None) -> Tensor:
+    """Return the membrane after spikes ``s`` (0, 1, or levels with a soft reset)."""
+    if v_reset is None:
+        return h - v_threshold * s
+    return h if is_no_reset(v_reset) else v_reset * s + (1.0 - s) * h
 
 
-def forward(
-    charge: Charge, x: Tensor, v: Tensor, v_threshold: float, v_reset: float | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (spikes, last membrane, charged membranes h), each step computed in place where it can be."""
-    spikes, charged, v_last = torch.empty_like(x), torch.empty_like(x), torch.empty_like(v)
-    for t in range(x.shape[0]):
-        h = charge(x[t], v)
-        charged[t] = h
-        s = torch.ge(h, v_threshold, out=torch.empty_like(h, dtype=torch.bool))
-        spikes[t] = s
-        v = torch.where(s, h - v_threshold, h) if v_reset is None else torch.where(s, v_reset, h)
-    return spikes, v_last.copy_(v), charged
+def is_no_reset(v_reset: float | Tensor | None) -> bool:
+    """Whether ``v_reset`` is NO_RESET."""
+    return isinstance(v_reset, float) and v_reset == NO_RESET
 
 
-def backward(
-    charged: Tensor,
-    spikes: Tensor,
-    grad_spikes: Tensor,
-    grad_v: Tensor,
-    slopes: Slopes,
-    v_threshold: float,
-    v_reset: float | None,
-    surrogate: Surrogate,
-    detach_reset: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return (∂L/∂x of shape (T, B, …), ∂L/∂v0 of shape (B, …)) by the equations above."""
-    grad_x, grad_v0 = torch.empty_like(charged), torch.empty_like(grad_v)
-    for t in range(charged.shape[0] - 1, -1, -1):
-        h, s = charged[t], spikes[t]
-        slope = surrogate.derivative(h - v_threshold)
-        through_reset = torch.ones_like(s) if v_reset is None else 1.0 - s
-        if not detach_reset:
-            through_reset = through_reset + ((v_reset - h) if v_reset is not None else -v_threshold) * slope
-        grad_h = grad_spikes[t] * slope + grad_v * through_reset
-        torch.mul(grad_h, slopes.input, out=grad_x[t])
-        grad_v = grad_h * slopes.membrane
-    return grad_x, grad_v0.copy_(grad_v)
+def resting(v_reset: float | Tensor | None) -> float | Tensor:
+    """Return the membrane at rest: v_reset where there is a hard reset, else 0."""
+    return 0.0 if v_reset is None or is_no_reset(v_reset) else v_reset

@@ -20,7 +20,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from snnkit.surrogates import ATan, Sigmoid, Surrogate
+from snnkit.kernels.call import Call, Gradients, Result
+from snnkit.kernels.charge_fire_reset import is_no_reset
+from snnkit.surrogates import ATan, Sigmoid
 
 LEAKY_DECAYED_INPUT, LEAKY_PLAIN_INPUT, NO_LEAK = 0, 1, 2
 _SIGMOID, _ATAN = 0, 1
@@ -40,8 +42,15 @@ class Dynamics:
     detach_reset: bool
 
 
-def supports(x: Tensor, surrogate: Surrogate) -> tuple[bool, str]:
+def supports(call: Call) -> tuple[bool, str]:
     """Return (True, "") for float32 and float64 on the CPU with a surrogate that is written here."""
+    x, surrogate = call.x, call.surrogate
+    if call.tensors:
+        return False, f"numba kernels take numbers, and {', '.join(call.tensors)} varies by channel or is trained."
+    if call.training and call.save != "exact":
+        return False, f"the numba kernels save exactly, not {call.save!r}."
+    if isinstance(call.p.v_reset, float) and is_no_reset(call.p.v_reset):
+        return False, "the numba kernels always reset."
     if x.device.type != "cpu":
         return False, f"numba kernels run on the CPU, the input is on {x.device}."
     if x.dtype not in (torch.float32, torch.float64):
@@ -51,21 +60,22 @@ def supports(x: Tensor, surrogate: Surrogate) -> tuple[bool, str]:
     return True, ""
 
 
-def forward(x: Tensor, v: Tensor, d: Dynamics) -> tuple[Tensor, Tensor]:
-    """(T, B, …), (B, …) → spikes (T, B, …), last membrane (B, …), in the memory layout of ``x`` and of ``v``."""
+def forward(call: Call, d: Dynamics) -> Result:
+    """Run all time steps; outputs lie in memory as ``x`` does."""
+    x, (v,) = call.x, call.start()
     dense, layout = _dense_steps(x)
     spikes, v_last = torch.empty_like(layout), torch.empty_like(layout[0])
     x_TN, s_TN = _steps(dense), _steps(spikes)
     v_N, last_N = _memory(_like(v, layout[0])), _memory(v_last)
     constants = _constants(d, x)
     _share(len(v_N), lambda n: _forward(x_TN[:, n], v_N[n], s_TN[:, n], last_N[n], *constants))
-    return _like(spikes, x), _like(v_last, v)
+    return Result(_like(spikes, x), (_like(v_last, v),))
 
 
-def backward(
-    x: Tensor, v: Tensor, grad_spikes: Tensor, grad_v: Tensor, d: Dynamics, surrogate: Surrogate
-) -> tuple[Tensor, Tensor]:
-    """Gradients to (x, v)."""
+def backward(call: Call, grad_spikes: Tensor, grad_state: tuple[Tensor | None, ...], d: Dynamics) -> Gradients:
+    """Gradients to the input and to the membrane at the start."""
+    x, (v,), surrogate = call.x, call.start(), call.surrogate
+    grad_v = torch.zeros_like(v) if grad_state[0] is None else grad_state[0]
     dense, layout = _dense_steps(x)
     number = x.detach().numpy().dtype.type
     grad_x, grad_v0 = torch.empty_like(layout), torch.empty_like(layout[0])
@@ -82,7 +92,7 @@ def backward(
         len(v_N),
         lambda n: _backward(x_TN[:, n], v_N[n], gs_TN[:, n], gv_N[n], gx_TN[:, n], gv0_N[n], *constants),
     )
-    return _like(grad_x, x), _like(grad_v0, v)
+    return Gradients(_like(grad_x, x), (_like(grad_v0, v),))
 
 
 def _share(neurons: int, run: Callable[[slice], None]) -> None:

@@ -1,126 +1,273 @@
 """Registering a dynamics once with ``torch.library``: forward, backward, fake implementation and kernel choice.
 
-An ``Operator`` turns a frozen dataclass of constants and a set of kernels into ``torch.ops.snnkit.<name>``:
+An ``Operator`` turns a ``step``, a frozen dataclass of constants and a set of kernels into ``torch.ops.snnkit.<name>``:
 
-    snnkit::<name>(Tensor x, Tensor v, <constants…>, str surrogate, float[] surrogate_parameters, str kernel)
-        -> (Tensor spikes, Tensor v_last)
+    snnkit::<name>(Tensor x, Tensor? <state>…, <constants>…, Tensor[] tensors, str names, str surrogate,
+                   float[] surrogate_parameters, str save, bool training, str kernel)
+        -> (Tensor out, Tensor <last state>…, Tensor saved)
 
-with ``x`` (T, B, …) and ``v`` (B, …). The constants appear in the schema under their own names, so a captured graph
-can be read without knowing the Python class.
+with ``x`` (T, B, …) and every state variable (B, …), None at rest. The constants appear in the schema under their own
+names, so a captured graph can be read without knowing the Python class; ``names`` (comma-separated) says which of them
+are replaced by ``tensors``, trainable or one per channel.
+
+Outside of ``torch.compile``, ``torch.export`` and the like, the same kernels are called directly: the dispatcher would
+cost a small layer more than its arithmetic.
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, fields
-from functools import cached_property
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from snnkit import surrogates
 from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.kernels.call import SAVES, Call, Gradients, Kernel, Result, state_dtype
+from snnkit.kernels.reference import ReferenceKernel, Step
 from snnkit.surrogates import Surrogate
 
 _SCHEMA_TYPES = {"float": "float", "bool": "bool", "int": "int", "float | None": "float?"}
-_SURROGATE_AND_KERNEL = "str surrogate, float[] surrogate_parameters, str kernel"
-
-
-class Kernel(Protocol):
-    """One implementation of a dynamics: a module (or object) with these three functions."""
-
-    def supports(self, x: Tensor, p: Any, surrogate: Surrogate) -> tuple[bool, str]:
-        """Say whether it can run on ``x`` with these constants, and why not."""
-        ...
-
-    def forward(self, x: Tensor, v: Tensor, p: Any) -> tuple[Tensor, Tensor]:
-        """Return (spikes, last membrane)."""
-        ...
-
-    def backward(
-        self, x: Tensor, v: Tensor, grad_spikes: Tensor, grad_v: Tensor, p: Any, surrogate: Surrogate
-    ) -> tuple[Tensor, Tensor]:
-        """Return gradients to (x, v)."""
-        ...
+_TAIL = "Tensor[] tensors, str names, str surrogate, float[] surrogate_parameters, str save, bool training, str kernel"
+State = tuple[Tensor | None, ...]
 
 
 class Operator:
-    """A dynamics as an operator; ``kernels`` stand slowest first, ``kernel="auto"`` takes the last that can run."""
+    """A dynamics as an operator.
 
-    def __init__(self, name: str, parameters: type, kernels: dict[str, Any]):
-        self.name = name
-        self.parameters = parameters
-        self.kernels: dict[str, Kernel] = kernels
+    Args:
+        name: name in the namespace ``snnkit``.
+        parameters: frozen dataclass of constants; fields of type float, ``float | None``, bool or int.
+        step: one time step in plain torch, ``step(x, state, p, surrogate) -> (out, state)``, each tensor (B, …).
+        operations: (multiplications, additions, comparisons) of one update of one neuron, for energy estimates;
+            a division by a constant is a multiplication, an exponential ten.
+        state: names of the state variables.
+        rest: values of the state variables at rest, given the constants; zeros if not given.
+        kernels: faster kernels by name, slowest first; ``kernel="auto"`` takes the last that can run.
+        events: what the neuron sends, given the constants: ("binary" | "signed" | "integer" | "pow2" | "real", low,
+            high).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parameters: type,
+        step: Step,
+        *,
+        operations: tuple[int, int, int],
+        state: Sequence[str] = ("v",),
+        rest: Callable[[Any], tuple[float | Tensor, ...]] | None = None,
+        kernels: dict[str, Kernel] | None = None,
+        events: Callable[[Any], tuple[str, float, float]] = lambda p: ("binary", 0, 1),
+    ):
+        self.name, self.parameters, self.step = name, parameters, step
+        self.operations, self.events = operations, events
+        self.state_names = tuple(state)
+        self.parameter_names = tuple(field.name for field in fields(parameters))
+        self._rest = rest or (lambda p: (0.0,) * len(self.state_names))
+        self.kernels: dict[str, Kernel] = {"reference": ReferenceKernel(step), **(kernels or {})}
+        self._fastest_first = tuple(reversed(self.kernels))
         self._define()
 
-    @cached_property
-    def parameter_names(self) -> tuple[str, ...]:
-        """Names of the constants, in schema order."""
-        return tuple(field.name for field in fields(self.parameters))
+    def rest(self, p: Any) -> tuple[float | Tensor, ...]:
+        """Return the value of each state variable at rest."""
+        return self._rest(p)
 
     def __call__(
-        self, x: Tensor, v: Tensor, p: Any, surrogate: Surrogate, kernel: str = "auto"
-    ) -> tuple[Tensor, Tensor]:
-        """Run a sequence: ``x`` (T, B, …), ``v`` (B, …) → (spikes (T, B, …), last membrane (B, …))."""
-        return self._forward(
-            x, v, *astuple(p), surrogates.name_of(surrogate), surrogates.parameters_of(surrogate), kernel
-        )
+        self,
+        x: Tensor,
+        state: State | None,
+        p: Any,
+        surrogate: Surrogate,
+        *,
+        kernel: str = "auto",
+        save: str = "exact",
+        keep_state: bool = True,
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Run a sequence: ``x`` (T, B, …), state variables (B, …) or None for rest → (out (T, B, …), last state)."""
+        rest = self._rest(p)
+        state = state or (None,) * len(self.state_names)
+        if any(isinstance(value, Tensor) for value in rest):  # a trainable rest is part of the graph
+            state = Call(x, state, rest, p, (), surrogate).start()
+        tensors = tuple(name for name in self.parameter_names if isinstance(getattr(p, name), Tensor))
+        inputs = (x, *state, *(getattr(p, name) for name in tensors))
+        training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+        if _visible_to_others():
+            return self._dispatch(x, state, p, tensors, surrogate, save, training, kernel)
+        call = Call(x, state, rest, p, tensors, surrogate, save, keep_state, training)
+        chosen = self.choose(kernel, call)
+        if not training:
+            result = chosen.forward(call)
+            return result.out, result.state
+        out, *last = _Direct.apply(chosen, call, *inputs)
+        return out, tuple(last) if keep_state else None
 
     def check_kernel(self, kernel: str) -> None:
         """Raise UnknownNameError unless ``kernel`` is "auto" or one of this operator's kernels."""
         if kernel != "auto" and kernel not in self.kernels:
             raise unknown_name(f"kernel for {self.name}", kernel, ["auto", *self.kernels])
 
-    def choose(self, kernel: str, x: Tensor, p: Any, surrogate: Surrogate) -> Kernel:
+    def choose(self, kernel: str, call: Call) -> Kernel:
         """Return the kernel to run; an explicitly named one that cannot run is an error with its reason."""
-        self.check_kernel(kernel)
-        names = list(reversed(self.kernels)) if kernel == "auto" else [kernel]
+        if kernel != "auto":
+            self.check_kernel(kernel)
         reason = ""
-        for name in names:
-            ok, reason = self.kernels[name].supports(x, p, surrogate)
+        for name in self._fastest_first if kernel == "auto" else (kernel,):
+            ok, reason = self.kernels[name].supports(call)
             if ok:
                 return self.kernels[name]
         raise InvalidArgumentError(f"kernel={kernel!r} cannot run {self.name} here: {reason}")
 
+    def explain(self, call: Call) -> dict[str, str]:
+        """Return, fastest kernel first, why each can ("") or cannot run ``call``."""
+        return {name: self.kernels[name].supports(call)[1] for name in self._fastest_first}
+
+    # What follows is the registered operator: the same kernels behind torch's dispatcher.
+
+    def _dispatch(
+        self, x: Tensor, state: State, p: Any, names: tuple[str, ...], surrogate: Surrogate, save: str, training: bool,
+        kernel: str,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
+        constants = [0.0 if name in names else getattr(p, name) for name in self.parameter_names]
+        tensors = [getattr(p, name) for name in names]
+        described = (surrogates.name_of(surrogate), surrogates.parameters_of(surrogate))
+        out, *last, _ = self._forward(
+            x, *state, *constants, tensors, ",".join(names), *described, save, training, kernel
+        )
+        return out, tuple(last)
+
     def _define(self) -> None:
-        constants = ", ".join(f"{_SCHEMA_TYPES[str(field.type)]} {field.name}" for field in fields(self.parameters))
-        inputs = f"{constants}, {_SURROGATE_AND_KERNEL}"
+        states = ", ".join(f"Tensor? {name}" for name in self.state_names)
+        grads = ", ".join(f"Tensor? grad_{name}" for name in self.state_names)
+        constants = "".join(f"{_SCHEMA_TYPES[str(f.type)]} {f.name}, " for f in fields(self.parameters))
+        returned = ", ".join(["Tensor"] * (2 + len(self.state_names)))
         self._forward = torch.library.custom_op(
             f"snnkit::{self.name}",
             self._run_forward,
             mutates_args=(),
-            schema=f"(Tensor x, Tensor v, {inputs}) -> (Tensor, Tensor)",
+            schema=f"(Tensor x, {states}, {constants}{_TAIL}) -> ({returned})",
         )
         self._backward = torch.library.custom_op(
             f"snnkit::{self.name}_backward",
             self._run_backward,
             mutates_args=(),
-            schema=f"(Tensor x, Tensor v, Tensor grad_spikes, Tensor grad_v, {inputs}) -> (Tensor, Tensor)",
+            schema=f"(Tensor? x, Tensor? saved, Tensor grad_out, {grads}, {states}, {constants}{_TAIL}) -> Tensor[]",
         )
-        self._forward.register_fake(lambda x, v, *_: (torch.empty_like(x), torch.empty_like(v)))
-        self._backward.register_fake(lambda x, v, *_: (torch.empty_like(x), torch.empty_like(v)))
+        self._forward.register_fake(self._fake_forward)
+        self._backward.register_fake(self._fake_backward)
         self._forward.register_autograd(self._autograd_backward, setup_context=self._setup_context)
 
-    def _unpack(self, constants: tuple[Any, ...]) -> tuple[Any, Surrogate, str]:
-        *values, surrogate, surrogate_parameters, kernel = constants
-        return self.parameters(*values), surrogates.build(surrogate, surrogate_parameters), kernel
+    def _call(self, x: Tensor | None, arguments: tuple[Any, ...], keep_state: bool = True) -> tuple[Call, str]:
+        """Rebuild a ``Call`` from the operator's arguments after ``x``; return it with the kernel's name."""
+        count = len(self.state_names)
+        state, (*constants, tensors, names, name, numbers, save, training, kernel) = (
+            arguments[:count],
+            arguments[count:],
+        )
+        tensor_names = tuple(names.split(",")) if names else ()
+        p = self.parameters(*constants)
+        p = replace(p, **dict(zip(tensor_names, tensors, strict=True))) if tensor_names else p
+        surrogate = _surrogate(name, tuple(numbers))
+        return Call(x, tuple(state), self._rest(p), p, tensor_names, surrogate, save, keep_state, training), kernel
 
-    def _run_forward(self, x: Tensor, v: Tensor, *constants: Any) -> tuple[Tensor, Tensor]:
-        p, surrogate, kernel = self._unpack(constants)
-        return self.choose(kernel, x, p, surrogate).forward(x, v, p)
+    def _run_forward(self, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+        call, kernel = self._call(x, arguments)
+        result = self.choose(kernel, call).forward(call)
+        saved = x.new_empty(0, dtype=torch.uint8) if result.saved is None else result.saved
+        return (result.out, *(result.state or ()), saved)
 
-    def _run_backward(
-        self, x: Tensor, v: Tensor, grad_spikes: Tensor, grad_v: Tensor, *constants: Any
-    ) -> tuple[Tensor, Tensor]:
-        p, surrogate, kernel = self._unpack(constants)
-        return self.choose(kernel, x, p, surrogate).backward(x, v, grad_spikes, grad_v, p, surrogate)
+    def _run_backward(self, x: Tensor | None, saved: Tensor | None, grad_out: Tensor, *arguments: Any) -> list[Tensor]:
+        count = len(self.state_names)
+        call, kernel = self._call(x, arguments[count:])
+        probe = replace(call, x=grad_out)
+        grads = self.choose(kernel, probe).backward(call, saved, grad_out, arguments[:count])
+        like = grads.x[0]
+        state = [like.new_zeros(like.shape, dtype=state_dtype(like)) if g is None else g for g in grads.state]
+        return [grads.x, *state, *grads.tensors]
 
-    def _setup_context(self, ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        x, v, *constants = inputs
-        ctx.save_for_backward(x, v)
+    def _fake_forward(self, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+        call, _ = self._call(x, arguments)
+        state = [torch.empty_like(x[0], dtype=state_dtype(x)) for _ in self.state_names]
+        rows = {"exact": None, "code8": len(x), "rect": -(-len(x) // 4)}[call.save] if call.training else None
+        saved = x.new_empty(0, dtype=torch.uint8)
+        if rows is not None:
+            saved = torch.empty_like(x[:1].expand(rows, *x.shape[1:]), dtype=torch.uint8)
+        return (torch.empty_like(x), *state, saved)
+
+    def _fake_backward(self, x: Tensor | None, saved: Tensor | None, grad_out: Tensor, *arguments: Any) -> list[Tensor]:
+        tensors = arguments[2 * len(self.state_names) + len(self.parameter_names)]
+        state = [torch.empty_like(grad_out[0], dtype=state_dtype(grad_out)) for _ in self.state_names]
+        return [torch.empty_like(grad_out if x is None else x), *state, *(torch.empty_like(t) for t in tensors)]
+
+    def _setup_context(self, ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        count = len(self.state_names)
+        x, *arguments = inputs
+        state, constants = arguments[:count], arguments[count:]
+        tensors, save = constants[len(self.parameter_names)], constants[-3]
+        exact = save == "exact"
+        ctx.save_for_backward(x if exact else None, None if exact else output[-1], *state, *tensors)
         ctx.constants = constants
+        ctx.given = [v is not None for v in state]
 
-    def _autograd_backward(self, ctx: Any, grad_spikes: Tensor, grad_v: Tensor) -> tuple[Any, ...]:
-        x, v = ctx.saved_tensors
-        grad_x, grad_v0 = self._backward(x, v, grad_spikes, grad_v, *ctx.constants)
-        return (grad_x, grad_v0, *(None for _ in ctx.constants))
+    def _autograd_backward(self, ctx: Any, grad_out: Tensor, *grads: Any) -> tuple[Any, ...]:
+        count, fixed = len(self.state_names), len(self.parameter_names)
+        x, saved, *rest = ctx.saved_tensors
+        state, tensors = rest[:count], rest[count:]
+        constants = [*ctx.constants[:fixed], tensors, *ctx.constants[fixed + 1 :]]
+        grad_x, *others = self._backward(x, saved, grad_out, *grads[:count], *state, *constants)
+        to_state = [g if given else None for g, given in zip(others, ctx.given, strict=False)]
+        return (grad_x, *to_state, *(None for _ in range(fixed)), list(others[count:]), *(None for _ in range(6)))
+
+
+class _Direct(torch.autograd.Function):
+    """A chosen kernel under autograd, without the dispatcher."""
+
+    @staticmethod
+    def forward(ctx: Any, kernel: Kernel, call: Call, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        result: Result = kernel.forward(call)
+        exact = call.save == "exact"
+        ctx.save_for_backward(inputs[0] if exact else None, result.saved, *inputs[1:])
+        ctx.kernel, ctx.shape, ctx.dtype, ctx.device = kernel, inputs[0].shape, inputs[0].dtype, inputs[0].device
+        call.x, call.state = None, ()  # tensors are kept by autograd alone, or they would outlive the backward
+        ctx.call = call
+        return (result.out, *(result.state or ()))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_out: Tensor | None, *grads: Tensor | None) -> tuple[Any, ...]:
+        x, saved, *rest = ctx.saved_tensors
+        call: Call = ctx.call
+        count = len(call.rest)
+        state, tensors = tuple(rest[:count]), rest[count:]
+        p = replace(call.p, **dict(zip(call.tensors, tensors, strict=True))) if tensors else call.p
+        call = replace(call, x=x, state=state, p=p)
+        if grad_out is None:
+            grad_out = torch.zeros(ctx.shape, dtype=ctx.dtype, device=ctx.device)
+        result: Gradients = ctx.kernel.backward(call, saved, grad_out, grads or (None,) * count)
+        to_state = (g if v is not None else None for g, v in zip(result.state, state, strict=True))
+        return (None, None, result.x, *to_state, *result.tensors)
+
+
+@lru_cache(maxsize=256)
+def _surrogate(name: str, numbers: tuple[float, ...]) -> Surrogate:
+    return surrogates.build(name, list(numbers))
+
+
+def _visible_to_others() -> bool:
+    """Whether someone traces or intercepts operators: then the registered operator must be called."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
+def check_save(save: str) -> str:
+    """Return ``save`` if it is one of ``SAVES``, else raise UnknownNameError."""
+    if save not in SAVES:
+        raise unknown_name("save tier", save, SAVES)
+    return save

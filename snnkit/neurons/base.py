@@ -1,4 +1,4 @@
-"""The interface of every neuron with one membrane, and the checks they share."""
+"""The interfaces of neurons, and the checks they share."""
 
 from __future__ import annotations
 
@@ -11,35 +11,51 @@ from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.kernels import Operator
-from snnkit.kernels.charge_fire_reset import scan
+from snnkit.kernels.charge_fire_reset import is_no_reset
+from snnkit.kernels.operator import check_save
 from snnkit.neurons.carry import active_carry
 from snnkit.surrogates import Surrogate, name_of
 
+State = tuple[Tensor, ...]
+
 
 class Neuron(nn.Module, ABC):
-    """A neuron over whole sequences. A subclass is final: it names its operator, its constants and its step.
+    """Anything that maps a current sequence (T, B, …) to an event sequence of the same shape."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Currents (T, B, …) → events (T, B, …), same dtype, from rest (or from the stream's state)."""
+
+
+class PointNeuron(Neuron):
+    """A neuron whose state variables are shaped like its input; a subclass is final: it names operator and constants.
+
+    A constant may be a number, or a tensor: of shape () or (C,) for one value per channel (axis 2 of (T, B, C, …)),
+    trainable where it is an ``nn.Parameter``.
 
     Args:
         surrogate: derivative used in the backward pass.
         kernel: ``"auto"`` or the name of one of the operator's kernels.
+        save: what the forward keeps for the backward: ``"exact"`` (the input), ``"code8"``, ``"rect"``.
     """
 
     operator: Operator
 
-    def __init__(self, surrogate: Surrogate, kernel: str):
+    def __init__(self, surrogate: Surrogate, kernel: str, save: str = "exact"):
         super().__init__()
         name_of(surrogate)
         self.operator.check_kernel(kernel)
         self.surrogate = surrogate
         self.kernel = kernel
+        self.save = check_save(save)
 
     @abstractmethod
     def constants(self) -> Any:
         """Return the operator's frozen dataclass of constants."""
 
-    @abstractmethod
-    def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step in plain torch: current (B, …), membrane (B, …) → (spike, membrane)."""
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One time step in plain torch: current (B, …), state variables (B, …) → (spike, state)."""
+        return self.operator.step(x, state, _broadcast(self.constants(), x.ndim), self.surrogate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the spikes (T, B, …) for the current ``x`` (T, B, …), same dtype.
@@ -47,45 +63,109 @@ class Neuron(nn.Module, ABC):
         Raises:
             InvalidArgumentError: ``x`` has no time axis, no time steps, or is not of floating-point type.
         """
-        if x.ndim < 2 or x.shape[0] == 0:
-            raise InvalidArgumentError(
-                f"{type(self).__name__} takes a sequence (T, B, …) with T ≥ 1, got shape {tuple(x.shape)}."
-            )
-        if not x.is_floating_point():
-            raise InvalidArgumentError(f"{type(self).__name__} takes floating-point currents, got {x.dtype}.")
+        check_sequence(self, x)
+        p = _broadcast(self.constants(), x.ndim - 1)
         carry = active_carry()
-        v = self.rest(x)
         if carry is None:
-            return self.operator(x, v, self.constants(), self.surrogate, self.kernel)[0]
-        key, v = carry.start(self, v)
-        spikes, v_last = self.operator(x, v, self.constants(), self.surrogate, self.kernel)
-        carry.leave(key, v_last)
+            return self.operator(x, None, p, self.surrogate, kernel=self.kernel, save=self.save, keep_state=False)[0]
+        key, state = carry.start(self, x)
+        spikes, last = self.operator(x, state, p, self.surrogate, kernel=self.kernel, save=self.save)
+        carry.leave(key, last)
         return spikes
 
-    def rest(self, x: Tensor) -> Tensor:
-        """Return the membrane at rest (B, …) for a sequence ``x`` (T, B, …): v_reset, or 0 with a soft reset."""
-        v_reset = self.constants().v_reset
-        return torch.full_like(x[0], 0.0 if v_reset is None else v_reset)
+    def rest(self, x: Tensor) -> State:
+        """Return the state variables at rest (B, …) for a sequence ``x`` (T, B, …)."""
+        p = _broadcast(self.constants(), x.ndim - 1)
+        return tuple(torch.zeros_like(x[0]) + value for value in self.operator.rest(p))
 
-    def membranes(self, x: Tensor, start: Tensor | None = None) -> Tensor:
-        """Return the membrane after each reset (T, B, …), from ``start`` (B, …) or from rest; slow, for looking."""
-        return scan(self.step, x, self.rest(x) if start is None else start)[1]
+    def states(self, x: Tensor, start: State | None = None) -> dict[str, Tensor]:
+        """Return every state variable after each step (T, B, …), from ``start`` or from rest; slow, for looking."""
+        state, history = self.rest(x) if start is None else start, []
+        for x_t in x:
+            _, state = self.step(x_t, state)
+            history.append(state)
+        sequences = map(torch.stack, zip(*history, strict=True))
+        return dict(zip(self.operator.state_names, sequences, strict=True))
+
+    def membranes(self, x: Tensor, start: State | None = None) -> Tensor:
+        """Return the first state variable, the membrane, after each step (T, B, …); slow, for looking."""
+        return next(iter(self.states(x, start).values()))
+
+    def extra_repr(self) -> str:
+        """Show the constants in ``print(model)``."""
+        p = self.constants()
+        return ", ".join(f"{name}={_shown(getattr(p, name))}" for name in self.operator.parameter_names)
 
 
-def check_threshold_and_reset(neuron: str, v_threshold: float, v_reset: float | None) -> tuple[float, float | None]:
-    """Return both as floats (ints are accepted).
+def check_sequence(neuron: nn.Module, x: Tensor) -> None:
+    """Raise InvalidArgumentError unless ``x`` is a floating-point sequence (T, B, …) with T ≥ 1."""
+    if x.ndim < 2 or x.shape[0] == 0:
+        raise InvalidArgumentError(
+            f"{type(neuron).__name__} takes a sequence (T, B, …) with T ≥ 1, got shape {tuple(x.shape)}."
+        )
+    if not x.is_floating_point():
+        raise InvalidArgumentError(f"{type(neuron).__name__} takes floating-point currents, got {x.dtype}.")
+
+
+def constant(
+    module: nn.Module, name: str, value: float | Tensor, low: float = -math.inf, *, open_: bool = True
+) -> None:
+    """Set ``module.name``: a number as float, a Parameter as such, another tensor as a buffer; check the range.
+
+    Raises:
+        InvalidArgumentError: not finite, not above ``low`` (``open_=False``: below it), or of another shape.
+    """
+    tensor = value.detach() if isinstance(value, Tensor) else None
+    if tensor is not None and tensor.ndim > 1:
+        raise InvalidArgumentError(
+            f"{type(module).__name__}({name}=…): a tensor is of shape () or (C,), got {tuple(tensor.shape)}."
+        )
+    lowest, finite = (
+        (float(value), math.isfinite(value))
+        if tensor is None
+        else (tensor.min().item(), bool(torch.isfinite(tensor).all()))
+    )
+    if not finite or lowest < low or (open_ and lowest == low):
+        bound = f" {'>' if open_ else '≥'} {low:g}" if low > -math.inf else ""
+        shown = f"{value!r}" if tensor is None else f"… {lowest:g} …"
+        raise InvalidArgumentError(f"{type(module).__name__}({name}={shown}): must be a finite number{bound}.")
+    if tensor is None:
+        setattr(module, name, float(value))
+    elif isinstance(value, nn.Parameter):
+        setattr(module, name, value)
+    else:
+        module.register_buffer(name, tensor.clone())
+
+
+def threshold_and_reset(module: nn.Module, v_threshold: float | Tensor, v_reset: float | Tensor | None) -> None:
+    """Set ``module.v_threshold`` and ``module.v_reset`` (None: soft reset; NO_RESET: none), checked.
 
     Raises:
         InvalidArgumentError: the threshold is not positive and finite, or the reset not below it.
     """
-    v_threshold = float(v_threshold)
-    if not (math.isfinite(v_threshold) and v_threshold > 0):
-        raise InvalidArgumentError(f"{neuron}(v_threshold={v_threshold!r}): must be a finite number > 0.")
-    if v_reset is None:
-        return v_threshold, None
-    v_reset = float(v_reset)
-    if not v_reset < v_threshold:
+    constant(module, "v_threshold", v_threshold, 0.0)
+    if v_reset is None or is_no_reset(v_reset):
+        module.v_reset = v_reset
+        return
+    highest = v_reset.detach().max().item() if isinstance(v_reset, Tensor) else float(v_reset)
+    lowest = v_threshold.detach().min().item() if isinstance(v_threshold, Tensor) else float(v_threshold)
+    if not highest < lowest:
         raise InvalidArgumentError(
-            f"{neuron}(v_reset={v_reset!r}): must lie below v_threshold={v_threshold!r}, or be None for a soft reset."
+            f"{type(module).__name__}(v_reset={highest:g}): must lie below v_threshold={lowest:g}, or be None for a "
+            "soft reset."
         )
-    return v_threshold, v_reset
+    constant(module, "v_reset", v_reset)
+
+
+def _broadcast(p: Any, ndim: int) -> Any:
+    """Give per-channel constants (C,) the shape (C, 1, …) that meets a step (B, C, …) of ``ndim`` axes."""
+    changed = {
+        name: value.reshape(-1, *[1] * (ndim - 2))
+        for name, value in vars(p).items()
+        if isinstance(value, Tensor) and value.ndim == 1 and ndim > 2
+    }
+    return type(p)(**{**vars(p), **changed}) if changed else p
+
+
+def _shown(value: Any) -> str:
+    return f"tensor{tuple(value.shape)}" if isinstance(value, Tensor) else str(value)

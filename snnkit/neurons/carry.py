@@ -11,19 +11,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor, nn
 
-from snnkit.errors import InvalidArgumentError
+from snnkit.errors import InvalidArgumentError, NonFiniteError
+from snnkit.kernels.call import state_dtype
 
 _active: ContextVar[Carry | None] = ContextVar("snnkit_carry", default=None)
 
 
-class Carry:
-    """States of all neurons of one model, keyed by neuron and by the how-manieth call of it within a step."""
+State = tuple[Tensor, ...]
+Key = tuple[nn.Module, int]
 
-    def __init__(self) -> None:
-        self.states: dict[tuple[nn.Module, int], Tensor] = {}
+
+class Carry:
+    """States of all neurons of one model, keyed by neuron and by the how-manieth call of it within a step.
+
+    Args:
+        names: names of modules, to say where something went wrong.
+        check_finite: raise as soon as a state holds NaN or infinity.
+    """
+
+    def __init__(self, names: dict[nn.Module, str] | None = None, check_finite: bool = False) -> None:
+        self.states: dict[Key, State] = {}
         self.steps = 0
+        self.names = names or {}
+        self.check_finite = check_finite
         self._calls: dict[nn.Module, int] = {}
 
     @contextmanager
@@ -43,8 +56,8 @@ class Carry:
         finally:
             _active.reset(token)
 
-    def start(self, neuron: nn.Module, rest: Tensor) -> tuple[tuple[nn.Module, int], Tensor]:
-        """Return (key, starting state): ``rest`` at the first call, afterwards what was left.
+    def start(self, neuron: nn.Module, x: Tensor) -> tuple[Key, State | None]:
+        """Return (key, starting state) for a sequence ``x`` (T, B, …): None at the first call, then what was left.
 
         Raises:
             InvalidArgumentError: the batch shape, dtype or device is not that of the state (names both).
@@ -53,27 +66,41 @@ class Carry:
         self._calls[neuron] = call + 1
         key = (neuron, call)
         state = self.states.get(key)
-        if state is None:
-            return key, rest
-        for what, had, got in (
-            ("shape", tuple(state.shape), tuple(rest.shape)),
-            ("dtype", state.dtype, rest.dtype),
-            ("device", state.device, rest.device),
-        ):
-            if had != got:
-                raise InvalidArgumentError(
-                    f"this stream holds {type(neuron).__name__} state of {what} {had}, but the input has {what} {got}. "
-                    "Feed the same kind of input, or call stream.reset() before starting another sequence."
-                )
+        if state is not None and state:
+            self._check_same(neuron, state[0], x)
         return key, state
 
-    def peek(self, neuron: nn.Module) -> Tensor | None:
+    def peek(self, neuron: nn.Module) -> State | None:
         """Return the state the next call of ``neuron`` within this step will start from (None: at rest)."""
         return self.states.get((neuron, self._calls.get(neuron, 0)))
 
-    def leave(self, key: tuple[nn.Module, int], state: Tensor) -> None:
-        """Keep ``state`` for the next call."""
+    def leave(self, key: Key, state: State) -> None:
+        """Keep ``state`` for the next call.
+
+        Raises:
+            NonFiniteError: it holds NaN or infinity and this carry checks that.
+        """
+        if self.check_finite and not all(torch.isfinite(v).all() for v in state):
+            neuron = key[0]
+            name = self.names.get(neuron, "")
+            raise NonFiniteError(
+                f"layer {name!r} ({type(neuron).__name__}) holds NaN or infinity after call {self.steps}. "
+                "Look at its input there: the layers before it are finite, or they would have been named."
+            )
         self.states[key] = state
+
+    def _check_same(self, neuron: nn.Module, state: Tensor, x: Tensor) -> None:
+        for what, had, got in (
+            ("shape", tuple(state.shape), tuple(x.shape[1:])),
+            ("dtype", state.dtype, state_dtype(x)),
+            ("device", state.device, x.device),
+        ):
+            if had != got:
+                name = self.names.get(neuron, "")
+                raise InvalidArgumentError(
+                    f"this stream holds {type(neuron).__name__} {name!r} state of {what} {had}, but the input has "
+                    f"{what} {got}. Feed the same kind of input, or call stream.reset() before another sequence."
+                )
 
 
 def active_carry() -> Carry | None:

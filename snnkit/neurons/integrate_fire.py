@@ -7,7 +7,7 @@
 | symbol | unit | default |
 |---|---|---|
 | ``v_threshold`` | that of x | 1 |
-| ``v_reset`` | that of x; None = soft reset | 0 |
+| ``v_reset`` | that of x; None = soft reset, ``NO_RESET`` = none | 0 |
 
 Source: SpikingJelly 2.0 ``activation_based.neuron.IFNode``; the one difference is ``detach_reset=True`` by default.
 """
@@ -19,20 +19,20 @@ from typing import ClassVar
 from torch import Tensor
 
 from snnkit.kernels import Operator, integrate_fire
-from snnkit.kernels.integrate_fire.reference import step
-from snnkit.neurons.base import Neuron, check_threshold_and_reset
+from snnkit.neurons.base import PointNeuron, threshold_and_reset
 from snnkit.surrogates import Sigmoid, Surrogate
 
 
-class IF(Neuron):
+class IF(PointNeuron):
     """Integrate-and-fire neuron: currents (T, B, …) → spikes (T, B, …) of the same dtype.
 
     Args:
         v_threshold: firing threshold, > 0.
-        v_reset: membrane after a spike, below the threshold; None subtracts the threshold instead.
+        v_reset: membrane after a spike, below the threshold; None subtracts the threshold, NO_RESET does nothing.
         surrogate: derivative for the backward pass.
         detach_reset: keep the reset out of the backward pass.
         kernel: "auto" or a kernel's name.
+        save: "exact", "code8" or "rect" (see ``PointNeuron``).
 
     Raises:
         InvalidArgumentError: a constant outside its range.
@@ -42,24 +42,17 @@ class IF(Neuron):
 
     def __init__(
         self,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
+        v_threshold: float | Tensor = 1.0,
+        v_reset: float | Tensor | None = 0.0,
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008 (frozen)
         detach_reset: bool = True,
         kernel: str = "auto",
+        save: str = "exact",
     ):
-        super().__init__(surrogate, kernel)
-        self.v_threshold, self.v_reset = check_threshold_and_reset("IF", v_threshold, v_reset)
+        super().__init__(surrogate, kernel, save)
+        threshold_and_reset(self, v_threshold, v_reset)
         self.detach_reset = bool(detach_reset)
 
     def constants(self) -> integrate_fire.IFParameters:
         """Return the operator's constants."""
         return integrate_fire.IFParameters(self.v_threshold, self.v_reset, self.detach_reset)
-
-    def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step in plain torch: current (B, …), membrane (B, …) → (spike, membrane)."""
-        return step(x, v, self.constants(), self.surrogate)
-
-    def extra_repr(self) -> str:
-        """Show the constants in ``print(model)``."""
-        return f"v_threshold={self.v_threshold}, v_reset={self.v_reset}"

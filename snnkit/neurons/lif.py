@@ -9,36 +9,34 @@
 |---|---|---|
 | τ ``tau`` | time steps, > 1 | 2 |
 | ``v_threshold`` | that of x | 1 |
-| ``v_reset`` | that of x; None = soft reset | 0 |
+| ``v_reset`` | that of x; None = soft reset, ``NO_RESET`` = none | 0 |
 
 Source: SpikingJelly 2.0 ``activation_based.neuron.LIFNode``; the one difference is ``detach_reset=True`` by default.
 """
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 from torch import Tensor
 
-from snnkit.errors import InvalidArgumentError
 from snnkit.kernels import Operator, lif
-from snnkit.kernels.lif.reference import step
-from snnkit.neurons.base import Neuron, check_threshold_and_reset
+from snnkit.neurons.base import PointNeuron, constant, threshold_and_reset
 from snnkit.surrogates import Sigmoid, Surrogate
 
 
-class LIF(Neuron):
+class LIF(PointNeuron):
     """Leaky integrate-and-fire neuron: currents (T, B, …) → spikes (T, B, …) of the same dtype.
 
     Args:
         tau: membrane time constant in time steps, > 1.
         v_threshold: firing threshold, > 0.
-        v_reset: membrane after a spike, below the threshold; None subtracts the threshold instead.
+        v_reset: membrane after a spike, below the threshold; None subtracts the threshold, NO_RESET does nothing.
         decay_input: whether the input is divided by ``tau`` too.
         surrogate: derivative for the backward pass.
         detach_reset: keep the reset out of the backward pass.
         kernel: "auto" or a kernel's name.
+        save: "exact", "code8" or "rect" (see ``PointNeuron``).
 
     Raises:
         InvalidArgumentError: a constant outside its range.
@@ -48,30 +46,21 @@ class LIF(Neuron):
 
     def __init__(
         self,
-        tau: float = 2.0,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
+        tau: float | Tensor = 2.0,
+        v_threshold: float | Tensor = 1.0,
+        v_reset: float | Tensor | None = 0.0,
         decay_input: bool = True,
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008 (frozen)
         detach_reset: bool = True,
         kernel: str = "auto",
+        save: str = "exact",
     ):
-        super().__init__(surrogate, kernel)
-        self.tau = float(tau)
-        if not (math.isfinite(self.tau) and self.tau > 1):
-            raise InvalidArgumentError(f"LIF(tau={tau!r}): must be a finite number of time steps > 1.")
-        self.v_threshold, self.v_reset = check_threshold_and_reset("LIF", v_threshold, v_reset)
+        super().__init__(surrogate, kernel, save)
+        constant(self, "tau", tau, 1.0)
+        threshold_and_reset(self, v_threshold, v_reset)
         self.decay_input = bool(decay_input)
         self.detach_reset = bool(detach_reset)
 
     def constants(self) -> lif.LIFParameters:
         """Return the operator's constants."""
         return lif.LIFParameters(self.tau, self.decay_input, self.v_threshold, self.v_reset, self.detach_reset)
-
-    def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step in plain torch: current (B, …), membrane (B, …) → (spike, membrane)."""
-        return step(x, v, self.constants(), self.surrogate)
-
-    def extra_repr(self) -> str:
-        """Show the constants in ``print(model)``."""
-        return f"tau={self.tau}, v_threshold={self.v_threshold}, v_reset={self.v_reset}, decay_input={self.decay_input}"

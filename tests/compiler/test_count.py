@@ -332,7 +332,7 @@ def test_every_kind_of_neuron_has_a_price():
     from compiler.operations import OPERATIONS
 
     assert set(NEURON_OPERATIONS) == {name for name, operation in OPERATIONS.items() if operation.kind == "neuron"}
-    for name in snnkit.kernels.OPERATORS:
+    for name in snnkit.neurons.OPERATORS:
         assert name in NEURON_OPERATIONS
 
 

@@ -1,7 +1,8 @@
-"""IF, the truth: plain torch, one step at a time.
+"""IF, the truth: one step in plain torch.
 
-Charge: ``h = v + x`` (no leak). Fire and reset as in ``kernels.charge_fire_reset``. Source: SpikingJelly 2.0
-``IFNode``.
+    h = v + x
+
+Fire and reset as in ``kernels.charge_fire_reset``. Source: SpikingJelly 2.0 ``IFNode``.
 """
 
 from __future__ import annotations
@@ -16,40 +17,19 @@ from snnkit.surrogates import Surrogate
 
 @dataclass(frozen=True)
 class IFParameters:
-    """Constants of the dynamics: ``v_threshold`` and ``v_reset`` (None = soft reset)."""
+    """Constants of the dynamics: ``v_threshold``, ``v_reset`` (None = soft reset)."""
 
     v_threshold: float
     v_reset: float | None
     detach_reset: bool
 
 
-def charge(x: Tensor, v: Tensor) -> Tensor:
-    """Return the membrane before firing, same shape as ``x``."""
-    return v + x
+def rest(p: IFParameters) -> tuple[float | Tensor]:
+    """Return the membrane at rest."""
+    return (cfr.resting(p.v_reset),)
 
 
-def step(x: Tensor, v: Tensor, p: IFParameters, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
-    """One time step: (x, v), each (B, …) → (spike, v). Plain autograd through this text defines the gradient."""
-    return cfr.fire_and_reset(charge(x, v), p.v_threshold, p.v_reset, surrogate, p.detach_reset)
-
-
-def supports(x: Tensor, p: IFParameters, surrogate: Surrogate) -> tuple[bool, str]:
-    """Return (True, "") where this kernel can run, else (False, reason). The reference always can."""
-    return True, ""
-
-
-def forward(x: Tensor, v: Tensor, p: IFParameters) -> tuple[Tensor, Tensor]:
-    """(T, B, …), (B, …) → spikes (T, B, …), last membrane (B, …)."""
-    spikes, v_last, _ = cfr.forward(charge, x, v, p.v_threshold, p.v_reset)
-    return spikes, v_last
-
-
-def backward(
-    x: Tensor, v: Tensor, grad_spikes: Tensor, grad_v: Tensor, p: IFParameters, surrogate: Surrogate
-) -> tuple[Tensor, Tensor]:
-    """Gradients to (x, v). The charged membranes are recomputed from ``x``: nothing else is kept by the forward."""
-    spikes, _, charged = cfr.forward(charge, x, v, p.v_threshold, p.v_reset)
-    slopes = cfr.Slopes(membrane=1.0, input=1.0)
-    return cfr.backward(
-        charged, spikes, grad_spikes, grad_v, slopes, p.v_threshold, p.v_reset, surrogate, p.detach_reset
-    )
+def step(x: Tensor, state: tuple[Tensor], p: IFParameters, surrogate: Surrogate) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One time step: current (B, …), (membrane,) → (spike, (membrane,)); autograd through it defines the gradient."""
+    s, v = cfr.fire_and_reset(state[0] + x, p.v_threshold, p.v_reset, surrogate, p.detach_reset)
+    return s, (v,)

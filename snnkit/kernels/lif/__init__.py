@@ -1,9 +1,9 @@
 """Leaky integrate-and-fire over a whole sequence, as one operator ``torch.ops.snnkit.lif``."""
 
-from snnkit.kernels.lif import numba, reference
-from snnkit.kernels.lif.reference import LIFParameters
+from snnkit.kernels.lif import numba
+from snnkit.kernels.lif.reference import LIFParameters, rest, step
 from snnkit.kernels.operator import Operator
 
-OPERATOR = Operator("lif", LIFParameters, kernels={"reference": reference, "numba": numba})
+OPERATOR = Operator("lif", LIFParameters, step, operations=(1, 2, 1), rest=rest, kernels={"numba": numba})
 
 __all__ = ["OPERATOR", "LIFParameters"]

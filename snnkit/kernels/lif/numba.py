@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from snnkit.kernels import fused_numba
+from snnkit.kernels.call import Call, Gradients, Result
 from snnkit.kernels.lif.reference import LIFParameters
-from snnkit.surrogates import Surrogate
+
+supports = fused_numba.supports
 
 
 def _dynamics(p: LIFParameters) -> fused_numba.Dynamics:
@@ -14,18 +16,11 @@ def _dynamics(p: LIFParameters) -> fused_numba.Dynamics:
     return fused_numba.Dynamics(kind, p.tau, p.v_threshold, p.v_reset, p.detach_reset)
 
 
-def supports(x: Tensor, p: LIFParameters, surrogate: Surrogate) -> tuple[bool, str]:
-    """Return whether numba can run this, and why not."""
-    return fused_numba.supports(x, surrogate)
+def forward(call: Call) -> Result:
+    """Run all time steps."""
+    return fused_numba.forward(call, _dynamics(call.p))
 
 
-def forward(x: Tensor, v: Tensor, p: LIFParameters) -> tuple[Tensor, Tensor]:
-    """(T, B, …), (B, …) → spikes (T, B, …), last membrane (B, …)."""
-    return fused_numba.forward(x, v, _dynamics(p))
-
-
-def backward(
-    x: Tensor, v: Tensor, grad_spikes: Tensor, grad_v: Tensor, p: LIFParameters, surrogate: Surrogate
-) -> tuple[Tensor, Tensor]:
-    """Gradients to (x, v)."""
-    return fused_numba.backward(x, v, grad_spikes, grad_v, _dynamics(p), surrogate)
+def backward(call: Call, saved: Tensor | None, grad_out: Tensor, grad_state: tuple[Tensor | None, ...]) -> Gradients:
+    """Run backwards, recomputing membranes from the input."""
+    return fused_numba.backward(call, grad_out, grad_state, _dynamics(call.p))

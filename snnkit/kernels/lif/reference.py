@@ -1,6 +1,6 @@
-"""LIF, the truth: plain torch, one step at a time.
+"""LIF, the truth: one step in plain torch.
 
-Charge, with r = v_reset (0 for a soft reset) and time constant τ in steps:
+Charge, with r = v_reset (0 without a hard reset) and time constant τ in steps:
 
     h = v + (x − (v − r)) / τ          decay_input = True
     h = v − (v − r) / τ + x            decay_input = False
@@ -29,35 +29,19 @@ class LIFParameters:
     detach_reset: bool
 
 
+def rest(p: LIFParameters) -> tuple[float | Tensor]:
+    """Return the membrane at rest."""
+    return (cfr.resting(p.v_reset),)
+
+
 def charge(x: Tensor, v: Tensor, p: LIFParameters) -> Tensor:
     """Return the membrane before firing, same shape as ``x``."""
-    rest = 0.0 if p.v_reset is None else p.v_reset
-    leak = v if rest == 0.0 else v - rest
+    (r,) = rest(p)
+    leak = v if isinstance(r, float) and r == 0.0 else v - r
     return v + (x - leak) / p.tau if p.decay_input else v - leak / p.tau + x
 
 
-def step(x: Tensor, v: Tensor, p: LIFParameters, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
-    """One time step: (x, v), each (B, …) → (spike, v). Plain autograd through this text defines the gradient."""
-    return cfr.fire_and_reset(charge(x, v, p), p.v_threshold, p.v_reset, surrogate, p.detach_reset)
-
-
-def supports(x: Tensor, p: LIFParameters, surrogate: Surrogate) -> tuple[bool, str]:
-    """Return (True, "") where this kernel can run, else (False, reason). The reference always can."""
-    return True, ""
-
-
-def forward(x: Tensor, v: Tensor, p: LIFParameters) -> tuple[Tensor, Tensor]:
-    """(T, B, …), (B, …) → spikes (T, B, …), last membrane (B, …)."""
-    spikes, v_last, _ = cfr.forward(lambda x_t, v_t: charge(x_t, v_t, p), x, v, p.v_threshold, p.v_reset)
-    return spikes, v_last
-
-
-def backward(
-    x: Tensor, v: Tensor, grad_spikes: Tensor, grad_v: Tensor, p: LIFParameters, surrogate: Surrogate
-) -> tuple[Tensor, Tensor]:
-    """Gradients to (x, v). The charged membranes are recomputed from ``x``: nothing else is kept by the forward."""
-    spikes, _, charged = cfr.forward(lambda x_t, v_t: charge(x_t, v_t, p), x, v, p.v_threshold, p.v_reset)
-    slopes = cfr.Slopes(membrane=1.0 - 1.0 / p.tau, input=1.0 / p.tau if p.decay_input else 1.0)
-    return cfr.backward(
-        charged, spikes, grad_spikes, grad_v, slopes, p.v_threshold, p.v_reset, surrogate, p.detach_reset
-    )
+def step(x: Tensor, state: tuple[Tensor], p: LIFParameters, surrogate: Surrogate) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One time step: current (B, …), (membrane,) → (spike, (membrane,)); autograd through it defines the gradient."""
+    s, v = cfr.fire_and_reset(charge(x, state[0], p), p.v_threshold, p.v_reset, surrogate, p.detach_reset)
+    return s, (v,)
