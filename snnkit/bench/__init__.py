@@ -1,6 +1,10 @@
 """Benchmarks against named peers, run by ``snnkit bench`` and stored as JSON.
 
-Each is one file with a ``run(repeats) -> list of rows``; a row is a dict with at least ``case``, ``variant``,
-``min_ms``, ``median_ms`` and ``ratio`` (how many times faster than the peer it names in ``against``), and where there
-is a goal, ``bar`` and ``reached``.
+Each is one file with a ``run(repeats) -> list of rows`` (see ``row.py``). To add one: the file, and its line below.
 """
+
+BENCHMARKS: dict[str, str] = {
+    "lif": "multi-step LIF against SpikingJelly, snnTorch and torch.compile",
+    "events": "event-driven linear and convolution layers against torch's dense ones",
+    "transformer": "SpikingJelly's Spikformer, imported, against the original and torch.compile of it",
+}

@@ -1,0 +1,204 @@
+"""SpikingJelly 2.0 modules and whole networks → snnkit.
+
+Neurons become snnkit's, step-mode layers and containers become ``snnkit.layers.sequence``; parameters and state_dict
+keys stay as they are. A network in multi-step mode is translated layer by layer; one in single-step mode is wrapped
+so that it, too, takes a whole sequence (T, B, …). Modules that hold others keep their own ``forward``.
+
+Conventions that differ: SpikingJelly keeps membranes between calls until ``reset_net``; here every call starts at rest.
+Its neurons do not detach the reset unless told to; the translated ones do as the original did.
+
+To add a neuron: a function from the foreign module to ours, and its line in ``_NEURONS``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkit import neurons, surrogates
+from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.importers.loops import OneStep, OverSteps, SequentialOverSteps
+from snnkit.importers.report import ImportReport, Layer, Translation, mismatch
+from snnkit.layers import sequence
+
+_REST = "every call starts at rest; SpikingJelly keeps membranes until reset_net"
+_SEQUENCE = {layer.__name__: layer for layer in sequence.SEQUENCE_LAYERS}
+_MULTI = {"SeqToANNContainer": sequence.Folded, "MultiStepContainer": SequentialOverSteps}
+
+
+def from_spikingjelly(module: nn.Module, example: Tensor | None = None) -> nn.Module:
+    """Translate a SpikingJelly 2.0 module or network; the original is left as it was.
+
+    Args:
+        module: a neuron, layer or network; all of its step-mode modules must be in the same mode.
+        example: a sequence (T, B, …); with it the report compares the two networks' outputs on it.
+
+    Returns:
+        A module on sequences (T, B, …) that shares no tensors with the original. Its ``import_report`` says per neuron
+        the largest mismatch on random input, and which conventions were translated.
+
+    Raises:
+        UnknownNameError: a neuron that has no counterpart here (names it and its path).
+        InvalidArgumentError: single-step and multi-step modules are mixed outside of containers that bridge them.
+    """
+    original = copy.deepcopy(module)
+    translation = Translation("SpikingJelly")
+    single = _mode(module) == "s"
+    translated = _translate(copy.deepcopy(module), "", translation, single)
+    if single:
+        # A lone neuron stands for itself; anything else is looped over.
+        translated = translated.module if isinstance(translated, OneStep) else OverSteps(translated)
+    whole = None if example is None else _compare(original, translated, example, single)
+    translated.import_report = translation.report(whole)
+    return translated
+
+
+def _is_foreign(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("spikingjelly.")
+
+
+def _mode(module: nn.Module) -> str:
+    """Return the step mode of the outermost modules that have one ("m" for those that only know sequences)."""
+    if _is_foreign(module) and hasattr(module, "step_mode"):
+        return str(module.step_mode)
+    modes = {_mode(child) for child in module.children()} - {""}
+    if len(modes) > 1:
+        raise InvalidArgumentError(
+            f"{type(module).__name__} mixes single-step and multi-step modules. Call "
+            "functional.set_step_mode(net, 'm') (or 's') first."
+        )
+    return modes.pop() if modes else ""
+
+
+def _translate(module: nn.Module, name: str, translation: Translation, single: bool) -> nn.Module:
+    kind = type(module).__name__
+    if _is_foreign(module):
+        if kind in _NEURONS:
+            return _neuron(module, name, translation, single)
+        if _looks_like_neuron(module):
+            raise unknown_name("SpikingJelly neuron", kind, _NEURONS, f"It stands at {name or 'the root'!r}.")
+    single_inside = single or kind == "MultiStepContainer"
+    for child_name, child in list(module.named_children()):
+        path = f"{name}.{child_name}".lstrip(".")
+        setattr(module, child_name, _translate(child, path, translation, single_inside))
+    return _layer(module, name, translation, single) if _is_foreign(module) else module
+
+
+def _layer(module: nn.Module, name: str, translation: Translation, single: bool) -> nn.Module:
+    """Translate a layer or container without memory; whatever is not known stays."""
+    kind = type(module).__name__
+    if kind in ("Dropout", "Dropout2d") and not single:
+        made: nn.Module = getattr(sequence, kind)(module.p)
+    elif kind in _MULTI:
+        made = _adopt(_MULTI[kind], module)
+    elif kind in _SEQUENCE:
+        plain = getattr(nn, kind)
+        made = _adopt(plain if single else _SEQUENCE[kind], module)
+    else:
+        translation.kept.append(kind)
+        return module
+    translation.layers.append(Layer(name, f"layer.{kind}", type(made).__name__))
+    return made
+
+
+def _adopt(cls: type[nn.Module], module: nn.Module) -> nn.Module:
+    """Return a ``cls`` with the content of ``module``, which is of the same torch class but for its step mode."""
+    made = cls.__new__(cls)
+    made.__dict__.update({key: value for key, value in module.__dict__.items() if key != "_step_mode"})
+    return made
+
+
+def _looks_like_neuron(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("spikingjelly.activation_based.neuron")
+
+
+def _neuron(module: nn.Module, name: str, translation: Translation, single: bool) -> nn.Module:
+    kind = type(module).__name__
+    made, conventions = _NEURONS[kind](module)
+    made.train(module.training)
+    channels = next((len(p) for p in made.parameters() if p.ndim == 1), 16)
+    timesteps = int(getattr(module, "T", 8))
+    found = mismatch(_runner(copy.deepcopy(module)), made, timesteps, channels)
+    translation.layers.append(Layer(name, f"neuron.{kind}", type(made).__name__, found, (_REST, *conventions)))
+    return OneStep(made) if single else made
+
+
+def _runner(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return the foreign module as a function of a whole sequence, from rest."""
+
+    def run(x: Tensor) -> Tensor:
+        _reset(module)
+        if _mode(module) == "s":
+            return torch.stack([module(x_t) for x_t in x])
+        return module(x)
+
+    return run
+
+
+def _reset(module: nn.Module) -> None:
+    for part in module.modules():
+        reset = getattr(part, "reset", None)
+        if _is_foreign(part) and callable(reset):
+            reset()
+
+
+def _compare(original: nn.Module, translated: nn.Module, example: Tensor, single: bool) -> float:
+    """Both in eval mode: batch statistics and dropout are not the subject."""
+    modes = {part: part.training for part in translated.modules()}
+    with torch.no_grad():
+        a, b = _runner(original.eval())(example), translated.eval()(example)
+    for part, training in modes.items():
+        part.training = training
+    return (a - b).abs().max().item()
+
+
+def _surrogate(module: nn.Module) -> surrogates.Surrogate:
+    """Translate a surrogate by its class name and its float attributes, in the order of ours."""
+    foreign = module.surrogate_function
+    kind = type(foreign).__name__
+    known = {cls.__name__: cls for cls in surrogates.SURROGATES.values()}
+    if kind not in known:
+        raise unknown_name("SpikingJelly surrogate", kind, known)
+    if not getattr(foreign, "spiking", True):
+        raise InvalidArgumentError(f"surrogate {kind}(spiking=False) is the smooth primitive, not a spike.")
+    names = known[kind].__dataclass_fields__
+    given = {name: float(getattr(foreign, name)) for name in names if hasattr(foreign, name)}
+    return known[kind](**given)
+
+
+_Made = tuple[nn.Module, tuple[str, ...]]
+
+
+def _common(module: Any) -> dict[str, Any]:
+    return {
+        "v_threshold": module.v_threshold,
+        "v_reset": module.v_reset,
+        "surrogate": _surrogate(module),
+        "detach_reset": module.detach_reset,
+    }
+
+
+def _if(module: Any) -> _Made:
+    return neurons.IF(**_common(module)), ()
+
+
+def _lif(module: Any) -> _Made:
+    return neurons.LIF(tau=module.tau, decay_input=module.decay_input, **_common(module)), ()
+
+
+def _parametric_lif(module: Any) -> _Made:
+    made = neurons.ParametricLIF(decay_input=module.decay_input, **_common(module))
+    made.w.data.copy_(module.w.data)
+    return made, ()
+
+
+_NEURONS: dict[str, Callable[[Any], _Made]] = {
+    "IFNode": _if,
+    "LIFNode": _lif,
+    "ParametricLIFNode": _parametric_lif,
+    "SLTTLIFNode": _lif,
+}
