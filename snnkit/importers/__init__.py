@@ -1,6 +1,7 @@
 """Networks of other libraries as snnkit's: every import ends with a report of what is equal and what was translated."""
 
 from snnkit.importers.report import ImportReport
+from snnkit.importers.snntorch import from_snntorch
 from snnkit.importers.spikingjelly import from_spikingjelly
 
-__all__ = ["ImportReport", "from_spikingjelly"]
+__all__ = ["ImportReport", "from_snntorch", "from_spikingjelly"]

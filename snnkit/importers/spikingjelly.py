@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from snnkit import neurons, surrogates
 from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.importers.loops import OneStep, OverSteps, SequentialOverSteps
-from snnkit.importers.report import ImportReport, Layer, Translation, mismatch
+from snnkit.importers.report import Layer, Translation, mismatch
 from snnkit.layers import sequence
 
 _REST = "every call starts at rest; SpikingJelly keeps membranes until reset_net"
@@ -63,8 +63,11 @@ def _is_foreign(module: nn.Module) -> bool:
 
 def _mode(module: nn.Module) -> str:
     """Return the step mode of the outermost modules that have one ("m" for those that only know sequences)."""
-    if _is_foreign(module) and hasattr(module, "step_mode"):
-        return str(module.step_mode)
+    if _is_foreign(module):
+        if any(base.__name__ == "MultiStepModule" for base in type(module).__mro__):
+            return "m"
+        if hasattr(module, "step_mode"):
+            return str(module.step_mode)
     modes = {_mode(child) for child in module.children()} - {""}
     if len(modes) > 1:
         raise InvalidArgumentError(

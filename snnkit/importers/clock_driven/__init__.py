@@ -1,0 +1,60 @@
+"""The names of SpikingJelly 0.0.0.0.12 to 0.0.0.0.14, on snnkit's kernels: run published repositories without changing them.
+
+    from snnkit.importers import clock_driven
+    clock_driven.install()          # before the repository's own imports
+
+or, without touching any file, ``python -m snnkit.importers.clock_driven train.py --its-own-arguments``.
+
+Afterwards ``from spikingjelly.clock_driven.neuron import MultiStepLIFNode`` and ``spikingjelly.activation_based`` with
+``backend=`` and ``step_mode=`` mean the modules of this package: ``neuron``, ``functional``, ``layer``, ``surrogate``,
+``base``. Unlike snnkit's own neurons these keep their membrane between calls until ``functional.reset_net``, as the
+originals did. ``backend=`` is accepted and has no effect: the fastest kernel for the tensor's device runs.
+
+A SpikingJelly that is installed stays usable: only the two names above are taken over, and only after ``install``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+
+_PARTS = ("base", "functional", "layer", "neuron", "surrogate")
+_NAMES = ("clock_driven", "activation_based")
+
+
+def install() -> None:
+    """Let ``spikingjelly.clock_driven`` and ``spikingjelly.activation_based`` be the modules of this package.
+
+    Raises:
+        ImportError: one of them has been imported from elsewhere already.
+    """
+    here = sys.modules[__name__]
+    for name in _NAMES:
+        known = sys.modules.get(f"spikingjelly.{name}")
+        if known is not None and known is not here:
+            raise ImportError(
+                f"spikingjelly.{name} has been imported already; call snnkit.importers.clock_driven.install() before it."
+            )
+    top = sys.modules.get("spikingjelly")
+    if top is None:
+        top = sys.modules["spikingjelly"] = ModuleType("spikingjelly", "Old names on snnkit's kernels.")
+        top.__path__ = []  # type: ignore[attr-defined]
+    for name in _NAMES:
+        sys.modules[f"spikingjelly.{name}"] = here
+        setattr(top, name, here)
+        for part in _PARTS:
+            sys.modules[f"spikingjelly.{name}.{part}"] = importlib.import_module(f"{__name__}.{part}")
+
+
+def uninstall() -> None:
+    """Take the names away again."""
+    for name in list(sys.modules):
+        if name.split(".")[:2] in (["spikingjelly", taken] for taken in _NAMES):
+            del sys.modules[name]
+    top = sys.modules.get("spikingjelly")
+    for name in _NAMES:
+        if top is not None and hasattr(top, name):
+            delattr(top, name)
+    if top is not None and not getattr(top, "__path__", None):
+        del sys.modules["spikingjelly"]
