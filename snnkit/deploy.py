@@ -7,6 +7,7 @@ so a folded network is judged by its flip rate and its task metric; in float64 i
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,7 @@ def flip_rate(model: nn.Module, deployed: nn.Module, example: Tensor) -> dict[st
 
 def _fold_pairs(row: nn.Sequential) -> None:
     names = list(row._modules)
-    for first, second in zip(names, names[1:], strict=False):
+    for first, second in pairwise(names):
         layer, norm = row._modules[first], row._modules[second]
         if isinstance(layer, (*_CONVOLUTIONS, nn.Linear)) and isinstance(norm, _NORMS) and norm.track_running_stats:
             row._modules[first], row._modules[second] = _fuse(layer, norm), nn.Identity()

@@ -83,7 +83,9 @@ def _neuron(module: Any, name: str, translation: Translation) -> nn.Module:
         if getattr(module, option, False):
             raise InvalidArgumentError(f"{name or kind}: {option}= has no counterpart here.")
     if float(module.graded_spikes_factor) != 1.0:
-        raise InvalidArgumentError(f"{name or kind}: graded_spikes_factor must be 1, got {module.graded_spikes_factor}.")
+        raise InvalidArgumentError(
+            f"{name or kind}: graded_spikes_factor must be 1, got {module.graded_spikes_factor}."
+        )
     made = DelayedResetLIF(
         decay=_number(module.beta),
         synapse_decay=_number(module.alpha) if kind == "Synaptic" else 0.0,

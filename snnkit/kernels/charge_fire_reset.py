@@ -18,7 +18,9 @@ Equation and order of operations: SpikingJelly 2.0 ``activation_based.neuron.Bas
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from snnkit.surrogates import Surrogate, spike
@@ -50,3 +52,22 @@ def is_no_reset(v_reset: float | Tensor | None) -> bool:
 def resting(v_reset: float | Tensor | None) -> float | Tensor:
     """Return the membrane at rest: v_reset where there is a hard reset, else 0."""
     return 0.0 if v_reset is None or is_no_reset(v_reset) else v_reset
+
+
+def surrogate_width(surrogate: Surrogate) -> float:
+    """Return 1 / (2σ'(0)), the distance from the threshold over which a surrogate of unit area acts."""
+    return code8_tables(surrogate)[2]
+
+
+@lru_cache(maxsize=64)
+def code8_tables(surrogate: Surrogate) -> tuple[Tensor, Tensor, float]:
+    """Return what the 256 codes of the tier ``code8`` stand for: (σ', h − θ), float32 (256,), and the width k.
+
+    The distance d to the threshold is companded, d/(|d| + k), and cut into 128 equal cells a side; code ≥ 128 fired.
+    A code is read as the middle of its cell.
+    """
+    peak = surrogate.derivative(torch.zeros((), dtype=torch.float64)).item()
+    width = 0.5 / peak if math.isfinite(peak) and peak > 0 else 0.5
+    share = (torch.arange(256, dtype=torch.float64) - 127.5) / 128
+    levels = width * share / (1 - share.abs())
+    return surrogate.derivative(levels).float(), levels.float(), width

@@ -9,11 +9,7 @@ Python threads, which wait without spinning, because a second OpenMP pool beside
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,13 +18,13 @@ from torch import Tensor
 
 from snnkit.kernels.call import Call, Gradients, Result
 from snnkit.kernels.charge_fire_reset import is_no_reset
+from snnkit.kernels.layout import dense_steps, like, share
 from snnkit.surrogates import ATan, Sigmoid
 
 LEAKY_DECAYED_INPUT, LEAKY_PLAIN_INPUT, NO_LEAK = 0, 1, 2
 _SIGMOID, _ATAN = 0, 1
 _SURROGATES: dict[type, int] = {Sigmoid: _SIGMOID, ATan: _ATAN}
 _BLOCK = 1024
-_WORTH_SHARING = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -63,24 +59,24 @@ def supports(call: Call) -> tuple[bool, str]:
 def forward(call: Call, d: Dynamics) -> Result:
     """Run all time steps; outputs lie in memory as ``x`` does."""
     x, (v,) = call.x, call.start()
-    dense, layout = _dense_steps(x)
+    dense, layout = dense_steps(x)
     spikes, v_last = torch.empty_like(layout), torch.empty_like(layout[0])
     x_TN, s_TN = _steps(dense), _steps(spikes)
-    v_N, last_N = _memory(_like(v, layout[0])), _memory(v_last)
+    v_N, last_N = _memory(like(v, layout[0])), _memory(v_last)
     constants = _constants(d, x)
-    _share(len(v_N), lambda n: _forward(x_TN[:, n], v_N[n], s_TN[:, n], last_N[n], *constants))
-    return Result(_like(spikes, x), (_like(v_last, v),))
+    share(len(v_N), lambda n: _forward(x_TN[:, n], v_N[n], s_TN[:, n], last_N[n], *constants))
+    return Result(like(spikes, x), (like(v_last, v),))
 
 
 def backward(call: Call, grad_spikes: Tensor, grad_state: tuple[Tensor | None, ...], d: Dynamics) -> Gradients:
     """Gradients to the input and to the membrane at the start."""
     x, (v,), surrogate = call.x, call.start(), call.surrogate
     grad_v = torch.zeros_like(v) if grad_state[0] is None else grad_state[0]
-    dense, layout = _dense_steps(x)
+    dense, layout = dense_steps(x)
     number = x.detach().numpy().dtype.type
     grad_x, grad_v0 = torch.empty_like(layout), torch.empty_like(layout[0])
-    x_TN, gs_TN, gx_TN = _steps(dense), _steps(_like(grad_spikes, layout)), _steps(grad_x)
-    v_N, gv_N, gv0_N = _memory(_like(v, layout[0])), _memory(_like(grad_v, layout[0])), _memory(grad_v0)
+    x_TN, gs_TN, gx_TN = _steps(dense), _steps(like(grad_spikes, layout)), _steps(grad_x)
+    v_N, gv_N, gv0_N = _memory(like(v, layout[0])), _memory(like(grad_v, layout[0])), _memory(grad_v0)
     constants = (
         *_constants(d, x),
         d.detach_reset,
@@ -88,46 +84,11 @@ def backward(call: Call, grad_spikes: Tensor, grad_state: tuple[Tensor | None, .
         number(surrogate.alpha),  # type: ignore[attr-defined]
         number(math.pi / 2),
     )
-    _share(
+    share(
         len(v_N),
         lambda n: _backward(x_TN[:, n], v_N[n], gs_TN[:, n], gv_N[n], gx_TN[:, n], gv0_N[n], *constants),
     )
-    return Gradients(_like(grad_x, x), (_like(grad_v0, v),))
-
-
-def _share(neurons: int, run: Callable[[slice], None]) -> None:
-    """Call ``run`` on slices that cover all neurons: one, or where it pays one per torch thread at the same time."""
-    workers = torch.get_num_threads()
-    if workers == 1 or neurons < _WORTH_SHARING:
-        run(slice(0, neurons))
-        return
-    size = -(-neurons // workers)
-    list(_pool(workers, os.getpid()).map(run, [slice(a, a + size) for a in range(0, neurons, size)]))
-
-
-@lru_cache(maxsize=1)
-def _pool(workers: int, process: int) -> ThreadPoolExecutor:
-    """Threads of this process; a forked child gets its own."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="snnkit-lif")
-
-
-def _dense_steps(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``x``, or a copy, with every step dense in memory, and a tensor in whose layout its outputs are made.
-
-    Steps may lie anywhere: an image that is repeated by ``expand`` is read T times from one place.
-    """
-    layout = torch.empty_like(x)  # allocated but never touched: costs an address range
-    steps_apart = len(x) == 1 or layout.stride(0) == x[0].numel()
-    if steps_apart and x.stride()[1:] == layout.stride()[1:]:
-        return x, layout
-    dense = x.contiguous()
-    return dense, dense
-
-
-def _like(x: Tensor, layout: Tensor) -> Tensor:
-    """Return ``x`` in the memory layout that ``empty_like`` gives for ``layout``."""
-    target = torch.empty_like(layout)
-    return x if x.stride() == target.stride() else target.copy_(x)
+    return Gradients(like(grad_x, x), (like(grad_v0, v),))
 
 
 def _memory(x: Tensor) -> np.ndarray:

@@ -20,7 +20,17 @@ from snnkit.errors import SnnkitError
 from snnkit.files import atomic_path
 
 # No contraction and no fast-math: spikes must equal those of the reference bit for bit.
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-ffp-contract=off", "-std=gnu11", "-fPIC", "-shared")
+_FLAGS = (
+    "-O3",
+    "-funroll-loops",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=off",
+    "-std=gnu11",
+    "-fPIC",
+    "-shared",
+)
 _TIMEOUT_S = 300
 
 

@@ -1,12 +1,11 @@
 """DelayedResetLIF: leaky integrate-and-fire that resets one step after the spike, as snnTorch's neurons do.
 
-    r[t] = 1 where v[t-1] > v_threshold, else 0                            (detached)
-    v[t] = β·v[t-1] + i[t] − v_threshold·r[t]                              soft reset (v_reset = None)
-    v[t] = β·v[t-1]·(1 − r[t]) + i[t]                                      hard reset (v_reset = 0)
-    v[t] = (β·v[t-1] + i[t])·(1 − r[t])                                    the same with reset_input
-    s[t] = 1 where v[t] > v_threshold, else 0                              strictly above
-    i[t] = x[t]                                                            synapse_decay = 0
-    i[t] = α·i[t-1] + x[t]                                                 otherwise
+    r[t] = 1 where v[t-1] > v_threshold, else 0         (detached)
+    i[t] = α·i[t-1] + x[t]                              (α = 0: the input itself)
+    v[t] = β·v[t-1] + i[t] − v_threshold·r[t]           soft reset (v_reset = None)
+    v[t] = β·v[t-1]·(1 − r[t]) + i[t]                   hard reset (v_reset = 0)
+    v[t] = (β·v[t-1] + i[t])·(1 − r[t])                 the same with reset_input
+    s[t] = 1 where v[t] > v_threshold, else 0           strictly above
 
 With ``delay_reset=False`` what r did not take away is taken away at once: v ← v − v_threshold·(s − r), or v − v·(s − r).
 

@@ -1,4 +1,4 @@
-"""The names of SpikingJelly 0.0.0.0.12 to 0.0.0.0.14, on snnkit's kernels: run published repositories without changing them.
+"""The names of SpikingJelly 0.0.0.0.12 to 0.0.0.0.14, on snnkit's kernels: published repositories run unchanged.
 
     from snnkit.importers import clock_driven
     clock_driven.install()          # before the repository's own imports
@@ -34,7 +34,7 @@ def install() -> None:
         known = sys.modules.get(f"spikingjelly.{name}")
         if known is not None and known is not here:
             raise ImportError(
-                f"spikingjelly.{name} has been imported already; call snnkit.importers.clock_driven.install() before it."
+                f"spikingjelly.{name} has been imported already; call install() before any import of it."
             )
     top = sys.modules.get("spikingjelly")
     if top is None:

@@ -1,8 +1,9 @@
 """LIF with tensors for constants over a whole sequence, as one operator ``torch.ops.snnkit.parametric_lif``."""
 
 from snnkit.kernels.operator import Operator
+from snnkit.kernels.parametric_lif import c
 from snnkit.kernels.parametric_lif.reference import ParametricLIFParameters, rest, step
 
-OPERATOR = Operator("parametric_lif", ParametricLIFParameters, step, operations=(1, 2, 1), rest=rest)
+OPERATOR = Operator("parametric_lif", ParametricLIFParameters, step, operations=(1, 2, 1), rest=rest, kernels={"c": c})
 
 __all__ = ["OPERATOR", "ParametricLIFParameters"]

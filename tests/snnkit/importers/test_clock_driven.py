@@ -1,6 +1,6 @@
-"""The old names: published behaviour of 0.0.0.0.12 (goldens), state until reset, and a repository's script unchanged.
+"""The old names: behaviour of 0.0.0.0.12 (goldens), state until reset, and a repository's script unchanged.
 
-Would break it: a membrane forgotten between calls or kept over reset_net, other defaults (detach_reset, tau), a key that
+Would break it: a membrane forgotten between calls or kept over reset_net, other defaults (detach_reset), a key that
 is not the original's, old names that shadow an installed SpikingJelly.
 """
 
@@ -12,10 +12,9 @@ import pytest
 import torch
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.importers import clock_driven
 from snnkit.importers.clock_driven import functional, layer, neuron, surrogate
 
-SCRIPT = '''
+SCRIPT = """
 import sys, torch
 from spikingjelly.clock_driven.neuron import MultiStepLIFNode, MultiStepParametricLIFNode
 from spikingjelly.clock_driven import functional, surrogate
@@ -37,7 +36,7 @@ a.sum().backward()
 node = newer.LIFNode(step_mode="m", backend="cupy", surrogate_function=surrogate.ATan())
 node(x)
 print("ran", sys.argv[1:])
-'''
+"""
 
 
 def settings(name):
@@ -99,7 +98,9 @@ def test_a_loaded_and_a_moved_parameter_is_the_one_that_is_used():
 
 def test_layers_and_functions():
     torch.manual_seed(0)
-    net = torch.nn.Sequential(layer.Conv2d(1, 2, 3, step_mode="m"), neuron.LIFNode(step_mode="m"), layer.MultiStepDropout())
+    net = torch.nn.Sequential(
+        layer.Conv2d(1, 2, 3, step_mode="m"), neuron.LIFNode(step_mode="m"), layer.MultiStepDropout()
+    )
     x = torch.randn(4, 2, 1, 5, 5) * 3
     sequence = net(x)
     functional.reset_net(net)
@@ -138,5 +139,3 @@ def test_a_published_script_runs_unchanged(tmp_path):
     missing = subprocess.run([*command[:3], "nowhere.py"], capture_output=True, text=True)
     assert missing.returncode != 0
     assert "no such script: nowhere.py" in missing.stderr
-
-

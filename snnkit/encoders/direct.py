@@ -1,10 +1,13 @@
-"""Encoders: from a value to a sequence."""
+"""Direct encoding: s[t] = x for t = 0 … T−1; the values are those of x, in its unit.
+
+Source: Rathi & Roy, "DIET-SNN", arXiv 2008.03658.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snnkit.errors import InvalidArgumentError
+from snnkit.encoders.checks import whole
 
 
 class Direct(nn.Module):
@@ -13,7 +16,8 @@ class Direct(nn.Module):
     Args:
         timesteps: T ≥ 1.
 
-    Source: Rathi & Roy, "DIET-SNN", arXiv 2008.03658.
+    Raises:
+        InvalidArgumentError: ``timesteps`` is not a whole number ≥ 1.
     """
 
     # The compiler may compute what depends on the input alone once instead of T times.
@@ -21,9 +25,7 @@ class Direct(nn.Module):
 
     def __init__(self, timesteps: int):
         super().__init__()
-        if int(timesteps) != timesteps or timesteps < 1:
-            raise InvalidArgumentError(f"timesteps={timesteps!r}: must be a whole number ≥ 1.")
-        self.timesteps = int(timesteps)
+        self.timesteps = whole(self, "timesteps", timesteps)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, …) → (T, B, …), a view without copies."""

@@ -1,0 +1,29 @@
+"""LIF on the CPU in C: one pass over memory for all time steps."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from snnkit.kernels import fused_c
+from snnkit.kernels.call import Call, Gradients, Result
+from snnkit.kernels.lif.reference import LIFParameters
+
+
+def supports(call: Call) -> tuple[bool, str]:
+    """Return whether the C kernel can run this, and why not."""
+    return fused_c.supports(call)
+
+
+def _dynamics(p: LIFParameters) -> fused_c.Dynamics:
+    charge = fused_c.DECAYED_DIVIDE if p.decay_input else fused_c.PLAIN_DIVIDE
+    return fused_c.Dynamics(charge, p.tau, p.v_threshold, p.v_reset, p.detach_reset)
+
+
+def forward(call: Call) -> Result:
+    """Run all time steps."""
+    return fused_c.forward(call, _dynamics(call.p))
+
+
+def backward(call: Call, saved: Tensor | None, grad_out: Tensor, grad_state: tuple[Tensor | None, ...]) -> Gradients:
+    """Run backwards."""
+    return fused_c.backward(call, saved, grad_out, grad_state, _dynamics(call.p))
