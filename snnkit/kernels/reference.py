@@ -6,6 +6,7 @@ Nothing is kept by the forward but its input: the backward runs the loop again w
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,12 @@ def scan(step: Step, x: Tensor, state: tuple[Tensor, ...], p: Any, surrogate: Su
         out, state = step(x_t, state, p, surrogate)
         outputs.append(out)
     return torch.stack(outputs).to(x.dtype), state
+
+
+def _autograd_again() -> AbstractContextManager:
+    """Let autograd record inside a registered operator, below which the dispatcher has switched it off."""
+    included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+    return torch._C._ForceDispatchKeyGuard(included, excluded - excluded)
 
 
 class ReferenceKernel:
@@ -49,7 +56,7 @@ class ReferenceKernel:
         self, call: Call, saved: Tensor | None, grad_out: Tensor, grad_state: tuple[Tensor | None, ...]
     ) -> Gradients:
         """Run forward again with autograd on, and differentiate."""
-        with torch.enable_grad():
+        with _autograd_again(), torch.enable_grad():
             x = call.x.detach().requires_grad_()
             start = tuple(v.detach().requires_grad_() for v in call.start())
             tensors = tuple(getattr(call.p, name).detach().requires_grad_() for name in call.tensors)
