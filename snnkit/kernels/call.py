@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -29,6 +29,7 @@ class Call:
         save: one of ``SAVES``.
         keep_state: whether the last state is wanted.
         training: whether a backward will follow, so that ``save`` matters.
+        memo: where a kernel may keep what depends on constants and shape only; shared by all calls of one neuron.
     """
 
     x: Tensor | None
@@ -40,6 +41,7 @@ class Call:
     save: str = "exact"
     keep_state: bool = True
     training: bool = False
+    memo: dict[Any, Any] = field(default_factory=dict)
 
     def start(self) -> tuple[Tensor, ...]:
         """Return the starting state as tensors (B, …), in the dtype of the arithmetic."""
@@ -49,6 +51,19 @@ class Call:
             given if given is not None else (torch.zeros_like(like, dtype=dtype) + rest)
             for given, rest in zip(self.state, self.rest, strict=True)
         )
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What is the same in every call of a neuron: its constants, and what follows from them."""
+
+    p: Any
+    rest: tuple[float | Tensor, ...]
+    tensors: tuple[str, ...]
+    surrogate: Surrogate
+    save: str
+    kernel: str
+    memo: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ are shared among torch's threads.
 from __future__ import annotations
 
 import ctypes
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from snnkit.errors import InvalidArgumentError
 from snnkit.kernels import native
 from snnkit.kernels.call import Call, Gradients, Result, state_dtype
 from snnkit.kernels.charge_fire_reset import code8_tables, is_no_reset, surrogate_width
-from snnkit.kernels.layout import dense_steps, like, share
+from snnkit.kernels.layout import WORTH_SHARING, dense_steps, like, share
 
 SOURCE = Path(__file__).parent / "csrc" / "charge_fire_reset.c"
 
@@ -35,22 +36,9 @@ _SAVES = {"exact": 0, "code8": 1, "rect": 2}
 _STREAMED_BYTES = 4 << 20  # results larger than this leave the cache before anyone reads them
 
 
-class _Setting(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("steps", "neurons")),
-        *((n, ctypes.c_int32) for n in ("dtype", "charge", "reset", "detach", "surrogate", "save", "stream")),
-        *((name, ctypes.c_double) for name in ("tau", "threshold", "v_reset", "alpha", "width")),
-    )
-
-
-class _Arrays(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("x", "v0")),
-        *((name, ctypes.c_int64) for name in ("x_step", "out_step", "grad_step")),
-        *((name, ctypes.c_void_p) for name in ("decay", "threshold", "out", "last", "saved", "grad_out", "grad_last")),
-        *((name, ctypes.c_void_p) for name in ("grad_x", "grad_v0", "grad_decay", "grad_threshold")),
-        *((name, ctypes.c_void_p) for name in ("slopes", "levels")),
-    )
+# ``Setting`` and ``Arrays`` of the C file, field by field; packed bytes are cheaper to make than ctypes structures.
+_SETTING = struct.Struct("=2q7i4x5d")
+_ARRAYS = struct.Struct("=18q")
 
 
 @dataclass(slots=True)
@@ -72,7 +60,7 @@ def _library() -> ctypes.CDLL:
     library = native.load(SOURCE)
     for name in ("snnkit_cfr_forward", "snnkit_cfr_backward"):
         function = getattr(library, name)
-        function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+        function.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)
         function.restype = None
     return library
 
@@ -105,19 +93,23 @@ def forward(call: Call, d: Dynamics) -> Result:
     x = call.x
     dense, layout = dense_steps(x)
     spikes = torch.empty_like(layout)
+    steps = x.shape[0]
+    neurons = x.numel() // steps
     save = call.save if call.training else "exact"
     if save == "rect":
         check_rect(call, d)
-    saved = _empty_saved(layout, save)
+    saved = None if save == "exact" else _empty_saved(layout, save)
     last = torch.empty_like(layout[0], dtype=state_dtype(x)) if call.keep_state else None
-    kept = [_start(call, layout), *_constants(d, layout)]
-    arrays = _Arrays(
-        x=dense.data_ptr(), x_step=dense.stride(0), out=spikes.data_ptr(), out_step=layout[0].numel(),
-        v0=_pointer(kept[0]), decay=_pointer(kept[1]), threshold=_pointer(kept[2]),
-        last=_pointer(last), saved=_pointer(saved),
+    start = None if call.state[0] is None else like(call.state[0], layout[0])
+    decay, threshold = _constants(call, d, layout)
+    arrays = _ARRAYS.pack(
+        dense.data_ptr(), _pointer(start), dense.stride(0), neurons, 0,
+        _pointer(decay), _pointer(threshold), spikes.data_ptr(), _pointer(last), _pointer(saved),
+        0, 0, 0, 0, 0, 0, 0, 0,
     )  # fmt: skip
-    _run("snnkit_cfr_forward", _setting(call, d, layout, save), arrays)
-    spikes, saved = like(spikes, x), saved
+    _run("snnkit_cfr_forward", neurons, _setting(call, d, steps, neurons, x, save), arrays)
+    if layout is not x:
+        spikes = like(spikes, x)
     return Result(spikes, (like(last, x[0]),) if call.keep_state else None, saved)
 
 
@@ -131,29 +123,32 @@ def backward(
         dense, layout = dense_steps(call.x)
         grad_x = torch.empty_like(layout)
     grads = like(grad_out, grad_x)
+    steps = grad_out.shape[0]
+    neurons = grad_out.numel() // steps
     dtype = state_dtype(grad_out)
     grad_last = None if grad_state[0] is None else like(grad_state[0].to(dtype), grad_x[0])
-    grad_v0 = None if call.state[0] is None else torch.empty_like(grad_x[0], dtype=dtype)
-    to_constants = [torch.empty_like(grad_x[0], dtype=dtype) if name in call.tensors else None for name in _names(call)]
-    tables = code8_tables(call.surrogate) if call.save == "code8" else (None, None)
-    start = _start(call, grad_x)
-    decay, threshold = _constants(d, grad_x)
-    arrays = _Arrays(
-        x=dense.data_ptr(), x_step=dense.stride(0), out_step=grad_x[0].numel(), v0=_pointer(start),
-        decay=_pointer(decay), threshold=_pointer(threshold), saved=_pointer(saved),
-        grad_out=grads.data_ptr(), grad_step=grads.stride(0), grad_last=_pointer(grad_last),
-        grad_x=grad_x.data_ptr(), grad_v0=_pointer(grad_v0),
-        grad_decay=_pointer(to_constants[0]), grad_threshold=_pointer(to_constants[1]),
-        slopes=_pointer(tables[0]), levels=_pointer(tables[1]),
+    start = None if call.state[0] is None else like(call.state[0], grad_x[0])
+    grad_v0 = None if start is None else torch.empty_like(grad_x[0], dtype=dtype)
+    by_name = {name: torch.empty_like(grad_x[0], dtype=dtype) for name in call.tensors}
+    slopes, levels = code8_tables(call.surrogate)[:2] if call.save == "code8" else (None, None)
+    decay, threshold = _constants(call, d, grad_x)
+    arrays = _ARRAYS.pack(
+        dense.data_ptr(), _pointer(start), dense.stride(0), neurons, grads.stride(0),
+        _pointer(decay), _pointer(threshold), 0, 0, _pointer(saved),
+        grads.data_ptr(), _pointer(grad_last), grad_x.data_ptr(), _pointer(grad_v0),
+        _pointer(by_name.get("decay")), _pointer(by_name.get("v_threshold")), _pointer(slopes), _pointer(levels),
     )  # fmt: skip
-    _run("snnkit_cfr_backward", _setting(call, d, grad_x, call.save), arrays)
-    by_name = dict(zip(_names(call), to_constants, strict=True))
+    _run("snnkit_cfr_backward", neurons, _setting(call, d, steps, neurons, grad_out, call.save), arrays)
+    target = call.x if call.x is not None else grad_x
+    grad_x = grad_x if grad_x.stride() == target.stride() else like(grad_x, target)
+    to_start = None if grad_v0 is None else like(grad_v0, target[0])
+    if not call.tensors:
+        return Gradients(grad_x, (to_start,))
     tensors = tuple(
         by_name[name].sum_to_size(_padded(getattr(call.p, name), grad_x[0])).reshape(getattr(call.p, name).shape)
         for name in call.tensors
     )
-    target = call.x if call.x is not None else grad_x
-    return Gradients(like(grad_x, target), (None if grad_v0 is None else like(grad_v0, target[0]),), tensors)
+    return Gradients(grad_x, (to_start,), tensors)
 
 
 def check_rect(call: Call, d: Dynamics) -> None:
@@ -165,40 +160,42 @@ def check_rect(call: Call, d: Dynamics) -> None:
         )
 
 
-def _names(call: Call) -> tuple[str, str]:
-    """Names of the constants that play the parts of decay and threshold."""
-    return ("decay", "v_threshold")
-
-
-def _setting(call: Call, d: Dynamics, layout: Tensor, save: str) -> _Setting:
+def _setting(call: Call, d: Dynamics, steps: int, neurons: int, like_x: Tensor, save: str) -> bytes:
+    key = ("c", steps, neurons, like_x.dtype, save)
+    packed = call.memo.get(key)
+    if packed is not None:
+        return packed
     soft, none = d.v_reset is None, d.v_reset is not None and is_no_reset(d.v_reset)
-    alpha = float(getattr(call.surrogate, "alpha", 1.0))
-    nbytes = layout.numel() * layout.element_size()
-    return _Setting(
-        len(layout), layout[0].numel(), _DTYPES[layout.dtype], d.charge, 2 if none else 1 if soft else 0,
-        d.detach_reset, _SURROGATES.get(type(call.surrogate).__name__, 0), _SAVES[save], nbytes > _STREAMED_BYTES,
+    packed = _SETTING.pack(
+        steps, neurons, _DTYPES[like_x.dtype], d.charge, 2 if none else 1 if soft else 0,
+        d.detach_reset, _SURROGATES.get(type(call.surrogate).__name__, 0), _SAVES[save],
+        steps * neurons * like_x.element_size() > _STREAMED_BYTES,
         0.5 if isinstance(d.tau, Tensor) else d.tau,
         1.0 if isinstance(d.v_threshold, Tensor) else d.v_threshold,
-        0.0 if soft or none else d.v_reset, alpha, surrogate_width(call.surrogate) if save == "code8" else 0.0,
+        0.0 if soft or none else d.v_reset, float(getattr(call.surrogate, "alpha", 1.0)),
+        surrogate_width(call.surrogate) if save == "code8" else 0.0,
     )  # fmt: skip
+    if not call.tensors:
+        call.memo[key] = packed
+    return packed
 
 
-def _run(name: str, setting: _Setting, arrays: _Arrays) -> None:
+def _run(name: str, neurons: int, setting: bytes, arrays: bytes) -> None:
     function = getattr(_library(), name)
-    s, a = ctypes.addressof(setting), ctypes.addressof(arrays)
-    share(setting.neurons, lambda n: function(s, a, n.start, n.stop))
+    if neurons < WORTH_SHARING or torch.get_num_threads() == 1:
+        function(setting, arrays, 0, neurons)
+    else:
+        share(neurons, lambda n: function(setting, arrays, n.start, n.stop))
 
 
-def _pointer(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
+def _pointer(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
 
 
-def _start(call: Call, layout: Tensor) -> Tensor | None:
-    return None if call.state[0] is None else like(call.state[0], layout[0])
-
-
-def _constants(d: Dynamics, layout: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _constants(call: Call, d: Dynamics, layout: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Return decay and threshold per neuron, in the order of memory of a step, where they are tensors."""
+    if not call.tensors:
+        return None, None
     step = layout[0]
 
     def per_neuron(value: float | Tensor) -> Tensor | None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_WORTH_SHARING = 1 << 15
+WORTH_SHARING = 1 << 15
 
 
 def dense_steps(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,7 @@ def share(neurons: int, run: Callable[[slice], None]) -> None:
     for the cores.
     """
     workers = torch.get_num_threads()
-    if workers == 1 or neurons < _WORTH_SHARING:
+    if workers == 1 or neurons < WORTH_SHARING:
         run(slice(0, neurons))
         return
     size = -(-neurons // workers) + 63 & ~63

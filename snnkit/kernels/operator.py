@@ -26,7 +26,7 @@ from torch import Tensor
 
 from snnkit import surrogates
 from snnkit.errors import InvalidArgumentError, unknown_name
-from snnkit.kernels.call import SAVES, Call, Gradients, Kernel, Result, state_dtype
+from snnkit.kernels.call import SAVES, Call, Gradients, Kernel, Prepared, Result, state_dtype
 from snnkit.kernels.reference import ReferenceKernel, Step
 from snnkit.surrogates import Surrogate
 
@@ -70,6 +70,7 @@ class Operator:
         self._rest = rest or (lambda p: (0.0,) * len(self.state_names))
         self.kernels: dict[str, Kernel] = {"reference": ReferenceKernel(step), **(kernels or {})}
         self._fastest_first = tuple(reversed(self.kernels))
+        self._at_rest: State = (None,) * len(self.state_names)
         self._define()
 
     def rest(self, p: Any) -> tuple[float | Tensor, ...]:
@@ -88,22 +89,48 @@ class Operator:
         keep_state: bool = True,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """Run a sequence: ``x`` (T, B, …), state variables (B, …) or None for rest → (out (T, B, …), last state)."""
-        rest = self._rest(p)
-        state = state or (None,) * len(self.state_names)
-        if any(isinstance(value, Tensor) for value in rest):  # a trainable rest is part of the graph
-            state = Call(x, state, rest, p, (), surrogate).start()
+        return self.run(x, state, self.prepare(p, surrogate, kernel, save), keep_state)
+
+    def prepare(self, p: Any, surrogate: Surrogate, kernel: str = "auto", save: str = "exact") -> Prepared:
+        """Return what all calls with these constants share; valid as long as they do not change."""
         tensors = tuple(name for name in self.parameter_names if isinstance(getattr(p, name), Tensor))
-        inputs = (x, *state, *(getattr(p, name) for name in tensors))
-        training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+        return Prepared(p, self._rest(p), tensors, surrogate, save, kernel)
+
+    def run(
+        self, x: Tensor, state: State | None, given: Prepared, keep_state: bool = True
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Run a sequence with prepared constants."""
+        p, rest, tensors = given.p, given.rest, given.tensors
+        if tensors and any(isinstance(value, Tensor) for value in rest):  # a trainable rest is part of the graph
+            state = Call(x, state or self._at_rest, rest, p, (), given.surrogate).start()
+        training = torch.is_grad_enabled() and (
+            x.requires_grad
+            or (state is not None and any(v.requires_grad for v in state))
+            or (bool(tensors) and any(getattr(p, name).requires_grad for name in tensors))
+        )
         if _visible_to_others():
-            return self._dispatch(x, state, p, tensors, surrogate, save, training, kernel)
-        call = Call(x, state, rest, p, tensors, surrogate, save, keep_state, training)
-        chosen = self.choose(kernel, call)
+            return self._dispatch(x, state or self._at_rest, given, training)
+        call = Call(
+            x, state or self._at_rest, rest, p, tensors, given.surrogate, given.save, keep_state, training, given.memo
+        )
+        chosen = self._choose_once(given, call)
         if not training:
             result = chosen.forward(call)
-            return result.out, result.state
-        out, *last = _Direct.apply(chosen, call, *inputs)
-        return out, tuple(last) if keep_state else None
+            return result.out, result.state if keep_state else None
+        inputs = (x, *call.state, *(getattr(p, name) for name in tensors)) if tensors or state else (x, *call.state)
+        out = _Direct.apply(chosen, call, *inputs)
+        return (out[0], out[1:]) if keep_state else (out, None)
+
+    def _choose_once(self, given: Prepared, call: Call) -> Kernel:
+        """Remember the choice for dense CPU inputs of one dtype: asking every kernel costs more than a small layer."""
+        x = call.x
+        if x.device.type != "cpu":
+            return self.choose(given.kernel, call)
+        key = (x.dtype, call.training)
+        chosen = given.memo.get(key)
+        if chosen is None:
+            chosen = given.memo[key] = self.choose(given.kernel, call)
+        return chosen
 
     def check_kernel(self, kernel: str) -> None:
         """Raise UnknownNameError unless ``kernel`` is "auto" or one of this operator's kernels."""
@@ -128,15 +155,14 @@ class Operator:
     # What follows is the registered operator: the same kernels behind torch's dispatcher.
 
     def _dispatch(
-        self, x: Tensor, state: State, p: Any, names: tuple[str, ...], surrogate: Surrogate, save: str, training: bool,
-        kernel: str,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
+        self, x: Tensor, state: State, given: Prepared, training: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        p, names, surrogate = given.p, given.tensors, given.surrogate
         constants = [0.0 if name in names else getattr(p, name) for name in self.parameter_names]
         tensors = [getattr(p, name) for name in names]
         described = (surrogates.name_of(surrogate), surrogates.parameters_of(surrogate))
-        out, *last, _ = self._forward(
-            x, *state, *constants, tensors, ",".join(names), *described, save, training, kernel
-        )
+        tail = (",".join(names), *described, given.save, training, given.kernel)
+        out, *last, _ = self._forward(x, *state, *constants, tensors, *tail)
         return out, tuple(last)
 
     def _define(self) -> None:
@@ -226,29 +252,32 @@ class _Direct(torch.autograd.Function):
     """A chosen kernel under autograd, without the dispatcher."""
 
     @staticmethod
-    def forward(ctx: Any, kernel: Kernel, call: Call, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, kernel: Kernel, call: Call, *inputs: Tensor | None) -> Any:
         ctx.set_materialize_grads(False)
         result: Result = kernel.forward(call)
-        exact = call.save == "exact"
-        ctx.save_for_backward(inputs[0] if exact else None, result.saved, *inputs[1:])
-        ctx.kernel, ctx.shape, ctx.dtype, ctx.device = kernel, inputs[0].shape, inputs[0].dtype, inputs[0].device
+        x = inputs[0]
+        ctx.save_for_backward(x if call.save == "exact" else None, result.saved, *inputs[1:])
+        ctx.kernel, ctx.like = kernel, (x.shape, x.dtype, x.device)
         call.x, call.state = None, ()  # tensors are kept by autograd alone, or they would outlive the backward
         ctx.call = call
-        return (result.out, *(result.state or ()))
+        return (result.out, *result.state) if call.keep_state else result.out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_out: Tensor | None, *grads: Tensor | None) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():
+            raise InvalidArgumentError("a spiking neuron has no second derivative (create_graph=True was asked for).")
         x, saved, *rest = ctx.saved_tensors
-        call: Call = ctx.call
-        count = len(call.rest)
-        state, tensors = tuple(rest[:count]), rest[count:]
-        p = replace(call.p, **dict(zip(call.tensors, tensors, strict=True))) if tensors else call.p
-        call = replace(call, x=x, state=state, p=p)
+        c: Call = ctx.call
+        count = len(c.rest)
+        p = replace(c.p, **dict(zip(c.tensors, rest[count:], strict=True))) if c.tensors else c.p
+        call = Call(x, tuple(rest[:count]), c.rest, p, c.tensors, c.surrogate, c.save, c.keep_state, True, c.memo)
         if grad_out is None:
-            grad_out = torch.zeros(ctx.shape, dtype=ctx.dtype, device=ctx.device)
+            shape, dtype, device = ctx.like
+            grad_out = torch.zeros(shape, dtype=dtype, device=device)
         result: Gradients = ctx.kernel.backward(call, saved, grad_out, grads or (None,) * count)
-        to_state = (g if v is not None else None for g, v in zip(result.state, state, strict=True))
+        if not grads and not call.tensors:
+            return (None, None, result.x, *(None,) * count)
+        to_state = (g if v is not None else None for g, v in zip(result.state, call.state, strict=True))
         return (None, None, result.x, *to_state, *result.tensors)
 
 

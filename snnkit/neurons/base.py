@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.kernels import Operator
+from snnkit.kernels.call import Prepared
 from snnkit.kernels.charge_fire_reset import is_no_reset
 from snnkit.kernels.operator import check_save
 from snnkit.neurons.carry import active_carry
@@ -64,14 +65,30 @@ class PointNeuron(Neuron):
             InvalidArgumentError: ``x`` has no time axis, no time steps, or is not of floating-point type.
         """
         check_sequence(self, x)
-        p = _broadcast(self.constants(), x.ndim - 1)
-        carry = active_carry()
+        given, carry = self._prepare(x.ndim - 1), active_carry()
         if carry is None:
-            return self.operator(x, None, p, self.surrogate, kernel=self.kernel, save=self.save, keep_state=False)[0]
+            return self.operator.run(x, None, given, False)[0]
         key, state = carry.start(self, x)
-        spikes, last = self.operator(x, state, p, self.surrogate, kernel=self.kernel, save=self.save)
+        spikes, last = self.operator.run(x, state, given)
         carry.leave(key, last)
         return spikes
+
+    def _prepare(self, ndim: int) -> Prepared:
+        """Return the constants as the operator wants them, for steps of ``ndim`` axes; numbers are prepared once."""
+        given = self.__dict__.get("_prepared")
+        if given is None or torch.compiler.is_compiling():
+            p = _broadcast(self.constants(), ndim)
+            given = self.operator.prepare(p, self.surrogate, self.kernel, self.save)
+            if not given.tensors and not torch.compiler.is_compiling():
+                self.__dict__["_prepared"] = given
+        return given
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__.pop("_prepared", None)  # a constant may have changed
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_prepared"}
 
     def rest(self, x: Tensor) -> State:
         """Return the state variables at rest (B, …) for a sequence ``x`` (T, B, …)."""

@@ -255,7 +255,7 @@ def test_channels_last_compiled_equals_eager(name):
     torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kernel", ["reference", "numba"])
+@pytest.mark.parametrize("kernel", ["reference", "numba", "c"])
 @pytest.mark.parametrize("cls", [IF, LIF])
 def test_the_memory_order_that_compilers_are_told_is_the_real_one(cls, kernel):
     """A sequence that is dense but permuted, as a channels-last convolution leaves it."""

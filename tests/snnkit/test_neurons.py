@@ -42,7 +42,7 @@ def golden_cases():
     return [pytest.param(i, str(name), id=str(name)) for i, name in enumerate(names)]
 
 
-@pytest.mark.parametrize("kernel", ["reference", "numba"])
+@pytest.mark.parametrize("kernel", ["reference", "numba", "c"])
 @pytest.mark.parametrize(("index", "name"), golden_cases())
 def test_golden(units, index, name, kernel):
     cls, settings = parse(name)
@@ -60,7 +60,7 @@ def test_golden_has_48_settings(units):
     assert json.loads(str(units["config"]))["surrogate"] == "Sigmoid(alpha=4.0)"
 
 
-@pytest.mark.parametrize("kernel", ["reference", "numba"])
+@pytest.mark.parametrize("kernel", ["reference", "numba", "c"])
 def test_golden_ties(units, kernel):
     """Inputs that land on the threshold exactly: H(0) = 1."""
     x = torch.from_numpy(units["tie_x"])
