@@ -29,7 +29,7 @@ def deploy(model: nn.Module, channels_last: bool = True) -> nn.Module:
 
     Args:
         model: any network.
-        channels_last: lay 2-D convolutions out as (N, H, W, C) in memory, which their CPU kernels prefer.
+        channels_last: also ``tune`` the copy: 2-D convolutions as (N, H, W, C) in memory, which CPU kernels prefer.
     """
     made = copy.deepcopy(model).eval()
     for module in made.modules():
@@ -37,25 +37,34 @@ def deploy(model: nn.Module, channels_last: bool = True) -> nn.Module:
             _fold_pairs(module)
         elif isinstance(module, ConvBN) and isinstance(module.bn, nn.BatchNorm2d):
             module.conv, module.bn = _fuse(module.conv, module.bn), nn.Identity()
-    _replace_pointwise(made)
     for parameter in made.parameters():
         parameter.requires_grad_(False)
-    return made.to(memory_format=torch.channels_last) if channels_last else made
+    return tune(made) if channels_last else made
 
 
-class Pointwise(nn.Module):
-    """A 1-D convolution of kernel size 1 as the matrix product it is: (N, C, L) → (N, C', L).
+class PointwiseConv1d(nn.Conv1d):
+    """A 1-D convolution of kernel size 1, computed as the matrix product it is: (N, C, L) → (N, C', L).
 
     One product over all tokens; the result has its channels next to each other in memory, as the next one wants them.
     """
 
-    def __init__(self, conv: nn.Conv1d):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(conv.weight.detach().squeeze(-1)), conv.bias
-
     def forward(self, x: Tensor) -> Tensor:
         """Mix the channels."""
-        return nn.functional.linear(x.transpose(1, 2).contiguous(), self.weight, self.bias).transpose(1, 2)
+        tokens = x.transpose(1, 2).contiguous()
+        return nn.functional.linear(tokens, self.weight.squeeze(-1), self.bias).transpose(1, 2)
+
+
+def tune(model: nn.Module) -> nn.Module:
+    """Arrange a network for speed on CPUs, in place, and return it: parameters and state_dict keys stay as they are.
+
+    2-D convolutions are laid out channels-last, 1-D convolutions of kernel size 1 become matrix products. For training
+    and inference; results differ by rounding.
+    """
+    for module in model.modules():
+        plain = type(module) is nn.Conv1d and module.kernel_size == module.stride == (1,)
+        if plain and module.groups == 1 and module.padding == (0,):
+            module.__class__ = PointwiseConv1d
+    return model.to(memory_format=torch.channels_last)
 
 
 def flip_rate(model: nn.Module, deployed: nn.Module, example: Tensor) -> dict[str, float]:
@@ -81,14 +90,6 @@ def _fold_pairs(row: nn.Sequential) -> None:
         layer, norm = row._modules[first], row._modules[second]
         if isinstance(layer, (*_CONVOLUTIONS, nn.Linear)) and isinstance(norm, _NORMS) and norm.track_running_stats:
             row._modules[first], row._modules[second] = _fuse(layer, norm), nn.Identity()
-
-
-def _replace_pointwise(model: nn.Module) -> None:
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            plain = type(child) is nn.Conv1d and child.kernel_size == (1,) and child.stride == (1,)
-            if plain and child.groups == 1 and child.padding == (0,):
-                setattr(module, name, Pointwise(child))
 
 
 def _fuse(layer: nn.Module, norm: nn.Module) -> nn.Module:

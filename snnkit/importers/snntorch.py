@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,19 @@ from snnkit.kernels.charge_fire_reset import NO_RESET
 from snnkit.neurons import DelayedResetLIF
 
 _RESETS = {0: None, 1: 0.0, 2: NO_RESET}
-_SURROGATES = {"atan": "ATan", "fast_sigmoid": "FastSigmoid", "sigmoid": "Sigmoid", "triangular": "Triangular"}
+_SURROGATES = {
+    "atan": surrogates.ATan,
+    "fast_sigmoid": surrogates.FastSigmoid,
+    "sigmoid": surrogates.Sigmoid,
+    "triangular": surrogates.Triangular,
+    "spike_rate_escape": surrogates.SpikeRateEscape,
+    "SSO": surrogates.StochasticSpikeOperator,
+    "SFS": surrogates.SparseFastSigmoid,
+    "straight_through_estimator": surrogates.StraightThrough,
+    "heaviside": partial(surrogates.LeakyKReLU, 0.0, 1.0),
+    "LSO": surrogates.LeakyKReLU,
+}
+_ARGUMENTS = {"spike_rate_escape": ("beta", "slope"), "SSO": ("mean", "variance"), "SFS": ("slope", "B")}
 
 
 def from_snntorch(module: nn.Module, example: Tensor | None = None) -> nn.Module:
@@ -132,9 +145,9 @@ def _run(module: Any) -> Callable[[Tensor], Tensor]:
 def _surrogate(gradient: Callable[..., Any]) -> surrogates.Surrogate:
     """Recognise ``snntorch.surrogate``'s functions by their name, and read their steepness."""
     name = getattr(gradient, "__qualname__", type(gradient).__name__).split(".")[0]
-    known = {cls.__name__: cls for cls in surrogates.SURROGATES.values()}
-    if _SURROGATES.get(name) not in known:
+    if name not in _SURROGATES:
         raise unknown_name("snnTorch surrogate", name, _SURROGATES)
-    values = [cell.cell_contents for cell in gradient.__closure__ or ()]
-    numbers = [float(value) for value in values if isinstance(value, (int, float))]
-    return known[_SURROGATES[name]](*numbers[:1])
+    closure = gradient.__closure__ or ()
+    cells = dict(zip(gradient.__code__.co_freevars, (cell.cell_contents for cell in closure), strict=True))
+    numbers = {key: float(value) for key, value in cells.items() if isinstance(value, (int, float))}
+    return _SURROGATES[name](*(numbers[key] for key in _ARGUMENTS.get(name, numbers)))

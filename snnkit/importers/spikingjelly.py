@@ -125,7 +125,8 @@ def _neuron(module: nn.Module, name: str, translation: Translation, single: bool
     made.train(module.training)
     channels = next((len(p) for p in made.parameters() if p.ndim == 1), 16)
     timesteps = int(getattr(module, "T", 8))
-    found = mismatch(_runner(copy.deepcopy(module)), made, timesteps, channels)
+    pair = _neuron_runner(copy.deepcopy(module).float()), copy.deepcopy(made).float()
+    found = mismatch(*pair, timesteps, channels)
     translation.layers.append(Layer(name, f"neuron.{kind}", type(made).__name__, found, (_REST, *conventions)))
     return OneStep(made) if single else made
 
@@ -140,6 +141,17 @@ def _runner(module: nn.Module) -> Callable[[Tensor], Tensor]:
         return module(x)
 
     return run
+
+
+def _neuron_runner(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The same for one neuron: some want images (T, B, C, H, W), some return a list of steps."""
+    run = _runner(module)
+
+    def run_neuron(x: Tensor) -> Tensor:
+        out = run(x[..., None, None])
+        return (torch.stack(out) if isinstance(out, list) else out).reshape(x.shape)
+
+    return run_neuron
 
 
 def _reset(module: nn.Module) -> None:
@@ -164,6 +176,7 @@ def _surrogate(module: nn.Module) -> surrogates.Surrogate:
     foreign = module.surrogate_function
     kind = type(foreign).__name__
     known = {cls.__name__: cls for cls in surrogates.SURROGATES.values()}
+    known["DeterministicPass"] = surrogates.StraightThrough
     if kind not in known:
         raise unknown_name("SpikingJelly surrogate", kind, known)
     if not getattr(foreign, "spiking", True):
@@ -199,9 +212,103 @@ def _parametric_lif(module: Any) -> _Made:
     return made, ()
 
 
+def _quadratic(module: Any) -> _Made:
+    fixed = {"tau": module.tau, "v_critical": module.v_c, "a0": module.a0, "v_rest": module.v_rest}
+    return neurons.QIF(**fixed, **_common(module)), ()
+
+
+def _exponential(module: Any) -> _Made:
+    fixed = {"tau": module.tau, "delta": module.delta_T, "rheobase": module.theta_rh, "v_rest": module.v_rest}
+    return neurons.EIF(**fixed, **_common(module)), ()
+
+
+def _izhikevich(module: Any) -> _Made:
+    names = ("tau", "a0", "v_rest", "w_rest", "tau_w", "a", "b")
+    fixed = {name: getattr(module, name) for name in names}
+    return neurons.Izhikevich(v_critical=module.v_c, **fixed, **_common(module)), ()
+
+
+def _k_lif(module: Any) -> _Made:
+    kinds = {"decay_input": module.decay_input, "scale_reset": module.scale_reset}
+    return _loaded(neurons.KLIF(tau=module.tau, **kinds, **_common(module)), module)
+
+
+def _cuba_lif(module: Any) -> _Made:
+    return neurons.CuBaLIF(1.0 - module.c_decay, 1.0 - module.v_decay, **_common(module)), ()
+
+
+def _integer_lif(module: Any) -> _Made:
+    levels = module.surrogate_function.max_spike_count
+    return neurons.ILIF(module.tau, module.v_threshold, levels, detach_reset=module.detach_reset), ()
+
+
+def _complementary_lif(module: Any) -> _Made:
+    return neurons.ComplementaryLIF(module.tau, module.v_threshold, _surrogate(module)), ()
+
+
+def _ternary_if(module: Any) -> _Made:
+    return neurons.TernaryIF(**_common(module)), ()
+
+
+def _ternary_lif(module: Any) -> _Made:
+    return neurons.TernaryLIF(tau=module.tau, decay_input=module.decay_input, **_common(module)), ()
+
+
+def _psn(module: Any) -> _Made:
+    return _loaded(neurons.PSN(module.T, _surrogate(module)), module)
+
+
+def _masked_psn(module: Any) -> _Made:
+    return _loaded(neurons.MaskedPSN(module.k, module.T, surrogate=_surrogate(module)), module)
+
+
+def _sliding_psn(module: Any) -> _Made:
+    return _loaded(neurons.SlidingPSN(module.k, surrogate=_surrogate(module)), module)
+
+
+def _gated_lif(module: Any) -> _Made:
+    channels = module.alpha.numel() if module.alpha.ndim else None
+    return _loaded(neurons.GatedLIF(module.T, channels, surrogate=_surrogate(module)), module)
+
+
+def _leaky_integrator(module: Any) -> _Made:
+    if module.decode is not None:
+        raise InvalidArgumentError(
+            f"NonSpikingLIFNode(decode={module.decode!r}) reads its membranes itself: import it with decode=None and "
+            "put one of snnkit.readouts behind it."
+        )
+    return neurons.LeakyIntegrator(module.tau), ()
+
+
+def _tracer(module: Any) -> _Made:
+    scale, low, high = (float(value) for value in (module.q_threshold, module.neg_min, module.pos_max))
+    return neurons.Tracer(scale, int(low), int(high)), ()
+
+
+def _loaded(made: nn.Module, module: Any) -> _Made:
+    """The parameters have the same names there."""
+    made.load_state_dict(module.state_dict())
+    return made, ()
+
+
 _NEURONS: dict[str, Callable[[Any], _Made]] = {
     "IFNode": _if,
     "LIFNode": _lif,
     "ParametricLIFNode": _parametric_lif,
     "SLTTLIFNode": _lif,
+    "QIFNode": _quadratic,
+    "EIFNode": _exponential,
+    "IzhikevichNode": _izhikevich,
+    "KLIFNode": _k_lif,
+    "CUBALIFNode": _cuba_lif,
+    "ILIFNode": _integer_lif,
+    "ComplementaryLIFNode": _complementary_lif,
+    "TernaryIFNode": _ternary_if,
+    "TernaryLIFNode": _ternary_lif,
+    "PSN": _psn,
+    "MaskedPSN": _masked_psn,
+    "SlidingPSN": _sliding_psn,
+    "GatedLIFNode": _gated_lif,
+    "NonSpikingLIFNode": _leaky_integrator,
+    "STBIFNode": _tracer,
 }

@@ -26,7 +26,7 @@ SOURCE = Path(__file__).parent / "csrc" / "charge_fire_reset.c"
 
 DECAYED_DIVIDE, PLAIN_DIVIDE, NO_LEAK, DECAYED_MULTIPLY, PLAIN_MULTIPLY = range(5)
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
-_SURROGATES = {
+SURROGATES = {
     name: number
     for number, name in enumerate(
         ("Sigmoid", "ATan", "PiecewiseQuadratic", "PiecewiseExp", "SoftSign", "SuperSpike", "Erf", "Rect")
@@ -76,7 +76,7 @@ def supports(call: Call, charge_may_vary: bool = False) -> tuple[bool, str]:
         return False, f"this C kernel takes numbers, and {', '.join(call.tensors)} is a tensor."
     if "v_reset" in call.tensors:
         return False, "C kernels take a number for v_reset."
-    if call.training and call.save != "code8" and type(surrogate).__name__ not in _SURROGATES:
+    if call.training and call.save != "code8" and type(surrogate).__name__ not in SURROGATES:
         return False, f"the surrogate {type(surrogate).__name__} has no C form."
     if call.training and call.save != "exact" and call.tensors:
         return False, f"with save={call.save!r} constants must be numbers: their gradient needs the input."
@@ -168,7 +168,7 @@ def _setting(call: Call, d: Dynamics, steps: int, neurons: int, like_x: Tensor, 
     soft, none = d.v_reset is None, d.v_reset is not None and is_no_reset(d.v_reset)
     packed = _SETTING.pack(
         steps, neurons, _DTYPES[like_x.dtype], d.charge, 2 if none else 1 if soft else 0,
-        d.detach_reset, _SURROGATES.get(type(call.surrogate).__name__, 0), _SAVES[save],
+        d.detach_reset, SURROGATES.get(type(call.surrogate).__name__, 0), _SAVES[save],
         steps * neurons * like_x.element_size() > _STREAMED_BYTES,
         0.5 if isinstance(d.tau, Tensor) else d.tau,
         1.0 if isinstance(d.v_threshold, Tensor) else d.v_threshold,

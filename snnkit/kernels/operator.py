@@ -154,9 +154,7 @@ class Operator:
 
     # What follows is the registered operator: the same kernels behind torch's dispatcher.
 
-    def _dispatch(
-        self, x: Tensor, state: State, given: Prepared, training: bool
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _dispatch(self, x: Tensor, state: State, given: Prepared, training: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
         p, names, surrogate = given.p, given.tensors, given.surrogate
         constants = [0.0 if name in names else getattr(p, name) for name in self.parameter_names]
         tensors = [getattr(p, name) for name in names]

@@ -6,37 +6,96 @@ A call is a whole sequence and starts at rest; nothing is kept afterwards. To ca
 
 from snnkit.kernels import Operator
 from snnkit.kernels.charge_fire_reset import NO_RESET
+from snnkit.neurons.adaptive_exponential import AdEx
+from snnkit.neurons.adaptive_lif import ALIF
 from snnkit.neurons.base import Neuron, PointNeuron
+from snnkit.neurons.complementary_lif import ComplementaryLIF
+from snnkit.neurons.cuba_lif import CuBaLIF
 from snnkit.neurons.delay import AxonalDelay
 from snnkit.neurons.delayed_reset import DelayedResetLIF
+from snnkit.neurons.exponential_integrate_fire import EIF
+from snnkit.neurons.few_spikes import FewSpikes
+from snnkit.neurons.gated_lif import GatedLIF
 from snnkit.neurons.integrate_fire import IF
+from snnkit.neurons.izhikevich import Izhikevich
+from snnkit.neurons.k_lif import KLIF
+from snnkit.neurons.leaky_integrator import LeakyIntegrator
 from snnkit.neurons.lif import LIF
 from snnkit.neurons.multi_compartment import MultiCompartmentLIF
+from snnkit.neurons.multilevel_lif import ILIF, MultiSpike
 from snnkit.neurons.noisy import Noisy
+from snnkit.neurons.parallel import PSN, MaskedPSN, SlidingPSN
 from snnkit.neurons.parametric_lif import ParametricLIF
+from snnkit.neurons.quadratic_integrate_fire import QIF
 from snnkit.neurons.recurrent import Recurrent, SelfFeedback
+from snnkit.neurons.ternary import TernaryIF, TernaryLIF
+from snnkit.neurons.tracer import Tracer
 from snnkit.neurons.two_compartment import TwoCompartmentLIF
 
-NEURONS: tuple[type[Neuron], ...] = (IF, LIF, ParametricLIF, DelayedResetLIF, TwoCompartmentLIF, MultiCompartmentLIF)
+NEURONS: tuple[type[Neuron], ...] = (
+    IF,
+    LIF,
+    ParametricLIF,
+    DelayedResetLIF,
+    TwoCompartmentLIF,
+    MultiCompartmentLIF,
+    CuBaLIF,
+    ILIF,
+    Tracer,
+    QIF,
+    EIF,
+    Izhikevich,
+    ALIF,
+    AdEx,
+    KLIF,
+    GatedLIF,
+    ComplementaryLIF,
+    TernaryIF,
+    TernaryLIF,
+    FewSpikes,
+    PSN,
+    MaskedPSN,
+    SlidingPSN,
+    LeakyIntegrator,
+)
 
 OPERATORS: dict[str, Operator] = {
     neuron.operator.name: neuron.operator for neuron in NEURONS if issubclass(neuron, PointNeuron)
 }
 
 __all__ = [
+    "ALIF",
+    "EIF",
     "IF",
+    "ILIF",
+    "KLIF",
     "LIF",
     "NEURONS",
     "NO_RESET",
     "OPERATORS",
+    "PSN",
+    "QIF",
+    "AdEx",
     "AxonalDelay",
+    "ComplementaryLIF",
+    "CuBaLIF",
     "DelayedResetLIF",
+    "FewSpikes",
+    "GatedLIF",
+    "Izhikevich",
+    "LeakyIntegrator",
+    "MaskedPSN",
     "MultiCompartmentLIF",
+    "MultiSpike",
     "Neuron",
     "Noisy",
     "ParametricLIF",
     "PointNeuron",
     "Recurrent",
     "SelfFeedback",
+    "SlidingPSN",
+    "TernaryIF",
+    "TernaryLIF",
+    "Tracer",
     "TwoCompartmentLIF",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ State = tuple[Tensor, ...]
 
 class Neuron(nn.Module, ABC):
     """Anything that maps a current sequence (T, B, …) to an event sequence of the same shape."""
+
+    causal: ClassVar[bool] = True
+    """Whether a step depends on earlier input only, so that the neuron can run in a stream."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -122,6 +125,15 @@ def check_sequence(neuron: nn.Module, x: Tensor) -> None:
         )
     if not x.is_floating_point():
         raise InvalidArgumentError(f"{type(neuron).__name__} takes floating-point currents, got {x.dtype}.")
+
+
+def refuse_stream(neuron: nn.Module) -> None:
+    """Raise InvalidArgumentError inside of a stream: for neurons that need the whole sequence at once."""
+    if active_carry() is not None:
+        raise InvalidArgumentError(
+            f"{type(neuron).__name__} needs the whole sequence at once and cannot run in a stream. Call the model on "
+            "the sequence (T, B, …), or use a neuron whose steps depend on earlier ones only."
+        )
 
 
 def constant(

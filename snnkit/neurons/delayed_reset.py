@@ -7,7 +7,8 @@
     v[t] = (β·v[t-1] + i[t])·(1 − r[t])                 the same with reset_input
     s[t] = 1 where v[t] > v_threshold, else 0           strictly above
 
-With ``delay_reset=False`` what r did not take away is taken away at once: v ← v − v_threshold·(s − r), or v − v·(s − r).
+With ``delay_reset=False`` what r did not take away is taken away at once: v ← v − v_threshold·(s − r), or
+v − v·(s − r).
 
 | symbol | unit | default |
 |---|---|---|
@@ -66,9 +67,7 @@ def step(
     return s, (v, i)
 
 
-OPERATOR = Operator(
-    "delayed_reset_lif", DelayedResetParameters, step, operations=(3, 4, 2), state=("v", "i")
-)
+OPERATOR = Operator("delayed_reset_lif", DelayedResetParameters, step, operations=(3, 4, 2), state=("v", "i"))
 
 
 class DelayedResetLIF(PointNeuron):

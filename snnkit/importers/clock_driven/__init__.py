@@ -33,9 +33,7 @@ def install() -> None:
     for name in _NAMES:
         known = sys.modules.get(f"spikingjelly.{name}")
         if known is not None and known is not here:
-            raise ImportError(
-                f"spikingjelly.{name} has been imported already; call install() before any import of it."
-            )
+            raise ImportError(f"spikingjelly.{name} has been imported already; call install() before any import of it.")
     top = sys.modules.get("spikingjelly")
     if top is None:
         top = sys.modules["spikingjelly"] = ModuleType("spikingjelly", "Old names on snnkit's kernels.")

@@ -75,4 +75,4 @@ def test_what_has_no_counterpart():
     with pytest.raises(InvalidArgumentError, match="forward of its own"):
         from_snntorch(Own())
     with pytest.raises(UnknownNameError, match="surrogate"):
-        from_snntorch(snntorch.Leaky(beta=0.8, spike_grad=snntorch.surrogate.straight_through_estimator()))
+        from_snntorch(snntorch.Leaky(beta=0.8, spike_grad=snntorch.surrogate.custom_surrogate(torch.cos)))

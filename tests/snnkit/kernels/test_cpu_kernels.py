@@ -1,4 +1,4 @@
-"""The C and numba kernels against the reference: spikes bit for bit, gradients, every memory layout, every dtype, tiers.
+"""The C and numba kernels against the reference: spikes bit for bit, gradients, memory layouts, dtypes, tiers.
 
 Would break it: a fused multiply-add, > for ≥, a reset to anything else, a block or a tail that is skipped, a gradient
 that keeps the reset, a result written in another order of memory, a code that decodes to another spike.

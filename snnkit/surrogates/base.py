@@ -1,0 +1,59 @@
+"""What a surrogate is, the spike that uses it, and the checks its parameters share."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from snnkit.errors import InvalidArgumentError
+
+
+class Surrogate(Protocol):
+    """What a kernel needs of a surrogate. Instances are frozen dataclasses whose fields are floats."""
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """Return ds/dx at ``x`` (distance of the membrane to the threshold), elementwise."""
+        ...
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, surrogate: Surrogate) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.surrogate = surrogate
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grad * ctx.surrogate.derivative(x), None
+
+
+def spike(x: Tensor, surrogate: Surrogate) -> Tensor:
+    """Return ``H(x)`` (1 where ``x >= 0``) whose gradient is the surrogate's; any shape, same dtype."""
+    return _Spike.apply(x, surrogate)
+
+
+def positive(surrogate: Any, *names: str, above: float = 0.0) -> None:
+    """Raise InvalidArgumentError unless the named fields are > ``above``."""
+    for name in names:
+        value = getattr(surrogate, name)
+        if not value > above:
+            raise InvalidArgumentError(f"{type(surrogate).__name__}({name}={value!r}): {name} must be > {above:g}.")
+
+
+def is_symmetric(surrogate: Surrogate) -> bool:
+    """Whether the derivative is even, so that the smooth step it belongs to is odd about (0, ½)."""
+    x = torch.linspace(0.01, 4.0, 57, dtype=torch.float64)
+    return torch.allclose(surrogate.derivative(x), surrogate.derivative(-x), rtol=1e-9, atol=1e-12)
+
+
+def require_symmetric(who: str, surrogate: Surrogate) -> None:
+    """Raise InvalidArgumentError unless the surrogate looks the same from both sides of the threshold."""
+    if not is_symmetric(surrogate):
+        raise InvalidArgumentError(
+            f"{who}(surrogate={surrogate!r}): its derivative differs at +x and −x, but {who} fires on both sides of "
+            "zero and needs a symmetric one, such as Sigmoid, ATan or Rect."
+        )

@@ -1,0 +1,50 @@
+"""Every kernel of a neuron's operator against plain autograd through its written step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snnkit.neurons import PointNeuron
+
+LAYOUTS = ("contiguous", "channels_last", "transposed", "expanded", "every_second")
+TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
+
+
+def laid_out(x: Tensor, layout: str) -> Tensor:
+    """Return the numbers of ``x`` (T, B, C, H, W) in another order of memory; ``expanded`` repeats the first step."""
+    if layout == "channels_last":
+        return x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    if layout == "transposed":  # batch before time
+        return x.transpose(0, 1).contiguous().transpose(0, 1)
+    if layout == "expanded":
+        return x[:1].expand_as(x)
+    return torch.stack([x, x], -1).flatten(-2)[..., ::2] if layout == "every_second" else x
+
+
+def assert_kernels_agree(neuron: PointNeuron, x: Tensor, start: tuple[Tensor, ...]) -> Tensor:
+    """Outputs and last states bit for bit, gradients to input and starting states within ``TOLERANCE``."""
+    torch.manual_seed(7)
+    weight, weights = torch.randn_like(x), [torch.randn_like(v) for v in start]
+
+    def run(whole):
+        given = (x.detach().requires_grad_(), *(v.detach().requires_grad_() for v in start))
+        out, last = whole(given[0], given[1:])
+        loss = (out * weight).sum() + sum((v * w).sum() for v, w in zip(last, weights, strict=True))
+        return [out.detach(), *(v.detach() for v in last)], torch.autograd.grad(loss, given)
+
+    def by_steps(x, state):
+        outputs = []
+        for x_t in x:
+            out, state = neuron.step(x_t, state)
+            outputs.append(out)
+        return torch.stack(outputs), state
+
+    values, gradients = run(by_steps)
+    for kernel in neuron.operator.kernels:
+        p = neuron.constants()
+        got = run(lambda x, v, k=kernel, p=p: neuron.operator(x, v, p, neuron.surrogate, kernel=k))
+        assert all(map(torch.equal, got[0], values)), kernel
+        for a, b in zip(got[1], gradients, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=TOLERANCE[x.dtype], msg=lambda m, k=kernel: f"{k}: {m}")
+    return values[0]
