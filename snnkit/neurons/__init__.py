@@ -21,6 +21,7 @@ from snnkit.neurons.izhikevich import Izhikevich
 from snnkit.neurons.k_lif import KLIF
 from snnkit.neurons.leaky_integrator import LeakyIntegrator
 from snnkit.neurons.lif import LIF
+from snnkit.neurons.membrane_norm_lif import MembraneNormLIF
 from snnkit.neurons.multi_compartment import MultiCompartmentLIF
 from snnkit.neurons.multilevel_lif import ILIF, MultiSpike
 from snnkit.neurons.noisy import Noisy
@@ -57,6 +58,7 @@ NEURONS: tuple[type[Neuron], ...] = (
     MaskedPSN,
     SlidingPSN,
     LeakyIntegrator,
+    MembraneNormLIF,
 )
 
 OPERATORS: dict[str, Operator] = {
@@ -85,6 +87,7 @@ __all__ = [
     "Izhikevich",
     "LeakyIntegrator",
     "MaskedPSN",
+    "MembraneNormLIF",
     "MultiCompartmentLIF",
     "MultiSpike",
     "Neuron",

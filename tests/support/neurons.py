@@ -26,6 +26,7 @@ _GIVEN: dict[str, tuple[Callable[[], nn.Module], ...]] = {
     "PSN": (lambda: neurons.PSN(6),),
     "MaskedPSN": (lambda: neurons.MaskedPSN(2, 6),),
     "Tracer": (lambda: neurons.Tracer(0.4, -4, 4), lambda: neurons.Tracer(0.3, 0, 15, max_exponent=2)),
+    "MembraneNormLIF": (lambda: neurons.MembraneNormLIF(5),),
     "FewSpikes": (lambda: neurons.FewSpikes.relu(6, 8.0),),
     "Izhikevich": (lambda: neurons.Izhikevich(), lambda: neurons.Izhikevich(a=0.2, b=0.3, tau_w=5.0, w_rest=0.1)),
     "ALIF": (lambda: neurons.ALIF(beta=0.3, v_threshold=0.5, tau_adaptation=5.0),),
