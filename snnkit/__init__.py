@@ -9,10 +9,13 @@ if TYPE_CHECKING:
     from snnkit import (
         checkpoints,
         data,
+        deploy,
         encoders,
         engine,
+        importers,
         kernels,
         layers,
+        learning,
         models,
         neurons,
         readouts,
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from snnkit.checkpoints import LoadReport, load_weights, save_weights
     from snnkit.errors import SnnkitError
     from snnkit.models import create_model, list_models, model_info
-    from snnkit.stream import Stream
+    from snnkit.stream import Stream, detect_nan
     from snnkit.tape import record
 
 __version__ = "0.1.0"
@@ -38,14 +41,18 @@ _HOME = {
     "model_info": "snnkit.models",
     "record": "snnkit.tape",
     "Stream": "snnkit.stream",
+    "detect_nan": "snnkit.stream",
 }
 _MODULES = (
     "checkpoints",
     "data",
+    "deploy",
     "encoders",
     "engine",
+    "importers",
     "kernels",
     "layers",
+    "learning",
     "models",
     "neurons",
     "readouts",
@@ -61,10 +68,14 @@ __all__ = [
     "checkpoints",
     "create_model",
     "data",
+    "deploy",
+    "detect_nan",
     "encoders",
     "engine",
+    "importers",
     "kernels",
     "layers",
+    "learning",
     "list_models",
     "load_weights",
     "model_info",

@@ -29,7 +29,8 @@ def deploy(model: nn.Module, channels_last: bool = True) -> nn.Module:
 
     Args:
         model: any network.
-        channels_last: also ``tune`` the copy: 2-D convolutions as (N, H, W, C) in memory, which CPU kernels prefer.
+        channels_last: also lay 2-D convolutions out as (N, H, W, C) in memory, which CPU kernels prefer, and compute
+            1-D convolutions of kernel size 1 as matrix products.
     """
     made = copy.deepcopy(model).eval()
     for module in made.modules():
@@ -39,7 +40,7 @@ def deploy(model: nn.Module, channels_last: bool = True) -> nn.Module:
             module.conv, module.bn = _fuse(module.conv, module.bn), nn.Identity()
     for parameter in made.parameters():
         parameter.requires_grad_(False)
-    return tune(made) if channels_last else made
+    return _arrange(made) if channels_last else made
 
 
 class PointwiseConv1d(nn.Conv1d):
@@ -54,11 +55,10 @@ class PointwiseConv1d(nn.Conv1d):
         return nn.functional.linear(tokens, self.weight.squeeze(-1), self.bias).transpose(1, 2)
 
 
-def tune(model: nn.Module) -> nn.Module:
-    """Arrange a network for speed on CPUs, in place, and return it: parameters and state_dict keys stay as they are.
+def _arrange(model: nn.Module) -> nn.Module:
+    """Arrange a network for inference on CPUs, in place: its state_dict keys stay, results differ by rounding.
 
-    2-D convolutions are laid out channels-last, 1-D convolutions of kernel size 1 become matrix products. For training
-    and inference; results differ by rounding.
+    Training gains from channels-last too, but loses from the matrix products, whose backward transposes again.
     """
     for module in model.modules():
         plain = type(module) is nn.Conv1d and module.kernel_size == module.stride == (1,)

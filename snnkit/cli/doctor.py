@@ -9,8 +9,10 @@ def doctor() -> None:
     from importlib.util import find_spec
     from pathlib import Path
 
+    from rich.markup import escape
     from rich.table import Table
 
+    from snnkit import kernels
     from snnkit.data.fashion_mnist import DEBIAN_FOLDER, VENDORED
     from snnkit.engine.progress import console
     from snnkit.engine.run_folder import environment
@@ -28,7 +30,9 @@ def doctor() -> None:
         ("spikingjelly", "comparisons: pip install 'snnkit[spikingjelly]'"),
     )
     for name, use in optional:
-        table.add_row(name, "yes" if find_spec(name) else "no", use)
+        table.add_row(name, "yes" if find_spec(name) else "no", escape(use))
+    for what, missing in kernels.availability().items():
+        table.add_row(what, "no" if missing else "yes", escape(missing))
     full = Path(DEBIAN_FOLDER).is_dir()
     table.add_row("Fashion-MNIST subset", "yes" if VENDORED.exists() else "no", "comes with snnkit")
     table.add_row("Fashion-MNIST, full", "yes" if full else "no", "apt-get install dataset-fashion-mnist")

@@ -7,4 +7,12 @@ beside their neuron, in ``snnkit.neurons``.
 
 from snnkit.kernels.operator import Operator
 
-__all__ = ["Operator"]
+
+def availability() -> dict[str, str]:
+    """Return, for each family of fast kernels, "" where it can run on this machine, else the reason."""
+    from snnkit.kernels import fused_c, native
+
+    return {"C kernels": native.why_not(fused_c.SOURCE)}
+
+
+__all__ = ["Operator", "availability"]

@@ -1,0 +1,87 @@
+"""Deploying: norms folded away, the same function, the original untouched.
+
+Would break it: a norm that is folded into the wrong layer, a bias that is lost, a network that is changed in place.
+"""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import snnkit
+from snnkit.deploy import deploy, flip_rate
+from snnkit.layers import ConvBN
+from snnkit.layers.sequence import BatchNorm2d, Conv2d, Folded
+from snnkit.neurons import LIF
+
+
+def lively(net):
+    for part in net.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(part.running_mean, -0.3, 0.3)
+            nn.init.uniform_(part.running_var, 0.2, 0.6)
+            nn.init.uniform_(part.weight, 0.8, 2.0)
+            nn.init.uniform_(part.bias, 0.0, 0.5)
+    return net.eval()
+
+
+def network():
+    torch.manual_seed(0)
+    tokens = Folded(nn.Conv1d(8, 12, 1), nn.BatchNorm1d(12))
+    net = nn.Sequential(
+        ConvBN(3, 6, 3),
+        LIF(),
+        Conv2d(6, 8, 3, padding=1),
+        BatchNorm2d(8),
+        LIF(),
+        nn.Flatten(3),
+        tokens,
+        LIF(),
+    )
+    return lively(net)
+
+
+def test_the_function_stays_and_the_norms_go():
+    net = network().double()
+    x = torch.randn(4, 2, 3, 8, 8, dtype=torch.float64)
+    before = copy.deepcopy(net.state_dict())
+    made = deploy(net)
+    expected, got = net(x), made(x)
+    assert 0.005 < expected.mean() < 0.98
+    assert torch.equal(got, expected), "in float64 no membrane is that close to its threshold"
+    assert not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in made.modules())
+    assert not any(p.requires_grad for p in made.parameters())
+    assert not made.training
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert torch.equal(deploy(net, channels_last=False)(x), expected)
+
+
+def test_flip_rates_by_layer():
+    net = network()
+    x = torch.randn(4, 2, 3, 8, 8)
+    rates = flip_rate(net, deploy(net), x)
+    assert len(rates) == 3
+    assert max(rates.values()) <= 1e-3
+    other = deploy(net)
+    with torch.no_grad():
+        next(other.parameters()).mul_(3.0)
+    assert max(flip_rate(net, other, x).values()) > 0.01
+
+
+def test_a_registered_model():
+    torch.manual_seed(0)
+    model = lively(snnkit.create_model("spiking_cnn_small", img_size=16, width=4, num_classes=3)).double()
+    x = torch.randn(2, 1, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(deploy(model)(x), model(x), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_training_norms_are_folded_with_their_running_statistics(training):
+    net = network().train(training)
+    made = deploy(net)
+    assert net.training is training
+    x = torch.randn(4, 2, 3, 8, 8)
+    with torch.no_grad():
+        assert (made(x) != copy.deepcopy(net).eval()(x)).float().mean() <= 1e-3
