@@ -136,25 +136,53 @@ static void NAME(step_both)(const REAL *restrict x, REAL *restrict v, REAL *rest
 
 /* h − θ companded into a byte around the threshold: 128 and more fired. Decoded through tables made in Python. */
 static void NAME(encode)(const REAL *restrict h, const REAL *restrict th, uint8_t *restrict out, int n, REAL width) {
+    INTEGER codes[MAX_BLOCK];
     for (int i = 0; i < n; i++) {
         REAL d = h[i] - th[i];
         REAL m = d < 0 ? -d : d;
-        REAL share = m > (REAL)1e30 ? (REAL)0.9999 : m / (m + width);
-        int level = (int)(share * 128);
+        m = m > (REAL)1e30 ? (REAL)1e30 : m;
+        INTEGER level = (INTEGER)(m / (m + width) * 128);
         level = level > 127 ? 127 : level;
-        out[i] = (uint8_t)(d >= 0 ? 128 + level : 127 - level);
+        codes[i] = d >= 0 ? 128 + level : 127 - level;
     }
+    for (int i = 0; i < n; i++) out[i] = (uint8_t)codes[i]; /* a loop of its own: compilers vectorise one width at a time */
 }
 
 /* Two bits a step: spike, and inside the rectangle. */
 static void NAME(pack)(const REAL *restrict h, const REAL *restrict th, uint8_t *restrict out, int n, REAL alpha, int shift) {
     REAL half = 1 / (2 * alpha);
+    INTEGER bits[MAX_BLOCK];
+    INTEGER fired = (INTEGER)1 << shift, inside = (INTEGER)2 << shift;
     for (int i = 0; i < n; i++) {
         REAL d = h[i] - th[i];
         REAL m = d < 0 ? -d : d;
-        int bits = (d >= 0 ? 1 : 0) | (m < half ? 2 : 0);
-        out[i] = (uint8_t)(shift ? out[i] | bits << shift : bits);
+        bits[i] = (d >= 0 ? fired : 0) + (m < half ? inside : 0);
     }
+    if (!shift) memset(out, 0, (size_t)n);
+    for (int i = 0; i < n; i++) out[i] |= (uint8_t)bits[i];
+}
+
+/* Slopes, and membranes that are at or below the threshold: all that a detached reset asks of them. */
+static void NAME(unpack)(const uint8_t *restrict bits, const REAL *restrict th, REAL *restrict slope, REAL *restrict h, int n,
+                         REAL alpha, int shift) {
+    INTEGER wide[MAX_BLOCK];
+    INTEGER fired = (INTEGER)1 << shift, inside = (INTEGER)2 << shift;
+    for (int i = 0; i < n; i++) wide[i] = bits[i];
+    for (int i = 0; i < n; i++) slope[i] = (wide[i] & inside) ? alpha : 0;
+    for (int i = 0; i < n; i++) h[i] = (wide[i] & fired) ? th[i] : th[i] - 1;
+}
+
+/* The same from codes; a reset that is part of the graph needs the membrane itself. */
+static void NAME(decode)(const uint8_t *restrict codes, const REAL *restrict th, REAL *restrict slope, REAL *restrict h, int n,
+                         const float *restrict slopes, const float *restrict levels, int detach) {
+    INTEGER wide[MAX_BLOCK];
+    for (int i = 0; i < n; i++) wide[i] = codes[i];
+    for (int i = 0; i < n; i++) slope[i] = (REAL)slopes[wide[i]];
+    if (detach) {
+        for (int i = 0; i < n; i++) h[i] = wide[i] >= 128 ? th[i] : th[i] - 1;
+        return;
+    }
+    for (int i = 0; i < n; i++) h[i] = th[i] + (REAL)levels[wide[i]];
 }
 
 typedef struct {
@@ -390,16 +418,11 @@ static void NAME(backward)(const Setting *s, const Arrays *a, int64_t from, int6
                 NAME(slopes)(h, b->th, b->slope, n, s->surrogate, (REAL)s->alpha);
             } else if (s->save == CODE8) {
                 const uint8_t *codes = a->saved + t * s->neurons + start;
-                for (int i = 0; i < n; i++) b->slope[i] = (REAL)a->slopes[codes[i]];
-                for (int i = 0; i < n; i++) decoded[i] = b->th[i] + (REAL)a->levels[codes[i]];
+                NAME(decode)(codes, b->th, b->slope, decoded, n, a->slopes, a->levels, s->detach || s->reset == NO_RESET);
                 h = decoded;
             } else {
                 const uint8_t *bits = a->saved + t / 4 * s->neurons + start;
-                int shift = (int)(t % 4) * 2;
-                for (int i = 0; i < n; i++) {
-                    b->slope[i] = (bits[i] >> shift) & 2 ? (REAL)s->alpha : 0;
-                    decoded[i] = (bits[i] >> shift) & 1 ? b->th[i] : b->th[i] - 1;
-                }
+                NAME(unpack)(bits, b->th, b->slope, decoded, n, (REAL)s->alpha, (int)(t % 4) * 2);
                 h = decoded;
             }
             if (constants) memcpy(late, b->gv, (size_t)n * sizeof(REAL));
