@@ -301,6 +301,17 @@ def _reset(name: str, kind: str, node: Any) -> float | Tensor:
     return _number(name, "v_reset", 0.0 if getattr(node, "v_reset", None) is None else node.v_reset)
 
 
+def _steps(name: str, key: str, tau: float | Tensor, dt: float) -> float | Tensor:
+    """A time constant in steps, more than one."""
+    shortest = tau.min().item() if isinstance(tau, Tensor) else tau
+    if not shortest > dt:
+        raise InvalidArgumentError(
+            f"{name}: {key}={shortest:g} is {shortest / dt:.3g} time steps of dt={dt:g}, which must be > 1. Give the "
+            "step the network was made for: from_nir(…, dt=…). (Norse 1.1 writes constants too small by its own dt.)"
+        )
+    return tau / dt
+
+
 def _shifted(name: str, node: Any, kind: str) -> tuple[Any, Any]:
     """Threshold and reset of u = v − v_leak."""
     leak, below = _constants(name, node, "v_leak", "v_threshold")
@@ -311,7 +322,7 @@ def _lif(name: str, node: Any, dt: float) -> nn.Module:
     tau, r = _constants(name, node, "tau", "r")
     threshold, reset = _shifted(name, node, "LIF")
     # LIF leaks to its v_reset: what is missing to a leak to 0 comes in with the input.
-    return nn.Sequential(_Times(r, -reset), LIF(tau / dt, threshold, reset))
+    return nn.Sequential(_Times(r, -reset), LIF(_steps(name, "tau", tau, dt), threshold, reset))
 
 
 def _integrate_fire(name: str, node: Any, dt: float) -> nn.Module:
@@ -322,7 +333,7 @@ def _integrate_fire(name: str, node: Any, dt: float) -> nn.Module:
 def _cuba_lif(name: str, node: Any, dt: float) -> nn.Module:
     tau_mem, tau_syn, r, w = _constants(name, node, "tau_mem", "tau_syn", "r", "w_in")
     threshold, reset = _shifted(name, node, "CubaLIF")
-    current, voltage = dt / tau_syn, dt / tau_mem
+    current, voltage = 1.0 / _steps(name, "tau_syn", tau_syn, dt), 1.0 / _steps(name, "tau_mem", tau_mem, dt)
     return nn.Sequential(_Times(w * r * current * voltage), CuBaLIF(current, voltage, threshold, reset))
 
 
@@ -330,7 +341,7 @@ def _leaky(name: str, node: Any, dt: float) -> nn.Module:
     tau, r, leak = _constants(name, node, "tau", "r", "v_leak")
     if isinstance(leak, Tensor) or leak != 0.0:
         raise InvalidArgumentError(f"{name} (LI): v_leak={leak!r}; a LeakyIntegrator leaks to 0.")
-    return nn.Sequential(_Times(r), LeakyIntegrator(tau / dt))
+    return nn.Sequential(_Times(r), LeakyIntegrator(_steps(name, "tau", tau, dt)))
 
 
 def _integrator(name: str, node: Any, dt: float) -> nn.Module:

@@ -101,7 +101,9 @@ def test_norse_exports_come_back():
     net = norse.SequentialState(torch.nn.Linear(5, 6), norse.LIFBoxCell(), torch.nn.Linear(6, 5))
     exported = norse.to_nir(net, torch.randn(2, 5))
     exported.nodes["input"], exported.nodes["output"] = nir.Input(np.array([5])), nir.Output(np.array([5]))
-    made = from_nir(exported, dt=1e-3)
+    with pytest.raises(InvalidArgumentError, match=r"tau=1e-05 is 0.01 time steps of dt=0.001.*Norse"):
+        from_nir(exported, dt=1e-3)
+    made = from_nir(exported, dt=1e-6)
     assert made.import_report.max_mismatch <= 1e-9
     assert {layer.source for layer in made.import_report.layers} == {"nir.Affine", "nir.LIF"}
     assert torch.equal(made.layers["0"].layer.weight.detach(), net[0].weight.detach())
