@@ -7,6 +7,8 @@ so a folded network is judged by its flip rate and its task metric; in float64 i
 from __future__ import annotations
 
 import copy
+import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -21,7 +23,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def deploy(model: nn.Module, channels_last: bool = True) -> nn.Module:
+def deploy(model: nn.Module, channels_last: bool = True, example: Tensor | None = None) -> nn.Module:
     """Return a copy of ``model`` in eval mode with batch norms folded; the original is left as it was.
 
     Folded are batch norms that directly follow a convolution or linear layer inside ``nn.Sequential`` (and its
@@ -29,8 +31,9 @@ def deploy(model: nn.Module, channels_last: bool = True) -> nn.Module:
 
     Args:
         model: any network.
-        channels_last: also lay 2-D convolutions out as (N, H, W, C) in memory, which CPU kernels prefer, and compute
-            1-D convolutions of kernel size 1 as matrix products.
+        channels_last: lay 2-D convolutions out as (N, H, W, C) in memory, which CPU kernels prefer.
+        example: an input; with it 1-D convolutions of kernel size 1 become matrix products where those are measured
+            to be faster on this machine (``PointwiseConv1d``).
     """
     made = copy.deepcopy(model).eval()
     for module in made.modules():
@@ -40,13 +43,18 @@ def deploy(model: nn.Module, channels_last: bool = True) -> nn.Module:
             module.conv, module.bn = _fuse(module.conv, module.bn), nn.Identity()
     for parameter in made.parameters():
         parameter.requires_grad_(False)
-    return _arrange(made) if channels_last else made
+    if channels_last:
+        made = made.to(memory_format=torch.channels_last)
+    if example is not None:
+        _choose_pointwise(made, example)
+    return made
 
 
 class PointwiseConv1d(nn.Conv1d):
     """A 1-D convolution of kernel size 1, computed as the matrix product it is: (N, C, L) → (N, C', L).
 
     One product over all tokens; the result has its channels next to each other in memory, as the next one wants them.
+    Which is faster depends on the processor: its libraries for products and for convolutions are different ones.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,16 +63,36 @@ class PointwiseConv1d(nn.Conv1d):
         return nn.functional.linear(tokens, self.weight.squeeze(-1), self.bias).transpose(1, 2)
 
 
-def _arrange(model: nn.Module) -> nn.Module:
-    """Arrange a network for inference on CPUs, in place: its state_dict keys stay, results differ by rounding.
+@torch.no_grad()
+def _choose_pointwise(model: nn.Module, example: Tensor) -> None:
+    """Make every 1-D convolution of kernel size 1 what is faster for the inputs it gets from ``example``."""
+    inputs: dict[nn.Module, Tensor] = {}
+    found = [part for part in model.modules() if type(part) is nn.Conv1d and part.kernel_size == part.stride == (1,)]
+    found = [part for part in found if part.groups == 1 and part.padding == (0,)]
+    handles = [part.register_forward_pre_hook(lambda m, given: inputs.setdefault(m, given[0])) for part in found]
+    model(example)
+    for handle in handles:
+        handle.remove()
+    faster: dict[tuple, bool] = {}
+    for part, x in inputs.items():
+        key = (x.shape, x.stride(), x.dtype, part.weight.shape)
+        if key not in faster:
+            # The other form hands its result on in its own order of memory, so each is timed on what it would get.
+            tokens = x.transpose(1, 2).contiguous().transpose(1, 2)
+            faster[key] = _seconds(PointwiseConv1d.forward, part, tokens) < _seconds(nn.Conv1d.forward, part, x)
+        if faster[key]:
+            part.__class__ = PointwiseConv1d
 
-    Training gains from channels-last too, but loses from the matrix products, whose backward transposes again.
-    """
-    for module in model.modules():
-        plain = type(module) is nn.Conv1d and module.kernel_size == module.stride == (1,)
-        if plain and module.groups == 1 and module.padding == (0,):
-            module.__class__ = PointwiseConv1d
-    return model.to(memory_format=torch.channels_last)
+
+def _seconds(forward: Callable[[nn.Module, Tensor], Tensor], part: nn.Module, x: Tensor, calls: int = 5) -> float:
+    """The shortest of a few calls after a first one that is not counted."""
+    forward(part, x)
+    taken = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        forward(part, x)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
 
 
 def flip_rate(model: nn.Module, deployed: nn.Module, example: Tensor) -> dict[str, float]:

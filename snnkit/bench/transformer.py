@@ -71,7 +71,7 @@ def _compiled(net: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def _inference(case: str, net: nn.Module, ours: nn.Module, x: Tensor, repeats: int) -> list[dict[str, Any]]:
     net.eval(), ours.eval()
-    deployed = deploy(ours)
+    deployed = deploy(ours, example=x)
 
     def quiet(module: Callable[[Tensor], Tensor]) -> Callable[[], None]:
         def run_once() -> None:

@@ -85,3 +85,18 @@ def test_training_norms_are_folded_with_their_running_statistics(training):
     x = torch.randn(4, 2, 3, 8, 8)
     with torch.no_grad():
         assert (made(x) != copy.deepcopy(net).eval()(x)).float().mean() <= 1e-3
+
+
+def test_pointwise_convolutions_are_what_is_faster(monkeypatch):
+    from snnkit import deploy as module
+
+    net, x = network(), torch.randn(4, 2, 3, 8, 8)
+    for winner, slow in ((module.PointwiseConv1d, nn.Conv1d), (nn.Conv1d, module.PointwiseConv1d)):
+        monkeypatch.setattr(module, "_seconds", lambda forward, *_, slow=slow: float(forward is slow.forward))
+        made = deploy(net, example=x)
+        (part,) = [part for part in made.modules() if isinstance(part, nn.Conv1d)]
+        assert type(part) is winner
+        assert not part._forward_pre_hooks
+        assert made.state_dict().keys() == deploy(net).state_dict().keys()
+        with torch.no_grad():
+            assert (made(x) != net(x)).float().mean() <= 1e-3
