@@ -17,6 +17,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers import ConvBN
+from snnkit.layers.normed_neuron import NormedNeuron
+from snnkit.layers.sequence import SEQUENCE_LAYERS
+from snnkit.neurons import PointNeuron
 from snnkit.tape import record
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -27,7 +30,8 @@ def deploy(model: nn.Module, channels_last: bool = True, example: Tensor | None 
     """Return a copy of ``model`` in eval mode with batch norms folded; the original is left as it was.
 
     Folded are batch norms that directly follow a convolution or linear layer inside ``nn.Sequential`` (and its
-    subclasses here) or ``ConvBN``. Others stay.
+    subclasses here) or ``ConvBN``. A norm directly before a point neuron, which has no layer to go into, is computed in
+    the neuron's pass over memory (``NormedNeuron``). Others stay.
 
     Args:
         model: any network.
@@ -39,6 +43,7 @@ def deploy(model: nn.Module, channels_last: bool = True, example: Tensor | None 
     for module in made.modules():
         if isinstance(module, nn.Sequential):
             _fold_pairs(module)
+            _join_neurons(module)
         elif isinstance(module, ConvBN) and isinstance(module.bn, nn.BatchNorm2d):
             module.conv, module.bn = _fuse(module.conv, module.bn), nn.Identity()
     for parameter in made.parameters():
@@ -118,6 +123,14 @@ def _fold_pairs(row: nn.Sequential) -> None:
         layer, norm = row._modules[first], row._modules[second]
         if isinstance(layer, (*_CONVOLUTIONS, nn.Linear)) and isinstance(norm, _NORMS) and norm.track_running_stats:
             row._modules[first], row._modules[second] = _fuse(layer, norm), nn.Identity()
+
+
+def _join_neurons(row: nn.Sequential) -> None:
+    for first, second in pairwise(list(row._modules)):
+        norm, neuron = row._modules[first], row._modules[second]
+        sequences = isinstance(norm, _NORMS) and type(norm) in SEQUENCE_LAYERS
+        if sequences and isinstance(neuron, PointNeuron) and norm.running_var is not None:
+            row._modules[first], row._modules[second] = nn.Identity(), NormedNeuron(norm, neuron)
 
 
 def _fuse(layer: nn.Module, norm: nn.Module) -> nn.Module:

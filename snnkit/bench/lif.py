@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnkit.bench.harness import compare
 from snnkit.bench.row import figure, rows
@@ -25,7 +25,7 @@ def run(repeats: int) -> list[dict[str, Any]]:
     found = []
     for timesteps in (4, 8, 16):
         found += _train(timesteps, repeats) + _infer(timesteps, repeats)
-    return found + _equality() + _overhead(repeats)
+    return found + _normed(repeats) + _equality() + _overhead(repeats)
 
 
 def _variants() -> dict[str, Callable[[Tensor], Tensor]]:
@@ -113,6 +113,29 @@ def _infer(timesteps: int, repeats: int) -> list[dict[str, Any]]:
     ours = {name: module for name, module in _variants().items() if name in ("snnkit", "snnkit numba", "snnkit c")}
     timings = compare({name: step(module) for name, module in (variants | ours).items()}, repeats)
     return rows(f"LIF inference T={timesteps}", timings, "spikingjelly", {"snnkit": 14.0} if timesteps == 4 else None)
+
+
+def _normed(repeats: int) -> list[dict[str, Any]]:
+    """A batch norm in eval mode and the neuron behind it, at T = 4."""
+    from spikingjelly.activation_based import layer
+
+    from snnkit.deploy import deploy
+    from snnkit.layers.sequence import BatchNorm2d
+
+    x = torch.randn(4, *SHAPE).mul_(1.5)
+    ours = nn.Sequential(BatchNorm2d(SHAPE[1]), LIF(surrogate=ATan())).eval()
+    norm, neuron = layer.BatchNorm2d(SHAPE[1], step_mode="m").eval(), _spikingjelly()
+
+    def quiet(run: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+        def run_once() -> None:
+            with torch.no_grad():
+                run(x)
+
+        return run_once
+
+    variants = {"spikingjelly": lambda y: neuron(norm(y)), "snnkit": ours, "snnkit deployed": deploy(ours)}
+    timings = compare({name: quiet(run) for name, run in variants.items()}, repeats)
+    return rows("batch norm + LIF inference T=4", timings, "spikingjelly")
 
 
 def _equality() -> list[dict[str, Any]]:

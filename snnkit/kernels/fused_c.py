@@ -38,7 +38,7 @@ _STREAMED_BYTES = 4 << 20  # results larger than this leave the cache before any
 
 # ``Setting`` and ``Arrays`` of the C file, field by field; packed bytes are cheaper to make than ctypes structures.
 _SETTING = struct.Struct("=2q7i4x5d")
-_ARRAYS = struct.Struct("=18q")
+_ARRAYS = struct.Struct("=20q")
 
 
 @dataclass(slots=True)
@@ -88,8 +88,12 @@ def supports(call: Call, charge_may_vary: bool = False) -> tuple[bool, str]:
     return True, ""
 
 
-def forward(call: Call, d: Dynamics) -> Result:
-    """Run all time steps; results lie in memory as the input does."""
+def forward(call: Call, d: Dynamics, norm: tuple[Tensor, Tensor] | None = None) -> Result:
+    """Run all time steps; results lie in memory as the input does.
+
+    With ``norm``, scale and shift that broadcast to a step (B, …), the input is ``x * scale + shift``, in one pass and
+    without a backward.
+    """
     x = call.x
     dense, layout = dense_steps(x)
     spikes = torch.empty_like(layout)
@@ -102,10 +106,11 @@ def forward(call: Call, d: Dynamics) -> Result:
     last = torch.empty_like(layout[0], dtype=state_dtype(x)) if call.keep_state else None
     start = None if call.state[0] is None else like(call.state[0], layout[0])
     decay, threshold = _constants(call, d, layout)
+    scale, shift = (None, None) if norm is None else (_per_neuron(value, layout) for value in norm)
     arrays = _ARRAYS.pack(
         dense.data_ptr(), _pointer(start), dense.stride(0), neurons, 0,
         _pointer(decay), _pointer(threshold), spikes.data_ptr(), _pointer(last), _pointer(saved),
-        0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, _pointer(scale), _pointer(shift),
     )  # fmt: skip
     _run("snnkit_cfr_forward", neurons, _setting(call, d, steps, neurons, x, save), arrays)
     if layout is not x:
@@ -137,6 +142,7 @@ def backward(
         _pointer(decay), _pointer(threshold), 0, 0, _pointer(saved),
         grads.data_ptr(), _pointer(grad_last), grad_x.data_ptr(), _pointer(grad_v0),
         _pointer(by_name.get("decay")), _pointer(by_name.get("v_threshold")), _pointer(slopes), _pointer(levels),
+        0, 0,
     )  # fmt: skip
     _run("snnkit_cfr_backward", neurons, _setting(call, d, steps, neurons, grad_out, call.save), arrays)
     target = call.x if call.x is not None else grad_x
@@ -196,15 +202,15 @@ def _constants(call: Call, d: Dynamics, layout: Tensor) -> tuple[Tensor | None, 
     """Return decay and threshold per neuron, in the order of memory of a step, where they are tensors."""
     if not call.tensors:
         return None, None
-    step = layout[0]
+    return _per_neuron(d.tau, layout), _per_neuron(d.v_threshold, layout)
 
-    def per_neuron(value: float | Tensor) -> Tensor | None:
-        if not isinstance(value, Tensor):
-            return None
-        dtype = state_dtype(layout)
-        return torch.empty_like(step, dtype=dtype).copy_(value.detach().to(dtype).expand(step.shape))
 
-    return per_neuron(d.tau), per_neuron(d.v_threshold)
+def _per_neuron(value: float | Tensor, layout: Tensor) -> Tensor | None:
+    """A tensor constant as (B, …) in the order of memory of a step of ``layout``; None for numbers."""
+    if not isinstance(value, Tensor):
+        return None
+    step, dtype = layout[0], state_dtype(layout)
+    return torch.empty_like(step, dtype=dtype).copy_(value.detach().to(dtype).expand(step.shape))
 
 
 def _empty_saved(layout: Tensor, save: str) -> Tensor | None:

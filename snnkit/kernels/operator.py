@@ -121,6 +121,29 @@ class Operator:
         out = _Direct.apply(chosen, call, *inputs)
         return (out[0], out[1:]) if keep_state else (out, None)
 
+    def run_normed(
+        self,
+        x: Tensor,
+        state: State | None,
+        given: Prepared,
+        norm: tuple[Tensor, Tensor],
+        keep_state: bool = True,
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Run a sequence on ``x * scale + shift`` (scale, shift broadcast to (B, …)), in one pass where a kernel can.
+
+        That is a kernel with a ``forward_normed``, when no gradient is recorded; otherwise the norm comes first.
+        """
+        scale, shift = norm
+        plain = torch.is_grad_enabled() or _visible_to_others() or any(isinstance(v, Tensor) for v in given.rest)
+        if not plain:
+            state = state or self._at_rest
+            call = Call(x, state, given.rest, given.p, given.tensors, given.surrogate, "exact", keep_state)
+            chosen = self._choose_once(given, call)
+            if hasattr(chosen, "forward_normed"):
+                result = chosen.forward_normed(call, scale, shift)
+                return result.out, result.state if keep_state else None
+        return self.run((x * scale + shift).to(x.dtype), state, given, keep_state)
+
     def _choose_once(self, given: Prepared, call: Call) -> Kernel:
         """Remember the choice for dense CPU inputs of one dtype: asking every kernel costs more than a small layer."""
         x = call.x

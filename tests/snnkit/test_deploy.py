@@ -7,13 +7,15 @@ import copy
 
 import pytest
 import torch
+from support.kernels import laid_out
 from torch import nn
 
 import snnkit
 from snnkit.deploy import deploy, flip_rate
 from snnkit.layers import ConvBN
+from snnkit.layers.normed_neuron import NormedNeuron
 from snnkit.layers.sequence import BatchNorm2d, Conv2d, Folded
-from snnkit.neurons import LIF
+from snnkit.neurons import IF, LIF, ParametricLIF
 
 
 def lively(net):
@@ -100,3 +102,47 @@ def test_pointwise_convolutions_are_what_is_faster(monkeypatch):
         assert made.state_dict().keys() == deploy(net).state_dict().keys()
         with torch.no_grad():
             assert (made(x) != net(x)).float().mean() <= 1e-3
+
+
+def pre_activation(v_reset=0.0):
+    torch.manual_seed(0)
+    parametric = ParametricLIF(v_threshold=0.6, channels=5)
+    torch.nn.init.uniform_(parametric.w, -0.5, 0.5)
+    tail = (BatchNorm2d(5), parametric, Conv2d(5, 5, 3), BatchNorm2d(5), IF(v_reset=v_reset))
+    return lively(nn.Sequential(BatchNorm2d(4), LIF(v_reset=v_reset), Conv2d(4, 5, 3), nn.Identity(), *tail))
+
+
+@pytest.mark.parametrize("v_reset", [0.0, -0.2, None])
+def test_norms_without_a_layer_go_into_the_neuron(v_reset):
+    net = pre_activation(v_reset).double()
+    made = deploy(net)
+    assert [type(part).__name__ for part in made] == [
+        "Identity", "NormedNeuron", "Conv2d", "Identity", "Identity", "NormedNeuron", "Conv2d", "Identity", "IF",
+    ]  # fmt: skip
+    x = torch.randn(5, 2, 4, 9, 9, dtype=torch.float64)
+    with torch.no_grad():
+        expected = net(x)
+        assert 0.02 < expected.mean() < 0.98
+        assert torch.equal(made(x), expected)
+    assert torch.equal(made(x), expected), "with gradients recorded too"
+    stream = snnkit.Stream(made)
+    with torch.no_grad():
+        assert torch.equal(torch.stack([stream.step(x_t) for x_t in x]), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "expanded"])
+def test_one_pass_is_two_passes_bit_for_bit(layout, dtype):
+    torch.manual_seed(1)
+    neuron = LIF(tau=1.7, v_threshold=0.7)
+    norm = BatchNorm2d(4)
+    lively(nn.Sequential(norm))
+    joined = NormedNeuron(norm, neuron).to(dtype if dtype != torch.bfloat16 else torch.float32)
+    x = laid_out(torch.randn(5, 2, 4, 33, 17), layout).to(dtype)
+    scale, shift = (value.view(-1, 1, 1) for value in (joined.scale, joined.shift))
+    wide = x.float() if dtype == torch.bfloat16 else x
+    with torch.no_grad():
+        got, expected = joined(x), neuron(wide * scale + shift)
+    assert 0.02 < expected.mean() < 0.98
+    assert torch.equal(got, expected.to(dtype))
+    assert got.dtype == dtype

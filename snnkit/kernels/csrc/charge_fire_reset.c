@@ -33,6 +33,7 @@ typedef struct {
     const void *grad_out, *grad_last;
     void *grad_x, *grad_v0, *grad_decay, *grad_threshold;
     const float *slopes, *levels;  /* by code: surrogate's derivative, membrane above threshold */
+    const void *scale, *shift;     /* (N) or NULL: the forward's input is x·scale + shift */
 } Arrays;
 
 /* Whether 1/tau is exact, so that multiplying equals dividing. */

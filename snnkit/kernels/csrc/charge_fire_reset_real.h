@@ -239,6 +239,13 @@ INLINE void NAME(ahead)(const void *base, int64_t at, int n, const Setting *s, i
     expect((const char *)base + at * size, n * size);
 }
 
+/* x·scale + shift, in two roundings as a batch norm before the neuron would have it. */
+INLINE const REAL *NAME(normed)(const REAL *restrict x, const REAL *restrict scale, const REAL *restrict shift, int n,
+                                REAL *restrict out) {
+    for (int i = 0; i < n; i++) out[i] = x[i] * scale[i] + shift[i];
+    return out;
+}
+
 static void NAME(forward)(const Setting *s, const Arrays *a, int64_t from, int64_t to) {
     NAME(Block) block __attribute__((aligned(64)));
     NAME(Block) *b = &block;
@@ -251,6 +258,7 @@ static void NAME(forward)(const Setting *s, const Arrays *a, int64_t from, int64
         for (int64_t t = 0; t < s->steps; t++) {
             NAME(ahead)(a->x, t + 1 < s->steps ? (t + 1) * a->x_step + start : start + n, n, s, to);
             const REAL *x = NAME(read)(a->x, t * a->x_step + start, n, s->dtype, b->row);
+            if (a->scale) x = NAME(normed)(x, (const REAL *)a->scale + start, (const REAL *)a->shift + start, n, b->gh);
             if (s->save == EXACT) {
                 NAME(step_spikes)(x, b->v, b->out, b->tau, b->th, rest, v_reset, n, kind, s->reset, constant);
             } else {

@@ -23,6 +23,11 @@ def forward(call: Call) -> Result:
     return fused_c.forward(call, _dynamics(call.p))
 
 
+def forward_normed(call: Call, scale: Tensor, shift: Tensor) -> Result:
+    """Run all time steps on ``x * scale + shift``, without a backward."""
+    return fused_c.forward(call, _dynamics(call.p), (scale, shift))
+
+
 def backward(call: Call, saved: Tensor | None, grad_out: Tensor, grad_state: tuple[Tensor | None, ...]) -> Gradients:
     """Run backwards."""
     return fused_c.backward(call, saved, grad_out, grad_state, _dynamics(call.p))
