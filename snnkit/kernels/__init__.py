@@ -10,9 +10,12 @@ from snnkit.kernels.operator import Operator
 
 def availability() -> dict[str, str]:
     """Return, for each family of fast kernels, "" where it can run on this machine, else the reason."""
-    from snnkit.kernels import fused_c, native
+    import torch
 
-    return {"C kernels": native.why_not(fused_c.SOURCE)}
+    from snnkit.kernels import fused_c, fused_triton, native
+
+    no_gpu = "" if torch.cuda.is_available() else "no GPU here; the CPU kernels run instead."
+    return {"C kernels": native.why_not(fused_c.SOURCE), "Triton kernels": fused_triton.why_not() or no_gpu}
 
 
 __all__ = ["Operator", "availability"]

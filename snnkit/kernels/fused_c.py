@@ -105,7 +105,7 @@ def forward(call: Call, d: Dynamics, norm: tuple[Tensor, Tensor] | None = None) 
     saved = None if save == "exact" else _empty_saved(layout, save)
     last = torch.empty_like(layout[0], dtype=state_dtype(x)) if call.keep_state else None
     start = None if call.state[0] is None else like(call.state[0], layout[0])
-    decay, threshold = _constants(call, d, layout)
+    decay, threshold = constants_per_neuron(call, d, layout)
     scale, shift = (None, None) if norm is None else (_per_neuron(value, layout) for value in norm)
     arrays = _ARRAYS.pack(
         dense.data_ptr(), _pointer(start), dense.stride(0), neurons, 0,
@@ -136,7 +136,7 @@ def backward(
     grad_v0 = None if start is None else torch.empty_like(grad_x[0], dtype=dtype)
     by_name = {name: torch.empty_like(grad_x[0], dtype=dtype) for name in call.tensors}
     slopes, levels = code8_tables(call.surrogate)[:2] if call.save == "code8" else (None, None)
-    decay, threshold = _constants(call, d, grad_x)
+    decay, threshold = constants_per_neuron(call, d, grad_x)
     arrays = _ARRAYS.pack(
         dense.data_ptr(), _pointer(start), dense.stride(0), neurons, grads.stride(0),
         _pointer(decay), _pointer(threshold), 0, 0, _pointer(saved),
@@ -148,13 +148,15 @@ def backward(
     target = call.x if call.x is not None else grad_x
     grad_x = grad_x if grad_x.stride() == target.stride() else like(grad_x, target)
     to_start = None if grad_v0 is None else like(grad_v0, target[0])
-    if not call.tensors:
-        return Gradients(grad_x, (to_start,))
-    tensors = tuple(
-        by_name[name].sum_to_size(_padded(getattr(call.p, name), grad_x[0])).reshape(getattr(call.p, name).shape)
+    return Gradients(grad_x, (to_start,), reduce_to_constants(call, by_name, grad_x[0]))
+
+
+def reduce_to_constants(call: Call, by_name: dict[str, Tensor], step: Tensor) -> tuple[Tensor, ...]:
+    """Sum gradients per neuron (B, …) to each tensor constant in its own shape."""
+    return tuple(
+        by_name[name].sum_to_size(_padded(getattr(call.p, name), step)).reshape(getattr(call.p, name).shape)
         for name in call.tensors
     )
-    return Gradients(grad_x, (to_start,), tensors)
 
 
 def check_rect(call: Call, d: Dynamics) -> None:
@@ -198,7 +200,7 @@ def _pointer(x: Tensor | None) -> int:
     return 0 if x is None else x.data_ptr()
 
 
-def _constants(call: Call, d: Dynamics, layout: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def constants_per_neuron(call: Call, d: Dynamics, layout: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Return decay and threshold per neuron, in the order of memory of a step, where they are tensors."""
     if not call.tensors:
         return None, None

@@ -14,20 +14,21 @@ def supports(call: Call) -> tuple[bool, str]:
     return fused_c.supports(call)
 
 
-def _dynamics(p: IFParameters) -> fused_c.Dynamics:
+def dynamics(p: IFParameters) -> fused_c.Dynamics:
+    """Return the constants in the form that the fused kernels take."""
     return fused_c.Dynamics(fused_c.NO_LEAK, 1.0, p.v_threshold, p.v_reset, p.detach_reset)
 
 
 def forward(call: Call) -> Result:
     """Run all time steps."""
-    return fused_c.forward(call, _dynamics(call.p))
+    return fused_c.forward(call, dynamics(call.p))
 
 
 def forward_normed(call: Call, scale: Tensor, shift: Tensor) -> Result:
     """Run all time steps on ``x * scale + shift``, without a backward."""
-    return fused_c.forward(call, _dynamics(call.p), (scale, shift))
+    return fused_c.forward(call, dynamics(call.p), (scale, shift))
 
 
 def backward(call: Call, saved: Tensor | None, grad_out: Tensor, grad_state: tuple[Tensor | None, ...]) -> Gradients:
     """Run backwards."""
-    return fused_c.backward(call, saved, grad_out, grad_state, _dynamics(call.p))
+    return fused_c.backward(call, saved, grad_out, grad_state, dynamics(call.p))

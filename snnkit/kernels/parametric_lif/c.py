@@ -14,21 +14,22 @@ def supports(call: Call) -> tuple[bool, str]:
     return fused_c.supports(call, charge_may_vary=True)
 
 
-def _dynamics(p: ParametricLIFParameters) -> fused_c.Dynamics:
+def dynamics(p: ParametricLIFParameters) -> fused_c.Dynamics:
+    """Return the constants in the form that the fused kernels take."""
     charge = fused_c.DECAYED_MULTIPLY if p.decay_input else fused_c.PLAIN_MULTIPLY
     return fused_c.Dynamics(charge, p.decay, p.v_threshold, p.v_reset, p.detach_reset)
 
 
 def forward(call: Call) -> Result:
     """Run all time steps."""
-    return fused_c.forward(call, _dynamics(call.p))
+    return fused_c.forward(call, dynamics(call.p))
 
 
 def forward_normed(call: Call, scale: Tensor, shift: Tensor) -> Result:
     """Run all time steps on ``x * scale + shift``, without a backward."""
-    return fused_c.forward(call, _dynamics(call.p), (scale, shift))
+    return fused_c.forward(call, dynamics(call.p), (scale, shift))
 
 
 def backward(call: Call, saved: Tensor | None, grad_out: Tensor, grad_state: tuple[Tensor | None, ...]) -> Gradients:
     """Run backwards."""
-    return fused_c.backward(call, saved, grad_out, grad_state, _dynamics(call.p))
+    return fused_c.backward(call, saved, grad_out, grad_state, dynamics(call.p))
