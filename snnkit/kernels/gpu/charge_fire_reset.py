@@ -15,6 +15,12 @@ def _divide(a, b, DOUBLE: tl.constexpr):
 
 
 @triton.jit
+def _constant(number_ptr, varying_ptr, n, inside, VARY: tl.constexpr):
+    """One number for all, or one per neuron."""
+    return tl.load(varying_ptr + n, mask=inside, other=1.0) if VARY else tl.load(number_ptr)
+
+
+@triton.jit
 def _charge(x, v, tau, rest, KIND: tl.constexpr, DOUBLE: tl.constexpr):
     """0: decayed input, dividing; 1: plain input, dividing; 2: no leak; 3, 4: as 0, 1 multiplying by the decay."""
     if KIND == 0:
@@ -79,12 +85,9 @@ def forward(
     REAL: tl.constexpr = tl.float64 if DOUBLE else tl.float32
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = n < neurons
-    tau, threshold = tl.load(constants_ptr), tl.load(constants_ptr + 1)
     v_reset, rest = tl.load(constants_ptr + 2), tl.load(constants_ptr + 3)
-    if VARY_TAU:
-        tau = tl.load(tau_ptr + n, mask=inside, other=1.0)
-    if VARY_THRESHOLD:
-        threshold = tl.load(threshold_ptr + n, mask=inside, other=1.0)
+    tau = _constant(constants_ptr, tau_ptr, n, inside, VARY_TAU)
+    threshold = _constant(constants_ptr + 1, threshold_ptr, n, inside, VARY_THRESHOLD)
     v = tl.zeros((BLOCK,), dtype=REAL) + rest
     if HAS_V0:
         v = tl.load(v0_ptr + n, mask=inside, other=0.0)
@@ -125,6 +128,28 @@ def _decay(tau, KIND: tl.constexpr):
 
 
 @triton.jit
+def _by_decay(x, leak, KIND: tl.constexpr):
+    """∂h/∂decay."""
+    return x - leak if KIND == 3 else -leak
+
+
+@triton.jit
+def _through(h, gs, gv, slope, fired, threshold, v_reset, RESET: tl.constexpr, DETACH: tl.constexpr):
+    """∂v/∂h of the reset, and the gradient that arrives at the spike, through the reset too unless it is detached."""
+    through, by_spike = slope * 0.0 + 1.0, gs
+    if RESET == 0:
+        through = tl.where(fired, 0.0 * slope, through)
+    if not DETACH:
+        if RESET == 0:
+            through += (v_reset - h) * slope
+            by_spike += gv * (v_reset - h)
+        if RESET == 1:
+            through -= threshold * slope
+            by_spike -= gv * threshold
+    return through, by_spike
+
+
+@triton.jit
 def backward(
     x_ptr, grad_out_ptr, grad_x_ptr, v0_ptr, grad_last_ptr, grad_v0_ptr, grad_tau_ptr, grad_threshold_ptr, charged_ptr,
     tau_ptr, threshold_ptr, constants_ptr, neurons, x_step, grad_step, grad_x_step,
@@ -136,12 +161,9 @@ def backward(
     REAL: tl.constexpr = tl.float64 if DOUBLE else tl.float32
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = n < neurons
-    tau, threshold = tl.load(constants_ptr), tl.load(constants_ptr + 1)
     v_reset, rest, alpha = tl.load(constants_ptr + 2), tl.load(constants_ptr + 3), tl.load(constants_ptr + 4)
-    if VARY_TAU:
-        tau = tl.load(tau_ptr + n, mask=inside, other=1.0)
-    if VARY_THRESHOLD:
-        threshold = tl.load(threshold_ptr + n, mask=inside, other=1.0)
+    tau = _constant(constants_ptr, tau_ptr, n, inside, VARY_TAU)
+    threshold = _constant(constants_ptr + 1, threshold_ptr, n, inside, VARY_THRESHOLD)
     start = tl.zeros((BLOCK,), dtype=REAL) + rest
     if HAS_V0:
         start = tl.load(v0_ptr + n, mask=inside, other=0.0)
@@ -160,17 +182,7 @@ def backward(
         gs = tl.load(grad_out_ptr + t * grad_step + n, mask=inside, other=0.0).to(REAL)
         fired = h >= threshold
         slope = _slope(h - threshold, alpha, SURROGATE)
-        through = tl.zeros((BLOCK,), dtype=REAL) + 1.0
-        by_spike = gs
-        if RESET == 0:
-            through = tl.where(fired, 0.0, 1.0).to(REAL)
-        if not DETACH:
-            if RESET == 0:
-                through += (v_reset - h) * slope
-                by_spike += gv * (v_reset - h)
-            if RESET == 1:
-                through -= threshold * slope
-                by_spike -= gv * threshold
+        through, by_spike = _through(h, gs, gv, slope, fired, threshold, v_reset, RESET, DETACH)
         gh = gs * slope + gv * through
         if VARY_THRESHOLD:
             grad_threshold -= by_spike * slope
@@ -181,11 +193,8 @@ def backward(
             if t > 0:
                 hb = tl.load(charged_ptr + (t - 1) * neurons + n, mask=inside, other=0.0)
                 before = _reset(hb, hb >= threshold, threshold, v_reset, RESET)
-            if KIND == 3:
-                x = tl.load(x_ptr + t * x_step + n, mask=inside, other=0.0).to(REAL)
-                grad_tau += gh * (x - (before - rest))
-            else:
-                grad_tau -= gh * (before - rest)
+            x = tl.load(x_ptr + t * x_step + n, mask=inside, other=0.0).to(REAL)
+            grad_tau += gh * _by_decay(x, before - rest, KIND)
         gx = gh
         if (KIND == 0) | (KIND == 3):
             gx = gh * decay
