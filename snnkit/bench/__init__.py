@@ -5,5 +5,6 @@ Each is one file with a ``run(repeats) -> list of rows`` (see ``row.py``). To ad
 
 BENCHMARKS: dict[str, str] = {
     "lif": "multi-step LIF against SpikingJelly, snnTorch and torch.compile",
+    "events": "event-driven linear and convolution layers against torch's dense ones",
     "transformer": "SpikingJelly's Spikformer, imported, against the original and torch.compile of it",
 }

@@ -1,0 +1,37 @@
+"""Event-driven inference: layers that add up the weights of what fired, where that beats a dense product.
+
+    fast = accelerate(deploy(model), example)     # or weights="int8"
+    report(fast)                                  # a row per layer: rate, choice, reason, times
+
+bits.py        spikes as bits and back
+sums.py        the event-driven linear layer and convolution (C, ``csrc/``)
+quantise.py    weights as int8
+choice.py      timing the ways, and which one is taken at which rate
+layer.py       what the layers share; layers.py: linear and convolution
+accelerate.py  a network with these layers
+library.py     the compiled C library, or why there is none: then all layers compute densely
+"""
+
+from snnkit.events.accelerate import accelerate, report
+from snnkit.events.bits import Packed, pack, pack_pixels, popcount, unpack
+from snnkit.events.layers import EventConv, EventLinear
+from snnkit.events.quantise import quantise
+from snnkit.events.sums import Geometry, Panels, event_conv, event_linear, panels
+
+__all__ = [
+    "EventConv",
+    "EventLinear",
+    "Geometry",
+    "Packed",
+    "Panels",
+    "accelerate",
+    "event_conv",
+    "event_linear",
+    "pack",
+    "pack_pixels",
+    "panels",
+    "popcount",
+    "quantise",
+    "report",
+    "unpack",
+]

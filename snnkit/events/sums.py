@@ -1,0 +1,153 @@
+"""The event-driven product: outputs as sums of the weight rows of the inputs that fired.
+
+A linear layer is a convolution of one pixel a row. Weights are prepared once, in panels of 32 float or 64 integer
+outputs (``csrc/panel.h``); integer weights are held as int16, which can be added without widening.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snnkit.errors import InvalidArgumentError, SnnkitError
+from snnkit.events.bits import Packed
+from snnkit.events.library import library
+from snnkit.kernels.layout import share
+
+MAX_CHANNELS = (1 << 16) - 1  # lists hold 16-bit channel numbers
+
+_PANEL_BYTES = 128
+_SPARE = 64  # entries that the C code may write beyond the end of its lists
+_SHAPE = struct.Struct("=14q")  # ``Shape`` of csrc/lists.h
+_ROW_COUNTS_AS = 64  # ``share`` cuts at multiples of 64
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """A convolution with zero padding and without groups; all pairs are (vertical, horizontal)."""
+
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of the output."""
+        return tuple(  # type: ignore[return-value]
+            (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+            for size, pad, dilation, kernel, stride in zip(
+                (height, width), self.padding, self.dilation, self.kernel, self.stride, strict=True
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """Weights prepared for the C code: ``made`` by ``panels``."""
+
+    weights: Tensor
+    scale: Tensor | None
+    bias: Tensor
+    inputs: int
+    outputs: int
+
+
+def panels(weight: Tensor, bias: Tensor | None = None, scale: Tensor | None = None) -> Panels:
+    """Prepare weights.
+
+    Args:
+        weight: (N, K), or (N, C, kh, kw); float32, or int8 for exact integer sums.
+        bias: (N,) float32, added to float outputs.
+        scale: (N,) float32, with int8 weights: the sums become ``sum · scale + bias``. Without it they stay int32.
+    """
+    if weight.dtype not in (torch.float32, torch.int8):
+        raise InvalidArgumentError(f"event weights are float32 or int8, got {weight.dtype}.")
+    integers = weight.dtype == torch.int8
+    if bias is not None and integers and scale is None:
+        raise InvalidArgumentError(
+            "integer sums have no float bias; give a scale per output too, or add the bias after."
+        )
+    rows = weight.movedim(1, -1).flatten(1)
+    outputs, inputs = rows.shape
+    width = _PANEL_BYTES // (2 if integers else 4)
+    count = -(-outputs // width)
+    made = torch.zeros(count, inputs + 1, width, dtype=torch.int16 if integers else torch.float32)
+    filled = torch.nn.functional.pad(rows, (0, 0, 0, count * width - outputs))
+    made[:, :inputs] = filled.view(count, width, inputs).transpose(1, 2)
+
+    def per_output(values: Tensor | None) -> Tensor:
+        full = torch.zeros(count * width)
+        if values is not None:
+            full[:outputs] = values
+        return full
+
+    return Panels(made, None if scale is None else per_output(scale), per_output(bias), inputs, outputs)
+
+
+def event_linear(x: Packed, weights: Panels) -> Tensor:
+    """(…, K) spikes → (…, N): float32, or int32 for integer weights without a scale."""
+    k = x.shape[-1]
+    rows = len(x.words)
+    out = _run(x, weights, Geometry(), (1, 1, 1, 1), k, rows)
+    return out.view(*x.shape[:-1], weights.outputs)
+
+
+def event_conv(x: Packed, weights: Panels, geometry: Geometry) -> Tensor:
+    """(N, H, W, C) spikes → (N, C', H', W'), which lies channels-last in memory."""
+    n, height, width, channels = x.shape
+    out_h, out_w = geometry.output_size(height, width)
+    if min(out_h, out_w) < 1:
+        raise InvalidArgumentError(f"an image of {height} × {width} is smaller than the kernel {geometry.kernel}.")
+    out = _run(x, weights, geometry, (height, width, out_h, out_w), channels, n * out_h * out_w)
+    return out.view(n, out_h, out_w, weights.outputs).permute(0, 3, 1, 2)
+
+
+def scale_in_place(sums: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """Turn int32 sums (…, N), contiguous, into float32 ``sum · scale + bias`` in the same memory.
+
+    The rounding is that of the event sums: a product, then an addition.
+    """
+    outputs = sums.shape[-1]
+    library().snnkit_scale(sums.data_ptr(), sums.numel() // max(1, outputs), outputs, scale.data_ptr(), bias.data_ptr())
+    return sums.view(torch.float32)
+
+
+def _run(
+    x: Packed, weights: Panels, geometry: Geometry, sizes: tuple[int, int, int, int], channels: int, rows: int
+) -> Tensor:
+    if channels * geometry.kernel[0] * geometry.kernel[1] != weights.inputs:
+        raise InvalidArgumentError(
+            f"{channels} channels under a {geometry.kernel} kernel are not the {weights.inputs} inputs of the weights."
+        )
+    if channels > MAX_CHANNELS or weights.inputs * _PANEL_BYTES >= 1 << 32:
+        raise InvalidArgumentError(
+            f"{weights.inputs} inputs in {channels} channels: events take {MAX_CHANNELS} channels."
+        )
+    c = library()
+    in_rows, levels, width = x.words.shape
+    starts = torch.empty(in_rows + 1, dtype=torch.int32)
+    columns = torch.empty(x.spikes + _SPARE, dtype=torch.int16)
+    c.snnkit_lists(x.words.data_ptr(), in_rows, width, levels, starts.data_ptr(), columns.data_ptr())
+    integers = weights.weights.dtype == torch.int16
+    dtype = torch.int32 if integers and weights.scale is None else torch.float32
+    out = torch.empty(rows, weights.outputs, dtype=dtype)
+    shape = _SHAPE.pack(
+        *sizes, *geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation, channels, weights.outputs
+    )
+    pointers = (
+        shape, starts.data_ptr(), columns.data_ptr(), weights.weights.data_ptr(), integers,
+        None if weights.scale is None else weights.scale.data_ptr(), weights.bias.data_ptr(), out.data_ptr(), levels,
+    )  # fmt: skip
+    failed: list[int] = []
+
+    def run(part: slice) -> None:
+        first, last = part.start // _ROW_COUNTS_AS, part.stop // _ROW_COUNTS_AS
+        failed.append(c.snnkit_events(*pointers, first, last))
+
+    share(rows * _ROW_COUNTS_AS, run)
+    if any(failed):
+        raise SnnkitError(f"there is no memory for the event lists of {weights.inputs} inputs; give smaller batches.")
+    return out
