@@ -31,7 +31,8 @@ def deploy(model: nn.Module, channels_last: bool = True, example: Tensor | None 
 
     Folded are batch norms that directly follow a convolution or linear layer inside ``nn.Sequential`` (and its
     subclasses here) or ``ConvBN``. A norm directly before a point neuron, which has no layer to go into, is computed in
-    the neuron's pass over memory (``NormedNeuron``). Others stay.
+    the neuron's pass over memory (``NormedNeuron``). Others stay. A layer with a method ``merged()``, which returns its
+    exact equal for inference (``RepConv``), is replaced by that.
 
     Args:
         model: any network.
@@ -40,6 +41,7 @@ def deploy(model: nn.Module, channels_last: bool = True, example: Tensor | None 
             to be faster on this machine (``PointwiseConv1d``).
     """
     made = copy.deepcopy(model).eval()
+    _merge(made)
     for module in made.modules():
         if isinstance(module, nn.Sequential):
             _fold_pairs(module)
@@ -53,6 +55,15 @@ def deploy(model: nn.Module, channels_last: bool = True, example: Tensor | None 
     if example is not None:
         _choose_pointwise(made, example)
     return made
+
+
+def _merge(module: nn.Module) -> None:
+    """Replace every layer that has a ``merged()`` form for inference (re-parametrised ones) by it, in place."""
+    for name, child in module.named_children():
+        if hasattr(child, "merged"):
+            setattr(module, name, child.merged())
+        else:
+            _merge(child)
 
 
 class PointwiseConv1d(nn.Conv1d):

@@ -1,4 +1,4 @@
-"""Saving and loading weights. A pickle is recognised and refused, never opened: it can run code."""
+"""Saving weights, loading them into a model, and building the model that a file holds."""
 
 from __future__ import annotations
 
@@ -8,28 +8,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from snnkit.checkpoints.formats import own_keys, unwrap
+from snnkit.checkpoints.read import read_any, read_weights
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.files import atomic_path
 from snnkit.models import create_model
 
-_PICKLE_SIGNS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What loading did: keys taken, keys of the model that were missing, keys of the file that were not used."""
+    """What loading did, by the model's own keys, and by the file's for what was not used.
+
+    Attributes:
+        loaded: keys that were filled.
+        missing: keys of the model the file does not have.
+        unused: keys of the file the model has no place for.
+        ignored: keys of the file that carry nothing the model needs (buffers it computes, layers that were never used).
+        source: "own", or the published format that was recognised.
+    """
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+    source: str = "own"
 
     @property
     def complete(self) -> bool:
-        """Whether model and file had the same keys."""
+        """Whether every key of the model was filled and none of the file was left over."""
         return not self.missing and not self.unused
 
 
@@ -41,62 +51,53 @@ def save_weights(model: nn.Module, path: str | Path, model_config: Mapping[str, 
         path: of the file.
         model_config: ``{"name": …, **arguments}`` for ``create_model``, kept in the metadata.
     """
-    tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
+    save_tensors(model.state_dict(), path, model_config)
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: str | Path, model_config: Mapping[str, Any] | None = None
+) -> None:
+    """Write tensors by key as safetensors, atomically, with the configuration of the model they belong to."""
+    # clone: safetensors refuses two names of one memory
+    tensors = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     metadata = {"format": "snnkit-weights-1", "model": json.dumps(dict(model_config or {}))}
     content = save(tensors, metadata)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)  # not save_file: its errors hide what the system refused
 
 
-def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return (state dict, model configuration) of a safetensors file.
-
-    Raises:
-        CorruptFileError: missing, damaged, or a pickle (which is not opened).
-    """
-    path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            start = file.read(4)
-        if any(start.startswith(sign) for sign in _PICKLE_SIGNS):
-            raise CorruptFileError(
-                f"{path} is a pickle or a zip of pickles (.pt, .pth), which could run code when opened; it was not. "
-                "Save the weights as safetensors where they come from."
-            )
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-        return tensors, json.loads(metadata.get("model", "{}"))
-    except FileNotFoundError:
-        raise CorruptFileError(f"{path} does not exist.") from None
-    except (safetensors.SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise CorruptFileError(f"{path} is not a readable safetensors file: {error}.") from None
-
-
 def load_weights(
-    model: nn.Module, path_or_state_dict: str | Path | Mapping[str, Tensor], strict: bool = True
+    model: nn.Module, path_or_state_dict: str | Path | Mapping[str, Any], strict: bool = True
 ) -> LoadReport:
     """Load weights into ``model`` and say what happened.
 
+    The model's own keys, the published ones of its family and timm's are recognised by themselves, in containers
+    (``model``, ``state_dict`` …) and behind prefixes (``module.``, ``backbone.`` …).
+
     Args:
         model: to be filled; untouched if anything is wrong.
-        path_or_state_dict: a safetensors file, or a mapping from key to tensor.
+        path_or_state_dict: a safetensors file, a torch file that holds nothing but tensors, or a mapping.
         strict: whether missing or unused keys are an error.
 
     Raises:
         CorruptFileError: the file cannot be read.
-        InvalidArgumentError: keys differ (strict), or a tensor has another shape.
+        InvalidArgumentError: the weights are another family's, keys differ (strict), or a tensor has another shape.
     """
-    given = read_weights(path_or_state_dict)[0] if isinstance(path_or_state_dict, (str, Path)) else path_or_state_dict
+    given: Mapping[str, Any] = (
+        read_any(path_or_state_dict)[0] if isinstance(path_or_state_dict, (str, Path)) else path_or_state_dict
+    )
     own = model.state_dict()
+    given, ignored, source = own_keys(model, unwrap(given, own))
     report = LoadReport(
         loaded=tuple(key for key in own if key in given),
         missing=tuple(key for key in own if key not in given),
         unused=tuple(key for key in given if key not in own),
+        ignored=ignored,
+        source=source,
     )
     if strict and not report.complete:
         raise InvalidArgumentError(
-            f"these weights are not for this {type(model).__name__}: {_some('missing', report.missing)}, "
+            f"these weights are not for this {_called(model)}: {_some('missing', report.missing)}, "
             f"{_some('unused', report.unused)}. Give the model it was trained as, or strict=False."
         )
     for key in report.loaded:
@@ -127,3 +128,7 @@ def build_model(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 def _some(what: str, keys: tuple[str, ...]) -> str:
     shown = ", ".join(keys[:3]) + (" …" if len(keys) > 3 else "")
     return f"{len(keys)} {what}" + (f" ({shown})" if keys else "")
+
+
+def _called(model: nn.Module) -> str:
+    return getattr(model, "model_name", type(model).__name__)

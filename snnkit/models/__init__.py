@@ -1,6 +1,28 @@
 """Model families, one file a paper; importing this package fills the registry."""
 
 from snnkit.models import spiking_cnn
-from snnkit.models.registry import ModelInfo, create_model, list_models, model_info, register_model
+from snnkit.models.family import Family, Published
+from snnkit.models.registry import (
+    ModelInfo,
+    create_model,
+    families,
+    family_of,
+    list_models,
+    model_info,
+    register_model,
+    register_variant,
+)
 
-__all__ = ["ModelInfo", "create_model", "list_models", "model_info", "register_model", "spiking_cnn"]
+__all__ = [
+    "Family",
+    "ModelInfo",
+    "Published",
+    "create_model",
+    "families",
+    "family_of",
+    "list_models",
+    "model_info",
+    "register_model",
+    "register_variant",
+    "spiking_cnn",
+]

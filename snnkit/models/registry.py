@@ -1,7 +1,7 @@
 """Models by name: a plain dict from name to a function that builds the model.
 
-A family is one file whose functions carry ``@register_model``; adding a family is that file and its import in
-``snnkit.models``.
+A family is one file: its card (``Family``), and functions with ``@register_model`` or a table of sizes given to
+``register_variant``. Adding a family is that file and its line in ``snnkit.models``. ``timm:NAME`` builds timm's model.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import fnmatch
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from torch import nn
 
 from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.models.family import Family, Kind
 
-Kind = Literal["snn", "ann"]
+_TIMM = "timm:"
 
 
 @dataclass(frozen=True)
@@ -29,35 +31,77 @@ class ModelInfo:
     source: str
     summary: str
     params: int
+    family: Family | None = None
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """A registered model: how it is built, its family, its parameter count and one line about it."""
+
     build: Callable[..., nn.Module]
-    kind: Kind
-    paper: str
-    source: str
+    family: Family
+    params: int
+    summary: str
 
 
-_MODELS: dict[str, _Entry] = {}
+_MODELS: dict[str, Entry] = {}
 
 
-def register_model(*, kind: Kind, paper: str, source: str) -> Callable[[Callable[..., nn.Module]], Any]:
-    """Register the decorated function under its own name; a second function of that name is an error."""
+def register_model(family: Family, *, params: int) -> Callable[[Callable[..., nn.Module]], Any]:
+    """Register the decorated function under its own name; the first line of its docstring is the summary.
+
+    Args:
+        family: the family's card.
+        params: trainable parameters at default arguments; a test counts them.
+    """
 
     def add(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        if build.__name__ in _MODELS:
-            raise ValueError(f"two models are called {build.__name__!r}")
-        _MODELS[build.__name__] = _Entry(build, kind, paper, source)
+        summary = (inspect.getdoc(build) or "").splitlines()[0]
+        _add(build.__name__, Entry(build, family, params, summary))
         return build
 
     return add
 
 
-def _entry(name: str) -> _Entry:
+def register_variant(
+    family: Family, name: str, build: Callable[..., nn.Module], *, params: int, summary: str, **sizes: Any
+) -> None:
+    """Register ``build`` with ``sizes`` as defaults under ``name``: one line of a family's table of sizes.
+
+    Args:
+        family: the family's card.
+        name: in the registry.
+        build: takes keyword arguments; what ``sizes`` sets can still be given to ``create_model``.
+        params: trainable parameters at default arguments; a test counts them.
+        summary: one line for lists.
+        sizes: new defaults for arguments of ``build``.
+    """
+    _add(name, Entry(partial(build, **sizes), family, params, summary))
+
+
+def _add(name: str, entry: Entry) -> None:
+    if name in _MODELS:
+        raise ValueError(f"two models are called {name!r}")
+    _MODELS[name] = entry
+
+
+def _entry(name: str) -> Entry:
     if name not in _MODELS:
-        raise unknown_name("model", name, _MODELS, "`snnkit models` lists all.")
+        raise unknown_name(
+            "model", name, _MODELS, "`snnkit models` lists all; timm's models are called timm:NAME here."
+        )
     return _MODELS[name]
+
+
+def families() -> tuple[Family, ...]:
+    """Return every registered family once."""
+    return tuple({entry.family.name: entry.family for entry in _MODELS.values()}.values())
+
+
+def family_of(model: nn.Module) -> Family | None:
+    """Return the family of a model made by ``create_model``, else None."""
+    entry = _MODELS.get(getattr(model, "model_name", ""))
+    return entry.family if entry else None
 
 
 def _whole_number(key: str, value: Any) -> int:
@@ -70,12 +114,19 @@ def _whole_number(key: str, value: Any) -> int:
     return whole
 
 
+def _image_size(value: Any) -> int | tuple[int, int]:
+    """One side, or (height, width)."""
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return _whole_number("img_size", value[0]), _whole_number("img_size", value[1])
+    return _whole_number("img_size", value)
+
+
 def create_model(
     name: str,
     *,
     num_classes: int | None = None,
     in_chans: int | None = None,
-    img_size: int | None = None,
+    img_size: int | tuple[int, int] | None = None,
     timesteps: int | None = None,
     drop_path_rate: float | None = None,
     features_only: bool = False,
@@ -84,12 +135,12 @@ def create_model(
     """Build the model called ``name``; what is left None stays at the model's own default.
 
     Args:
-        name: a name from ``list_models()``.
-        num_classes: K, outputs of the classifier.
+        name: a name from ``list_models()``, or ``timm:NAME`` for one of timm's.
+        num_classes: K, outputs of the classifier; 0 for none, where the model can.
         in_chans: channels of the input images.
-        img_size: side of the square input images in pixels.
+        img_size: side of the square input images in pixels, or (height, width) where the model can.
         timesteps: T for spiking models.
-        drop_path_rate: stochastic depth, where the model has it.
+        drop_path_rate: stochastic depth in [0, 1), where the model has it.
         features_only: return feature maps instead of logits, where the model can.
         sizes: further arguments of that model.
 
@@ -97,7 +148,6 @@ def create_model(
         UnknownNameError: no such model, or no such argument (names the nearest match).
         InvalidArgumentError: an argument outside its range.
     """
-    entry = _entry(name)
     given = {
         "num_classes": num_classes,
         "in_chans": in_chans,
@@ -108,26 +158,70 @@ def create_model(
         **sizes,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    allowed = set(inspect.signature(entry.build).parameters)
-    for key in given:
-        if key not in allowed:
-            raise unknown_name(f"argument of {name}", key, allowed)
-    for key in ("num_classes", "in_chans", "img_size", "timesteps"):
+    for key in ("in_chans", "timesteps"):
         if key in given:
             given[key] = _whole_number(key, given[key])
-    return entry.build(**given)
+    if "num_classes" in given and given["num_classes"] is not False and given["num_classes"] != 0:
+        given["num_classes"] = _whole_number("num_classes", given["num_classes"])
+    if "img_size" in given:
+        given["img_size"] = _image_size(given["img_size"])
+    if "drop_path_rate" in given and not 0 <= given["drop_path_rate"] < 1:
+        raise InvalidArgumentError(f"drop_path_rate={drop_path_rate!r}: must be at least 0 and below 1.")
+    if name.startswith(_TIMM):
+        model = _timm_model(name, given)
+    else:
+        entry = _entry(name)
+        allowed = set(inspect.signature(entry.build).parameters)
+        for key in given:
+            if key not in allowed:
+                raise unknown_name(f"argument of {name}", key, allowed)
+        model = entry.build(**given)
+    model.model_name = name
+    return model
+
+
+def _timm_model(name: str, given: dict[str, Any]) -> nn.Module:
+    """Build one of timm's models."""
+    timm = _timm()
+    if "timesteps" in given:
+        raise InvalidArgumentError(
+            f"timesteps={given['timesteps']}: {name} is an ordinary model and has no time steps."
+        )
+    bare = name.removeprefix(_TIMM)
+    if not timm.is_model(bare):
+        raise unknown_name("timm model", bare, timm.list_models())
+    try:
+        return timm.create_model(bare, **given)
+    except TypeError as error:
+        raise InvalidArgumentError(f"{name} refuses these arguments: {error}.") from None
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise InvalidArgumentError("timm is not installed; `pip install snnkit[timm]` adds it.") from None
+    return timm
 
 
 def list_models(pattern: str = "*", kind: Kind | None = None) -> list[str]:
-    """Return the sorted names that match a shell pattern, of one kind ("snn", "ann") or of both (None)."""
+    """Return the sorted names that match a shell pattern, of one kind ("snn", "ann") or of both (None).
+
+    A pattern that begins with ``timm:`` looks among timm's models.
+    """
     if kind not in (None, "snn", "ann"):
         raise unknown_name("kind of model", str(kind), ["snn", "ann"])
-    return sorted(n for n, e in _MODELS.items() if fnmatch.fnmatchcase(n, pattern) and kind in (None, e.kind))
+    if pattern.startswith(_TIMM):
+        found = [] if kind == "snn" else _timm().list_models(pattern.removeprefix(_TIMM))
+        return [_TIMM + name for name in found]
+    return sorted(n for n, e in _MODELS.items() if fnmatch.fnmatchcase(n, pattern) and kind in (None, e.family.kind))
 
 
 def model_info(name: str) -> ModelInfo:
-    """Return paper, source, parameter count and one-line summary of a model (builds it once to count)."""
+    """Return paper, source, parameter count, one-line summary and family of a model without building it."""
+    if name.startswith(_TIMM):
+        params = sum(p.numel() for p in create_model(name).parameters())
+        return ModelInfo(name, "ann", "see timm's documentation", "timm", "one of timm's models", params)
     entry = _entry(name)
-    params = sum(p.numel() for p in entry.build().parameters())
-    summary = (entry.build.__doc__ or "").strip().splitlines()[0]
-    return ModelInfo(name, entry.kind, entry.paper, entry.source, summary, params)
+    family = entry.family
+    return ModelInfo(name, family.kind, family.paper, family.source, entry.summary, entry.params, family)

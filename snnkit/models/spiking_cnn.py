@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snnkit.encoders import Direct
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers import ConvBN, over_time
+from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier
+from snnkit.models.family import Family
 from snnkit.models.registry import register_model
 from snnkit.neurons import LIF
-from snnkit.readouts import Mean
 from snnkit.surrogates import ATan
 
 
-class SpikingCNN(nn.Module):
+class SpikingCNN(SpikingClassifier):
     """Spiking classifier for small images; shapes: T steps, B images, C channels, K classes.
 
     Args:
@@ -51,7 +51,7 @@ class SpikingCNN(nn.Module):
         v_threshold: float,
         dropout: float,
     ):
-        super().__init__()
+        super().__init__(timesteps)
         if img_size % 4 or img_size < 4:
             lower = max(4, img_size // 4 * 4)
             raise InvalidArgumentError(
@@ -68,43 +68,31 @@ class SpikingCNN(nn.Module):
 
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
         inner = expansion * width
-        self.encoder = Direct(timesteps)
         self.stem, self.stem_lif = ConvBN(in_chans, width, 3), neuron()
         self.down, self.down_lif = ConvBN(width, inner, 3, stride=2), neuron()
         self.depthwise, self.depthwise_lif = ConvBN(inner, inner, 3, groups=inner), neuron()
         self.mix, self.mix_lif = ConvBN(inner, inner, 1), neuron()
         self.pool = nn.AvgPool2d(2)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(inner * (img_size // 4) ** 2, num_classes)
-        self.readout = Mean()
+        self.head = nn.Linear(inner * (img_size // 4) ** 2, num_classes) if num_classes else nn.Identity()
+        self.num_features = inner * (img_size // 4) ** 2
+        self.feature_info = FeatureInfo([Feature(inner, 2, "mix_lif")])
 
-    def forward_features(self, x_TBCHW: Tensor) -> Tensor:
-        """Return the spikes of the last layer, (T, B, expansion·width, H/2, W/2), for a sequence of images."""
-        return self._after_stem(self.stem(x_TBCHW))
+    def forward_stem(self, x_TBCHW: Tensor) -> Tensor:
+        """Return the currents of the first layer, (T, B, width, H, W)."""
+        return self.stem(x_TBCHW)
 
-    def forward_sequence(self, x_TBCHW: Tensor) -> Tensor:
-        """Return the logits of every step, (T, B, K), for a sequence of images."""
-        self._check(x_TBCHW, leading=2)
-        return self.forward_head(self.forward_features(x_TBCHW))
-
-    def forward_head(self, spikes_TBCHW: Tensor) -> Tensor:
-        """Return the logits of every step, (T, B, K), for the spikes of the last layer."""
-        return over_time(lambda y: self.head(self.dropout(self.pool(y).flatten(1))), spikes_TBCHW)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, K) for images (B, C, H, W), or for a sequence (T, B, C, H, W)."""
-        if x.ndim == 5:
-            return self.readout(self.forward_sequence(x))
-        self._check(x, leading=1)
-        # The stem sees the same image at every step: once is enough.
-        current = self.encoder(self.stem(x.unsqueeze(0))[0])
-        return self.readout(self.forward_head(self._after_stem(current)))
-
-    def _after_stem(self, current_TBCHW: Tensor) -> Tensor:
+    def forward_stages(self, current_TBCHW: Tensor) -> list[Tensor]:
+        """Return one map: the spikes of the last layer, (T, B, expansion·width, H/2, W/2)."""
         stem = self.stem_lif(current_TBCHW)
         down = self.down_lif(self.down(stem))
         depthwise = self.depthwise_lif(self.depthwise(down))
-        return self.mix_lif(self.mix(depthwise) + down)
+        return [self.mix_lif(self.mix(depthwise) + down)]
+
+    def forward_head(self, features_TBCHW: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return the logits of every step, (T, B, K), or with ``pre_logits`` what the last layer reads."""
+        head = nn.Identity() if pre_logits else self.head
+        return over_time(lambda y: head(self.dropout(self.pool(y).flatten(1))), features_TBCHW)
 
     def _check(self, x: Tensor, leading: int) -> None:
         expected = (self.in_chans, self.img_size, self.img_size)
@@ -115,11 +103,17 @@ class SpikingCNN(nn.Module):
             )
 
 
-@register_model(
+FAMILY = Family(
+    name="spiking_cnn",
+    title="Small spiking convolutional network",
     kind="snn",
     paper="membrane shortcut: Yao et al., Spike-driven Transformer V2, arXiv 2404.03663",
     source="own design",
+    tiny={"name": "spiking_cnn_small", "width": 6, "img_size": 16, "in_chans": 1, "timesteps": 3, "num_classes": 4},
 )
+
+
+@register_model(FAMILY, params=33642)
 def spiking_cnn_small(
     num_classes: int = 10,
     in_chans: int = 1,

@@ -1,0 +1,44 @@
+"""Activation checkpointing that is right for spiking layers: forget the activations, compute them again in backward.
+
+A call of a spiking layer is a whole sequence that starts at rest, so computing it again gives the same spikes. Batch
+norm would count every batch twice, though: its running statistics stay frozen while the block runs again. Random
+numbers (dropout, stochastic depth, encoders) are replayed by torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as _checkpoint
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep batch norms of ``module`` from updating their running statistics; what they return does not change."""
+    norms = [
+        m
+        for m in module.modules()
+        if isinstance(m, nn.modules.batchnorm._NormBase) and m.training and m.track_running_stats
+    ]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def checkpoint(module: nn.Module, *inputs: Tensor) -> Tensor:
+    """Return ``module(*inputs)``, keeping its inputs only; backward runs it again.
+
+    Equal to the plain call in outputs, gradients and running statistics. Not inside a ``Stream``: the second run
+    happens outside of the step and would start at rest.
+    """
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), frozen_statistics(module)
+
+    return _checkpoint(module, *inputs, use_reentrant=False, context_fn=contexts)
