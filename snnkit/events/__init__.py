@@ -5,6 +5,7 @@
 
 bits.py        spikes as bits and back
 sums.py        the event-driven linear layer and convolution (C, ``csrc/``)
+groups.py      the event-driven convolution in groups, depthwise or not
 quantise.py    weights as int8
 choice.py      timing the ways, and which one is taken at which rate
 layer.py       what the layers share; layers.py: linear and convolution
@@ -14,6 +15,7 @@ library.py     the compiled C library, or why there is none: then all layers com
 
 from snnkit.events.accelerate import accelerate, report
 from snnkit.events.bits import Packed, pack, pack_pixels, popcount, unpack
+from snnkit.events.groups import GroupWeights, event_group_conv, group_weights
 from snnkit.events.layers import EventConv, EventLinear
 from snnkit.events.quantise import quantise
 from snnkit.events.sums import Geometry, Panels, event_conv, event_linear, panels
@@ -22,11 +24,14 @@ __all__ = [
     "EventConv",
     "EventLinear",
     "Geometry",
+    "GroupWeights",
     "Packed",
     "Panels",
     "accelerate",
     "event_conv",
+    "event_group_conv",
     "event_linear",
+    "group_weights",
     "pack",
     "pack_pixels",
     "panels",

@@ -30,7 +30,7 @@ def accelerate(model: nn.Module, example: Tensor | None = None, weights: str = "
     """Return a copy of ``model`` in eval mode whose linear layers and convolutions may compute by events.
 
     Each layer times both ways on its own input when it first sees a firing rate, and takes the faster one from then on.
-    Layers that events cannot serve (groups, other padding than zeros, foreign subclasses) stay as they are, with the
+    Layers that events cannot serve (other padding than zeros, foreign subclasses) stay as they are, with the
     reason in ``report``. Fold batch norms first: ``accelerate(deploy(model), example)``.
 
     Args:

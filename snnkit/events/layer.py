@@ -83,6 +83,11 @@ class EventLayer(nn.Module, ABC):
     def unsupported(layer: nn.Module) -> str:
         """Return why a layer cannot be computed by events, "" where it can."""
 
+    @property
+    def _has_integer_product(self) -> bool:
+        """Whether there is a dense product of int8."""
+        return True
+
     @abstractmethod
     def _pack(self, x: Tensor, levels: int) -> Packed | None:
         """Bits of ``x``, or None where it has other values than 0 … levels."""
@@ -181,7 +186,7 @@ class EventLayer(nn.Module, ABC):
             EVENTS: lambda: self._events(self._pack(x, self._now.levels), x),
             DENSE: lambda: self._dense(x),
         }
-        if self.weights == "int8" and _integers_are_exact():
+        if self.weights == "int8" and self._has_integer_product and _integers_are_exact():
             ways[DENSE_INTEGERS] = lambda: self._integer_product(x)
         return race(ways)
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from snnkit.deploy import PointwiseConv1d
 from snnkit.errors import InvalidArgumentError
 from snnkit.events.bits import Packed, try_pack, try_pack_pixels, unpack
+from snnkit.events.groups import event_group_conv, group_weights
 from snnkit.events.layer import EventLayer
 from snnkit.events.sums import MAX_CHANNELS, Geometry, event_conv, event_linear, scale_in_place
 
@@ -50,30 +51,29 @@ class EventLinear(EventLayer):
 
 
 class EventConv(EventLayer):
-    """``nn.Conv2d`` (…, C, H, W) → (…, C', H', W') and ``nn.Conv1d`` (…, C, L) → (…, C', L'), without groups.
+    """``nn.Conv2d`` (…, C, H, W) → (…, C', H', W') and ``nn.Conv1d`` (…, C, L) → (…, C', L').
 
     Inside, a 1-D convolution is one over images of height 1. The dense way is that of the layer.
     """
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d, weights: str = "float32"):
         super().__init__(layer, weights)
+        padding, more = _padding(layer)
         self.geometry = Geometry(
             *(_pair(value) for value in (layer.kernel_size, layer.stride)),
-            _pair(_padding(layer), other=0),
+            _pair(padding, other=0),
             _pair(layer.dilation),
+            _pair(more, other=0),
         )
+        self.groups = layer.groups
         self._as_tokens = isinstance(layer, PointwiseConv1d)
 
     @staticmethod
     def unsupported(layer: nn.Module) -> str:
         """Return why a convolution cannot be computed by events, "" where it can."""
-        if layer.groups != 1:
-            return f"groups={layer.groups}: with few inputs per output a dense convolution is as fast"
         if layer.padding_mode != "zeros":
             return f"padding_mode={layer.padding_mode!r}: only zeros are silent"
-        if _padding(layer) is None:
-            return f"padding='same' with the kernel {layer.kernel_size} pads one side more than the other"
-        return _unsupported_weight(layer.weight)
+        return _unsupported_weight(layer.weight, layer.groups)
 
     @property
     def _dims(self) -> int:
@@ -102,7 +102,10 @@ class EventConv(EventLayer):
         return try_pack_pixels(self._images(x), levels)
 
     def _events(self, packed: Packed, x: Tensor | None) -> Tensor:
-        return self._like(event_conv(packed, self._panels(), self.geometry), x)
+        if self.groups == 1:
+            return self._like(event_conv(packed, self._panels(), self.geometry), x)
+        prepared = self._keep("groups", lambda: group_weights(self._weight_4d(), self.groups, self.bias, self.scale))
+        return self._like(event_group_conv(packed, prepared, self.geometry), x)
 
     def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         images, g = self._images(x), self.geometry
@@ -110,7 +113,8 @@ class EventConv(EventLayer):
             tokens = images.squeeze(2).transpose(1, 2)
             y = F.linear(tokens.contiguous(), self._float_weight().squeeze(-1), bias)
             return self._like(y.transpose(1, 2).unsqueeze(2), x)
-        y = F.conv2d(images, self._weight_for(images), bias, g.stride, g.padding, g.dilation)
+        padding = "same" if any(g.more) else g.padding
+        y = F.conv2d(images, self._weight_for(images), bias, g.stride, padding, g.dilation, self.groups)
         return self._like(y, x)
 
     def _weight_for(self, images: Tensor) -> Tensor:
@@ -125,11 +129,19 @@ class EventConv(EventLayer):
     def _per_output(self, values: Tensor) -> Tensor:
         return values.view(-1, *[1] * self._dims)
 
+    def _weight_4d(self) -> Tensor:
+        return self.weight.unsqueeze(2) if self._dims == 1 else self.weight
+
+    @property
+    def _has_integer_product(self) -> bool:
+        return self.groups == 1
+
     def _integer_product(self, x: Tensor) -> Tensor:
         images, g = self._images(x), self.geometry
-        (top, left), (down, right) = g.padding, g.stride
+        (top, left), (below, beside), (down, right) = g.padding, g.more, g.stride
         pixels = images.permute(0, 2, 3, 1).to(torch.int8, memory_format=torch.contiguous_format)
-        pixels = F.pad(pixels, (0, 0, left, left, top, top)) if top or left else pixels
+        around = (0, 0, left, left + beside, top, top + below)
+        pixels = F.pad(pixels, around) if any(around) else pixels
         out_h, out_w = g.output_size(*images.shape[-2:])
         n, row, column, channel = pixels.stride()
         patches = pixels.as_strided(
@@ -147,11 +159,12 @@ class EventConv(EventLayer):
         return images.squeeze(2) if self._dims == 1 else images
 
 
-def _unsupported_weight(weight: Tensor) -> str:
+def _unsupported_weight(weight: Tensor, groups: int = 1) -> str:
     if weight.dtype != torch.float32 or weight.device.type != "cpu":
         return f"its weights are {weight.dtype} on {weight.device}; events take float32 on the CPU"
-    if not weight.numel() or weight.shape[1] > MAX_CHANNELS:
-        return f"it has {weight.shape[1]} inputs; events take 1 to {MAX_CHANNELS}"
+    inputs = weight.shape[1] * groups
+    if not weight.numel() or inputs > MAX_CHANNELS:
+        return f"it has {inputs} inputs; events take 1 to {MAX_CHANNELS}"
     return ""
 
 
@@ -159,11 +172,12 @@ def _pair(values: tuple[int, ...], other: int = 1) -> tuple[int, int]:
     return (other, values[0]) if len(values) == 1 else (values[0], values[1])
 
 
-def _padding(layer: nn.Conv1d | nn.Conv2d) -> tuple[int, ...] | None:
-    """Padding per dimension, the same on both sides; None where the sides differ."""
+def _padding(layer: nn.Conv1d | nn.Conv2d) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Padding per dimension on both sides, and what torch's "same" adds on the far side."""
+    none = (0,) * len(layer.kernel_size)
     if layer.padding == "valid":
-        return (0,) * len(layer.kernel_size)
+        return none, none
     if layer.padding != "same":
-        return layer.padding  # type: ignore[return-value]
+        return layer.padding, none  # type: ignore[return-value]
     total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    return None if any(t % 2 for t in total) else tuple(t // 2 for t in total)
+    return tuple(t // 2 for t in total), tuple(t % 2 for t in total)

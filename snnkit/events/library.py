@@ -21,6 +21,26 @@ _SIGNATURES = {
         ctypes.c_int,
         (ctypes.c_char_p, _POINTER, _POINTER, _POINTER, ctypes.c_int, _POINTER, _POINTER, _POINTER, *[_LONG] * 3),
     ),
+    "snnkit_depthwise": (
+        None,
+        (ctypes.c_char_p, _POINTER, _POINTER, ctypes.c_int, _POINTER, _POINTER, _POINTER, *[_LONG] * 3),
+    ),
+    "snnkit_grouped": (
+        ctypes.c_int,
+        (
+            ctypes.c_char_p,
+            _POINTER,
+            _POINTER,
+            _POINTER,
+            _LONG,
+            _POINTER,
+            ctypes.c_int,
+            _POINTER,
+            _POINTER,
+            _POINTER,
+            *[_LONG] * 2,
+        ),
+    ),
     "snnkit_scale": (None, (_POINTER, _LONG, _LONG, _POINTER, _POINTER)),
 }
 

@@ -3,6 +3,7 @@
 //   bits.h    floats to bits and back
 //   lists.h   bits to lists of inputs
 //   panel.h   lists to outputs
+//   groups.h  bits or lists to outputs, where outputs see a group of the inputs
 //
 // Weights lie in panels of few outputs, [panel][input][output in panel], so that one panel stays in the first or second
 // cache while it serves a block of rows. After the inputs of a panel comes a row of zeros.
@@ -113,8 +114,78 @@ int snnkit_events(const Shape *s, const uint32_t *starts, const uint16_t *column
 
 // Turns rows of int32 sums into floats where they lie: sum · scale + bias per output.
 typedef float aliasing_float __attribute__((may_alias));
+typedef int32_t aliasing_int __attribute__((may_alias));
 void snnkit_scale(int32_t *sums, int64_t rows, int64_t outputs, const float *scale, const float *bias) {
     for (int64_t r = 0; r < rows; r++, sums += outputs)
         for (int64_t i = 0; i < outputs; i++)
             ((aliasing_float *)sums)[i] = (float)sums[i] * scale[i] + bias[i];
+}
+
+#if !(defined(__AVX512F__) && defined(__AVX512BW__))
+#if BYTES == 32
+static const s32 lane_bits_32 = {1, 2, 4, 8, 16, 32, 64, 128};
+static const s16 lane_bits_16 = {1,     2,     4,      8,      16,     32,     64,      128,
+                                 0x100, 0x200, 0x400, 0x800, 0x1000, 0x2000, 0x4000, -0x8000};
+#else
+static const s32 lane_bits_32 = {1, 2, 4, 8};
+static const s16 lane_bits_16 = {1, 2, 4, 8, 16, 32, 64, 128};
+#endif
+#endif
+
+#define NAME(x) floats_##x
+#define INTEGER 0
+#include "groups.h"
+#define NAME(x) integers_##x
+#define INTEGER 1
+#include "groups.h"
+
+// Output rows first … last of a convolution with one input an output, from the bits themselves.
+void snnkit_depthwise(const Shape *s, const uint64_t *words, const void *weights, int integers, const float *scale,
+                      const float *bias, void *out, int64_t levels, int64_t first, int64_t last) {
+    const Target target = {out, scale, bias, s->outputs};
+    if (integers)
+        integers_depthwise(s, words, levels, weights, &target, first, last);
+    else
+        floats_depthwise(s, words, levels, weights, &target, first, last);
+}
+
+// The output coordinate that sees each of `size` inputs by each tap, or -1: [input][tap].
+static void reach(int32_t *found, int64_t size, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t apart) {
+    for (int64_t at = 0; at < size; at++)
+        for (int64_t i = 0; i < taps; i++) {
+            const int64_t shifted = at + pad - i * apart;
+            const int seen = shifted >= 0 && shifted % stride == 0 && shifted / stride < out;
+            found[at * taps + i] = seen ? (int32_t)(shifted / stride) : -1;
+        }
+}
+
+// Output rows first … last of a convolution in any groups, from lists; places[c] is the first output of the group of
+// channel c. Returns 0, or 1 where there is no memory.
+int snnkit_grouped(const Shape *s, const uint32_t *starts, const uint16_t *columns, const int32_t *places,
+                   int64_t per_group, const void *weights, int integers, const float *scale, const float *bias,
+                   float *out, int64_t first, int64_t last) {
+    const int64_t pixels = s->out_h * s->out_w;
+    int32_t *reach_y = malloc((s->in_h * s->kernel_h + s->in_w * s->kernel_w) * sizeof *reach_y);
+    if (!reach_y) return 1;
+    int32_t *reach_x = reach_y + s->in_h * s->kernel_h;
+    reach(reach_y, s->in_h, s->out_h, s->kernel_h, s->stride_h, s->pad_h, s->dilation_h);
+    reach(reach_x, s->in_w, s->out_w, s->kernel_w, s->stride_w, s->pad_w, s->dilation_w);
+    for (int64_t row = first; row < last;) {
+        const int64_t image = row / pixels, begin = row - image * pixels;
+        const int64_t end = last - image * pixels < pixels ? last - image * pixels : pixels;
+        const uint32_t *here = starts + image * s->in_h * s->in_w;
+        float *sums = out + image * pixels * s->outputs;
+        if (integers) {
+            memset(sums + begin * s->outputs, 0, (end - begin) * s->outputs * 4);
+            integers_scatter(s, here, columns, places, weights, per_group, (aliasing_int *)sums, reach_y, reach_x,
+                             begin, end);
+            if (scale) snnkit_scale((int32_t *)sums + begin * s->outputs, end - begin, s->outputs, scale, bias);
+        } else {
+            for (int64_t r = begin; r < end; r++) memcpy(sums + r * s->outputs, bias, s->outputs * 4);
+            floats_scatter(s, here, columns, places, weights, per_group, sums, reach_y, reach_x, begin, end);
+        }
+        row += end - begin;
+    }
+    free(reach_y);
+    return 0;
 }

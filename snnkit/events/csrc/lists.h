@@ -54,21 +54,41 @@ static inline uint32_t append(uint32_t *list, uint32_t n, const uint16_t *column
     return n + count;
 }
 
-// The list of one output row (image, y, x): what fired under the kernel. Returns its length.
-static uint32_t gather(const Shape *s, const uint32_t *starts, const uint16_t *columns, int64_t row, uint32_t *list) {
+// The part of the kernel that lies on the image for one output row (image, y, x): taps i0 … i1, j0 … j1, of which tap
+// (i, j) looks at the pixel from + i · down + j · right.
+typedef struct {
+    int64_t i0, i1, j0, j1, from, down, right;
+} Window;
+
+// Taps first … end of `taps`, `apart` pixels from each other and starting at `begin`, that lie on 0 … size.
+static inline void clip_taps(int64_t begin, int64_t apart, int64_t taps, int64_t size, int64_t *first, int64_t *end) {
+    int64_t a = 0, b = taps;
+    while (a < b && begin + a * apart < 0) a++;
+    while (b > a && begin + (b - 1) * apart >= size) b--;
+    *first = a;
+    *end = b;
+}
+
+static inline Window window(const Shape *s, int64_t row) {
     const int64_t pixel = row % (s->out_h * s->out_w), image = row / (s->out_h * s->out_w);
     const int64_t top = pixel / s->out_w * s->stride_h - s->pad_h, left = pixel % s->out_w * s->stride_w - s->pad_w;
+    Window w = {.from = (image * s->in_h + top) * s->in_w + left,
+                .down = s->dilation_h * s->in_w,
+                .right = s->dilation_w};
+    clip_taps(top, s->dilation_h, s->kernel_h, s->in_h, &w.i0, &w.i1);
+    clip_taps(left, s->dilation_w, s->kernel_w, s->in_w, &w.j0, &w.j1);
+    return w;
+}
+
+// The list of one output row: what fired under the kernel. Returns its length.
+static uint32_t gather(const Shape *s, const uint32_t *starts, const uint16_t *columns, int64_t row, uint32_t *list) {
+    const Window at = window(s, row);
     uint32_t n = 0;
-    for (int64_t i = 0; i < s->kernel_h; i++) {
-        const int64_t y = top + i * s->dilation_h;
-        if (y < 0 || y >= s->in_h) continue;
-        for (int64_t j = 0; j < s->kernel_w; j++) {
-            const int64_t x = left + j * s->dilation_w;
-            if (x < 0 || x >= s->in_w) continue;
-            const int64_t from = (image * s->in_h + y) * s->in_w + x;
+    for (int64_t i = at.i0; i < at.i1; i++)
+        for (int64_t j = at.j0; j < at.j1; j++) {
+            const int64_t from = at.from + i * at.down + j * at.right;
             const uint32_t first = (uint32_t)((i * s->kernel_w + j) * s->channels);
             n = append(list, n, columns + starts[from], starts[from + 1] - starts[from], first);
         }
-    }
     return n;
 }

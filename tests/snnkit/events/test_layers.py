@@ -1,6 +1,7 @@
 """The layers break if a way gives another result than torch's layer, or is taken for an input it cannot serve."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -23,6 +24,12 @@ CASES = {
     "conv on an image": (nn.Conv2d(16, 40, 3, padding="same"), (16, 7, 9)),
     "conv, all settings": (nn.Conv2d(5, 7, (3, 2), (2, 1), (2, 0), (1, 2), bias=False), (2, 5, 9, 9)),
     "conv, valid": (nn.Conv2d(5, 7, 3, padding="valid"), (2, 5, 9, 9)),
+    "conv, same, even": (nn.Conv2d(5, 7, (4, 2), padding="same", dilation=(1, 3)), (2, 5, 9, 9)),
+    "depthwise": (nn.Conv2d(70, 70, 3, padding=1, groups=70), (2, 70, 7, 9)),
+    "depthwise, all settings": (nn.Conv2d(9, 9, (3, 2), (2, 1), (2, 0), (1, 2), 9, bias=False), (2, 9, 9, 9)),
+    "groups": (nn.Conv2d(12, 20, 3, 2, 1, groups=4), (2, 12, 7, 9)),
+    "groups, same, even": (nn.Conv2d(6, 12, (4, 2), padding="same", groups=6), (2, 6, 7, 9)),
+    "depthwise 1d, sequence": (sequence.Conv1d(20, 20, 3, padding=1, groups=20), (3, 2, 20, 17)),
     "sequence": (sequence.Conv2d(6, 8, 3, padding=1), (3, 2, 6, 5, 5)),
     "conv1d": (nn.Conv1d(20, 30, 1), (2, 20, 17)),
     "conv1d, wide": (nn.Conv1d(20, 30, 3, 2, 1), (2, 20, 17)),
@@ -74,7 +81,7 @@ def test_int8_layers_are_the_same_in_every_way_to_the_last_bit(name, levels, mon
     expected = exact(x.double()).float() * scale.view(along)
     if bias is not None:
         expected += bias.float().view(along)
-    for way in (EVENTS, DENSE, DENSE_INTEGERS):
+    for way in (EVENTS, DENSE, DENSE_INTEGERS)[: 3 if getattr(torch_layer, "groups", 1) == 1 else 2]:
         _force(made, way, monkeypatch)
         assert torch.equal(made(x), expected), way
         assert made.report()["chosen"] == way
@@ -83,11 +90,11 @@ def test_int8_layers_are_the_same_in_every_way_to_the_last_bit(name, levels, mon
 @needs_c
 @torch.no_grad()
 def test_channels_last_images_take_the_same_ways(monkeypatch):
-    conv = nn.Conv2d(16, 40, 3)
     x = _spikes((2, 16, 7, 9)).contiguous(memory_format=torch.channels_last)
-    for weights in ("float32", "int8"):
+    for groups, weights in itertools.product((1, 4, 16), ("float32", "int8")):
+        conv = nn.Conv2d(16, 48, 3, groups=groups)
         made = EventConv(conv, weights)
-        for way in (EVENTS, DENSE, DENSE_INTEGERS)[: 2 + (weights == "int8")]:
+        for way in (EVENTS, DENSE, DENSE_INTEGERS)[: 2 + (weights == "int8" and groups == 1)]:
             _force(made, way, monkeypatch)
             assert made(x).is_contiguous(memory_format=torch.channels_last)
             assert (made(x) - conv(x)).abs().max() < 0.05
@@ -165,7 +172,8 @@ def test_without_a_compiler_all_is_dense_and_says_why(monkeypatch):
     made = EventConv(conv)
     assert torch.equal(made(x), conv(x))
     assert made.report()["reason"] == "there is no C compiler"
-    assert torch.equal(made(pack_pixels(x)), conv(x))
+    last = x.contiguous(memory_format=torch.channels_last)  # in which torch rounds otherwise on some processors
+    assert torch.equal(made(pack_pixels(x)), conv(last))
 
 
 @needs_c
@@ -189,12 +197,8 @@ def test_loaded_and_moved_weights_are_used():
 
 
 def test_layers_that_events_cannot_serve_are_refused():
-    with pytest.raises(InvalidArgumentError, match="groups=4"):
-        EventConv(nn.Conv2d(4, 4, 3, groups=4))
     with pytest.raises(InvalidArgumentError, match="'circular': only zeros are silent"):
         EventConv(nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"))
-    with pytest.raises(InvalidArgumentError, match="pads one side more"):
-        EventConv(nn.Conv2d(4, 4, 2, padding="same"))
     with pytest.raises(InvalidArgumentError, match=r"torch.float64"):
         EventLinear(nn.Linear(4, 4).double())
     with pytest.raises(InvalidArgumentError, match="'float32' and 'int8'"):
