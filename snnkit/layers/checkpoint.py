@@ -16,19 +16,19 @@ from torch.utils.checkpoint import checkpoint as _checkpoint
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep batch norms of ``module`` from updating their running statistics; what they return does not change."""
-    norms = [
-        m
-        for m in module.modules()
-        if isinstance(m, nn.modules.batchnorm._NormBase) and m.training and m.track_running_stats
-    ]
+    """Keep batch norms of ``module`` from updating their running statistics; what they return does not change.
+
+    They update copies meanwhile, so that autograd saves as many tensors as in the first run, which checkpoint counts.
+    """
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.training]
+    kept = [dict(norm._buffers) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm._buffers.update({name: value if value is None else value.clone() for name, value in norm._buffers.items()})
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, buffers in zip(norms, kept, strict=True):
+            norm._buffers.update(buffers)
 
 
 def checkpoint(module: nn.Module, *inputs: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Model families, one file a paper; importing this package fills the registry."""
 
-from snnkit.models import spiking_cnn
+from snnkit.models import e_spikeformer, spiking_cnn
 from snnkit.models.family import Family, Published
 from snnkit.models.registry import (
     ModelInfo,
@@ -18,6 +18,7 @@ __all__ = [
     "ModelInfo",
     "Published",
     "create_model",
+    "e_spikeformer",
     "families",
     "family_of",
     "list_models",
