@@ -176,5 +176,5 @@ def events_of(op: str, constants: Mapping[str, Any]) -> SignalType:
     """Return what a neuron with these constants says it sends."""
     operator = OPERATORS[op]
     p = operator.parameters(**{name: constants[name] for name in operator.parameter_names})
-    kind, low, high = operator.events(p)
-    return {"binary": BINARY, "real": REAL}.get(kind) or SignalType(kind, int(low), int(high))
+    kind, low, high, *scale = operator.events(p)
+    return {"binary": BINARY, "real": REAL}.get(kind) or SignalType(kind, int(low), int(high), *scale)

@@ -48,7 +48,7 @@ class Operator:
         rest: values of the state variables at rest, given the constants; zeros if not given.
         kernels: faster kernels by name, slowest first; ``kernel="auto"`` takes the last that can run.
         events: what the neuron sends, given the constants: ("binary" | "signed" | "integer" | "pow2" | "real", low,
-            high).
+            high), and a common factor of the values where that is not 1.
     """
 
     def __init__(
@@ -61,7 +61,11 @@ class Operator:
         state: Sequence[str] = ("v",),
         rest: Callable[[Any], tuple[float | Tensor, ...]] | None = None,
         kernels: dict[str, Kernel] | None = None,
-        events: Callable[[Any], tuple[str, float, float]] = lambda p: ("binary", 0, 1),
+        events: Callable[[Any], tuple[Any, ...]] = lambda p: (
+            "binary",
+            0,
+            1,
+        ),
     ):
         self.name, self.parameters, self.step = name, parameters, step
         self.operations, self.events = operations, events
@@ -187,21 +191,21 @@ class Operator:
         return out, tuple(last)
 
     def _define(self) -> None:
-        states = ", ".join(f"Tensor? {name}" for name in self.state_names)
-        grads = ", ".join(f"Tensor? grad_{name}" for name in self.state_names)
+        states = "".join(f"Tensor? {name}, " for name in self.state_names)
+        grads = "".join(f"Tensor? grad_{name}, " for name in self.state_names)
         constants = "".join(f"{_SCHEMA_TYPES[str(f.type)]} {f.name}, " for f in fields(self.parameters))
         returned = ", ".join(["Tensor"] * (2 + len(self.state_names)))
         self._forward = torch.library.custom_op(
             f"snnkit::{self.name}",
             self._run_forward,
             mutates_args=(),
-            schema=f"(Tensor x, {states}, {constants}{_TAIL}) -> ({returned})",
+            schema=f"(Tensor x, {states}{constants}{_TAIL}) -> ({returned})",
         )
         self._backward = torch.library.custom_op(
             f"snnkit::{self.name}_backward",
             self._run_backward,
             mutates_args=(),
-            schema=f"(Tensor? x, Tensor? saved, Tensor grad_out, {grads}, {states}, {constants}{_TAIL}) -> Tensor[]",
+            schema=f"(Tensor? x, Tensor? saved, Tensor grad_out, {grads}{states}{constants}{_TAIL}) -> Tensor[]",
         )
         self._forward.register_fake(self._fake_forward)
         self._backward.register_fake(self._fake_backward)

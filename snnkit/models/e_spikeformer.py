@@ -1,7 +1,7 @@
 """E-SpikeFormer, the base models of Spike-driven Transformer V3: integers while training, spikes on a chip.
 
-    image → conv 7×7 /2 → ConvBlock → down /4 → ConvBlock → down /8 → 2 ConvBlocks → down /16 → 6 blocks → down → 2 blocks
-    → mean over pixels → spikes → linear
+    image → conv 7×7 /2 → ConvBlock → down /4 → ConvBlock → down /8 → 2 ConvBlocks → down /16 → 6 blocks → down
+    → 2 blocks → mean over pixels → spikes → linear
 
 There is no time: a neuron sends a whole number of spikes 0 … D at once, divided by D (``neurons.MultiSpike``); a chip
 sends that number as D binary steps or as one graded event. ``down`` is (spikes, conv 3×3, BN). With x a membrane:
@@ -9,7 +9,7 @@ sends that number as D binary steps or as one graded event. ``down`` is (spikes,
     ConvBlock   x + SepConv₇(x);  x + Conv3×3(Conv3×3(x))       each convolution behind a neuron and before a batch norm
     block       x + SepConv₃(x);  x + attention(x);  x + MLP(x)
     SepConv     1×1 C→2C, depthwise k×k, 1×1 2C→C
-    attention   2/√d · (q kᵀ) v,  with d channels a head; v has four times as many channels as q and k
+    attention   2/√d · q (kᵀ v),  with d channels a head; v has four times as many channels as q and k
 
 Letters: T steps (1, or the length of a sequence, whose steps know nothing of each other), B images, C channels.
 """
@@ -17,12 +17,15 @@ Letters: T steps (1, or the length of a sequence, whose steps know nothing of ea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers import ConvBN
 from snnkit.layers.drop_path import DropPath, rates
+from snnkit.layers.spike_driven_attention import ScaledAttention
+from snnkit.layers.spiking_mlp import MembraneMLP
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
 from snnkit.models.family import Family, Published, StateDict, renamed
 from snnkit.models.registry import register_variant
@@ -69,31 +72,23 @@ class _ConvBlock(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Linear spike attention with wide values."""
+    """Spike attention with wide values."""
 
     def __init__(self, dim: int, num_heads: int, value_ratio: int, levels: int):
         super().__init__()
-        self.num_heads, self.scale = num_heads, 2 * (dim // num_heads) ** -0.5
+        wide = value_ratio * dim
         self.neuron = MultiSpike(levels)
         self.q, self.q_neuron = ConvBN(dim, dim), MultiSpike(levels)
         self.k, self.k_neuron = ConvBN(dim, dim), MultiSpike(levels)
-        self.v, self.v_neuron = ConvBN(dim, value_ratio * dim), MultiSpike(levels)
-        self.attention_neuron = MultiSpike(levels)
-        self.proj = ConvBN(value_ratio * dim, dim)
+        self.v, self.v_neuron = ConvBN(dim, wide), MultiSpike(levels)
+        self.attend = ScaledAttention(num_heads, MultiSpike(levels), scale=2 * (dim // num_heads) ** -0.5)
+        self.proj = ConvBN(wide, dim)
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
         """Membranes in, currents out."""
         spikes = self.neuron(x_TBCHW)
-        q = self._tokens(self.q_neuron(self.q(spikes)))
-        k = self._tokens(self.k_neuron(self.k(spikes)))
-        v = self._tokens(self.v_neuron(self.v(spikes)))
-        # Channels of keys and values meet first: the cost grows with the number of tokens, not with its square.
-        mixed_TBhdN = (k @ v.mT).mT @ q * self.scale
-        mixed_TBCHW = mixed_TBhdN.flatten(2, 3).unflatten(3, x_TBCHW.shape[3:])
-        return self.proj(self.attention_neuron(mixed_TBCHW))
-
-    def _tokens(self, x_TBCHW: Tensor) -> Tensor:
-        return x_TBCHW.flatten(3).unflatten(2, (self.num_heads, -1))
+        q, k, v = self.q_neuron(self.q(spikes)), self.k_neuron(self.k(spikes)), self.v_neuron(self.v(spikes))
+        return self.proj(self.attend(q, k, v))
 
 
 class _Block(nn.Module):
@@ -101,12 +96,9 @@ class _Block(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, value_ratio: int, levels: int, drop_path: float):
         super().__init__()
-        hidden = int(dim * mlp_ratio)
         self.sep_conv = _sep_conv(dim, 3, levels)
         self.attention = _Attention(dim, num_heads, value_ratio, levels)
-        self.mlp = nn.Sequential(
-            _SpikeConv(ConvBN(dim, hidden, bias=True), levels), _SpikeConv(ConvBN(hidden, dim, bias=True), levels)
-        )
+        self.mlp = MembraneMLP(dim, int(dim * mlp_ratio), neuron=partial(MultiSpike, levels))
         self.drop_path = DropPath(drop_path, batch_axis=1)
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
@@ -229,8 +221,7 @@ _RULES = (
     (r"^(conv_block\d_\d)\.conv2\.", r"\1.channel_conv.1.conv.conv."),
     (r"^(conv_block\d_\d)\.bn2\.", r"\1.channel_conv.1.conv.bn."),
     (r"\.attn\.(q|k|v|proj)_conv", r".attention.\1"),
-    (r"\.mlp\.fc1_", ".mlp.0.conv."),
-    (r"\.mlp\.fc2_", ".mlp.1.conv."),
+    (r"\.mlp\.fc(\d)_", r".mlp.fc\1."),
     (r"\.(conv|q|k|v|proj)\.0\.", r".\1.conv."),
     (r"\.(conv|q|k|v|proj)\.1\.", r".\1.bn."),
 )

@@ -62,7 +62,10 @@ NEURONS: tuple[type[Neuron], ...] = (
 )
 
 OPERATORS: dict[str, Operator] = {
-    neuron.operator.name: neuron.operator for neuron in NEURONS if issubclass(neuron, PointNeuron)
+    # MultiSpike is no dynamics, since it has no state; for everything else it is a neuron like the others.
+    neuron.operator.name: neuron.operator
+    for neuron in (*NEURONS, MultiSpike)
+    if issubclass(neuron, PointNeuron)
 }
 
 __all__ = [

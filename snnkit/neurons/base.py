@@ -108,7 +108,13 @@ class PointNeuron(Neuron):
         return dict(zip(self.operator.state_names, sequences, strict=True))
 
     def membranes(self, x: Tensor, start: State | None = None) -> Tensor:
-        """Return the first state variable, the membrane, after each step (T, B, …); slow, for looking."""
+        """Return the first state variable, the membrane, after each step (T, B, …); slow, for looking.
+
+        Raises:
+            InvalidArgumentError: the neuron has no state.
+        """
+        if not self.operator.state_names:
+            raise InvalidArgumentError(f"{type(self).__name__} has no state, so it has no membrane to look at.")
         return next(iter(self.states(x, start).values()))
 
     def extra_repr(self) -> str:

@@ -31,13 +31,11 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.kernels import Operator, multilevel_lif
-from snnkit.kernels.straight_through import clip, straight_through
-from snnkit.neurons.base import Neuron, PointNeuron, check_sequence, constant
+from snnkit.kernels import Operator, multi_spike, multilevel_lif
+from snnkit.neurons.base import Neuron, PointNeuron, constant
 from snnkit.surrogates import Sigmoid
 
 
@@ -78,38 +76,32 @@ class ILIF(PointNeuron):
         return multilevel_lif.MultilevelLIFParameters(self.tau, self.v_threshold, self.levels, self.detach_reset)
 
 
-class MultiSpike(Neuron):
+class MultiSpike(PointNeuron):
     """Stateless multi-level spikes: currents (T, B, …) → whole numbers 0 … ``levels`` over ``divisor``, same dtype.
+
+    Its gradient is the straight-through window of the module's first lines; there is no surrogate to choose.
 
     Args:
         levels: the most spikes in one step, ≥ 1.
         divisor: what the number of spikes is divided by, > 0; ``levels`` if None; 1 sends the number itself.
         half_up: round halves up instead of to even, and shut the gradient's window at its ends too.
+        kernel: "auto" or a kernel's name.
 
     Raises:
         InvalidArgumentError: a constant outside its range.
     """
 
-    def __init__(self, levels: int = 4, divisor: float | None = None, half_up: bool = False):
-        super().__init__()
+    operator: ClassVar[Operator] = multi_spike.OPERATOR
+
+    def __init__(self, levels: int = 4, divisor: float | None = None, half_up: bool = False, kernel: str = "auto"):
+        super().__init__(Sigmoid(4.0), kernel)  # named for the operator's schema, and not used
         self.levels = _levels(self, levels)
         constant(self, "divisor", self.levels if divisor is None else divisor, 0.0)
         self.half_up = bool(half_up)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the spikes (T, B, …) for the current ``x`` (T, B, …), same dtype.
-
-        Raises:
-            InvalidArgumentError: ``x`` has no time axis, no time steps, or is not of floating-point type.
-        """
-        check_sequence(self, x)
-        within = clip(x, 0, self.levels, ends_pass=not self.half_up)
-        count = torch.floor(within + 0.5) if self.half_up else torch.round(within)
-        return straight_through(within, count) / self.divisor
-
-    def extra_repr(self) -> str:
-        """Show the constants in ``print(model)``."""
-        return f"levels={self.levels}, divisor={self.divisor:g}, half_up={self.half_up}"
+    def constants(self) -> multi_spike.MultiSpikeParameters:
+        """Return the operator's constants."""
+        return multi_spike.MultiSpikeParameters(self.levels, self.divisor, self.half_up)
 
 
 def _levels(neuron: Neuron, levels: int) -> int:

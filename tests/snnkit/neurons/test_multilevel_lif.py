@@ -132,6 +132,43 @@ def test_multi_spike_is_ilif_from_rest_and_forgets():
     assert torch.equal(torch.stack([stream.step(x_t) for x_t in x]), out)
 
 
+@pytest.mark.parametrize("half_up", [False, True])
+@pytest.mark.parametrize("divisor", [None, 1, 3.0])
+def test_multi_spike_at_once_equals_its_step(half_up, divisor):
+    """Values and gradients, halves and ends among the inputs; in bfloat16 as in float32."""
+    x = torch.cat([drive(3, 2, 40) * 3, torch.arange(-1, 6, 0.5, dtype=torch.float64).expand(3, 2, -1)], -1)
+    results = []
+    for kernel in ("reference", "elementwise"):
+        given = x.clone().requires_grad_()
+        out = MultiSpike(4, divisor, half_up, kernel)(given)
+        (out * torch.arange(out.numel()).view_as(out)).sum().backward()
+        results += [(out.detach(), given.grad)]
+        half = MultiSpike(4, divisor, half_up, kernel)(x.bfloat16())
+        assert torch.equal(half, MultiSpike(4, divisor, half_up, kernel)(x.bfloat16().float()).bfloat16())
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+def test_multi_spike_constant_per_channel():
+    divisor = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+    out = MultiSpike(divisor=divisor)(drive(2, 2, 3, 5))
+    for c, value in enumerate(divisor.tolist()):
+        assert torch.equal(out[:, :, c], MultiSpike(divisor=value)(drive(2, 2, 3, 5))[:, :, c])
+
+
+def test_multi_spike_is_one_operator_that_says_what_it_sends():
+    x = drive(2, 2, 3)
+    neuron = MultiSpike(half_up=True)
+    assert neuron.operator.events(neuron.constants()) == ("integer", 0, 4, 0.25)
+    program = torch.export.export(neuron, (x,))
+    assert [str(n.target) for n in program.graph.nodes if "snnkit" in str(n.target)] == ["snnkit.multi_spike.default"]
+    assert torch.equal(program.module()(x), neuron(x))
+    arguments = (x.requires_grad_(), *astuple(neuron.constants()), [], "", "sigmoid", [4.0], "exact", True, "auto")
+    torch.library.opcheck(torch.ops.snnkit.multi_spike.default, arguments)
+    with pytest.raises(InvalidArgumentError, match="no state"):
+        neuron.membranes(x)
+
+
 @pytest.mark.parametrize(
     ("make", "word"),
     [
