@@ -1,6 +1,12 @@
 """Model families, one file a paper; importing this package fills the registry."""
 
-from snnkit.models import e_spikeformer, spiking_cnn
+from snnkit.models import (
+    e_spikeformer,
+    ms_resnet,
+    sew_resnet,
+    spiking_cnn,
+    spiking_vgg,
+)
 from snnkit.models.family import Family, Published
 from snnkit.models.registry import (
     ModelInfo,
@@ -23,7 +29,10 @@ __all__ = [
     "family_of",
     "list_models",
     "model_info",
+    "ms_resnet",
     "register_model",
     "register_variant",
+    "sew_resnet",
     "spiking_cnn",
+    "spiking_vgg",
 ]

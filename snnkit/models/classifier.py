@@ -112,6 +112,12 @@ class _Model(nn.Module):
             return checkpoint(block, *inputs)
         return block(*inputs)
 
+    def _blocks(self, blocks: nn.Module, x: Tensor) -> Tensor:
+        """Run blocks in a row, each as ``_block``."""
+        for block in blocks.children():
+            x = self._block(block, x)
+        return x
+
     def _check(self, x: Tensor, leading: int) -> None:
         """Refuse a tensor that is not (…, C, H, W) with ``leading`` axes before C and this model's channels."""
         if x.ndim != leading + 3 or x.shape[leading] != self.in_chans or 0 in x.shape:

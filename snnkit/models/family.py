@@ -81,7 +81,10 @@ class Family:
         return any(re.search(pattern, key) for pattern in self.ignored)
 
 
-def renamed(state: StateDict, rules: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+Replacement = str | Callable[[re.Match[str]], str]
+
+
+def renamed(state: StateDict, rules: Iterable[tuple[str, Replacement]]) -> dict[str, Tensor]:
     """Apply regular-expression substitutions, in their order, to every key of ``state``."""
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
 

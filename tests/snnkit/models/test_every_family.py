@@ -39,6 +39,8 @@ def build(name, **settings):
             nn.init.uniform_(module.bias, 0.2, 0.9)
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.0)
+            if not module.weight.any():
+                nn.init.uniform_(module.weight, 0.5, 1.5)  # a branch that begins at zero hides what is in it
         elif isinstance(module, nn.LayerNorm) and module.elementwise_affine:
             nn.init.uniform_(module.weight, 0.5, 1.5)  # residual post-norm begins at zero, which hides the block
     return model.eval()
