@@ -51,7 +51,7 @@ def own_keys(model: nn.Module, given: Mapping[str, Tensor]) -> tuple[dict[str, T
         InvalidArgumentError: the keys are those of another family.
     """
     own, family = model.state_dict(), family_of(model)
-    if own.keys() <= given.keys() and not (family and any(family.ignores(key) for key in given)):
+    if own.keys() <= given.keys() and not (family and any(family.ignores(key) for key in given.keys() - own.keys())):
         return dict(given), (), "own"
     if family is None:
         return dict(given), (), "own"
@@ -59,7 +59,7 @@ def own_keys(model: nn.Module, given: Mapping[str, Tensor]) -> tuple[dict[str, T
         others = [other.title for other in families() if other is not family and other.recognises(given)]
         if others or not set(given) & set(own):
             _refuse(family, given, others)
-    kept = {key: value for key, value in given.items() if not family.ignores(key)}
+    kept = {key: value for key, value in given.items() if key in own or not family.ignores(key)}
     ignored = tuple(key for key in given if key not in kept)
     if kept.keys() == own.keys() or family.convert is None or not family.recognises(given):
         return kept, ignored, "own"

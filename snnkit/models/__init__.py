@@ -6,6 +6,10 @@ from snnkit.models import (
     sew_resnet,
     spiking_cnn,
     spiking_vgg,
+    uniformer,
+    uniformer_dense,
+    uniformer_light,
+    uniformer_video,
 )
 from snnkit.models.family import Family, Published
 from snnkit.models.registry import (
@@ -35,4 +39,8 @@ __all__ = [
     "sew_resnet",
     "spiking_cnn",
     "spiking_vgg",
+    "uniformer",
+    "uniformer_dense",
+    "uniformer_light",
+    "uniformer_video",
 ]

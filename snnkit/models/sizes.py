@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from snnkit.errors import InvalidArgumentError
@@ -29,3 +30,33 @@ def check_divides(name: str, value: int, by: int, why: str) -> None:
         lower, upper = value // by * by, (value // by + 1) * by
         nearby = f"{lower} or {upper}" if lower else f"{upper}"
         raise InvalidArgumentError(f"{name}={value}: must be a multiple of {by}, {why}; {nearby} would do.")
+
+
+def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) of one side or of both."""
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def check_sides(name: str, size: int | tuple[int, int], by: int, why: str) -> None:
+    """Raise InvalidArgumentError unless height and width are multiples of ``by``; names the nearest that would do."""
+    for side in as_pair(size):
+        check_divides(name, side, by, why)
+
+
+def whole_numbers(name: str, values: Any, count: int) -> tuple[int, ...]:
+    """Return ``values`` as a tuple of ``count`` whole numbers ≥ 1, one per stage; else raise InvalidArgumentError."""
+    if not isinstance(values, (tuple, list)) or len(values) != count:
+        raise InvalidArgumentError(f"{name}={values!r}: must be {count} whole numbers ≥ 1, one per stage.")
+    check_whole(**{name: values})
+    return tuple(values)
+
+
+def check_heads(head_dim: int, dims: Sequence[int]) -> None:
+    """Raise InvalidArgumentError unless heads of that width fill the channels of every stage; names widths that do."""
+    check_whole(head_dim=head_dim)
+    if any(dim % head_dim for dim in dims):
+        good = [d for d in range(8, min(dims) + 1) if all(dim % d == 0 for dim in dims)] or [min(dims)]
+        raise InvalidArgumentError(
+            f"head_dim={head_dim!r}: must divide the channels of the attention stages, {', '.join(map(str, dims))}; "
+            f"{', '.join(map(str, good))} would do."
+        )

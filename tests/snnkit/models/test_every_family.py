@@ -18,7 +18,8 @@ from snnkit.models import families
 from snnkit.models.registry import _MODELS
 from snnkit.neurons import Neuron
 
-TINY = {family.name: dict(family.tiny) for family in families()}
+TINY = {family.name: {key: v for key, v in family.tiny.items() if key != "input_shape"} for family in families()}
+SHAPES = {family.name: family.tiny.get("input_shape") for family in families()}  # of what is no square image
 SPIKING = [family.name for family in families() if family.kind == "snn"]
 ORDINARY = [family.name for family in families() if family.kind == "ann"]
 every = pytest.mark.parametrize("name", TINY)
@@ -47,9 +48,9 @@ def build(name, **settings):
 
 
 def image(name, *lead, chans=None):
-    model_input = TINY[name].get("input_shape")
     side = TINY[name]["img_size"]
-    shape = model_input or (chans or TINY[name]["in_chans"], side, side)
+    channels, *rest = SHAPES[name] or (TINY[name]["in_chans"], side, side)
+    shape = (chans or channels, *rest)
     return torch.rand(*lead, *shape, generator=torch.Generator().manual_seed(1))
 
 
