@@ -24,11 +24,17 @@ FOLDER = Path(__file__).parent / "golden"
 
 
 class Reference:
-    """One golden file: ``config``, arrays by name, and the published state dict that it was computed with."""
+    """One golden file: ``config``, arrays by name, and the published state dict that it was computed with.
 
-    def __init__(self, name):
+    A file without keys has those of ``like``.
+    """
+
+    def __init__(self, name, like=None):
         self.arrays = dict(np.load(FOLDER / f"{name}.npz", allow_pickle=False))
         self.config = json.loads(str(self.arrays["config"]))
+        if like is not None:
+            self.shapes = like.shapes
+            return
         keys, shapes = self.arrays["keys"], self.arrays["shapes"]
         keys = json.loads(str(keys)) if keys.ndim == 0 else keys.tolist()
         shapes = json.loads(str(shapes)) if shapes.ndim == 0 else shapes.tolist()

@@ -18,16 +18,19 @@ from torch.utils.checkpoint import checkpoint as _checkpoint
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
     """Keep batch norms of ``module`` from updating their running statistics; what they return does not change.
 
-    They update copies meanwhile, so that autograd saves as many tensors as in the first run, which checkpoint counts.
+    They are handed copies and a momentum of zero meanwhile: autograd saves as many tensors as in the first run, which
+    checkpoint counts, and layers that read the statistics after the update (``RepConv``) find those of the first run.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.training]
-    kept = [dict(norm._buffers) for norm in norms]
+    kept = [(norm.momentum, dict(norm._buffers)) for norm in norms]
     for norm in norms:
+        norm.momentum = 0.0
         norm._buffers.update({name: value if value is None else value.clone() for name, value in norm._buffers.items()})
     try:
         yield
     finally:
-        for norm, buffers in zip(norms, kept, strict=True):
+        for norm, (momentum, buffers) in zip(norms, kept, strict=True):
+            norm.momentum = momentum
             norm._buffers.update(buffers)
 
 

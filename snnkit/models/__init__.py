@@ -2,6 +2,8 @@
 
 from snnkit.models import (
     e_spikeformer,
+    meta_spikeformer,
+    meta_spikeformer_seg,
     ms_resnet,
     sew_resnet,
     spiking_cnn,
@@ -32,6 +34,8 @@ __all__ = [
     "families",
     "family_of",
     "list_models",
+    "meta_spikeformer",
+    "meta_spikeformer_seg",
     "model_info",
     "ms_resnet",
     "register_model",

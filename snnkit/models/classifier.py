@@ -179,24 +179,29 @@ class SpikingClassifier(_Model):
         """Return the logits of every step, (T, B, K), of a sequence."""
         return self.forward_head(self.forward_features(x_TBCHW))
 
-    def forward(self, x: Tensor) -> Any:
-        """Return logits (B, K), or with ``features_only`` the list of maps (T, B, C, H, W).
+    def forward_currents(self, x: Tensor) -> Tensor:
+        """Return what the stem makes of images (B, C, H, W), encoded, or of a sequence: (T, B, …).
 
         Raises:
             InvalidArgumentError: not images or sequences of the model's channels.
         """
         if x.ndim == 5:
             self._check(x, leading=2)
-            current = self.forward_stem(x)
-        else:
-            self._check(x, leading=1)
-            if self.training:
-                # Batch norm's running variance counts T·B·H·W samples; the published networks repeat the image.
-                current = self.forward_stem(self.encoder(x))
-            else:
-                # The stem sees the same image at every step: once is enough.
-                current = self.encoder(self.forward_stem(x.unsqueeze(0))[0])
-        stages = self.forward_stages(current)
+            return self.forward_stem(x)
+        self._check(x, leading=1)
+        if self.training:
+            # Batch norm's running variance counts T·B·H·W samples; the published networks repeat the image.
+            return self.forward_stem(self.encoder(x))
+        # The stem sees the same image at every step: once is enough.
+        return self.encoder(self.forward_stem(x.unsqueeze(0))[0])
+
+    def forward(self, x: Tensor) -> Any:
+        """Return logits (B, K), or with ``features_only`` the list of maps (T, B, C, H, W).
+
+        Raises:
+            InvalidArgumentError: not images or sequences of the model's channels.
+        """
+        stages = self.forward_stages(self.forward_currents(x))
         if self.features_only:
             return stages
         return self.forward_logits(stages[-1])
