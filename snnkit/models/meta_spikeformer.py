@@ -335,7 +335,7 @@ FAMILY = Family(
         "mlp_ratio": 2,
         "num_classes": 5,
         "in_chans": 1,
-        "img_size": 16,
+        "img_size": 32,
         "timesteps": 3,
     },
     published=(
