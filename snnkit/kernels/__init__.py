@@ -12,10 +12,10 @@ def availability() -> dict[str, str]:
     """Return, for each family of fast kernels, "" where it can run on this machine, else the reason."""
     import torch
 
-    from snnkit.kernels import fused_c, fused_triton, native
+    from snnkit.kernels import fused_c, native, triton_call
 
     no_gpu = "" if torch.cuda.is_available() else "no GPU here; the CPU kernels run instead."
-    return {"C kernels": native.why_not(fused_c.SOURCE), "Triton kernels": fused_triton.why_not() or no_gpu}
+    return {"C kernels": native.why_not(fused_c.SOURCE), "Triton kernels": triton_call.why_not() or no_gpu}
 
 
 __all__ = ["Operator", "availability"]

@@ -36,6 +36,12 @@ def like(x: Tensor, layout: Tensor) -> Tensor:
     return x if x.stride() == target.stride() else target.copy_(x)
 
 
+def steps_like(layout: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+    """Return an empty sequence of ``steps`` whose steps lie in memory as those of ``layout`` do."""
+    strides = (layout[0].numel(), *layout.stride()[1:])
+    return torch.empty_strided((steps, *layout.shape[1:]), strides, dtype=dtype, device=layout.device)
+
+
 def share(neurons: int, run: Callable[[slice], None]) -> None:
     """Call ``run`` on slices that cover all neurons: one, or where it pays one per torch thread at the same time.
 

@@ -42,6 +42,8 @@ def assert_kernels_agree(neuron: PointNeuron, x: Tensor, start: tuple[Tensor, ..
 
     values, gradients = run(by_steps)
     for kernel in neuron.operator.kernels:
+        if kernel == "triton":  # needs a GPU, or the interpreter in a process of its own: tests/interpreted
+            continue
         p = neuron.constants()
         got = run(lambda x, v, k=kernel, p=p: neuron.operator(x, v, p, neuron.surrogate, kernel=k))
         assert all(map(torch.equal, got[0], values)), kernel

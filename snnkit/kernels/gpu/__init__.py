@@ -1,1 +1,1 @@
-"""Triton sources. Importing them needs triton; ``fused_triton`` does so when a kernel is asked to run."""
+"""Triton sources. Importing them needs triton; the launchers do so when a kernel is asked to run."""

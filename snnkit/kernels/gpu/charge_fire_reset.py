@@ -2,16 +2,16 @@
 
 The same equations in the same order as ``csrc/charge_fire_reset_real.h``; divisions are rounded as IEEE wants, and the
 launcher forbids contraction, so that spikes are those of the reference. Constants come in as a tensor of the dtype of
-the arithmetic: (tau or decay, threshold, v_reset, rest, alpha), because Triton makes every number float32.
+the arithmetic: (tau or decay, threshold, v_reset, rest, alpha, width), because Triton makes every number float32.
+
+SAVE says what the forward leaves for the backward: 0 nothing, the backward recomputes the membranes from the input;
+1 a byte a step (``code8``); 2 two bits a step, four steps a byte (``rect``).
 """
 
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def _divide(a, b, DOUBLE: tl.constexpr):
-    return a / b if DOUBLE else tl.math.div_rn(a, b)
+from snnkit.kernels.gpu.common import divide, reset, slope_at, through_reset
 
 
 @triton.jit
@@ -24,9 +24,9 @@ def _constant(number_ptr, varying_ptr, n, inside, VARY: tl.constexpr):
 def _charge(x, v, tau, rest, KIND: tl.constexpr, DOUBLE: tl.constexpr):
     """0: decayed input, dividing; 1: plain input, dividing; 2: no leak; 3, 4: as 0, 1 multiplying by the decay."""
     if KIND == 0:
-        h = v + _divide(x - (v - rest), tau, DOUBLE)
+        h = v + divide(x - (v - rest), tau, DOUBLE)
     elif KIND == 1:
-        h = v - _divide(v - rest, tau, DOUBLE) + x
+        h = v - divide(v - rest, tau, DOUBLE) + x
     elif KIND == 2:
         h = v + x
     elif KIND == 3:
@@ -37,51 +37,27 @@ def _charge(x, v, tau, rest, KIND: tl.constexpr, DOUBLE: tl.constexpr):
 
 
 @triton.jit
-def _reset(h, fired, threshold, v_reset, RESET: tl.constexpr):
-    """0: hard, 1: soft, 2: none."""
-    if RESET == 0:
-        v = tl.where(fired, v_reset, h)
-    elif RESET == 1:
-        v = tl.where(fired, h - threshold, h)
-    else:
-        v = h
-    return v
+def _code8(d, width, DOUBLE: tl.constexpr):
+    """The distance to the threshold, companded into a byte: 128 and more fired."""
+    m = tl.where(tl.abs(d) > 1e30, 1e30, tl.abs(d))
+    level = tl.minimum((divide(m, m + width, DOUBLE) * 128.0).to(tl.int32), 127)
+    return tl.where(d >= 0.0, 128 + level, 127 - level)
 
 
 @triton.jit
-def _slope(d, a, SURROGATE: tl.constexpr):
-    """The surrogate's derivative; numbers as in ``fused_c.SURROGATES``."""
-    m = tl.abs(d)
-    if SURROGATE == 0:
-        z = 1.0 / (1.0 + tl.exp(-a * d))
-        slope = a * z * (1.0 - z)
-    elif SURROGATE == 1:
-        z = d * (a * 1.5707963267948966)
-        slope = (a / 2.0) / (1.0 + z * z)
-    elif SURROGATE == 2:
-        slope = tl.maximum(a - a * a * m, 0.0)
-    elif SURROGATE == 3:
-        slope = a / 2.0 * tl.exp(-a * m)
-    elif SURROGATE == 4:
-        z = 1.0 / a + m
-        slope = 1.0 / (2.0 * a * z * z)
-    elif SURROGATE == 5:
-        z = 1.0 + m
-        slope = a / (z * z)
-    elif SURROGATE == 6:
-        slope = a * 0.5641895835477563 * tl.exp(-a * a * d * d)
-    else:
-        slope = tl.where(m < 0.5 / a, a, 0.0 * m)
-    return slope
+def _half_width(a, DOUBLE: tl.constexpr):
+    """Half the width of the rectangle."""
+    return divide(a * 0.0 + 1.0, 2.0 * a, DOUBLE)
 
 
 @triton.jit
 def forward(
-    x_ptr, out_ptr, v0_ptr, last_ptr, tau_ptr, threshold_ptr, constants_ptr, neurons, x_step, out_step,
-    T: tl.constexpr, KIND: tl.constexpr, RESET: tl.constexpr, DOUBLE: tl.constexpr, HAS_V0: tl.constexpr,
-    HAS_LAST: tl.constexpr, VARY_TAU: tl.constexpr, VARY_THRESHOLD: tl.constexpr, BLOCK: tl.constexpr,
+    x_ptr, out_ptr, v0_ptr, last_ptr, saved_ptr, tau_ptr, threshold_ptr, constants_ptr, neurons, x_step, out_step,
+    T: tl.constexpr, SAVE: tl.constexpr, KIND: tl.constexpr, RESET: tl.constexpr, DOUBLE: tl.constexpr,
+    HAS_V0: tl.constexpr, HAS_LAST: tl.constexpr, VARY_TAU: tl.constexpr, VARY_THRESHOLD: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Spikes (T, N) and the last membrane (N)."""
+    """Spikes (T, N), the last membrane (N), and codes (T, N) or bits (⌈T/4⌉, N) where they are saved."""
     REAL: tl.constexpr = tl.float64 if DOUBLE else tl.float32
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = n < neurons
@@ -91,12 +67,23 @@ def forward(
     v = tl.zeros((BLOCK,), dtype=REAL) + rest
     if HAS_V0:
         v = tl.load(v0_ptr + n, mask=inside, other=0.0)
+    alpha, width = tl.load(constants_ptr + 4), tl.load(constants_ptr + 5)
+    bits = tl.zeros((BLOCK,), dtype=tl.int32)
     for t in range(T):
         x = tl.load(x_ptr + t * x_step + n, mask=inside, other=0.0).to(REAL)
         h = _charge(x, v, tau, rest, KIND, DOUBLE)
         fired = h >= threshold
+        if SAVE == 1:
+            code = _code8(h - threshold, width, DOUBLE)
+            tl.store(saved_ptr + t * neurons + n, code.to(tl.uint8), mask=inside)
+        if SAVE == 2:
+            near = tl.abs(h - threshold) < _half_width(alpha, DOUBLE)
+            here = tl.where(fired, 1, 0) + tl.where(near, 2, 0)
+            bits = tl.where(t % 4 == 0, here, bits | (here << (2 * (t % 4))))
+            if (t % 4 == 3) | (t == T - 1):
+                tl.store(saved_ptr + (t // 4) * neurons + n, bits.to(tl.uint8), mask=inside)
         tl.store(out_ptr + t * out_step + n, tl.where(fired, 1.0, 0.0).to(out_ptr.dtype.element_ty), mask=inside)
-        v = _reset(h, fired, threshold, v_reset, RESET)
+        v = reset(h, fired, threshold, v_reset, RESET)
     if HAS_LAST:
         tl.store(last_ptr + n, v, mask=inside)
 
@@ -112,7 +99,7 @@ def _recompute(
         x = tl.load(x_ptr + t * x_step + n, mask=inside, other=0.0).to(REAL)
         h = _charge(x, v, tau, rest, KIND, DOUBLE)
         tl.store(charged_ptr + t * neurons + n, h, mask=inside)
-        v = _reset(h, h >= threshold, threshold, v_reset, RESET)
+        v = reset(h, h >= threshold, threshold, v_reset, RESET)
 
 
 @triton.jit
@@ -134,28 +121,35 @@ def _by_decay(x, leak, KIND: tl.constexpr):
 
 
 @triton.jit
-def _through(h, gs, gv, slope, fired, threshold, v_reset, RESET: tl.constexpr, DETACH: tl.constexpr):
-    """∂v/∂h of the reset, and the gradient that arrives at the spike, through the reset too unless it is detached."""
-    through, by_spike = slope * 0.0 + 1.0, gs
-    if RESET == 0:
-        through = tl.where(fired, 0.0 * slope, through)
-    if not DETACH:
-        if RESET == 0:
-            through += (v_reset - h) * slope
-            by_spike += gv * (v_reset - h)
-        if RESET == 1:
-            through -= threshold * slope
-            by_spike -= gv * threshold
-    return through, by_spike
+def _kept(
+    charged_ptr, saved_ptr, slopes_ptr, levels_ptr, t, n, inside, neurons, threshold, alpha,
+    SAVE: tl.constexpr, SURROGATE: tl.constexpr,
+):  # fmt: skip
+    """The charged membrane, whether it fired, and the surrogate's slope, from what is known of step t."""
+    if SAVE == 0:
+        h = tl.load(charged_ptr + t * neurons + n, mask=inside, other=0.0)
+        fired = h >= threshold
+        slope = slope_at(h - threshold, alpha, SURROGATE)
+    elif SAVE == 1:
+        code = tl.load(saved_ptr + t * neurons + n, mask=inside, other=0).to(tl.int32)
+        h = threshold + tl.load(levels_ptr + code).to(threshold.dtype)
+        fired = code >= 128
+        slope = tl.load(slopes_ptr + code).to(threshold.dtype)
+    else:  # the membrane itself is not asked for: the reset is detached
+        code = tl.load(saved_ptr + (t // 4) * neurons + n, mask=inside, other=0).to(tl.int32) >> (2 * (t % 4))
+        fired = (code & 1) != 0
+        slope = tl.where((code & 2) != 0, alpha, 0.0 * alpha)
+        h = slope * 0.0 + threshold
+    return h, fired, slope
 
 
 @triton.jit
 def backward(
     x_ptr, grad_out_ptr, grad_x_ptr, v0_ptr, grad_last_ptr, grad_v0_ptr, grad_tau_ptr, grad_threshold_ptr, charged_ptr,
-    tau_ptr, threshold_ptr, constants_ptr, neurons, x_step, grad_step, grad_x_step,
-    T: tl.constexpr, KIND: tl.constexpr, RESET: tl.constexpr, DETACH: tl.constexpr, SURROGATE: tl.constexpr,
-    DOUBLE: tl.constexpr, HAS_V0: tl.constexpr, HAS_GRAD_LAST: tl.constexpr, HAS_GRAD_V0: tl.constexpr,
-    VARY_TAU: tl.constexpr, VARY_THRESHOLD: tl.constexpr, BLOCK: tl.constexpr,
+    saved_ptr, slopes_ptr, levels_ptr, tau_ptr, threshold_ptr, constants_ptr, neurons, x_step, grad_step, grad_x_step,
+    T: tl.constexpr, SAVE: tl.constexpr, KIND: tl.constexpr, RESET: tl.constexpr, DETACH: tl.constexpr,
+    SURROGATE: tl.constexpr, DOUBLE: tl.constexpr, HAS_V0: tl.constexpr, HAS_GRAD_LAST: tl.constexpr,
+    HAS_GRAD_V0: tl.constexpr, VARY_TAU: tl.constexpr, VARY_THRESHOLD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Gradients to x (T, N), the first membrane (N), and per neuron to decay and threshold (N)."""
     REAL: tl.constexpr = tl.float64 if DOUBLE else tl.float32
@@ -167,9 +161,10 @@ def backward(
     start = tl.zeros((BLOCK,), dtype=REAL) + rest
     if HAS_V0:
         start = tl.load(v0_ptr + n, mask=inside, other=0.0)
-    _recompute(
-        x_ptr, charged_ptr, start, tau, threshold, rest, v_reset, n, inside, neurons, x_step, T, KIND, RESET, DOUBLE
-    )  # fmt: skip
+    if SAVE == 0:
+        _recompute(
+            x_ptr, charged_ptr, start, tau, threshold, rest, v_reset, n, inside, neurons, x_step, T, KIND, RESET, DOUBLE
+        )
     decay = _decay(tau, KIND)
     gv = tl.zeros((BLOCK,), dtype=REAL)
     if HAS_GRAD_LAST:
@@ -178,11 +173,11 @@ def backward(
     grad_threshold = tl.zeros((BLOCK,), dtype=REAL)
     for i in range(T):
         t = T - 1 - i
-        h = tl.load(charged_ptr + t * neurons + n, mask=inside, other=0.0)
         gs = tl.load(grad_out_ptr + t * grad_step + n, mask=inside, other=0.0).to(REAL)
-        fired = h >= threshold
-        slope = _slope(h - threshold, alpha, SURROGATE)
-        through, by_spike = _through(h, gs, gv, slope, fired, threshold, v_reset, RESET, DETACH)
+        h, fired, slope = _kept(
+            charged_ptr, saved_ptr, slopes_ptr, levels_ptr, t, n, inside, neurons, threshold, alpha, SAVE, SURROGATE
+        )
+        through, by_spike = through_reset(h, gs, gv, slope, fired, threshold, v_reset, RESET, DETACH)
         gh = gs * slope + gv * through
         if VARY_THRESHOLD:
             grad_threshold -= by_spike * slope
@@ -192,7 +187,7 @@ def backward(
             before = start
             if t > 0:
                 hb = tl.load(charged_ptr + (t - 1) * neurons + n, mask=inside, other=0.0)
-                before = _reset(hb, hb >= threshold, threshold, v_reset, RESET)
+                before = reset(hb, hb >= threshold, threshold, v_reset, RESET)
             x = tl.load(x_ptr + t * x_step + n, mask=inside, other=0.0).to(REAL)
             grad_tau += gh * _by_decay(x, before - rest, KIND)
         gx = gh

@@ -1,6 +1,6 @@
 """Integer LIF (I-LIF) over a whole sequence, as one operator ``torch.ops.snnkit.multilevel_lif``."""
 
-from snnkit.kernels.multilevel_lif import numba
+from snnkit.kernels.multilevel_lif import numba, triton
 from snnkit.kernels.multilevel_lif.reference import MultilevelLIFParameters, step
 from snnkit.kernels.operator import Operator
 
@@ -9,7 +9,7 @@ OPERATOR = Operator(
     MultilevelLIFParameters,
     step,
     operations=(3, 3, 3),  # two of the comparisons clip, one rounds
-    kernels={"numba": numba},
+    kernels={"numba": numba, "triton": triton},
     events=lambda p: ("integer", 0, p.levels),
 )
 

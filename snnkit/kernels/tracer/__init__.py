@@ -1,7 +1,7 @@
 """The tracer neuron (ST-BIF and its power-of-two form) over a whole sequence, as ``torch.ops.snnkit.tracer``."""
 
 from snnkit.kernels.operator import Operator
-from snnkit.kernels.tracer import numba
+from snnkit.kernels.tracer import numba, triton
 from snnkit.kernels.tracer.reference import GRADED, TracerParameters, rest, step
 
 
@@ -20,7 +20,7 @@ OPERATOR = Operator(
     operations=(2, 5, 3),  # of the comparisons one rounds down and two clip
     state=("q", "total"),
     rest=rest,
-    kernels={"numba": numba},
+    kernels={"numba": numba, "triton": triton},
     events=events,
 )
 
