@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers import ConvBN
 from snnkit.layers.drop_path import DropPath, rates
+from snnkit.layers.membrane_attention import MembraneAttention
+from snnkit.layers.spike_conv import SpikeConv
 from snnkit.layers.spike_driven_attention import ScaledAttention
 from snnkit.layers.spiking_mlp import MembraneMLP
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
@@ -32,25 +34,12 @@ from snnkit.models.registry import register_variant
 from snnkit.neurons import MultiSpike
 
 
-class _SpikeConv(nn.Module):
-    """A neuron before a convolution and its batch norm."""
-
-    def __init__(self, conv: ConvBN, levels: int):
-        super().__init__()
-        self.neuron = MultiSpike(levels)
-        self.conv = conv
-
-    def forward(self, x_TBCHW: Tensor) -> Tensor:
-        """Membranes in, currents out."""
-        return self.conv(self.neuron(x_TBCHW))
-
-
 def _sep_conv(dim: int, kernel_size: int, levels: int) -> nn.Sequential:
     """Pointwise, depthwise, pointwise, each behind a neuron."""
     return nn.Sequential(
-        _SpikeConv(ConvBN(dim, 2 * dim), levels),
-        _SpikeConv(ConvBN(2 * dim, 2 * dim, kernel_size, groups=2 * dim), levels),
-        _SpikeConv(ConvBN(2 * dim, dim), levels),
+        SpikeConv(MultiSpike(levels), ConvBN(dim, 2 * dim)),
+        SpikeConv(MultiSpike(levels), ConvBN(2 * dim, 2 * dim, kernel_size, groups=2 * dim)),
+        SpikeConv(MultiSpike(levels), ConvBN(2 * dim, dim)),
     )
 
 
@@ -62,7 +51,7 @@ class _ConvBlock(nn.Module):
         hidden = int(dim * mlp_ratio)
         self.sep_conv = _sep_conv(dim, 7, levels)
         self.channel_conv = nn.Sequential(
-            _SpikeConv(ConvBN(dim, hidden, 3), levels), _SpikeConv(ConvBN(hidden, dim, 3), levels)
+            SpikeConv(MultiSpike(levels), ConvBN(dim, hidden, 3)), SpikeConv(MultiSpike(levels), ConvBN(hidden, dim, 3))
         )
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
@@ -71,34 +60,16 @@ class _ConvBlock(nn.Module):
         return x_TBCHW + self.channel_conv(x_TBCHW)
 
 
-class _Attention(nn.Module):
-    """Spike attention with wide values."""
-
-    def __init__(self, dim: int, num_heads: int, value_ratio: int, levels: int):
-        super().__init__()
-        wide = value_ratio * dim
-        self.neuron = MultiSpike(levels)
-        self.q, self.q_neuron = ConvBN(dim, dim), MultiSpike(levels)
-        self.k, self.k_neuron = ConvBN(dim, dim), MultiSpike(levels)
-        self.v, self.v_neuron = ConvBN(dim, wide), MultiSpike(levels)
-        self.attend = ScaledAttention(num_heads, MultiSpike(levels), scale=2 * (dim // num_heads) ** -0.5)
-        self.proj = ConvBN(wide, dim)
-
-    def forward(self, x_TBCHW: Tensor) -> Tensor:
-        """Membranes in, currents out."""
-        spikes = self.neuron(x_TBCHW)
-        q, k, v = self.q_neuron(self.q(spikes)), self.k_neuron(self.k(spikes)), self.v_neuron(self.v(spikes))
-        return self.proj(self.attend(q, k, v))
-
-
 class _Block(nn.Module):
     """A transformer block with a convolution in front."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, value_ratio: int, levels: int, drop_path: float):
         super().__init__()
+        neuron = partial(MultiSpike, levels)
+        attend = ScaledAttention(num_heads, neuron(), scale=2 * (dim // num_heads) ** -0.5)
         self.sep_conv = _sep_conv(dim, 3, levels)
-        self.attention = _Attention(dim, num_heads, value_ratio, levels)
-        self.mlp = MembraneMLP(dim, int(dim * mlp_ratio), neuron=partial(MultiSpike, levels))
+        self.attention = MembraneAttention(dim, attend, neuron, ConvBN, value_ratio * dim)
+        self.mlp = MembraneMLP(dim, int(dim * mlp_ratio), neuron=neuron)
         self.drop_path = DropPath(drop_path, batch_axis=1)
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
@@ -117,7 +88,7 @@ class ESpikeFormer(SpikingClassifier):
         img_size: side of the images in pixels, for ``pretrained_cfg`` only.
         timesteps: T; the published models have 1.
         drop_path_rate: of the last block; it grows from 0 over all blocks.
-        features_only: return the maps at strides 4, 8, 16, 16.
+        features_only: return the maps at strides 4, 8, 16, 16 and have no classifier.
         embed_dim: channels e₀ (even), e₁, e₂, e₃ of the stages.
         depths: blocks of the third and the fourth stage.
         num_heads: attention heads; divides e₂ and e₃.
@@ -146,8 +117,8 @@ class ESpikeFormer(SpikingClassifier):
     ):
         super().__init__(timesteps)
         _check_sizes(embed_dim, num_heads)
-        self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
-        self.features_only = features_only
+        self.in_chans, self.img_size, self.features_only = in_chans, img_size, features_only
+        self.num_classes = 0 if features_only else num_classes
         e0, e1, e2, e3 = embed_dim
         drops = iter(rates(drop_path_rate, sum(depths)))
 
@@ -158,17 +129,17 @@ class ESpikeFormer(SpikingClassifier):
 
         self.stem = ConvBN(in_chans, e0 // 2, 7, stride=2, bias=True)
         self.conv_block1_1 = _ConvBlock(e0 // 2, mlp_ratio, levels)
-        self.down1 = _SpikeConv(ConvBN(e0 // 2, e0, 3, stride=2, bias=True), levels)
+        self.down1 = SpikeConv(MultiSpike(levels), ConvBN(e0 // 2, e0, 3, stride=2, bias=True))
         self.conv_block1_2 = _ConvBlock(e0, mlp_ratio, levels)
-        self.down2 = _SpikeConv(ConvBN(e0, e1, 3, stride=2, bias=True), levels)
+        self.down2 = SpikeConv(MultiSpike(levels), ConvBN(e0, e1, 3, stride=2, bias=True))
         self.conv_block2_1 = _ConvBlock(e1, mlp_ratio, levels)
         self.conv_block2_2 = _ConvBlock(e1, mlp_ratio, levels)
-        self.down3 = _SpikeConv(ConvBN(e1, e2, 3, stride=2, bias=True), levels)
+        self.down3 = SpikeConv(MultiSpike(levels), ConvBN(e1, e2, 3, stride=2, bias=True))
         self.stage3 = stage(e2, depths[0])
-        self.down4 = _SpikeConv(ConvBN(e2, e3, 3, bias=True), levels)
+        self.down4 = SpikeConv(MultiSpike(levels), ConvBN(e2, e3, 3, bias=True))
         self.stage4 = stage(e3, depths[1])
         self.head_neuron = MultiSpike(levels, divisor=1)
-        self.head = linear_head(e3, num_classes)
+        self.head = linear_head(e3, self.num_classes)
         self.num_features = e3
         made = ("conv_block1_2", "conv_block2_2", f"stage3.{depths[0] - 1}", f"stage4.{depths[1] - 1}")
         self.feature_info = FeatureInfo(map(Feature, embed_dim, (4, 8, 16, 16), made))
@@ -193,7 +164,7 @@ class ESpikeFormer(SpikingClassifier):
 
     def forward_head(self, features_TBCHW: Tensor, pre_logits: bool = False) -> Tensor:
         """Return the logits of every step (T, B, K), or with ``pre_logits`` the numbers of spikes (T, B, e₃)."""
-        spikes = self.head_neuron(features_TBCHW.flatten(3).mean(3))
+        spikes = self.head_neuron(features_TBCHW.mean((3, 4)))
         return spikes if pre_logits else self.head(spikes)
 
 
