@@ -24,14 +24,14 @@ class Masking(NamedTuple):
     """Which patches are hidden.
 
     Attributes:
-        visible_BK: numbers of the visible patches, by ascending noise.
-        restore_BL: where each patch stands in the row "visible ones, then removed ones, by ascending noise".
-        removed_BL: 1 where a patch is hidden, 0 where it is visible, float32.
+        visible: numbers of the visible patches by ascending noise, (B, K).
+        restore: where each patch stands in the row "visible ones, then removed ones, by ascending noise", (B, L).
+        removed: 1 where a patch is hidden, 0 where it is visible, float32, (B, L).
     """
 
-    visible_BK: Tensor
-    restore_BL: Tensor
-    removed_BL: Tensor
+    visible: Tensor
+    restore: Tensor
+    removed: Tensor
 
 
 def mask_from_noise(noise_BL: Tensor, ratio: float) -> Masking:
@@ -150,7 +150,7 @@ class MaskedDecoder(nn.Module):
 
         Args:
             latent_BKC: latents, after ``prefix_tokens`` others.
-            restore_BL: ``Masking.restore_BL``, for latents of the visible patches in its order; None for latents of all
+            restore_BL: ``Masking.restore``, for latents of the visible patches in its order; None for latents of all
                 patches row by row.
         """
         x = self.embed(latent_BKC)

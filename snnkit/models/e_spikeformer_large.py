@@ -127,7 +127,7 @@ class _Block(nn.Module):
         mlp_ratio: float,
         choice: str,
         neuron: Callable[[], nn.Module],
-        layer_scale: float | None,
+        layer_scale: float,
         drop_path: float,
     ):
         super().__init__()
@@ -136,9 +136,7 @@ class _Block(nn.Module):
         self.rep_conv = PointwisePair(dim, dim, dim, outer_norm=False) if base else None
         self.attention = MembraneAttention(dim, ScaledAttention(num_heads, neuron()), neuron, _projection)
         self.mlp = MembraneMLP(dim, int(dim * mlp_ratio), neuron=neuron)
-        self.scale1, self.scale2 = (
-            nn.Identity() if layer_scale is None else _Scale(dim, layer_scale) for _ in range(2)
-        )
+        self.scale1, self.scale2 = (_Scale(dim, layer_scale) if layer_scale else nn.Identity() for _ in range(2))
         self.drop_path = DropPath(drop_path, batch_axis=1)
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
@@ -165,7 +163,7 @@ class ESpikeFormerLarge(SpikingClassifier):
         mlp_ratio: hidden channels of the MLPs and of the dense convolutions.
         choice: "base" or "large", whose blocks lack the pair of 1×1 convolutions.
         levels: D, the most spikes a neuron sends.
-        layer_scale: where the factors at the ends of branches start; None for none, as in pre-training.
+        layer_scale: where the factors at the ends of branches start; 0 for none, as in pre-training.
         distilled: whether a second head learns from a teacher; then training returns both heads' logits, and
             evaluation their mean.
         head_reads_spikes: False for weights of the released code, whose first head reads the pooled membranes; that
@@ -190,7 +188,7 @@ class ESpikeFormerLarge(SpikingClassifier):
         mlp_ratio: float,
         choice: str,
         levels: int,
-        layer_scale: float | None,
+        layer_scale: float,
         distilled: bool,
         head_reads_spikes: bool,
     ):
@@ -250,9 +248,10 @@ class ESpikeFormerLarge(SpikingClassifier):
         return tuple(map(self.readout, self._heads(features_TBCHW)))
 
     def _read(self, features_TBCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """What the first head reads, and the spikes."""
+        """What the first head reads, and what the second one does."""
         pooled = features_TBCHW.mean((3, 4))
-        spikes = self.head_neuron(pooled)
+        needed = self.head_reads_spikes or self.head_dist is not None
+        spikes = self.head_neuron(pooled) if needed else pooled
         return spikes if self.head_reads_spikes else pooled, spikes
 
     def _heads(self, features_TBCHW: Tensor) -> list[Tensor]:
@@ -315,7 +314,7 @@ class ESpikeFormerMAE(MaskedAutoencoder):
         current = sparse_conv_bn(self.encoder.stem, self.encoder.encoder(seen), active)
         features = self.encoder.forward_stages(current, active)[-1]
         latent_BLD = self.norm(features.mean(0).flatten(2)).transpose(1, 2)
-        return latent_BLD, masking.restore_BL if self.reshuffle else None
+        return latent_BLD, masking.restore if self.reshuffle else None
 
 
 def _check_sizes(embed_dim: Sequence[int], num_heads: int, choice: str) -> None:
@@ -368,9 +367,11 @@ FAMILY = Family(
         "name": "e_spikeformer_12_512",
         "embed_dim": (8, 8, 16),
         "depth": 1,
-        "num_heads": 2,
+        "num_heads": 1,
         "mlp_ratio": 8,
+        "levels": 2,
         "layer_scale": 1.0,
+        "head_reads_spikes": False,
         "img_size": 32,
         "in_chans": 2,
         "timesteps": 1,
@@ -412,7 +413,7 @@ def _build(
     mlp_ratio: float = 4.0,
     choice: str = "base",
     levels: int = 4,
-    layer_scale: float | None = 1e-6,
+    layer_scale: float = 1e-6,
     distilled: bool = False,
     head_reads_spikes: bool = True,
 ) -> ESpikeFormerLarge:
@@ -453,8 +454,19 @@ def _build_mae(
     reshuffle: bool = False,
 ) -> ESpikeFormerMAE:
     encoder = _build(
-        0, in_chans, img_size, timesteps, drop_path_rate, False, embed_dim, depth, num_heads, mlp_ratio, choice, levels,
-        layer_scale=None,
+        0,
+        in_chans,
+        img_size,
+        timesteps,
+        drop_path_rate,
+        False,
+        embed_dim,
+        depth,
+        num_heads,
+        mlp_ratio,
+        choice,
+        levels,
+        layer_scale=0.0,
     )
     return ESpikeFormerMAE(
         encoder, in_chans, img_size, mask_ratio, decoder_dim, decoder_depth, decoder_heads, reshuffle

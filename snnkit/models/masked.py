@@ -20,13 +20,13 @@ class MaskedPrediction(NamedTuple):
 
     Attributes:
         loss: mean squared error over removed patches, ().
-        painted_BLP: the decoder's pixels of every patch, in the order of ``layers.masked.patchify``.
-        removed_BL: 1 where a patch was hidden, 0 where it was visible.
+        painted: the decoder's pixels of every patch (B, L, P), in the order of ``layers.masked.patchify``.
+        removed: 1 where a patch was hidden, 0 where it was visible, (B, L).
     """
 
     loss: Tensor
-    painted_BLP: Tensor
-    removed_BL: Tensor
+    painted: Tensor
+    removed: Tensor
 
 
 class MaskedAutoencoder(nn.Module):
@@ -62,7 +62,7 @@ class MaskedAutoencoder(nn.Module):
 
     @abstractmethod
     def encode(self, images_BCHW: Tensor, masking: Masking) -> tuple[Tensor, Tensor | None]:
-        """Return what the decoder reads: latents, and ``restore_BL`` where they are those of visible patches only."""
+        """Return latents, and ``masking.restore`` where they are those of the visible patches only."""
 
     def forward(self, images_BCHW: Tensor, noise_BL: Tensor | None = None) -> MaskedPrediction:
         """Hide patches, encode what is left, paint all, and compare where patches were hidden.
@@ -79,12 +79,12 @@ class MaskedAutoencoder(nn.Module):
             noise_BL = torch.rand(len(images_BCHW), self.grid[0] * self.grid[1], device=images_BCHW.device)
         masking = mask_from_noise(noise_BL, self.mask_ratio)
         painted_BLP = self.decoder(*self.encode(images_BCHW, masking))
-        loss = reconstruction_loss(painted_BLP, images_BCHW, masking.removed_BL, self.patch_size, self.normalise)
-        return MaskedPrediction(loss, painted_BLP, masking.removed_BL)
+        loss = reconstruction_loss(painted_BLP, images_BCHW, masking.removed, self.patch_size, self.normalise)
+        return MaskedPrediction(loss, painted_BLP, masking.removed)
 
     def active(self, masking: Masking, like: Tensor) -> Tensor:
         """Return the mask as a map (B, rows, columns) in the dtype of ``like``: 1 where visible."""
-        return (1 - masking.removed_BL).to(like.dtype).unflatten(1, self.grid)
+        return (1 - masking.removed).to(like.dtype).unflatten(1, self.grid)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep only the inputs of the encoder's blocks while training; the decoder is small."""
