@@ -15,7 +15,7 @@ class LayerScale(nn.Module):
     Args:
         dim: C.
         init: what gamma starts at.
-        channel_axis: where the channels are: -1 for tokens (…, C), 1 for maps (B, C, …).
+        channel_axis: where the channels are: -1 for tokens (…, C), 1 for maps (B, C, …), 2 for sequences (T, B, C, …).
     """
 
     def __init__(self, dim: int, init: float = 1e-6, channel_axis: int = -1):
@@ -25,7 +25,8 @@ class LayerScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale; the shape stays."""
-        return x * self.gamma if self.channel_axis == -1 else x * self.gamma.view(-1, *[1] * (x.ndim - 2))
+        behind = 0 if self.channel_axis == -1 else x.ndim - self.channel_axis - 1
+        return x * self.gamma.view(-1, *[1] * behind)
 
     def extra_repr(self) -> str:
         """Show C in ``print(model)``."""

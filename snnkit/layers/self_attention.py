@@ -19,12 +19,13 @@ class SelfAttention(nn.Module):
         heads: h; divides C.
         window: side of windows that do not overlap, for maps (B, H, W, C); None for attention over everything. Maps
             that it does not divide are padded with zeros at bottom and right, and these positions are attended to.
+        qkv_bias: whether queries, keys and values have biases.
     """
 
-    def __init__(self, dim: int, heads: int, window: int | None = None):
+    def __init__(self, dim: int, heads: int, window: int | None = None, qkv_bias: bool = True):
         super().__init__()
         self.heads, self.window = heads, window
-        self.qkv = nn.Linear(dim, 3 * dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the positions."""

@@ -1,6 +1,6 @@
 """An ordinary transformer block, norms first: x + proj(attention(LN(x))), then x + MLP(LN(x)).
 
-Letters: B images, L tokens, C channels, h heads, D channels of a head. Source: Dosovitskiy et al., arXiv 2010.11929.
+Letters: B images, L tokens, C channels. Source: Dosovitskiy et al., arXiv 2010.11929.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
+from snnkit.layers.self_attention import SelfAttention
 
 
 class TransformerBlock(nn.Module):
@@ -29,9 +30,8 @@ class TransformerBlock(nn.Module):
         super().__init__()
         if dim % num_heads:
             raise InvalidArgumentError(f"num_heads={num_heads}: must divide the {dim} channels of the tokens.")
-        self.num_heads = num_heads
         self.norm1 = nn.LayerNorm(dim, eps)
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.attention = SelfAttention(dim, num_heads, qkv_bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim, eps)
         self.fc1 = nn.Linear(dim, int(dim * mlp_ratio))
@@ -39,9 +39,5 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Mix the tokens, then change each by itself."""
-        q_BhLD, k_BhLD, v_BhLD = (
-            self.qkv(self.norm1(x_BLC)).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        )
-        mixed_BhLD = F.scaled_dot_product_attention(q_BhLD, k_BhLD, v_BhLD)
-        x_BLC = x_BLC + self.proj(mixed_BhLD.transpose(1, 2).flatten(2))
+        x_BLC = x_BLC + self.proj(self.attention(self.norm1(x_BLC)))
         return x_BLC + self.fc2(F.gelu(self.fc1(self.norm2(x_BLC))))

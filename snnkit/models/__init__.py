@@ -2,9 +2,9 @@
 
 from snnkit.models import (
     e_spikeformer,
+    e_spikeformer_large,
     meta_spikeformer,
     meta_spikeformer_seg,
-    e_spikeformer_large,
     ms_resnet,
     sew_resnet,
     spiking_cnn,

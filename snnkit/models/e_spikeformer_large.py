@@ -30,6 +30,7 @@ from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.layers import ConvBN, sequence
 from snnkit.layers.drop_path import DropPath, rates
 from snnkit.layers.fold import over_time
+from snnkit.layers.layer_scale import LayerScale
 from snnkit.layers.masked import MaskedDecoder, Masking
 from snnkit.layers.membrane_attention import MembraneAttention
 from snnkit.layers.rep_conv import affine
@@ -105,18 +106,6 @@ class _ConvBlock(nn.Module):
         return x_TBCHW + self.conv2(self.conv1(x_TBCHW, active_Bhw), active_Bhw)
 
 
-class _Scale(nn.Module):
-    """A trained factor per channel at the end of a branch."""
-
-    def __init__(self, dim: int, init: float):
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((dim,), init))
-
-    def forward(self, x_TBCHW: Tensor) -> Tensor:
-        """Scale; the shape stays."""
-        return x_TBCHW * self.gamma.view(-1, 1, 1)
-
-
 class _Block(nn.Module):
     """A transformer block, with a pair of 1×1 convolutions in front where ``choice`` is "base"."""
 
@@ -136,7 +125,7 @@ class _Block(nn.Module):
         self.rep_conv = PointwisePair(dim, dim, dim, outer_norm=False) if base else None
         self.attention = MembraneAttention(dim, ScaledAttention(num_heads, neuron()), neuron, _projection)
         self.mlp = MembraneMLP(dim, int(dim * mlp_ratio), neuron=neuron)
-        self.scale1, self.scale2 = (_Scale(dim, layer_scale) if layer_scale else nn.Identity() for _ in range(2))
+        self.scale1, self.scale2 = (LayerScale(dim, layer_scale, 2) if layer_scale else nn.Identity() for _ in range(2))
         self.drop_path = DropPath(drop_path, batch_axis=1)
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
@@ -342,6 +331,7 @@ _ENCODER = (
 )
 _DECODER = (
     (r"^decoder_(embed|norm|pred)\.", r"decoder.\1."),
+    (r"^decoder_blocks\.(\d+)\.attn\.qkv", r"decoder.blocks.\1.attention.qkv"),
     (r"^decoder_blocks\.(\d+)\.(attn|mlp)\.", r"decoder.blocks.\1."),
     (r"^decoder_blocks\.", "decoder.blocks."),
 )

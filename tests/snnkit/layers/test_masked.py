@@ -66,7 +66,7 @@ def test_decoder(mae):
         "norm": "decoder_norm",
         "blocks.0": "decoder_blocks.0",
     }
-    inside = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+    inside = {"attention.qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 
     def key_of(own):
         if own == "mask_token":
