@@ -60,3 +60,14 @@ def check_heads(head_dim: int, dims: Sequence[int]) -> None:
             f"head_dim={head_dim!r}: must divide the channels of the attention stages, {', '.join(map(str, dims))}; "
             f"{', '.join(map(str, good))} would do."
         )
+
+
+def check_pools(pools: Any, stages: int) -> list[bool]:
+    """Return whether each stage of a stem ends in a pool, from one digit 0 or 1 per stage ("0011").
+
+    Raises:
+        InvalidArgumentError: anything else.
+    """
+    if not isinstance(pools, str) or len(pools) != stages or set(pools) - {"0", "1"}:
+        raise InvalidArgumentError(f"pools={pools!r}: {stages} digits, 1 where a stage ends in a pool, such as '1111'.")
+    return [digit == "1" for digit in pools]

@@ -44,7 +44,21 @@ def build(name, **settings):
                 nn.init.uniform_(module.weight, 0.5, 1.5)  # a branch that begins at zero hides what is in it
         elif isinstance(module, nn.LayerNorm) and module.elementwise_affine:
             nn.init.uniform_(module.weight, 0.5, 1.5)  # residual post-norm begins at zero, which hides the block
+    if name in SPIKING:
+        measure(model, image(name, 4, chans=settings.get("in_chans")))
     return model.eval()
+
+
+@torch.no_grad()
+def measure(model, x):
+    """Give the norms the statistics of data: weights that nobody trained are too weak to fire a deep network."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    model.train()(x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def image(name, *lead, chans=None):
