@@ -162,10 +162,10 @@ FAMILY = Family(
     source="SpikingJelly 2.0 activation_based.model.spiking_vgg (spiking_vgg11_bn, spiking_vgg16_bn)",
     tiny={
         "name": "spiking_vgg11",
-        "widths": (4, 6),
+        "widths": (6, 8),
         "depths": (1, 2),
         "pool_size": 2,
-        "hidden": 12,
+        "hidden": 32,
         "drop_rate": 0.0,
         "img_size": 8,
         "in_chans": 2,

@@ -37,7 +37,7 @@ def build(name, **settings):
     model = snnkit.create_model(**{**TINY[name], **settings})
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            nn.init.uniform_(module.bias, 0.2, 0.9)
+            nn.init.uniform_(module.bias, 0.5, 1.2)  # where thresholds are
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.0)
             if not module.weight.any():
