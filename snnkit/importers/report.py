@@ -82,13 +82,17 @@ class Translation:
 
 
 def mismatch(
-    original: Callable[[Tensor], Tensor], translated: Callable[[Tensor], Tensor], timesteps: int = 8, channels: int = 16
+    original: Callable[[Tensor], Tensor],
+    translated: Callable[[Tensor], Tensor],
+    timesteps: int = 8,
+    channels: int = 16,
+    size: tuple[int, ...] = (),
 ) -> float:
-    """Return the largest difference of two neurons on random currents (T, 4, channels), float32.
+    """Return the largest difference of two neurons on random currents (T, 4, channels, *size), float32.
 
     The currents drive a neuron of unit threshold from silence to firing at every step.
     """
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(timesteps, 4, channels, generator=generator) * 1.5 + 0.5
+    x = torch.randn(timesteps, 4, channels, *size, generator=generator) * 1.5 + 0.5
     with torch.no_grad():
         return (original(x) - translated(x)).abs().max().item()

@@ -1,8 +1,9 @@
 """snnTorch neurons and ``nn.Sequential`` networks → snnkit.
 
-snnTorch fires strictly above the threshold and resets one step later; ``DelayedResetLIF`` does the same, so spikes are
-equal and not merely close. A network whose ``forward`` loops over time itself and hands membranes around cannot be
-translated as a whole: translate its neurons one by one.
+snnTorch fires strictly above the threshold and resets one step later; ``DelayedResetLIF`` and ``AlphaLIF`` do the same,
+so spikes are equal and not merely close. A recurrent neuron becomes one of them inside of ``Recurrent``, which adds the
+feedback to the input before the membrane does: equal but for rounding. A network whose ``forward`` loops over time
+itself and hands membranes around cannot be translated as a whole: translate its neurons one by one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.importers.loops import OneStep, OverSteps
 from snnkit.importers.report import Layer, Translation, mismatch
 from snnkit.kernels.charge_fire_reset import NO_RESET
-from snnkit.neurons import DelayedResetLIF
+from snnkit.neurons import AlphaLIF, DelayedResetLIF, Neuron, Recurrent, SelfFeedback
 
 _RESETS = {0: None, 1: 0.0, 2: NO_RESET}
 _SURROGATES = {
@@ -39,7 +40,9 @@ _ARGUMENTS = {"spike_rate_escape": ("beta", "slope"), "SSO": ("mean", "variance"
 
 
 def from_snntorch(module: nn.Module, example: Tensor | None = None) -> nn.Module:
-    """Translate a snnTorch ``Leaky`` or ``Synaptic``, or an ``nn.Sequential`` of such neurons and torch layers.
+    """Translate a snnTorch neuron, or an ``nn.Sequential`` of neurons and torch layers.
+
+    Neurons: ``Leaky``, ``Synaptic``, ``Lapicque``, ``Alpha``, ``RLeaky``, ``RSynaptic``.
 
     Args:
         module: a neuron, or a sequential network whose neurons have ``init_hidden=True``.
@@ -52,6 +55,9 @@ def from_snntorch(module: nn.Module, example: Tensor | None = None) -> nn.Module
         UnknownNameError: a neuron or surrogate without a counterpart here.
         InvalidArgumentError: a network with a ``forward`` of its own, or an option that has no counterpart.
     """
+    for name, part in module.named_modules():
+        if _is_neuron(part) and type(part).__name__ != "RecurrentOneToOne":
+            _check(part, name)
     original = copy.deepcopy(module)
     translation = Translation("snnTorch")
     if _is_neuron(module):
@@ -88,33 +94,116 @@ def _row(row: nn.Sequential, name: str, translation: Translation) -> nn.Sequenti
     return row
 
 
-def _neuron(module: Any, name: str, translation: Translation) -> nn.Module:
+def _check(module: Any, name: str) -> None:
+    """Raise for a neuron that cannot be translated."""
     kind = type(module).__name__
-    if kind not in ("Leaky", "Synaptic"):
-        raise unknown_name("snnTorch neuron", kind, ["Leaky", "Synaptic"], f"It stands at {name or 'the root'!r}.")
+    where = name or kind
+    if kind not in _KINDS:
+        raise unknown_name("snnTorch neuron", kind, _KINDS, f"It stands at {name or 'the root'!r}.")
     for option in ("state_quant", "inhibition"):
         if getattr(module, option, False):
-            raise InvalidArgumentError(f"{name or kind}: {option}= has no counterpart here.")
+            raise InvalidArgumentError(f"{where}: {option}= has no counterpart here.")
     if float(module.graded_spikes_factor) != 1.0:
+        raise InvalidArgumentError(f"{where}: graded_spikes_factor must be 1, got {module.graded_spikes_factor}.")
+    if kind == "Lapicque" and isinstance(module.beta, nn.Parameter):
         raise InvalidArgumentError(
-            f"{name or kind}: graded_spikes_factor must be 1, got {module.graded_spikes_factor}."
+            f"{where}: Lapicque(learn_beta=True) computes its membrane from beta once, so that training beta changes "
+            "nothing. Translate it without, or as Leaky."
         )
+    if kind == "RSynaptic" and not module.reset_delay:
+        raise InvalidArgumentError(
+            f"{where}: RSynaptic(reset_delay=False) does not run in snnTorch itself; build it with reset_delay=True."
+        )
+
+
+def _neuron(module: Any, name: str, translation: Translation) -> nn.Module:
+    kind = type(module).__name__
+    made, conventions, shape = _KINDS[kind](module, name or kind)
+    conventions = ["fires strictly above the threshold (>)", *conventions]
+    if getattr(module, "reset_delay", True):
+        conventions.append("the reset follows one step after the spike, and is detached")
+    channels = max((p.numel() for p in (*made.parameters(False), *made.buffers(False)) if p.ndim), default=16)
+    shape = shape or (channels,)
+    found = mismatch(_run(copy.deepcopy(module)), made, channels=shape[0], size=shape[1:])
+    result = type(made).__name__ + (f" of {type(made.neuron).__name__}" if isinstance(made, Recurrent) else "")
+    translation.layers.append(Layer(name, f"snntorch.{kind}", result, found, tuple(conventions)))
+    return made
+
+
+_Made = tuple[Neuron, list[str], tuple[int, ...]]  # the neuron, conventions, the shape of its inputs if it has one
+
+
+def _leaky(module: Any, where: str) -> _Made:
+    kind = type(module).__name__
+    synapse = hasattr(module, "alpha")
     made = DelayedResetLIF(
         decay=_number(module.beta),
-        synapse_decay=_number(module.alpha) if kind == "Synaptic" else 0.0,
+        synapse_decay=_number(module.alpha) if synapse else 0.0,
         v_threshold=_number(module.threshold),
         v_reset=_RESETS[int(module.reset_mechanism_val)],
         delay_reset=module.reset_delay,
-        reset_input=kind == "Synaptic",
+        reset_input=kind != "Leaky",
         surrogate=_surrogate(module.spike_grad),
     )
-    conventions = ["fires strictly above the threshold (>)", "the input is not divided by the time constant"]
-    if module.reset_delay:
-        conventions.append("the reset follows one step after the spike, and is detached")
-    channels = max((p.numel() for p in (*made.parameters(), *made.buffers()) if p.ndim), default=16)
-    found = mismatch(_run(copy.deepcopy(module)), made, channels=channels)
-    translation.layers.append(Layer(name, f"snntorch.{kind}", "DelayedResetLIF", found, tuple(conventions)))
-    return made
+    return made, ["the input is not divided by the time constant"], ()
+
+
+def _recurrent(module: Any, where: str) -> _Made:
+    neuron, conventions, _ = _leaky(module, where)
+    if module.all_to_all:
+        feedback, shape = copy.deepcopy(module.recurrent), (module.linear_features,)
+        if module.linear_features is None:
+            shape = (module.conv2d_channels, 8, 8)
+    else:
+        weight = module.V.detach().clone().float()
+        if weight.ndim > 1:
+            raise InvalidArgumentError(
+                f"{where}: V has the shape {tuple(weight.shape)}; feedback of single neurons is one weight, or (C,)."
+            )
+        feedback, shape = SelfFeedback(weight.numel() if weight.ndim else None), tuple(weight.shape)
+        feedback.weight = nn.Parameter(weight, requires_grad=module.V.requires_grad)
+    conventions = [*conventions, "feedback of the last spikes is added to the input first (rounds differently)"]
+    return Recurrent(neuron, feedback), conventions, shape
+
+
+def _lapicque(module: Any, where: str) -> _Made:
+    resistance, capacity, step = (v.detach() for v in (module.R, module.C, module.time_step))
+    taken = step / (resistance * capacity)
+    if float(taken.max()) > 1.0:
+        raise InvalidArgumentError(
+            f"{where}: time_step/(R·C) = {float(taken.max()):g} > 1 turns the membrane's sign in every step; take "
+            "beta ≥ 1/e, or a shorter time_step."
+        )
+    made = DelayedResetLIF(
+        decay=_number(1 - taken),
+        input_gain=_number(resistance.double() * (1 / (resistance * capacity)) * step),
+        v_threshold=_number(module.threshold),
+        v_reset=_RESETS[int(module.reset_mechanism_val)],
+        reset_input=True,
+        surrogate=_surrogate(module.spike_grad),
+    )
+    return made, ["an RC circuit: the input is multiplied by time_step/C, the membrane by 1 − time_step/(R·C)"], ()
+
+
+def _alpha(module: Any, where: str) -> _Made:
+    # Tensors and not numbers: κ is then computed in the precision in which snnTorch does it.
+    alpha, beta = (
+        nn.Parameter(v.detach().clone().float()) if isinstance(v, nn.Parameter) else v.detach().clone().float()
+        for v in (module.alpha, module.beta)
+    )
+    reset = _RESETS[int(module.reset_mechanism_val)]
+    made = AlphaLIF(alpha, beta, _number(module.threshold), reset, _surrogate(module.spike_grad))
+    return made, ["the membrane is the difference of two exponentials"], ()
+
+
+_KINDS: dict[str, Callable[[Any, str], _Made]] = {
+    "Leaky": _leaky,
+    "Synaptic": _leaky,
+    "Lapicque": _lapicque,
+    "Alpha": _alpha,
+    "RLeaky": _recurrent,
+    "RSynaptic": _recurrent,
+}
 
 
 def _number(value: Tensor) -> float | Tensor:
@@ -134,7 +223,7 @@ def _run(module: Any) -> Callable[[Tensor], Tensor]:
     def run(x: Tensor) -> Tensor:
         for part in module.modules():
             if _is_neuron(part):
-                for state in ("mem", "syn"):
+                for state in ("mem", "syn", "spk", "syn_exc", "syn_inh"):
                     if hasattr(part, state):
                         setattr(part, state, torch.zeros(0))
         return torch.stack([step(x_t) for x_t in x])

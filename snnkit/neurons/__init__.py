@@ -8,6 +8,7 @@ from snnkit.kernels import Operator
 from snnkit.kernels.charge_fire_reset import NO_RESET
 from snnkit.neurons.adaptive_exponential import AdEx
 from snnkit.neurons.adaptive_lif import ALIF
+from snnkit.neurons.alpha_lif import AlphaLIF
 from snnkit.neurons.base import Neuron, PointNeuron
 from snnkit.neurons.complementary_lif import ComplementaryLIF
 from snnkit.neurons.cuba_lif import CuBaLIF
@@ -38,6 +39,7 @@ NEURONS: tuple[type[Neuron], ...] = (
     LIF,
     ParametricLIF,
     DelayedResetLIF,
+    AlphaLIF,
     TwoCompartmentLIF,
     MultiCompartmentLIF,
     CuBaLIF,
@@ -81,6 +83,7 @@ __all__ = [
     "PSN",
     "QIF",
     "AdEx",
+    "AlphaLIF",
     "AxonalDelay",
     "ComplementaryLIF",
     "CuBaLIF",

@@ -1,7 +1,7 @@
 """DelayedResetLIF: leaky integrate-and-fire that resets one step after the spike, as snnTorch's neurons do.
 
     r[t] = 1 where v[t-1] > v_threshold, else 0         (detached)
-    i[t] = α·i[t-1] + x[t]                              (α = 0: the input itself)
+    i[t] = α·i[t-1] + g·x[t]                            (α = 0: the input itself)
     v[t] = β·v[t-1] + i[t] − v_threshold·r[t]           soft reset (v_reset = None)
     v[t] = β·v[t-1]·(1 − r[t]) + i[t]                   hard reset (v_reset = 0)
     v[t] = (β·v[t-1] + i[t])·(1 − r[t])                 the same with reset_input
@@ -14,9 +14,11 @@ v − v·(s − r).
 |---|---|---|
 | β ``decay`` | per step, in [0, 1] | 0.5 |
 | α ``synapse_decay`` | per step, in [0, 1] | 0 |
+| g ``input_gain`` | membrane per input | 1 |
 | ``v_threshold`` | that of x | 1 |
 
-Source: snnTorch 1.0 ``Leaky`` and ``Synaptic``. ``LIF`` differs in three things: it fires at the threshold
+Source: snnTorch 1.0 ``Leaky``, ``Synaptic`` and ``Lapicque`` (an RC circuit: β = 1 − Δt/(R·C), g = Δt/C; with
+reset_input). ``LIF`` differs in three things: it fires at the threshold
 (≥), resets within the step, and its hard reset does not wait either.
 """
 
@@ -43,6 +45,13 @@ class DelayedResetParameters:
     v_reset: float | None
     delay_reset: bool
     reset_input: bool
+    input_gain: float = 1.0
+
+
+def spike_above(v: Tensor, v_threshold: float | Tensor, surrogate: Surrogate) -> Tensor:
+    """Return 1 where ``v`` is strictly above the threshold, else 0, same shape; the surrogate gives its gradient."""
+    above = v - v_threshold
+    return spike(above, surrogate) - (above == 0).to(v.dtype)
 
 
 def step(
@@ -51,7 +60,7 @@ def step(
     """One time step: current (B, …), (membrane, synaptic current) → (spike, (membrane, synaptic current))."""
     v, i = state
     reset = (v > p.v_threshold).to(x.dtype)
-    i = p.synapse_decay * i + x
+    i = p.synapse_decay * i + (p.input_gain * x)
     soft, hard = p.v_reset is None, p.v_reset == 0.0
     if hard and not p.reset_input:
         v = (1.0 - reset) * v
@@ -60,8 +69,7 @@ def step(
         v = v - reset * p.v_threshold
     elif hard and p.reset_input:
         v = v - reset * v
-    above = v - p.v_threshold
-    s = spike(above, surrogate) - (above == 0).to(x.dtype)
+    s = spike_above(v, p.v_threshold, surrogate)
     if not p.delay_reset and (soft or hard):
         v = v - (s - reset) * (p.v_threshold if soft else v)
     return s, (v, i)
@@ -80,6 +88,7 @@ class DelayedResetLIF(PointNeuron):
         v_reset: 0 (hard), None (soft: subtract the threshold) or NO_RESET.
         delay_reset: whether the reset waits for the next step.
         reset_input: whether a hard reset takes that step's input away too.
+        input_gain: g, what the input is multiplied by, > 0.
         surrogate: derivative for the backward pass.
         kernel: "auto" or a kernel's name.
 
@@ -97,6 +106,7 @@ class DelayedResetLIF(PointNeuron):
         v_reset: float | None = None,
         delay_reset: bool = True,
         reset_input: bool = False,
+        input_gain: float | Tensor = 1.0,
         surrogate: Surrogate = ATan(2.0),  # noqa: B008 (frozen)
         kernel: str = "auto",
     ):
@@ -108,11 +118,18 @@ class DelayedResetLIF(PointNeuron):
                 raise InvalidArgumentError(f"DelayedResetLIF({name}={highest:g}): must lie within 0 … 1.")
         if v_reset is not None and v_reset not in (0, float("inf")):
             raise InvalidArgumentError(f"DelayedResetLIF(v_reset={v_reset!r}): must be 0, None or NO_RESET.")
+        constant(self, "input_gain", input_gain, 0.0)
         threshold_and_reset(self, v_threshold, v_reset)
         self.delay_reset, self.reset_input = bool(delay_reset), bool(reset_input)
 
     def constants(self) -> DelayedResetParameters:
         """Return the operator's constants."""
         return DelayedResetParameters(
-            self.decay, self.synapse_decay, self.v_threshold, self.v_reset, self.delay_reset, self.reset_input
+            self.decay,
+            self.synapse_decay,
+            self.v_threshold,
+            self.v_reset,
+            self.delay_reset,
+            self.reset_input,
+            self.input_gain,
         )

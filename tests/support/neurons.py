@@ -22,6 +22,17 @@ _GIVEN: dict[str, tuple[Callable[[], nn.Module], ...]] = {
         lambda: neurons.ParametricLIF(v_threshold=0.5),
         lambda: neurons.ParametricLIF(v_threshold=0.4, v_reset=None, channels=5),
     ),
+    "DelayedResetLIF": (
+        lambda: neurons.DelayedResetLIF(),
+        lambda: neurons.DelayedResetLIF(0.8, 0.3, v_reset=0.0, reset_input=True, input_gain=0.7),
+    ),
+    "AlphaLIF": (
+        lambda: neurons.AlphaLIF(v_threshold=0.3),
+        lambda: neurons.AlphaLIF(0.95, 0.2, v_threshold=0.3, v_reset=None),
+        lambda: neurons.AlphaLIF(
+            nn.Parameter(torch.linspace(0.8, 0.95, 5)), nn.Parameter(torch.tensor(0.4)), torch.linspace(0.2, 0.4, 5)
+        ),
+    ),
     "MultiCompartmentLIF": (lambda: neurons.MultiCompartmentLIF(v_threshold=0.05),),
     "PSN": (lambda: neurons.PSN(6),),
     "MaskedPSN": (lambda: neurons.MaskedPSN(2, 6),),
