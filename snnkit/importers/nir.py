@@ -6,8 +6,10 @@
 | IF, LIF | ``IF``, ``LIF`` (decay_input) |
 | CubaLIF | ``CuBaLIF`` |
 | LI, I | ``LeakyIntegrator``, a running sum |
-| Threshold | ``IF`` that forgets: a step without a membrane |
+| Threshold | a step without a membrane |
 | several edges into one node | their sum |
+| a cycle | one edge of it carries what was sent a step before (``nir_network``) |
+| a nested graph | its nodes |
 
 Differential equations are read as Euler steps of length dt. With u = v − v_leak a LIF is u + (dt/τ)(r·x − u): the
 membrane here is u, its threshold v_threshold − v_leak. NIR fires at v > v_threshold; here that is v ≥ the next larger
@@ -29,12 +31,17 @@ import torch
 from torch import Tensor, nn
 
 from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
+from snnkit.importers.nir_network import NirNetwork, flat, schedule, sources_of
 from snnkit.importers.report import Layer, Translation
 from snnkit.layers.fold import over_time
 from snnkit.neurons import IF, LIF, CuBaLIF, LeakyIntegrator
+from snnkit.neurons.carry import active_carry
+from snnkit.surrogates import Sigmoid, spike
 
 _EULER = "differential equations are read as Euler steps of length dt"
 _STRICT = "fires strictly above the threshold (>): here at the next larger number"
+_LATE = "feedback arrives one step late, and nothing in the first step"
+_ENDS = ("Input", "Output")
 _START = "every call starts at v_reset, synaptic currents at 0"
 
 
@@ -52,20 +59,25 @@ def from_nir(source: str | Path | Any, dt: float = 1.0, example: Tensor | None =
     Raises:
         CorruptFileError: the file is missing or damaged.
         UnknownNameError: a node type without a counterpart here.
-        InvalidArgumentError: a recurrent graph, several inputs, constants no neuron here has, or ``nir`` is missing.
+        InvalidArgumentError: several inputs, nodes that nothing feeds, constants no neuron here has, or ``nir`` is
+            missing.
     """
     if not (math.isfinite(dt) and dt > 0):
         raise InvalidArgumentError(f"from_nir(dt={dt!r}): must be a finite number > 0.")
     network = _read(source)
-    before: dict[str, list[str]] = {name: [] for name in network.nodes}
-    for start, end in network.edges:
-        if start not in before or end not in before:
-            raise CorruptFileError(f"NIR graph: the edge {start!r} → {end!r} names a node that is not there.")
-        before[end].append(start)
-    order = _ordered(before)
+    nodes, edges = flat(network)
+    before = sources_of(nodes, edges)
+    ends = {kind: [n for n, node in network.nodes.items() if type(node).__name__ == kind] for kind in _ENDS}
+    if len(ends["Input"]) != 1 or not ends["Output"]:
+        raise InvalidArgumentError(
+            f"from_nir takes graphs with one Input and at least one Output node, this one has {len(ends['Input'])} and "
+            f"{len(ends['Output'])}."
+        )
+    parts = schedule(before, ends["Input"])
+    late = {end for part in parts for _, end in part.late}
     translation, translated, plain = Translation("NIR"), {}, {}
-    for name in order:
-        node = network.nodes[name]
+    for name in (name for part in parts for name in part.names):
+        node = nodes[name]
         kind = type(node).__name__
         if kind not in _MAKERS:
             raise unknown_name("NIR node", kind, _MAKERS, f"It stands at {name!r}.")
@@ -76,49 +88,18 @@ def from_nir(source: str | Path | Any, dt: float = 1.0, example: Tensor | None =
                 raise
             raise CorruptFileError(f"NIR graph: {name} ({kind}) does not hold together: {error}.") from None
         plain[name] = _Equations(node, kind, dt) if kind in _Equations.KINDS else translated[name]
-        if kind not in ("Input", "Output"):
+        if kind not in _ENDS:
             found = _mismatch(plain[name], translated[name], node) if kind in _Equations.KINDS else None
-            translation.layers.append(_layer(name, kind, translated[name], found))
-    made = NirNetwork(order, before, network, translated)
+            translation.layers.append(_layer(name, kind, translated[name], found, name in late))
+    made = NirNetwork(parts, before, ends["Output"], translated)
     whole = None
     if example is not None:
-        reference = copy.deepcopy(NirNetwork(order, before, network, plain)).double()
+        reference = copy.deepcopy(NirNetwork(parts, before, ends["Output"], plain)).double()
         with torch.no_grad():
             pairs = zip(_outputs(made(example)), _outputs(reference(example.double())), strict=True)
             whole = max((a.double() - b).abs().max().item() for a, b in pairs)
     made.import_report = translation.report(whole)
     return made
-
-
-class NirNetwork(nn.Module):
-    """A network with NIR's nodes as layers: sequences (T, B, …) → (T, B, …)."""
-
-    def __init__(self, order: list[str], before: dict[str, list[str]], network: Any, layers: dict[str, nn.Module]):
-        super().__init__()
-        kinds = {name: type(node).__name__ for name, node in network.nodes.items()}
-        inputs = [name for name in order if kinds[name] == "Input"]
-        self.results = [name for name in order if kinds[name] == "Output"]
-        if len(inputs) != 1 or not self.results:
-            raise InvalidArgumentError(
-                f"from_nir takes graphs with one Input and at least one Output node, this one has {len(inputs)} and "
-                f"{len(self.results)}."
-            )
-        self.order, self.before = order, before
-        keys = {name: name.replace(".", "_") for name in order}
-        if len(set(keys.values())) < len(keys):
-            keys = {name: f"node{number}" for number, name in enumerate(order)}
-        self.keys = keys
-        self.layers = nn.ModuleDict({keys[name]: layers[name] for name in order})
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Run the network on a sequence (T, B, …)."""
-        made: dict[str, Tensor] = {}
-        for name in self.order:
-            given = [made[source] for source in self.before[name]]
-            total = sum(given[1:], given[0]) if given else x
-            made[name] = self.layers[self.keys[name]](total)
-        results = tuple(made[name] for name in self.results)
-        return results[0] if len(results) == 1 else results
 
 
 class _OverTime(nn.Module):
@@ -176,6 +157,7 @@ class _Equations(nn.Module):
     """NIR's differential equations as they are written, by Euler steps: what the neurons are compared with."""
 
     KINDS = ("IF", "LIF", "CubaLIF", "LI", "I", "Threshold")
+    state_count = 2
 
     def __init__(self, node: Any, kind: str, dt: float):
         super().__init__()
@@ -186,7 +168,9 @@ class _Equations(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         reset = getattr(self, "v_reset", torch.zeros(()))
-        v, i, out = torch.zeros_like(x[0]) + reset, torch.zeros_like(x[0]), []
+        carry, out = active_carry(), []
+        key, carried = (None, None) if carry is None else carry.start(self, x)
+        v, i = carried or (torch.zeros_like(x[0]) + reset, torch.zeros_like(x[0]))
         dt, kind = self.dt, self.kind
         for x_t in x:
             if kind in ("IF", "I"):
@@ -204,6 +188,8 @@ class _Equations(nn.Module):
             fired = v > (self.threshold if kind == "Threshold" else self.v_threshold)
             v = torch.where(fired, reset, v)
             out.append(fired.to(x.dtype))
+        if carry is not None:
+            carry.leave(key, (v, i))
         return torch.stack(out)
 
 
@@ -227,26 +213,10 @@ def _read(source: Any) -> Any:
     return found
 
 
-def _ordered(before: dict[str, list[str]]) -> list[str]:
-    waiting, order = {name: set(sources) for name, sources in before.items()}, []
-    while ready := [name for name, sources in waiting.items() if not sources]:
-        order += ready
-        for name in ready:
-            del waiting[name]
-        for sources in waiting.values():
-            sources.difference_update(ready)
-    if waiting:
-        raise InvalidArgumentError(
-            f"from_nir: {', '.join(sorted(waiting))} depend on each other. Recurrent graphs are not translated; build "
-            "that part with neurons.Recurrent."
-        )
-    return order
-
-
-def _layer(name: str, kind: str, made: nn.Module, found: float | None) -> Layer:
-    conventions: tuple[str, ...] = ()
+def _layer(name: str, kind: str, made: nn.Module, found: float | None, late: bool) -> Layer:
+    conventions: tuple[str, ...] = (_LATE,) if late else ()
     if kind in _Equations.KINDS:
-        conventions = (_START, *(() if kind == "Threshold" else (_EULER,)))
+        conventions += (_START, *(() if kind == "Threshold" else (_EULER,)))
         conventions += (_STRICT,) if kind not in ("LI", "I") else ()
     inner = made[-1] if isinstance(made, nn.Sequential) else made
     shown = type(inner.layer if isinstance(inner, _OverTime) else inner).__name__.lstrip("_")
@@ -350,14 +320,14 @@ def _integrator(name: str, node: Any, dt: float) -> nn.Module:
 
 
 class _Step(nn.Module):
-    """Threshold: 1 where the input lies above it, with the surrogate gradient of ``IF``."""
+    """Threshold: 1 where the input reaches it, with the surrogate gradient of ``IF``; no membrane, so no state."""
 
     def __init__(self, threshold: float | Tensor):
         super().__init__()
-        self.neuron = IF(threshold)
+        self.shift = _Times(1.0, -threshold)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.neuron(x.flatten(0, 1)[None])[0].unflatten(0, x.shape[:2])
+        return spike(self.shift(x), Sigmoid(4.0))
 
 
 def _threshold(name: str, node: Any, dt: float) -> nn.Module:
