@@ -14,6 +14,7 @@ def train(
     config: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
     runs: Path = Path("runs"),
+    resume: str | None = None,
 ) -> None:
     """Train what a recipe describes; the run becomes a folder with configuration, metrics and checkpoints.
 
@@ -27,17 +28,22 @@ def train(
         One setting, such as optim.lr=1e-3; may be repeated, and wins over the file.
     runs
         Folder in which the run's folder is made.
+    resume
+        Go on with a run that stopped: its folder, or "auto" for the newest of this recipe, if there is one. The run's
+        own configuration is used; --config and --set change it.
     """
-    from snnkit.engine import new_run_folder, override
+    from snnkit.engine import RunConfig, latest_run, override
+    from snnkit.engine import resume as resume_training
     from snnkit.engine import train as run_training
     from snnkit.engine.config import apply_toml
     from snnkit.engine.progress import console
     from snnkit.errors import InvalidArgumentError
-    from snnkit.models import create_model
+    from snnkit.files import read_json
     from snnkit.recipes import get_recipe
     from snnkit.report import write_report
 
-    configuration = get_recipe(recipe)
+    folder = latest_run(runs, recipe) if resume == "auto" else Path(resume) if resume else None
+    configuration = get_recipe(recipe) if folder is None else RunConfig.from_dict(read_json(folder / "config.json"))
     if config is not None:
         apply_toml(configuration, config)
     for setting in set_ or []:
@@ -45,7 +51,6 @@ def train(
         if not sign:
             raise InvalidArgumentError(f"--set {setting}: give key=value, such as optim.lr=1e-3.")
         override(configuration, key, value)
-    create_model(configuration.model.name, timesteps=configuration.model.timesteps, **configuration.model.sizes)
-    run = run_training(configuration, new_run_folder(configuration.recipe, runs))
+    run = resume_training(folder, configuration) if folder else run_training(configuration, runs=runs)
     page = write_report(run.folder)
     console.print(f"test accuracy {run.final_score:.1%}; weights {run.checkpoint}; {page}")

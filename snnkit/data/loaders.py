@@ -1,54 +1,62 @@
-"""From image arrays to batches: augmentation by torchvision, batching by torch."""
+"""From a data set's name to batches. To add a data set: a module with ``load``, and its line in ``DATASETS``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 from snnkit.data import fashion_mnist
-from snnkit.errors import InvalidArgumentError, unknown_name
-
-
-@dataclass
-class DataConfig:
-    """Which images, and how they are fed.
-
-    ``dataset`` is a name in ``DATASETS``; ``source`` says where it lies (see the dataset's module); ``train_limit`` and
-    ``test_limit`` keep only the first so many images (0 = all); ``workers`` processes augment (0 = the training one).
-    """
-
-    dataset: str = "fashion_mnist"
-    source: str = "auto"
-    batch_size: int = 64
-    shift_pixels: int = 2
-    flip: bool = True
-    train_limit: int = 0
-    test_limit: int = 0
-    workers: int = 0
+from snnkit.data.batches import Batches
+from snnkit.data.config import DataConfig
+from snnkit.data.order import EpochOrder
+from snnkit.data.transforms import for_testing, for_training
+from snnkit.errors import unknown_name
 
 
 @dataclass(frozen=True)
 class ImageData:
     """Two splits ready to be looped over, and what is known about them."""
 
-    train: DataLoader
+    train: Batches
     test: DataLoader
     classes: tuple[str, ...]
     origin: str
 
+    def share(self, rank: int, world: int) -> None:
+        """Keep the part of process ``rank`` of ``world``; test images are dealt out without repetition."""
+        self.train.share(rank, world)
+        if world > 1:
+            part = torch.utils.data.Subset(self.test.dataset, range(rank, len(self.test.dataset), world))  # type: ignore[arg-type]
+            object.__setattr__(self, "test", _test_loader(part, self.test.batch_size))
 
-DATASETS = {"fashion_mnist": fashion_mnist}
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set as its module gives it.
+
+    Attributes:
+        train, test: samples by index: (image uint8 (C, H, W), label), transformed by what they are given.
+        classes: names by label.
+        origin: where it came from, for the record.
+    """
+
+    train: Dataset
+    test: Dataset
+    classes: tuple[str, ...]
+    origin: str
 
 
-class _Images(Dataset):
-    """(image float (C, H, W) normalised, label int) by index."""
+class ArrayImages(Dataset):
+    """(transformed image, label int) by index, from arrays uint8 (N, H, W) or (N, C, H, W)."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: v2.Transform):
-        self.images = torch.from_numpy(np.array(images)).unsqueeze(1)
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Any):
+        images = np.array(images)
+        self.images = torch.from_numpy(images[:, None] if images.ndim == 3 else images)
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.transform = transform
 
@@ -59,8 +67,28 @@ class _Images(Dataset):
         return self.transform(self.images[index]), int(self.labels[index])
 
 
+def array_splits(config: DataConfig, arrays: Any, mean: Sequence[float], std: Sequence[float]) -> Splits:
+    """Make splits of a whole image set in memory (``fashion_mnist.ImageArrays``)."""
+    size = tuple(arrays.x_train.shape[-2:])
+    train, test = config.train_limit or None, config.test_limit or None
+    return Splits(
+        ArrayImages(arrays.x_train[:train], arrays.y_train[:train], for_training(config, size, mean, std)),
+        ArrayImages(arrays.x_test[:test], arrays.y_test[:test], for_testing(config, size, mean, std)),
+        arrays.classes,
+        arrays.origin,
+    )
+
+
+def _fashion_mnist(config: DataConfig) -> Splits:
+    arrays = fashion_mnist.load(config.source)
+    return array_splits(config, arrays, [fashion_mnist.MEAN], [fashion_mnist.STD])
+
+
+DATASETS = {"fashion_mnist": _fashion_mnist}
+
+
 def load_images(config: DataConfig, seed: int) -> ImageData:
-    """Load a data set and wrap its splits in loaders; the training order follows from ``seed``.
+    """Load a data set and wrap its splits in loaders; training order and augmentation follow from ``seed``.
 
     Raises:
         UnknownNameError: no such data set.
@@ -69,38 +97,16 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
     """
     if config.dataset not in DATASETS:
         raise unknown_name("dataset", config.dataset, DATASETS)
-    if config.batch_size < 1:
-        raise InvalidArgumentError(f"data.batch_size={config.batch_size}: must be ≥ 1.")
-    for key in ("shift_pixels", "train_limit", "test_limit", "workers"):
-        if getattr(config, key) < 0:
-            raise InvalidArgumentError(f"data.{key}={getattr(config, key)}: must be ≥ 0.")
-    module = DATASETS[config.dataset]
-    arrays = module.load(config.source)
-    plain = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([module.MEAN], [module.STD])]
-    augment: list[v2.Transform] = []
-    if config.flip:
-        augment.append(v2.RandomHorizontalFlip())
-    if config.shift_pixels:
-        augment.append(v2.RandomCrop(arrays.x_train.shape[1:], padding=config.shift_pixels))
-
-    def split(images: np.ndarray, labels: np.ndarray, limit: int, transform: list[v2.Transform]) -> _Images:
-        end = limit or len(labels)
-        return _Images(images[:end], labels[:end], v2.Compose(transform))
-
-    train = split(arrays.x_train, arrays.y_train, config.train_limit, [*augment, *plain])
-    test = split(arrays.x_test, arrays.y_test, config.test_limit, plain)
-    order = torch.Generator().manual_seed(seed)
+    config.check()
+    splits = DATASETS[config.dataset](config)
+    order = EpochOrder(len(splits.train), config.batch_size, seed, config.repeats)  # type: ignore[arg-type]
     return ImageData(
-        train=DataLoader(
-            train,
-            config.batch_size,
-            shuffle=True,
-            generator=order,
-            drop_last=len(train) >= config.batch_size,
-            num_workers=config.workers,
-            persistent_workers=config.workers > 0,
-        ),
-        test=DataLoader(test, max(config.batch_size, 100)),
-        classes=arrays.classes,
-        origin=arrays.origin,
+        train=Batches(splits.train, order, workers=config.workers),
+        test=_test_loader(splits.test, max(config.batch_size, 100)),
+        classes=splits.classes,
+        origin=splits.origin,
     )
+
+
+def _test_loader(dataset: Dataset, batch_size: int | None) -> DataLoader:
+    return DataLoader(dataset, batch_size, generator=torch.Generator())  # its own: see ``Batches``

@@ -1,17 +1,35 @@
 """The loop that trains any task, and the folder a run leaves behind."""
 
-from snnkit.engine.config import ModelConfig, OptimConfig, RunConfig, override
-from snnkit.engine.run_folder import Run, find_checkpoint, new_run_folder
-from snnkit.engine.train import evaluate, train
+from snnkit.engine.config import (
+    CheckpointConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    RuntimeConfig,
+    ScheduleConfig,
+    TaskConfig,
+    override,
+)
+from snnkit.engine.guard import DivergedError, StoppedError
+from snnkit.engine.run_folder import Run, find_checkpoint, latest_run, new_run_folder
+from snnkit.engine.train import evaluate, resume, train
 
 __all__ = [
+    "CheckpointConfig",
+    "DivergedError",
     "ModelConfig",
     "OptimConfig",
     "Run",
     "RunConfig",
+    "RuntimeConfig",
+    "ScheduleConfig",
+    "StoppedError",
+    "TaskConfig",
     "evaluate",
     "find_checkpoint",
+    "latest_run",
     "new_run_folder",
     "override",
+    "resume",
     "train",
 ]

@@ -13,21 +13,103 @@ from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 
 @dataclass
 class ModelConfig:
-    """Which model: a name from ``list_models()``, T, and further arguments of that model in ``sizes``."""
+    """Which model, and how it starts.
+
+    Attributes:
+        name: from ``list_models()``, or ``timm:NAME``.
+        timesteps: T of a spiking model; 0 leaves it at the model's own.
+        sizes: further arguments of that model.
+        weights: a checkpoint to start from; "" starts at random.
+        strict: whether that checkpoint must fit key by key; else what fits is taken (a new head stays random).
+    """
 
     name: str = "spiking_cnn_small"
-    timesteps: int = 4
+    timesteps: int = 0
     sizes: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    strict: bool = True
+
+
+@dataclass
+class TaskConfig:
+    """What is trained: a name in ``snnkit.tasks.TASKS``, and further arguments of that task."""
+
+    name: str = "classification"
+    label_smoothing: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class OptimConfig:
-    """AdamW under a one-cycle schedule with peak ``lr``; ``clip`` bounds the gradient norm (0 = off)."""
+    """How parameters move.
 
+    Attributes:
+        name: one of ``snnkit.optim`` (8-bit ones among them) or of timm and torch: adamw, adamw8bit, lamb, sgd …
+        lr: learning rate; with ``lr_per`` that of so many images.
+        lr_per: 0, or the number of images of one step that ``lr`` is for: lr · images / lr_per is used.
+        weight_decay: not on biases, norms, and what the model exempts.
+        layer_decay: factor on the rate from each group of layers to the one before it; 1 = off.
+        clip: bound of the gradient's norm; 0 = off.
+        accumulate: batches that are added up for one step.
+        ema: decay of the moving average of the weights, which is then what is tested and kept; 0 = off.
+        options: further arguments of the optimizer (betas, eps, momentum …).
+    """
+
+    name: str = "adamw"
     lr: float = 5e-3
+    lr_per: int = 0
     weight_decay: float = 0.01
+    layer_decay: float = 1.0
     clip: float = 0.0
-    label_smoothing: float = 0.0
+    accumulate: int = 1
+    ema: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ScheduleConfig:
+    """The learning rate over time: "onecycle" (torch), or timm's "cosine", "tanh", "step", "poly", "constant" …
+
+    ``warmup_lr`` and ``min_lr`` are scaled with ``optim.lr_per`` as the rate itself. ``decay_epochs`` and
+    ``decay_rate`` are those of "step".
+    """
+
+    name: str = "onecycle"
+    warmup_epochs: float = 0.0
+    warmup_lr: float = 0.0
+    min_lr: float = 0.0
+    decay_epochs: float = 30.0
+    decay_rate: float = 0.1
+
+
+@dataclass
+class RuntimeConfig:
+    """Where and how it runs; none of this changes what is trained beyond rounding.
+
+    Attributes:
+        accelerator: Fabric's: auto, cpu, cuda, mps.
+        devices, nodes: processes on one machine, and machines.
+        strategy: auto (one process, or ddp for several), ddp, fsdp2.
+        precision: Fabric's: 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true.
+        compile: whether the task goes through ``torch.compile``.
+        grad_checkpointing: keep block inputs only, compute blocks again in the backward.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    compile: bool = False
+    grad_checkpointing: bool = False
+
+
+@dataclass
+class CheckpointConfig:
+    """The state is written after each epoch and each so many steps (0 = epochs only); the newest ``keep`` stay."""
+
+    every_steps: int = 0
+    keep: int = 2
 
 
 @dataclass
@@ -37,14 +119,70 @@ class RunConfig:
     recipe: str = "custom"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     epochs: int = 14
     seed: int = 0
     threads: int = 0
+    tensorboard: bool = False
+
+    def check(self) -> None:
+        """Raise InvalidArgumentError for a setting outside its range."""
+        whole = {
+            "epochs": self.epochs,
+            "optim.accumulate": self.optim.accumulate,
+            "runtime.devices": self.runtime.devices,
+        }
+        whole |= {"runtime.nodes": self.runtime.nodes, "checkpoint.keep": self.checkpoint.keep}
+        for key, value in whole.items():
+            if value < 1:
+                raise InvalidArgumentError(f"{key}={value}: must be ≥ 1.")
+        for key, value in {
+            "threads": self.threads,
+            "checkpoint.every_steps": self.checkpoint.every_steps,
+            "optim.lr_per": self.optim.lr_per,
+            "optim.clip": self.optim.clip,
+            "optim.weight_decay": self.optim.weight_decay,
+            "schedule.warmup_epochs": self.schedule.warmup_epochs,
+        }.items():
+            if not value >= 0:
+                raise InvalidArgumentError(f"{key}={value}: must be ≥ 0.")
+        if not self.optim.lr > 0:
+            raise InvalidArgumentError(f"optim.lr={self.optim.lr}: must be > 0.")
+        if not 0 <= self.optim.ema < 1:
+            raise InvalidArgumentError(f"optim.ema={self.optim.ema}: must be at least 0 and below 1.")
+        if not 0 < self.optim.layer_decay <= 1:
+            raise InvalidArgumentError(f"optim.layer_decay={self.optim.layer_decay}: must be above 0 and at most 1.")
+        self.data.check()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> RunConfig:
+        """Return the configuration that ``to_dict`` made the data of.
+
+        Raises:
+            UnknownNameError: a key that is not known (names the nearest).
+        """
+        config = cls()
+
+        def fill(target: Any, values: dict[str, Any], prefix: str) -> None:
+            known = {item.name for item in fields(target)}
+            for name, value in values.items():
+                if name not in known:
+                    raise unknown_name("configuration key", prefix + name, [prefix + key for key in known])
+                if is_dataclass(getattr(target, name)):
+                    fill(getattr(target, name), value, f"{prefix}{name}.")
+                else:
+                    setattr(target, name, value)
+
+        fill(config, given, "")
+        return config
 
 
 def override(config: RunConfig, key: str, value: Any) -> None:
@@ -55,9 +193,14 @@ def override(config: RunConfig, key: str, value: Any) -> None:
         InvalidArgumentError: the value is not of the key's type.
     """
     keys = _keys(config)
-    if key.startswith("model.sizes."):
-        config.model.sizes[key.removeprefix("model.sizes.")] = _guess(value)
-        return
+    for prefix, free in (
+        ("model.sizes.", config.model.sizes),
+        ("task.options.", config.task.options),
+        ("optim.options.", config.optim.options),
+    ):
+        if key.startswith(prefix):
+            free[key.removeprefix(prefix)] = _guess(value)
+            return
     if key not in keys:
         raise unknown_name("configuration key", key, keys)
     *path, last = key.split(".")
@@ -120,10 +263,16 @@ def _as_type(key: str, value: Any, kind: type) -> Any:
 
 
 def _guess(value: Any) -> Any:
-    """Read text as a whole number or a number where it is one."""
+    """Read text as what it looks like: a number, true or false, or a comma-separated tuple of these."""
+    if not isinstance(value, str):
+        return value
+    if "," in value:
+        return tuple(_guess(part.strip()) for part in value.strip("()[]").split(",") if part.strip())
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
     for kind in (int, float):
         try:
             return kind(value)
-        except (TypeError, ValueError):
+        except ValueError:
             continue
     return value

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from types import TracebackType
+from typing import Any, TypeVar
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -31,3 +36,79 @@ def track(items: Iterable[T], progress: Progress | None, note: str = "") -> Iter
         yield item
         if progress is not None:
             progress.update(progress.task_ids[0], advance=1, note=note)
+
+
+class Live:
+    """A training as it is watched: one live line in a terminal, plain lines (one an epoch, one a minute) elsewhere.
+
+    Args:
+        total: steps of the whole run.
+        done: steps that an earlier part of it has taken.
+        quiet: show nothing, in all processes but one.
+    """
+
+    _EVERY_SECONDS = 60.0
+
+    def __init__(self, total: int, done: int = 0, quiet: bool = False):
+        self._quiet, self._total, self._done, self._start = quiet, total, done, done
+        self._began = self._told = time.monotonic()
+        self._images = 0
+        self._rate = ""
+        self._progress: Progress | None = None
+        if console.is_terminal and not quiet:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+            self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+            self._progress.add_task("training", total=total, completed=done, note="")
+
+    def __enter__(self) -> Live:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def step(self, epoch: int, epochs: int, loss: float, images: int, learning_rate: float) -> None:
+        """Tell of one step over so many images."""
+        self._done += 1
+        self._images += images
+        if self._quiet:
+            return
+        now = time.monotonic()
+        speed = self._images / max(now - self._began, 1e-9)
+        note = f"epoch {epoch}/{epochs}  loss {loss:.3f}  {speed:,.0f} images/s  {_memory()}{self._rate}"
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], advance=1, note=note)
+        elif now - self._told > self._EVERY_SECONDS:
+            self._told = now
+            left = (self._total - self._done) * (now - self._began) / max(self._done - self._start, 1)
+            console.print(f"step {self._done}/{self._total}  {note}  lr {learning_rate:.2e}  {left:,.0f} s left")
+
+    def epoch(self, epoch: int, epochs: int, results: dict[str, Any], images_per_second: float) -> None:
+        """Tell of a finished epoch: metrics of both splits by name."""
+        self._told = time.monotonic()
+        train, test = results["train"], results["test"]
+        if "firing_rate" in test:
+            self._rate = f"  firing {test['firing_rate']:.3f}"
+        if self._quiet:
+            return
+        console.print(
+            f"epoch {epoch:>3}/{epochs}  loss {train['loss']:.3f}  train {train['score']:.1%}  "
+            f"test {test['score']:.1%}  {images_per_second:,.0f} images/s"
+        )
+
+    @staticmethod
+    def warn(text: str) -> None:
+        """Say what went wrong without stopping."""
+        console.print(text)
+
+
+def _memory() -> str:
+    """Most memory taken so far, of the GPU where there is one, else of the process."""
+    if torch.cuda.is_available():
+        size = float(torch.cuda.max_memory_allocated())
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        size = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    return f"{size / 2**30:.1f} GiB"

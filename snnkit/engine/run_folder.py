@@ -18,7 +18,7 @@ import torch
 
 from snnkit.engine.config import RunConfig
 from snnkit.errors import CorruptFileError, DiskError
-from snnkit.files import write_json
+from snnkit.files import atomic_path, read_json, write_json
 
 PACKAGES = ("snnkit", "torch", "torchvision", "numpy", "numba", "lightning-fabric", "nir", "safetensors")
 
@@ -89,13 +89,13 @@ def environment(seed: int, command: str | None = None) -> dict[str, Any]:
     }
 
 
-def append_metrics(folder: Path, line: dict[str, Any]) -> None:
-    """Append one line to metrics.jsonl.
+def append_metrics(folder: Path, line: dict[str, Any], name: str = "metrics.jsonl") -> None:
+    """Append one line to a file of metrics: metrics.jsonl has one an epoch, steps.jsonl one a step.
 
     Raises:
         DiskError: the line could not be written whole; it is then taken back.
     """
-    path = folder / "metrics.jsonl"
+    path = folder / name
     before = path.stat().st_size if path.exists() else 0
     try:
         with open(path, "a", encoding="utf-8") as file:
@@ -104,6 +104,37 @@ def append_metrics(folder: Path, line: dict[str, Any]) -> None:
         if path.exists():
             os.truncate(path, before)
         raise DiskError(f"could not write {path}: {error.strerror}. The run so far is kept.") from error
+
+
+def cut_metrics(folder: Path, step: int) -> None:
+    """Take back the lines of steps after ``step``, which a resumed run will write again."""
+    for name in ("metrics.jsonl", "steps.jsonl"):
+        path = folder / name
+        if not path.exists():
+            continue
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (json.JSONDecodeError, KeyError):  # a line that a kill cut short
+                break
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def latest_run(root: str | Path, recipe: str) -> Path | None:
+    """Return the newest run folder of a recipe under ``root`` that holds a training state, else None."""
+    found = sorted(Path(root).glob(f"*-{recipe}*/checkpoints/step-*/files.json"))
+    folders = {path.parents[2] for path in found if _recipe_of(path.parents[2]) == recipe}
+    return max(folders, key=lambda folder: folder.name, default=None)
+
+
+def _recipe_of(folder: Path) -> str:
+    try:
+        return str(read_json(folder / "config.json")["recipe"])
+    except (CorruptFileError, KeyError, TypeError):
+        return ""
 
 
 def find_checkpoint(path: str | Path) -> Path:

@@ -93,6 +93,13 @@ def _entry(name: str) -> Entry:
     return _MODELS[name]
 
 
+def accepts(name: str, argument: str) -> bool:
+    """Whether the model called ``name`` takes ``argument``; of timm's models that is known for channels only."""
+    if name.startswith(_TIMM):
+        return argument in ("in_chans", "num_classes")
+    return argument in inspect.signature(_entry(name).build).parameters
+
+
 def families() -> tuple[Family, ...]:
     """Return every registered family once."""
     return tuple({entry.family.name: entry.family for entry in _MODELS.values()}.values())

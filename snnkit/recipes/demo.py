@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snnkit.data import DataConfig
-from snnkit.engine.config import ModelConfig, OptimConfig, RunConfig
+from snnkit.engine.config import ModelConfig, OptimConfig, RunConfig, TaskConfig
 
 
 def demo() -> RunConfig:
@@ -12,7 +12,8 @@ def demo() -> RunConfig:
         recipe="demo",
         model=ModelConfig(name="spiking_cnn_small", timesteps=4),
         data=DataConfig(dataset="fashion_mnist", source="vendored", batch_size=32, shift_pixels=1),
-        optim=OptimConfig(lr=5e-3, weight_decay=0.05, label_smoothing=0.05),
+        task=TaskConfig(label_smoothing=0.05),
+        optim=OptimConfig(lr=5e-3, weight_decay=0.05),
         epochs=14,
         seed=0,
     )

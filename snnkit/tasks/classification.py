@@ -9,57 +9,99 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from snnkit.neurons import Neuron
+from snnkit.tasks.task import Task
 
 
-class Classification:
-    """Train a classifier (B, C, H, W) → (B, K) on labels (B,).
+class ClassificationMetrics(nn.Module):
+    """Loss, accuracy and firing rate of a classifier, added up over batches and, where there are several, processes.
 
     Args:
-        model: the classifier.
+        model: its neurons are listened to while testing.
+        num_classes: K.
+    """
+
+    def __init__(self, model: nn.Module, num_classes: int):
+        super().__init__()
+        self.loss = MeanMetric()
+        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.rate = MeanMetric()
+        self.extra = nn.ModuleDict()
+        self._neurons = tuple(module for module in model.modules() if isinstance(module, Neuron))
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor, **extra: Tensor) -> None:
+        """Add a batch: mean loss (), logits (B, K), labels (B,) or probabilities (B, K), further means by name."""
+        hard = labels.argmax(1) if labels.ndim == 2 else labels
+        self.loss.update(loss.detach(), len(hard))
+        self.accuracy.update(logits.detach(), hard)
+        for name, value in extra.items():
+            if name not in self.extra:
+                self.extra[name] = MeanMetric().to(value.device)
+            self.extra[name].update(value.detach(), len(hard))
+
+    def test(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
+        """Add a test batch: cross-entropy without smoothing, accuracy, mean firing rate over layers."""
+        rates: list[Tensor] = []
+        handles = [n.register_forward_hook(lambda _m, _x, s: rates.append(s.detach().mean())) for n in self._neurons]
+        try:
+            with torch.no_grad():
+                logits = model(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        self.update(F.cross_entropy(logits.float(), labels), logits, labels)
+        if rates:
+            self.rate.update(torch.stack(rates).float().mean(), len(labels))
+
+    def compute(self) -> dict[str, float]:
+        """Return the means and start anew: loss, accuracy, score (= accuracy), what came by name, firing rate."""
+        accuracy = float(self.accuracy.compute())
+        result = {"loss": float(self.loss.compute()), "accuracy": accuracy, "score": accuracy}
+        for name, metric in self.extra.items():
+            if metric.update_called:
+                result[name] = float(metric.compute())
+        if self.rate.update_called:
+            result["firing_rate"] = float(self.rate.compute())
+        for metric in (self.loss, self.accuracy, self.rate, *self.extra.values()):
+            metric.reset()
+        return result
+
+
+class Classification(Task):
+    """Train a classifier (B, C, H, W) → (B, K) on labels (B,), or on probabilities (B, K) of mixed images.
+
+    Args:
+        model: the classifier; one that returns (logits, second logits) while training has both heads trained.
         num_classes: K.
         label_smoothing: share of probability spread over all classes in the training loss.
     """
 
     def __init__(self, model: nn.Module, num_classes: int, label_smoothing: float = 0.0):
+        super().__init__()
         # Convolutions on the CPU run faster with channels innermost; the neurons take any order.
         self.model = model.to(memory_format=torch.channels_last)
         self.label_smoothing = label_smoothing
-        self._loss = MeanMetric()
-        self._accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self._rate = MeanMetric()
-        self._neurons = [module for module in model.modules() if isinstance(module, Neuron)]
+        self.metrics = ClassificationMetrics(model, num_classes)
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the smoothed cross-entropy of a training batch."""
         images, labels = batch
-        logits = self.model(images.to(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        self._loss.update(loss.detach(), len(labels))
-        self._accuracy.update(logits.detach(), labels)
+        out = self.model(channels_last(images))
+        heads = out if isinstance(out, tuple) else (out,)
+        losses = [F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing) for logits in heads]
+        loss = torch.stack(losses).mean()
+        self.metrics.update(loss, heads[0], labels)
         return loss
 
     def evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         """Feed loss (without smoothing), accuracy and firing rate with a test batch."""
         images, labels = batch
-        rates: list[Tensor] = []
-        handles = [n.register_forward_hook(lambda _m, _x, s: rates.append(s.mean())) for n in self._neurons]
-        try:
-            with torch.no_grad():
-                logits = self.model(images.to(memory_format=torch.channels_last))
-        finally:
-            for handle in handles:
-                handle.remove()
-        self._loss.update(F.cross_entropy(logits, labels), len(labels))
-        self._accuracy.update(logits, labels)
-        if rates:
-            self._rate.update(torch.stack(rates).mean(), len(labels))
+        self.metrics.test(self.model, channels_last(images), labels)
 
     def compute(self) -> dict[str, float]:
         """Return loss, accuracy, score (= accuracy) and, after ``evaluate``, the mean firing rate over layers."""
-        accuracy = float(self._accuracy.compute())
-        result = {"loss": float(self._loss.compute()), "accuracy": accuracy, "score": accuracy}
-        if self._rate.update_called:
-            result["firing_rate"] = float(self._rate.compute())
-        for metric in (self._loss, self._accuracy, self._rate):
-            metric.reset()
-        return result
+        return self.metrics.compute()
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Lay images (B, C, H, W) out with channels innermost; sequences stay as they are."""
+    return images.to(memory_format=torch.channels_last) if images.ndim == 4 else images

@@ -15,9 +15,8 @@ import torch
 import snnkit
 from snnkit.checkpoints import build_model, read_weights
 from snnkit.data import load_images
-from snnkit.engine import evaluate, find_checkpoint, new_run_folder, override, train
+from snnkit.engine import DivergedError, evaluate, find_checkpoint, new_run_folder, override, train
 from snnkit.engine.config import apply_toml
-from snnkit.engine.train import DivergedError
 from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError, UnknownNameError
 from snnkit.recipes import RECIPES, get_recipe
 
@@ -35,8 +34,11 @@ def small():
 
 def test_run_folder(tiny_run):
     names = {str(p.relative_to(tiny_run.folder)) for p in tiny_run.folder.rglob("*") if p.is_file()}
-    assert names == {
+    states = {name for name in names if name.startswith("checkpoints/step-")}
+    assert {Path(name).parent.name for name in states} == {"step-00000040", "step-00000080"}
+    assert names - states == {
         "config.json",
+        "steps.jsonl",
         "environment.json",
         "metrics.jsonl",
         "summary.json",
@@ -156,7 +158,7 @@ def test_toml(tmp_path):
         (lambda c: setattr(c.data, "workers", -1), "data.workers=-1"),
         (lambda c: setattr(c.optim, "lr", -1.0), "optim.lr=-1"),
         (lambda c: setattr(c.model, "name", "spiking_cnn_smal"), "Did you mean 'spiking_cnn_small'"),
-        (lambda c: setattr(c.model, "timesteps", 0), "timesteps=0"),
+        (lambda c: setattr(c.model, "timesteps", -2), "timesteps=-2"),
         (lambda c: c.model.sizes.update(widht=3), "Did you mean 'width'"),
         (lambda c: setattr(c.data, "dataset", "fashion-mnist"), "Did you mean 'fashion_mnist'"),
         (lambda c: setattr(c.data, "source", "/no/such/folder"), "not a folder"),

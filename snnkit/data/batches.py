@@ -1,0 +1,70 @@
+"""Training batches that can be taken up anywhere: epoch e from batch k on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from snnkit.data.order import Augmented, EpochOrder
+
+
+class Batches:
+    """The training split of a data set, batch by batch; iterating gives one epoch after another.
+
+    Args:
+        dataset: samples by index.
+        order: which samples a batch holds.
+        collate: from a list of samples to a batch; torch's own if not given.
+        workers: processes that load; 0 loads in this one.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        order: EpochOrder,
+        collate: Callable[[list[Any]], Any] | None = None,
+        workers: int = 0,
+    ):
+        self.dataset = dataset
+        self.order = order
+        self._loader = DataLoader(
+            Augmented(dataset),
+            batch_sampler=order,
+            collate_fn=collate,
+            num_workers=workers,
+            # Workers are started anew for each epoch: they would keep the order's epoch of when they began.
+            persistent_workers=False,
+            # The loader draws a number when it starts: not from the generator that dropout draws from.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches of the next epoch."""
+        epoch = self.order.epoch
+        yield from self._loader
+        self.order.epoch = epoch + 1
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """Yield the batches of epoch ``number``, without the first ``start``."""
+        self.order.epoch, self.order.start = number, start
+        try:
+            yield from self._loader
+        finally:
+            self.order.epoch, self.order.start = number + 1, 0
+
+    def share(self, rank: int, world: int) -> None:
+        """Keep the part of process ``rank`` of ``world``."""
+        self.order.rank, self.order.world = rank, world
+
+    def name(self, epoch: int, number: int) -> str:
+        """Say which samples a batch holds."""
+        names = getattr(self.dataset, "names", None)
+        indices = [draw.index for draw in self.order.batch(epoch, number)]
+        shown = [str(names[i]) if names else str(i) for i in indices[:8]]
+        return f"samples {', '.join(shown)}" + (f" … ({len(indices)} in all)" if len(indices) > 8 else "")

@@ -1,0 +1,68 @@
+"""What is fed to a training, and how: plain settings, checked before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from snnkit.errors import InvalidArgumentError, unknown_name
+
+ON_CORRUPT = ("stop", "skip")
+
+
+@dataclass
+class DataConfig:
+    """Which images, and how they are fed.
+
+    Attributes:
+        dataset: a name in ``DATASETS``.
+        source: where it lies (see the dataset's module).
+        batch_size: images of one process in one step.
+        img_size: side in pixels of what the model gets; 0 leaves images as they are.
+        train_limit, test_limit: keep only the first so many images (0 = all).
+        workers: processes that load and augment; 0 = the training one.
+        on_corrupt: "stop" at an image that cannot be read, or "skip" and count it.
+        shift_pixels: random shift by at most so many pixels, black shifted in.
+        flip: mirror half of the images.
+        crop_scale: smallest share of the area that a random resized crop keeps; 1 = no such crop.
+        rand_augment: timm's text, such as "rand-m9-mstd0.5-inc1"; "" = none.
+        erase: probability that a random rectangle is replaced by noise.
+        repeats: copies of an image in an epoch, each augmented anew (repeated augmentation).
+        mixup, cutmix: parameter α of the Beta distribution; 0 = off; with both, each batch takes one of them.
+        mix_probability: share of batches that are mixed.
+        frames: frames of a clip, or of an event recording; 0 where the data are still images.
+    """
+
+    dataset: str = "fashion_mnist"
+    source: str = "auto"
+    batch_size: int = 64
+    img_size: int = 0
+    train_limit: int = 0
+    test_limit: int = 0
+    workers: int = 0
+    on_corrupt: str = "stop"
+    shift_pixels: int = 2
+    flip: bool = True
+    crop_scale: float = 1.0
+    rand_augment: str = ""
+    erase: float = 0.0
+    repeats: int = 1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mix_probability: float = 1.0
+    frames: int = 0
+
+    def check(self) -> None:
+        """Raise InvalidArgumentError for a setting outside its range; names are checked where they are looked up."""
+        for key, low in (("batch_size", 1), ("repeats", 1)):
+            if getattr(self, key) < low:
+                raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be ≥ {low}.")
+        for key in ("shift_pixels", "train_limit", "test_limit", "workers", "img_size", "mixup", "cutmix", "frames"):
+            if not getattr(self, key) >= 0:
+                raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be ≥ 0.")
+        for key in ("erase", "mix_probability"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be between 0 and 1.")
+        if not 0 < self.crop_scale <= 1:
+            raise InvalidArgumentError(f"data.crop_scale={self.crop_scale}: must be above 0 and at most 1.")
+        if self.on_corrupt not in ON_CORRUPT:
+            raise unknown_name("value of data.on_corrupt", self.on_corrupt, ON_CORRUPT)

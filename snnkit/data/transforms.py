@@ -1,0 +1,86 @@
+"""From a uint8 image (C, H, W) to what a network reads: augmentation by torchvision and timm, then normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.data.auto_augment import rand_augment_transform
+from timm.data.random_erasing import RandomErasing
+from torch import Tensor
+from torchvision.transforms import v2
+
+from snnkit.data.config import DataConfig
+from snnkit.errors import InvalidArgumentError
+
+# Evaluation crops this share of the resized image, as ImageNet's networks are tested.
+CROP_PCT = 0.875
+
+
+def for_training(config: DataConfig, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> v2.Compose:
+    """Return the transform of training images.
+
+    Args:
+        config: which augmentations.
+        size: height and width of the stored images; (0, 0) where they differ.
+        mean, std: of each channel on the scale 0…1.
+    """
+    steps: list[Any] = []
+    if config.crop_scale < 1:
+        side = _side(config, size)
+        steps.append(v2.RandomResizedCrop(side, scale=(config.crop_scale, 1.0), interpolation=_BICUBIC, antialias=True))
+    elif config.img_size:
+        steps.append(v2.Resize((config.img_size, config.img_size), interpolation=_BICUBIC, antialias=True))
+    if config.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if config.shift_pixels:
+        steps.append(v2.RandomCrop(_side(config, size), padding=config.shift_pixels))
+    if config.rand_augment:
+        steps.append(_RandAugment(config.rand_augment, mean))
+    steps += _normalise(mean, std)
+    if config.erase:
+        steps.append(RandomErasing(config.erase, mode="pixel", device="cpu"))
+    return v2.Compose(steps)
+
+
+def for_testing(config: DataConfig, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> v2.Compose:
+    """Return the transform of test images: stored images of one size are resized, others resized and cropped."""
+    steps: list[Any] = []
+    if config.img_size and size == (0, 0):
+        steps.append(v2.Resize(round(config.img_size / CROP_PCT), interpolation=_BICUBIC, antialias=True))
+        steps.append(v2.CenterCrop(config.img_size))
+    elif config.img_size:
+        steps.append(v2.Resize((config.img_size, config.img_size), interpolation=_BICUBIC, antialias=True))
+    return v2.Compose([*steps, *_normalise(mean, std)])
+
+
+_BICUBIC = v2.InterpolationMode.BICUBIC
+
+
+def _side(config: DataConfig, size: tuple[int, int]) -> tuple[int, int]:
+    if config.img_size:
+        return (config.img_size, config.img_size)
+    if size == (0, 0):
+        raise InvalidArgumentError("data.img_size=0: these images differ in size; give the side the model reads.")
+    return size
+
+
+def _normalise(mean: Sequence[float], std: Sequence[float]) -> list[Any]:
+    return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))]
+
+
+class _RandAugment:
+    """timm's RandAugment on uint8 tensors (C, H, W) with 1 or 3 channels."""
+
+    def __init__(self, text: str, mean: Sequence[float]):
+        fill = [round(255 * value) for value in mean]
+        try:
+            self._apply = rand_augment_transform(text, {"img_mean": fill[0] if len(fill) == 1 else tuple(fill)})
+        except (AssertionError, ValueError, KeyError) as error:
+            raise InvalidArgumentError(
+                f"data.rand_augment={text!r}: give timm's form, such as 'rand-m9-mstd0.5-inc1' ({error})."
+            ) from None
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return v2.functional.pil_to_tensor(self._apply(v2.functional.to_pil_image(image)))

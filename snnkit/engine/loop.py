@@ -1,0 +1,237 @@
+"""The loop: epochs of steps, from wherever the state stands."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from snnkit.checkpoints import save_tensors
+from snnkit.data import ImageData
+from snnkit.data.mixing import Mixing
+from snnkit.engine.checkpoint import TrainState, save_state
+from snnkit.engine.config import RunConfig
+from snnkit.engine.ema import Ema
+from snnkit.engine.guard import DivergedError, Stop, StoppedError, first_non_finite
+from snnkit.engine.progress import Live
+from snnkit.engine.run_folder import append_metrics
+from snnkit.engine.schedule import Schedule
+from snnkit.errors import DiskError
+from snnkit.optim import build_optimizer, parameter_groups
+from snnkit.tasks import Task
+
+
+@dataclass
+class Loop:
+    """One training.
+
+    Attributes:
+        config: the run's configuration.
+        fabric: launched.
+        task: what is trained, not yet set up.
+        data: its batches, shared out among the processes; ``sizes`` are those of the whole splits.
+        model_config: what ``create_model`` needs to build the network again.
+    """
+
+    config: RunConfig
+    fabric: Fabric
+    task: Task
+    data: ImageData
+    model_config: dict[str, Any]
+    sizes: tuple[int, int]
+    folder: Path = field(init=False)
+    state: TrainState = field(init=False)
+    best: dict[str, Any] = field(init=False)
+    results: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        optim, runtime = self.config.optim, self.config.runtime
+        if runtime.grad_checkpointing:
+            self.task.model.set_grad_checkpointing(True)
+        self._mix = Mixing(self.config.data, len(self.data.classes))
+        forward = torch.compile(self.task) if runtime.compile else self.task
+        self._module = self.fabric.setup_module(forward, move_to_device=runtime.strategy != "fsdp2")
+        others = tuple(child for name, child in self.task.named_children() if name not in ("model", "metrics"))
+        groups = parameter_groups(self.task.model, optim.weight_decay, optim.layer_decay, others)
+        images = self.config.data.batch_size * optim.accumulate * self.fabric.world_size
+        scale = images / optim.lr_per if optim.lr_per else 1.0
+        plain = build_optimizer(optim.name, groups, optim.lr * scale, optim.options)
+        self._schedule = Schedule(plain, self.config, self.steps_per_epoch, scale)
+        self._optimizer = self.fabric.setup_optimizers(plain)
+        self._ema = Ema(self.task.model, optim.ema) if optim.ema else None
+        self.state = TrainState(self.task, plain, self._ema, {"step": 0, "epoch": 1, "batch": 0})
+        self.best, self.results = {"epoch": 0, "accuracy": -math.inf}, {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch; batches that do not fill the last accumulation are dropped."""
+        return max(len(self.data.train) // self.config.optim.accumulate, 1)
+
+    def run(self, folder: Path) -> None:
+        """Train until the last epoch; ``folder`` is that of the run.
+
+        Raises:
+            DivergedError, StoppedError, DiskError: with the state saved before being kept.
+        """
+        self.folder, progress = folder, self.state.progress
+        self.best = dict(progress.get("best", self.best))
+        total = self.config.epochs * self.steps_per_epoch
+        world = self.fabric.world_size
+        tensorboard = self._tensorboard()
+        with Live(total, progress["step"], quiet=not self.fabric.is_global_zero) as live, Stop().listening() as stop:
+            for epoch in range(progress["epoch"], self.config.epochs + 1):
+                started, first = time.perf_counter(), progress["batch"]
+                self._train_epoch(epoch, live, stop)
+                self.results = {"train": self.task.compute(), "test": self._test()}
+                seconds = time.perf_counter() - started
+                images = (len(self.data.train) - first) * self.config.data.batch_size * world
+                self._finish_epoch(epoch, seconds, images / seconds, tensorboard)
+                live.epoch(epoch, self.config.epochs, self.results, images / seconds)
+                if epoch < self.config.epochs and self._any(stop.asked):
+                    self._stop()
+        if tensorboard is not None:
+            tensorboard.close()
+
+    def _train_epoch(self, epoch: int, live: Live, stop: Stop) -> None:
+        progress, accumulate = self.state.progress, self.config.optim.accumulate
+        self._module.train()
+        every = self.config.checkpoint.every_steps
+        batches = self.data.train.epoch(epoch, progress["batch"])
+        for _ in range(progress["batch"] // accumulate, self.steps_per_epoch):
+            self._schedule.set(progress["step"])
+            loss = self._step(epoch, batches)
+            progress["step"] += 1
+            progress["batch"] += accumulate
+            images = self.config.data.batch_size * accumulate * self.fabric.world_size
+            live.step(epoch, self.config.epochs, loss, images, self._schedule.rate())
+            if self.fabric.is_global_zero:
+                line = {"step": progress["step"], "epoch": epoch, "loss": loss, "learning_rate": self._schedule.rate()}
+                append_metrics(self.folder, line, "steps.jsonl")
+            if progress["batch"] >= self.steps_per_epoch * accumulate:
+                return  # the end of the epoch, which saves
+            if self._any(stop.asked):
+                self._save()
+                self._stop()
+            if every and progress["step"] % every == 0:
+                self._save()
+
+    def _stop(self) -> None:
+        raise StoppedError(
+            f"stopped by a signal after step {self.state.progress['step']}; the state is saved. "
+            f"Go on with: snnkit train --resume {self.folder}"
+        )
+
+    def _step(self, epoch: int, batches: Iterator[Any]) -> float:
+        """One optimizer step over ``accumulate`` batches; returns the mean loss."""
+        optim = self.config.optim
+        total = 0.0
+        for part in range(optim.accumulate):
+            batch = self._mix(self.fabric.to_device(next(batches)))
+            with self._unsynchronised(part < optim.accumulate - 1):
+                loss = self._module(batch)
+                value = float(loss.detach())
+                if not self._all_finite(value):
+                    self._diverged(value, epoch, part, batch)
+                self.fabric.backward(loss / optim.accumulate)
+            total += value / optim.accumulate
+        if optim.clip:
+            self.fabric.clip_gradients(self._module, self._optimizer, max_norm=optim.clip, error_if_nonfinite=False)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if self._ema is not None:
+            self._ema.update()
+        return total
+
+    def _unsynchronised(self, enabled: bool) -> AbstractContextManager[None]:
+        if self.fabric.world_size == 1:
+            return nullcontext()
+        return self.fabric.no_backward_sync(self._module, enabled=enabled)
+
+    def _all_finite(self, value: float) -> bool:
+        return not self._any(not math.isfinite(value))
+
+    def _any(self, here: bool) -> bool:
+        """Whether it holds in any process: they must leave the loop together."""
+        if self.fabric.world_size == 1:
+            return here
+        return bool(self.fabric.all_reduce(torch.tensor(float(here)), reduce_op="sum") > 0)
+
+    def _diverged(self, value: float, epoch: int, part: int, batch: Any) -> None:
+        progress = self.state.progress
+        cause = first_non_finite(self.task, batch) if self.fabric.world_size == 1 else "not looked for"
+        raise DivergedError(
+            f"the loss is {value} at step {progress['step'] + 1} (epoch {epoch}), first in {cause}, on "
+            f"{self.data.train.name(epoch, progress['batch'] + part)}; lower optim.lr={self.config.optim.lr:g}, or set "
+            f"optim.clip. States before it are in {self.folder / 'checkpoints'}."
+        )
+
+    def _test(self) -> dict[str, float]:
+        self._module.eval()
+        with self._ema.applied() if self._ema is not None else nullcontext(), torch.no_grad():
+            for batch in self.data.test:
+                self._module(self.fabric.to_device(batch))
+            return self.task.compute()
+
+    def _finish_epoch(self, epoch: int, seconds: float, images_per_second: float, tensorboard: Any) -> None:
+        progress, test = self.state.progress, self.results["test"]
+        line = {"epoch": epoch, "step": progress["step"], **self.results, "learning_rate": self._schedule.rate()}
+        line |= {"seconds": round(seconds, 3), "images_per_second": round(images_per_second, 1)}
+        line["firing_rate"] = test.get("firing_rate")
+        better = test["score"] > self.best["accuracy"]
+        if better:
+            self.best = {"epoch": epoch, "accuracy": test["score"]}
+        progress.update(epoch=epoch + 1, batch=0, best=self.best, results=self.results)
+        if self.fabric.is_global_zero:
+            append_metrics(self.folder, line)
+            if tensorboard is not None:
+                for split, values in self.results.items():
+                    for name, value in values.items():
+                        tensorboard.add_scalar(f"{split}/{name}", value, epoch)
+        self._save_network("last", *(("best",) if better else ()))
+        self._save()
+
+    def _save(self) -> None:
+        """Write the state; a full disk is told and survived, since the states before it are still there."""
+        bad = [name for name, p in self.task.named_parameters() if not bool(torch.isfinite(_whole(p.detach())).all())]
+        if bad:
+            raise DivergedError(
+                f"{bad[0]} is no longer finite after step {self.state.progress['step']}; the state was not saved. "
+                f"Earlier ones are in {self.folder / 'checkpoints'}; lower optim.lr={self.config.optim.lr:g}, or set "
+                "optim.clip."
+            )
+        try:
+            save_state(self.fabric, self.folder / "checkpoints", self.state, self.config.checkpoint.keep)
+        except DiskError as error:
+            if self.fabric.is_global_zero:
+                Live.warn(f"{error} The training goes on; the last state on disk is an older one.")
+
+    def _save_network(self, *names: str) -> None:
+        """Write the network alone (its average where there is one) as safetensors."""
+        values = self._ema.average if self._ema is not None else self.task.model.state_dict()
+        whole = {key: _whole(value) for key, value in values.items()}
+        if self.fabric.is_global_zero:
+            for name in names:
+                save_tensors(whole, self.folder / "checkpoints" / f"{name}.safetensors", self.model_config)
+        self.fabric.barrier()
+
+    def _tensorboard(self) -> Any:
+        if not self.config.tensorboard or not self.fabric.is_global_zero:
+            return None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            Live.warn("tensorboard is not installed (pip install tensorboard); metrics.jsonl has everything.")
+            return None
+        return SummaryWriter(self.folder / "tensorboard")
+
+
+def _whole(value: Tensor) -> Tensor:
+    return value.full_tensor() if hasattr(value, "full_tensor") else value

@@ -1,0 +1,73 @@
+"""From a name to an optimizer: which parameters decay, which learn slower, and whose implementation is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from snnkit.errors import InvalidArgumentError, unknown_name
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {}
+
+# torch's one-pass implementations: four times as fast on a CPU. That of SGD takes no shards.
+_FUSED, _FUSED_WHOLE = ("adam", "adamw"), ("sgd", "momentum", "nesterov")
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, layer_decay: float = 1.0, others: tuple[nn.Module, ...] = ()
+) -> list[dict[str, Any]]:
+    """Return parameter groups: no decay for biases, norms and what ``model.no_weight_decay()`` names.
+
+    Args:
+        model: the network; ``group_matcher`` says which of its layers belong together.
+        weight_decay: of all other parameters.
+        layer_decay: factor on the learning rate from each group of layers to the one before it; 1 = off.
+        others: modules that are trained beside the network, without layer decay.
+    """
+    exempt = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()
+    if layer_decay < 1:
+        if not hasattr(model, "group_matcher"):
+            raise InvalidArgumentError(
+                f"optim.layer_decay={layer_decay}: {type(model).__name__} has no group_matcher() that says which "
+                "layers follow each other; give 1."
+            )
+        groups = param_groups_layer_decay(model, weight_decay, exempt, layer_decay=layer_decay)
+    else:
+        groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=exempt)
+    for other in others:
+        groups += param_groups_weight_decay(other, weight_decay)
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(
+    name: str, groups: list[dict[str, Any]], lr: float, options: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    """Return the optimizer called ``name``.
+
+    Args:
+        name: in lower case, as timm writes it (``adamw``, ``lamb``, ``sgd`` …), or one of ``OPTIMIZERS``.
+        groups: from ``parameter_groups``.
+        lr: learning rate; a group's ``lr_scale`` multiplies it.
+        options: further arguments.
+
+    Raises:
+        UnknownNameError: no such optimizer (names the nearest).
+        InvalidArgumentError: it refuses its options.
+    """
+    known = [*OPTIMIZERS, *list_optimizers(exclude_filters=["bnb*", "fused*"])]
+    if name not in known:
+        raise unknown_name("optimizer", name, known)
+    try:
+        if name in OPTIMIZERS:
+            return OPTIMIZERS[name](groups, lr=lr, **options)
+        sharded = any(isinstance(p, DTensor) for group in groups for p in group["params"])
+        fused = name in _FUSED or (name in _FUSED_WHOLE and not sharded)
+        given = {"fused": True, **options} if fused else dict(options)
+        return create_optimizer_v2(groups, opt=name, lr=lr, **given)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"optim.options={dict(options)}: {name} refuses them: {error}.") from None
