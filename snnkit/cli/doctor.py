@@ -26,7 +26,6 @@ def doctor() -> None:
     table.add_row("machine", f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['device']}", "")
     optional = (
         ("nir", "exchange with other tools: pip install 'snnkit[nir]'"),
-        ("timm", "ordinary models: pip install 'snnkit[timm]'"),
         ("spikingjelly", "comparisons: pip install 'snnkit[spikingjelly]'"),
     )
     for name, use in optional:

@@ -38,6 +38,8 @@ from snnkit.files import read_json, write_json
 
 _NAME = re.compile(r"step-(\d{8})$")
 _STATE, _FILES = "state.json", "files.json"
+# How an optimizer computes is for the process that goes on to decide: shards do not take every implementation.
+_IMPLEMENTATION = ("fused", "foreach", "capturable", "differentiable")
 
 
 @dataclass
@@ -83,6 +85,8 @@ class TrainState:
         self.progress = dict(numbers["progress"])
         for group, saved in zip(self.optimizer.param_groups, numbers["groups"], strict=True):
             for key, value in saved.items():
+                if key in _IMPLEMENTATION:
+                    continue
                 value = _unplain(value)
                 group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
         for parameter, name in self._names().items():

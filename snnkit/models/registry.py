@@ -189,7 +189,8 @@ def create_model(
 
 def _timm_model(name: str, given: dict[str, Any]) -> nn.Module:
     """Build one of timm's models."""
-    timm = _timm()
+    import timm  # a second of its own, which most who build a model need not wait for
+
     if "timesteps" in given:
         raise InvalidArgumentError(
             f"timesteps={given['timesteps']}: {name} is an ordinary model and has no time steps."
@@ -203,14 +204,6 @@ def _timm_model(name: str, given: dict[str, Any]) -> nn.Module:
         raise InvalidArgumentError(f"{name} refuses these arguments: {error}.") from None
 
 
-def _timm() -> Any:
-    try:
-        import timm
-    except ImportError:
-        raise InvalidArgumentError("timm is not installed; `pip install snnkit[timm]` adds it.") from None
-    return timm
-
-
 def list_models(pattern: str = "*", kind: Kind | None = None) -> list[str]:
     """Return the sorted names that match a shell pattern, of one kind ("snn", "ann") or of both (None).
 
@@ -219,7 +212,9 @@ def list_models(pattern: str = "*", kind: Kind | None = None) -> list[str]:
     if kind not in (None, "snn", "ann"):
         raise unknown_name("kind of model", str(kind), ["snn", "ann"])
     if pattern.startswith(_TIMM):
-        found = [] if kind == "snn" else _timm().list_models(pattern.removeprefix(_TIMM))
+        import timm
+
+        found = [] if kind == "snn" else timm.list_models(pattern.removeprefix(_TIMM))
         return [_TIMM + name for name in found]
     return sorted(n for n, e in _MODELS.items() if fnmatch.fnmatchcase(n, pattern) and kind in (None, e.family.kind))
 

@@ -102,5 +102,6 @@ def cut(folder, copy):
 
 def test_accumulated_batches_equal_the_big_one(alone, tmp_path):
     run(tmp_path / "run", "data.batch_size=8", "optim.accumulate=4")
-    assert losses(tmp_path / "run") == pytest.approx(losses(alone), rel=1e-9)
+    # Fabric hands the loss out as float32; the weights are compared as they are.
+    assert losses(tmp_path / "run") == pytest.approx(losses(alone), rel=1e-6)
     assert_same(tmp_path / "run", alone, 1e-9, 1e-11)
