@@ -183,7 +183,7 @@ class NirNetwork(nn.Module):
 
 
 class _Loop(nn.Module):
-    """A recurrent part, run step by step. It has no weights, and is a module because states in a stream belong to one."""
+    """A recurrent part, run step by step. It has no weights; states in a stream belong to modules, hence it is one."""
 
     def __init__(self, part: Part):
         super().__init__()
