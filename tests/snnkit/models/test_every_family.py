@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 import snnkit
+from snnkit.deploy import deploy
 from snnkit.errors import InvalidArgumentError
+from snnkit.layers import ConvBN
 from snnkit.models import families
 from snnkit.models.registry import _MODELS
 from snnkit.neurons import Neuron
@@ -240,6 +242,16 @@ def test_channels_last(name):
     model = model.to(memory_format=torch.channels_last)
     for a, b in zip(outputs(model(x.to(memory_format=torch.channels_last))), y, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+@every
+def test_deployed_equals(name):
+    """Norms folded, re-parametrised layers merged: the same outputs, and no norm behind a convolution is left."""
+    model, x = build(name).double(), image(name, 2).double()
+    deployed = deploy(model, channels_last=x.ndim == 4)
+    for a, b in zip(outputs(deployed(x)), outputs(model(x)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+    assert not any(isinstance(m.bn, nn.BatchNorm2d) for m in deployed.modules() if isinstance(m, ConvBN))
 
 
 @every
