@@ -13,10 +13,11 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers import ConvBN
+from snnkit.layers.folding import layer_then_norm, layer_then_scale, norm_then_conv
+from snnkit.layers.layer_scale import LayerScale
 from snnkit.layers.normed_neuron import NormedNeuron
 from snnkit.layers.sequence import SEQUENCE_LAYERS
 from snnkit.neurons import PointNeuron
@@ -24,67 +25,101 @@ from snnkit.tape import record
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# Exactly these pad by their attribute ``padding`` alone; a subclass may pad by itself (``SameConv2d``).
+_UNPADDED = (*_CONVOLUTIONS, *(layer for layer in SEQUENCE_LAYERS if issubclass(layer, _CONVOLUTIONS)))
 
 
 def deploy(model: nn.Module, channels_last: bool = True, example: Tensor | None = None) -> nn.Module:
     """Return a copy of ``model`` in eval mode with batch norms folded; the original is left as it was.
 
-    Folded are batch norms that directly follow a convolution or linear layer inside ``nn.Sequential`` (and its
-    subclasses here) or ``ConvBN``. A norm directly before a point neuron, which has no layer to go into, is computed in
-    the neuron's pass over memory (``NormedNeuron``). Others stay. A layer with a method ``merged()``, which returns its
-    exact equal for inference (``RepConv``), is replaced by that.
+    Folded are batch norms and layer scales that directly follow a convolution or linear layer inside ``nn.Sequential``
+    (and its subclasses here) or ``ConvBN``, and batch norms directly before a convolution without padding (with it, a
+    shift of the input is no shift of the output at the borders). A norm directly before a point neuron, which has no
+    layer to go into, is computed in the neuron's pass over memory (``NormedNeuron``). Others stay. A layer with a
+    method ``merged()``, which returns its exact equal for inference (``RepConv``), is replaced by that.
 
     Args:
         model: any network.
-        channels_last: lay 2-D convolutions out as (N, H, W, C) in memory, which CPU kernels prefer.
-        example: an input; with it 1-D convolutions of kernel size 1 become matrix products where those are measured
-            to be faster on this machine (``PointwiseConv1d``).
+        channels_last: lay convolutions out with their channels innermost in memory, which CPU kernels prefer.
+        example: an input; with it convolutions of kernel size 1 become matrix products where those are measured to be
+            faster on this machine (``PointwiseConv2d``).
     """
     made = copy.deepcopy(model).eval()
     _merge(made)
     for module in made.modules():
         if isinstance(module, nn.Sequential):
             _fold_pairs(module)
+            _fold_before(module)
             _join_neurons(module)
         elif isinstance(module, ConvBN) and isinstance(module.bn, nn.BatchNorm2d):
-            module.conv, module.bn = _fuse(module.conv, module.bn), nn.Identity()
+            module.conv, module.bn = layer_then_norm(module.conv, module.bn), nn.Identity()
     for parameter in made.parameters():
         parameter.requires_grad_(False)
     if channels_last:
-        made = made.to(memory_format=torch.channels_last)
+        _channels_last(made)
     if example is not None:
         _choose_pointwise(made, example)
     return made
+
+
+def _channels_last(model: nn.Module) -> None:
+    """Like ``model.to(memory_format=…)``, for weights of 2-D and of 3-D convolutions in one model."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.ndim in (4, 5):
+            layout = torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d
+            tensor.data = tensor.data.contiguous(memory_format=layout)
 
 
 def _merge(module: nn.Module) -> None:
     """Replace every layer that has a ``merged()`` form for inference (re-parametrised ones) by it, in place."""
     for name, child in module.named_children():
         if hasattr(child, "merged"):
-            setattr(module, name, child.merged())
+            setattr(module, name, child.merged().eval())
         else:
             _merge(child)
 
 
-class PointwiseConv1d(nn.Conv1d):
-    """A 1-D convolution of kernel size 1, computed as the matrix product it is: (N, C, L) → (N, C', L).
+def _mix_channels(conv: nn.Module, x: Tensor) -> Tensor:
+    """A convolution of kernel size 1 as the matrix product it is: (N, C, …) → (N, C', …).
 
     One product over all tokens; the result has its channels next to each other in memory, as the next one wants them.
     Which is faster depends on the processor: its libraries for products and for convolutions are different ones.
     """
+    tokens = x.movedim(1, -1).contiguous()
+    return nn.functional.linear(tokens, conv.weight.flatten(1), conv.bias).movedim(-1, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Mix the channels."""
-        tokens = x.transpose(1, 2).contiguous()
-        return nn.functional.linear(tokens, self.weight.squeeze(-1), self.bias).transpose(1, 2)
+
+class PointwiseConv1d(nn.Conv1d):
+    """``nn.Conv1d`` of kernel size 1 as a matrix product; see ``_mix_channels``."""
+
+    forward = _mix_channels
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """``nn.Conv2d`` of kernel size 1 as a matrix product; see ``_mix_channels``."""
+
+    forward = _mix_channels
+
+
+class PointwiseConv3d(nn.Conv3d):
+    """``nn.Conv3d`` of kernel size 1 as a matrix product; see ``_mix_channels``."""
+
+    forward = _mix_channels
+
+
+_POINTWISE = {nn.Conv1d: PointwiseConv1d, nn.Conv2d: PointwiseConv2d, nn.Conv3d: PointwiseConv3d}
+
+
+def _is_pointwise(part: nn.Module) -> bool:
+    sizes = type(part) in _POINTWISE and {*part.kernel_size, *part.stride} == {1}
+    return sizes and part.groups == 1 and not any(part.padding)
 
 
 @torch.no_grad()
 def _choose_pointwise(model: nn.Module, example: Tensor) -> None:
-    """Make every 1-D convolution of kernel size 1 what is faster for the inputs it gets from ``example``."""
+    """Make every convolution of kernel size 1 what is faster for the inputs it gets from ``example``."""
     inputs: dict[nn.Module, Tensor] = {}
-    found = [part for part in model.modules() if type(part) is nn.Conv1d and part.kernel_size == part.stride == (1,)]
-    found = [part for part in found if part.groups == 1 and part.padding == (0,)]
+    found = [part for part in model.modules() if _is_pointwise(part)]
     handles = [part.register_forward_pre_hook(lambda m, given: inputs.setdefault(m, given[0])) for part in found]
     model(example)
     for handle in handles:
@@ -92,12 +127,13 @@ def _choose_pointwise(model: nn.Module, example: Tensor) -> None:
     faster: dict[tuple, bool] = {}
     for part, x in inputs.items():
         key = (x.shape, x.stride(), x.dtype, part.weight.shape)
+        product = _POINTWISE[type(part)]
         if key not in faster:
             # The other form hands its result on in its own order of memory, so each is timed on what it would get.
-            tokens = x.transpose(1, 2).contiguous().transpose(1, 2)
-            faster[key] = _seconds(PointwiseConv1d.forward, part, tokens) < _seconds(nn.Conv1d.forward, part, x)
+            tokens = x.movedim(1, -1).contiguous().movedim(-1, 1)
+            faster[key] = _seconds(product.forward, part, tokens) < _seconds(type(part).forward, part, x)
         if faster[key]:
-            part.__class__ = PointwiseConv1d
+            part.__class__ = product
 
 
 def _seconds(forward: Callable[[nn.Module, Tensor], Tensor], part: nn.Module, x: Tensor, calls: int = 5) -> float:
@@ -133,7 +169,24 @@ def _fold_pairs(row: nn.Sequential) -> None:
     for first, second in pairwise(names):
         layer, norm = row._modules[first], row._modules[second]
         if isinstance(layer, (*_CONVOLUTIONS, nn.Linear)) and isinstance(norm, _NORMS) and norm.track_running_stats:
-            row._modules[first], row._modules[second] = _fuse(layer, norm), nn.Identity()
+            row._modules[first], row._modules[second] = layer_then_norm(layer, norm), nn.Identity()
+        elif isinstance(norm, LayerScale) and isinstance(
+            layer, nn.Linear if norm.channel_axis == -1 else _CONVOLUTIONS
+        ):
+            row._modules[first], row._modules[second] = layer_then_scale(layer, norm), nn.Identity()
+
+
+def _fold_before(row: nn.Sequential) -> None:
+    names = [name for name, part in row._modules.items() if not isinstance(part, nn.Identity)]
+    for first, second in pairwise(names):
+        norm, layer = row._modules[first], row._modules[second]
+        if (
+            isinstance(norm, _NORMS)
+            and norm.track_running_stats
+            and type(layer) in _UNPADDED
+            and not any(layer.padding)
+        ):
+            row._modules[first], row._modules[second] = nn.Identity(), norm_then_conv(norm, layer)
 
 
 def _join_neurons(row: nn.Sequential) -> None:
@@ -142,8 +195,3 @@ def _join_neurons(row: nn.Sequential) -> None:
         sequences = isinstance(norm, _NORMS) and type(norm) in SEQUENCE_LAYERS
         if sequences and isinstance(neuron, PointNeuron) and norm.running_var is not None:
             row._modules[first], row._modules[second] = nn.Identity(), NormedNeuron(norm, neuron)
-
-
-def _fuse(layer: nn.Module, norm: nn.Module) -> nn.Module:
-    fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
-    return fuse(layer, norm)  # type: ignore[arg-type,type-var]

@@ -7,4 +7,5 @@ BENCHMARKS: dict[str, str] = {
     "lif": "multi-step LIF against SpikingJelly, snnTorch and torch.compile",
     "events": "event-driven linear and convolution layers against torch's dense ones",
     "transformer": "SpikingJelly's Spikformer, imported, against the original and torch.compile of it",
+    "uniformer": "UniFormer and MOAT deployed, against themselves as built",
 }

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkit.deploy import PointwiseConv1d
+from snnkit.deploy import PointwiseConv1d, PointwiseConv2d
 from snnkit.errors import InvalidArgumentError
 from snnkit.events.layer import DENSE, WEIGHTS, EventLayer
 from snnkit.events.layers import EventConv, EventLinear
@@ -20,6 +20,7 @@ STAND_INS: dict[type[nn.Module], type[EventLayer]] = {
     nn.Conv1d: EventConv,
     nn.Conv2d: EventConv,
     PointwiseConv1d: EventConv,
+    PointwiseConv2d: EventConv,
     sequence.Linear: EventLinear,
     sequence.Conv1d: EventConv,
     sequence.Conv2d: EventConv,

@@ -36,6 +36,30 @@ class SameConv2d(nn.Conv2d):
         padding = (top, left) if even else 0
         return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
+    def merged(self) -> nn.Module:
+        """Return the equal for inference that does not copy even maps to pad them, where that is cheap: depthwise."""
+        if self.kernel_size == (3, 3) and self.stride == (2, 2) and self.groups == self.in_channels:
+            return _PaddedKernelConv2d(self)
+        return self
+
+
+class _PaddedKernelConv2d(nn.Conv2d):
+    """3×3 at stride 2 on even maps: pads (0, 1) are (1, 1) for a 4×4 kernel whose first row and column are zero."""
+
+    def __init__(self, conv: SameConv2d):
+        sizes = (conv.in_channels, conv.out_channels, 4, 2)
+        super().__init__(*sizes, groups=conv.groups, bias=conv.bias is not None, device=conv.weight.device)
+        self.weight = nn.Parameter(F.pad(conv.weight.detach(), (1, 0, 1, 0)))
+        self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve."""
+        if x.shape[-2] % 2 or x.shape[-1] % 2:
+            (top, bottom), (left, right) = (same_padding(size, 3, 2) for size in x.shape[-2:])
+            x = F.pad(x, (left, right, top, bottom))
+            return F.conv2d(x, self.weight[..., 1:, 1:], self.bias, 2, 0, 1, self.groups)
+        return F.conv2d(x, self.weight, self.bias, 2, 1, 1, self.groups)
+
 
 class SameAvgPool2d(nn.Module):
     """Average pooling with SAME padding that the mean leaves out: (B, C, H, W) → (B, C, ceil(H/s), ceil(W/s))."""

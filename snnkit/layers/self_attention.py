@@ -10,35 +10,47 @@ from torch import Tensor, nn
 
 
 class SelfAttention(nn.Module):
-    """softmax(q kᵀ / √D) v over all positions at once, or within windows: (B, *S, C) → (B, *S, C).
+    """softmax(q kᵀ / √D + bias) v over all positions at once, or within windows: (B, *S, C) → (B, *S, C).
 
     The output projection is the layer behind it, so that what follows can be folded into that.
 
     Args:
         dim: C.
         heads: h; divides C.
-        window: side of windows that do not overlap, for maps (B, H, W, C); None for attention over everything. Maps
-            that it does not divide are padded with zeros at bottom and right, and these positions are attended to.
+        window: (height, width) of windows that do not overlap, for maps (B, H, W, C); None for attention over
+            everything. Maps that it does not divide are padded with zeros at bottom and right, and these positions are
+            attended to.
+        position: from the (height, width) that is attended over to a bias (h, S, S), for maps; None for no bias.
         qkv_bias: whether queries, keys and values have biases.
     """
 
-    def __init__(self, dim: int, heads: int, window: int | None = None, qkv_bias: bool = True):
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        window: tuple[int, int] | None = None,
+        position: nn.Module | None = None,
+        qkv_bias: bool = True,
+    ):
         super().__init__()
         self.heads, self.window = heads, window
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.position = position
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the positions."""
         if self.window is None:
             return self._attend(x)
         height, width = x.shape[1:3]
-        padded = F.pad(x, (0, 0, 0, -width % self.window, 0, -height % self.window))
-        mixed = self._attend(to_windows(padded, (self.window, self.window)))
+        below, right = -height % self.window[0], -width % self.window[1]
+        padded = F.pad(x, (0, 0, 0, right, 0, below)) if below or right else x
+        mixed = self._attend(to_windows(padded, self.window))
         return from_windows(mixed, *padded.shape[1:3])[:, :height, :width]
 
     def _attend(self, x: Tensor) -> Tensor:
         q, k, v = split_heads(self.qkv(x.flatten(1, -2)), self.heads)
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+        bias = None if self.position is None else self.position(*x.shape[1:3]).unsqueeze(0)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).reshape(x.shape)
 
     def extra_repr(self) -> str:
         """Show heads and window in ``print(model)``."""

@@ -95,7 +95,9 @@ class GlobalBlock(nn.Module):
         super().__init__()
         self.position = ResidualDepthwise(dim, 3, dims)
         self.time = _attention_branch(dim, SelfAttention(dim, heads), False) if divided else None
-        self.mix = _attention_branch(dim, SelfAttention(dim, heads, window), layer_scale)
+        self.mix = _attention_branch(
+            dim, SelfAttention(dim, heads, None if window is None else (window, window)), layer_scale
+        )
         self.mlp = token_mlp(dim, mlp_ratio, layer_scale)
         self.drop_path = DropPath(drop_path)
 

@@ -13,7 +13,10 @@ from torch import nn
 import snnkit
 from snnkit.deploy import deploy, flip_rate
 from snnkit.layers import ConvBN
+from snnkit.layers.layer_scale import LayerScale
 from snnkit.layers.normed_neuron import NormedNeuron
+from snnkit.layers.residual_depthwise import ResidualDepthwise
+from snnkit.layers.same_padding import SameConv2d
 from snnkit.layers.sequence import BatchNorm2d, Conv2d, Folded
 from snnkit.neurons import IF, LIF, ParametricLIF
 
@@ -146,3 +149,113 @@ def test_one_pass_is_two_passes_bit_for_bit(layout, dtype):
     assert 0.02 < expected.mean() < 0.98
     assert torch.equal(got, expected.to(dtype))
     assert got.dtype == dtype
+
+
+# Ordinary networks: norms before convolutions, layer scales, skip connections beside depthwise convolutions.
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(6, 9, 1),
+        nn.Conv2d(6, 9, 1, bias=False),
+        nn.Conv2d(6, 12, 3, groups=3),
+        nn.Conv2d(6, 6, (2, 3), stride=2, groups=6, bias=False),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_norm_goes_into_the_convolution_behind_it(conv, affine):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.BatchNorm2d(6, affine=affine), conv, nn.BatchNorm2d(conv.out_channels))
+    for norm in (net[0], net[2]):
+        nn.init.uniform_(norm.running_mean, -1, 1)
+        nn.init.uniform_(norm.running_var, 0.2, 3)
+    if affine:
+        nn.init.uniform_(net[0].weight, -1, 2)
+        nn.init.uniform_(net[0].bias, -1, 1)
+    net, x = net.double().eval(), torch.randn(2, 6, 7, 8).double()
+    made = deploy(net)
+    assert [type(part) for part in made] == [nn.Identity, nn.Conv2d, nn.Identity]
+    torch.testing.assert_close(made(x), net(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("conv", [nn.Conv2d(6, 6, 3, padding=1), SameConv2d(6, 6, 3), SameConv2d(6, 6, 3, 2)], ids=repr)
+def test_a_norm_before_padding_stays(conv):
+    """A border of zeros is no border of shifts."""
+    torch.manual_seed(0)
+    net, x = lively(nn.Sequential(nn.BatchNorm2d(6), conv)).double(), torch.randn(2, 6, 7, 8).double()
+    made = deploy(net)
+    assert isinstance(made[0], nn.BatchNorm2d)
+    torch.testing.assert_close(made(x), net(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(4, 6), nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(4, 6, 1, bias=False)], ids=repr
+)
+def test_layer_scales_go_into_the_layer_before_them(layer):
+    torch.manual_seed(0)
+    linear = isinstance(layer, nn.Linear)
+    net = nn.Sequential(layer, LayerScale(6, channel_axis=-1 if linear else 1)).double().eval()
+    nn.init.uniform_(net[1].gamma, -1, 2)
+    x = torch.randn(2, 4, 7, 4 if linear else 8).double()
+    made = deploy(net)
+    assert isinstance(made[1], nn.Identity)
+    torch.testing.assert_close(made(x), net(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_skip_connection_goes_into_its_depthwise_convolution(dims):
+    torch.manual_seed(0)
+    net, x = nn.Sequential(ResidualDepthwise(5, 3, dims)).double(), torch.randn(2, 5, *(4, 6, 7)[:dims]).double()
+    made = deploy(net)
+    assert type(made[0]) in (nn.Conv2d, nn.Conv3d)
+    torch.testing.assert_close(made(x), net(x), rtol=1e-12, atol=1e-12)
+
+
+IMAGE = {"depths": (1, 1, 1, 1), "img_size": 64, "num_classes": 5}
+NARROW = {"dims": (8, 8, 16, 16), "head_dim": 8}
+ORDINARY = {
+    "uniformer_base_ls": {**IMAGE, **NARROW, "local_layer_scale": True},
+    "uniformer_small_plus": {**IMAGE, **NARROW},
+    "uniformer_xxs": {**IMAGE, **NARROW},
+    "uniformer_video_small": {**IMAGE, **NARROW, "attention": "divided"},
+    "tiny_moat_0": {**IMAGE, "stem_dim": 8, "dims": (8, 16, 32, 64)},
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_models_exactly(name):
+    torch.manual_seed(0)
+    model = lively(snnkit.create_model(name, **ORDINARY[name])).double()
+    for part in model.modules():
+        if isinstance(part, LayerScale):
+            nn.init.uniform_(part.gamma, 0.5, 1.5)
+    x = torch.randn(2, 3, *((4,) if "video" in name else ()), 64, 64).double()
+    made = deploy(model)
+    left = [key for key, part in made.named_modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    assert left == ([] if "moat" in name else ["norm"]), "only the norm of the tail has no convolution beside it"
+    assert not any(isinstance(part, (LayerScale, ResidualDepthwise)) for part in made.modules())
+    with torch.no_grad():
+        expected = model(x)
+        for got in (made(x), deploy(model, channels_last=False)(x), deploy(model, example=x)(x)):
+            assert (got - expected).abs().max() <= 1e-12 * expected.abs().max()
+        for other in (x[..., :32], x[:1]):
+            torch.testing.assert_close(made(other), model(other), rtol=1e-10, atol=1e-10)
+
+
+def test_every_kind_of_pointwise_convolution_can_be_a_product(monkeypatch):
+    from snnkit import deploy as module
+
+    torch.manual_seed(0)
+    for conv, x in (
+        (nn.Conv2d(4, 6, 1), torch.randn(2, 4, 5, 3)),
+        (nn.Conv3d(4, 6, 1, bias=False), torch.randn(2, 4, 2, 5, 3)),
+    ):
+        expected, slow = conv(x), type(conv).forward
+        monkeypatch.setattr(module, "_seconds", lambda forward, *_, slow=slow: float(forward is slow))
+        made = deploy(nn.Sequential(conv), example=x)
+        assert type(made[0]).__name__ == f"Pointwise{type(conv).__name__}"
+        torch.testing.assert_close(made(x), expected)
+    for other in (nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 4, 1, stride=2), nn.Conv2d(4, 4, 1, padding=1)):
+        assert type(deploy(nn.Sequential(other), example=torch.randn(1, 4, 4, 4))[0]) is nn.Conv2d

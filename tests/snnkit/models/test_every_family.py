@@ -141,7 +141,8 @@ def test_images_do_not_see_each_other(name):
 def test_the_input_matters(name):
     model, x = build(name).double(), image(name, 8).double()  # several: a head that counts spikes may miss one
     y, z = outputs(model(x)), outputs(model(1 - x))
-    assert any(not torch.allclose(a, b) for a, b in zip(y, z, strict=True))
+    # Far below the usual tolerance: with its initial weights a network may hardly hear its input.
+    assert any(not torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(y, z, strict=True))
 
 
 @every
