@@ -361,7 +361,6 @@ FAMILY = Family(
         "mlp_ratio": 8,
         "levels": 2,
         "layer_scale": 1.0,
-        "head_reads_spikes": False,
         "img_size": 32,
         "in_chans": 2,
         "timesteps": 1,
