@@ -1,8 +1,8 @@
 /* Charge, fire, reset over all time steps: the family of IF, LIF and parametric LIF.
  *
  * The equations and their order of operations are those of kernels/charge_fire_reset.py and the reference kernels, so
- * spikes are bit-equal (compile without contraction and without fast-math). A block of neurons stays in the cache while
- * time advances; the backward recomputes the charged membranes from the input.
+ * spikes are bit-equal (compile without contraction and without fast-math). A block of neurons stays in the first-level
+ * cache while time advances; the backward recomputes the charged membranes from the input.
  *
  * All sequences are (T, N) with a step stride of their own, in elements. */
 #include "rows.h"
@@ -13,7 +13,8 @@ enum { DECAYED_DIVIDE, PLAIN_DIVIDE, NO_LEAK, DECAYED_MULTIPLY, PLAIN_MULTIPLY }
 enum { HARD, SOFT, NO_RESET };
 enum { SIGMOID, ATAN, PIECEWISE_QUADRATIC, PIECEWISE_EXP, SOFT_SIGN, SUPER_SPIKE, ERF, RECT };
 enum { EXACT, CODE8, RECT2 };
-#define MAX_BLOCK 1024
+enum { FROM_MEMBRANE, FROM_ROWS, FROM_CODES, FROM_BITS }; /* where a step backwards has its slopes from */
+#define MAX_BLOCK 512
 /* Rows a multiple of 4096 bytes apart would be taken for one another by the processor's store buffer. */
 #define PAD 80
 #define PADDED (MAX_BLOCK + PAD)
@@ -51,6 +52,7 @@ static int power_of_two(double tau) {
 #define EXP_LOW -87.0f
 #define EXP_HIGH 88.0f
 #define HALVES 1
+#include "lanes_real.h"
 #include "charge_fire_reset_real.h"
 #undef REAL
 #undef NAME
@@ -70,6 +72,7 @@ static int power_of_two(double tau) {
 #define EXP_LOW -708.0
 #define EXP_HIGH 709.0
 #define HALVES 0
+#include "lanes_real.h"
 #include "charge_fire_reset_real.h"
 
 void snnkit_cfr_forward(const Setting *s, const Arrays *a, int64_t from, int64_t to) {

@@ -1,75 +1,24 @@
-/* The loops for one type of numbers (REAL); included once per type by charge_fire_reset.c. */
-#define INLINE static inline __attribute__((always_inline))
+/* The loops for one type of numbers (REAL); included once per type by charge_fire_reset.c.
+ *
+ * Loops take whole lines: rows that end otherwise, and half formats, pass through buffers of the block. */
 
-INLINE REAL NAME(exponential)(REAL x) {
-    /* 2^n · e^r with |r| ≤ ln2/2; written out so that the compiler vectorises it. */
-    const REAL ln2_high = sizeof(REAL) == 4 ? (REAL)0.693359375 : (REAL)6.93147180369123816490e-01;
-    const REAL ln2_low = sizeof(REAL) == 4 ? (REAL)-2.12194440e-4 : (REAL)1.90821492927058770002e-10;
-    x = x < (REAL)EXP_LOW ? (REAL)EXP_LOW : x;
-    x = x > (REAL)EXP_HIGH ? (REAL)EXP_HIGH : x;
-    REAL shifted = x * (REAL)1.4426950408889634 + (REAL)MAGIC;
-    REAL n = shifted - (REAL)MAGIC;
-    REAL r = (x - n * ln2_high) - n * ln2_low;
-    REAL p;
-    if (sizeof(REAL) == 4) {
-        p = (REAL)(1.0 / 720);
-    } else {
-        p = (REAL)(1.0 / 6227020800.0);
-        p = p * r + (REAL)(1.0 / 479001600.0);
-        p = p * r + (REAL)(1.0 / 39916800.0);
-        p = p * r + (REAL)(1.0 / 3628800.0);
-        p = p * r + (REAL)(1.0 / 362880.0);
-        p = p * r + (REAL)(1.0 / 40320.0);
-        p = p * r + (REAL)(1.0 / 5040.0);
-        p = p * r + (REAL)(1.0 / 720);
-    }
-    p = p * r + (REAL)(1.0 / 120);
-    p = p * r + (REAL)(1.0 / 24);
-    p = p * r + (REAL)(1.0 / 6);
-    p = p * r + (REAL)0.5;
-    p = p * r + 1;
-    p = p * r + 1;
-    union {
-        REAL real;
-        INTEGER bits;
-    } n_bits = {shifted}, magic = {(REAL)MAGIC}, scale;
-    scale.bits = (n_bits.bits - magic.bits + BIAS) << MANTISSA;
-    return p * scale.real;
-}
+/* A block's rows. ``fill`` numbers are worked on, the block's neurons rounded up to whole lines. */
+typedef struct {
+    REAL tau[PADDED], th[PADDED], v[PADDED], x[PADDED], h[PADDED], gs[PADDED], out[PADDED], slope[PADDED], gv[PADDED];
+    REAL gdecay[PADDED], gthreshold[PADDED], start[PADDED];
+    INTEGER wide[PADDED];
+    uint8_t codes[PADDED];
+} NAME(Block);
 
-/* The surrogate's derivative at distance d from the threshold; ``kind`` is a constant where this is expanded. */
-INLINE REAL NAME(slope)(REAL d, int kind, REAL a) {
-    REAL m = d < 0 ? -d : d, z;
-    switch (kind) {
-    case SIGMOID: z = 1 / (1 + NAME(exponential)(-a * d)); return a * z * (1 - z);
-    case ATAN: z = d * (a * (REAL)1.57079632679489661923); return (a / 2) / (1 + z * z);
-    case PIECEWISE_QUADRATIC: z = a - a * a * m; return z > 0 ? z : 0;
-    case PIECEWISE_EXP: return a / 2 * NAME(exponential)(-a * m);
-    case SOFT_SIGN: z = 1 / a + m; return 1 / (2 * a * z * z);
-    case SUPER_SPIKE: z = 1 + m; return a / (z * z);
-    case ERF: return a * (REAL)0.56418958354775628695 * NAME(exponential)(-a * a * d * d);
-    default: return m < 1 / (2 * a) ? a : 0;
-    }
-}
+/* One step forward: where it reads and writes (``h`` and ``s`` may be NULL), and what comes after it. */
+typedef struct {
+    const REAL *x, *next;
+    REAL *h, *s;
+    int fill, stream;
+    REAL rest, v_reset;
+} NAME(Step);
 
-INLINE void NAME(slope_loop)(const REAL *restrict h, const REAL *restrict th, REAL *restrict out, int n, int kind, REAL a) {
-    for (int i = 0; i < n; i++) out[i] = NAME(slope)(h[i] - th[i], kind, a);
-}
-
-static void NAME(slopes)(const REAL *restrict h, const REAL *restrict th, REAL *restrict out, int n, int kind, REAL a) {
-    switch (kind) {
-    case SIGMOID: NAME(slope_loop)(h, th, out, n, SIGMOID, a); return;
-    case ATAN: NAME(slope_loop)(h, th, out, n, ATAN, a); return;
-    case PIECEWISE_QUADRATIC: NAME(slope_loop)(h, th, out, n, PIECEWISE_QUADRATIC, a); return;
-    case PIECEWISE_EXP: NAME(slope_loop)(h, th, out, n, PIECEWISE_EXP, a); return;
-    case SOFT_SIGN: NAME(slope_loop)(h, th, out, n, SOFT_SIGN, a); return;
-    case SUPER_SPIKE: NAME(slope_loop)(h, th, out, n, SUPER_SPIKE, a); return;
-    case ERF: NAME(slope_loop)(h, th, out, n, ERF, a); return;
-    default: NAME(slope_loop)(h, th, out, n, RECT, a); return;
-    }
-}
-
-INLINE REAL NAME(charge)(int kind, REAL x, REAL v, REAL tau, REAL rest) {
+INLINE V NAME(charge)(int kind, V x, V v, V tau, REAL rest) {
     switch (kind) {
     case DECAYED_DIVIDE: return v + (x - (v - rest)) / tau;
     case PLAIN_DIVIDE: return v - (v - rest) / tau + x;
@@ -79,117 +28,78 @@ INLINE REAL NAME(charge)(int kind, REAL x, REAL v, REAL tau, REAL rest) {
     }
 }
 
-/* One step of a block: charged membranes into h (may be NULL), spikes into s (may be NULL), membrane updated. */
-INLINE void NAME(step_loop)(const REAL *restrict x, REAL *restrict v, REAL *restrict h_out, REAL *restrict s,
-                            const REAL *restrict tau, const REAL *restrict th, REAL rest, REAL v_reset, int n,
-                            int kind, int reset, int constant, int want_h, int want_s) {
-    REAL tau0 = tau[0], th0 = th[0];
-    for (int i = 0; i < n; i++) {
-        REAL threshold = constant ? th0 : th[i];
-        REAL h = NAME(charge)(kind, x[i], v[i], constant ? tau0 : tau[i], rest);
-        int fired = h >= threshold;
-        if (want_s) s[i] = fired ? (REAL)1 : (REAL)0;
-        if (want_h) h_out[i] = h;
-        v[i] = reset == NO_RESET ? h : reset == SOFT ? (fired ? h - threshold : h) : (fired ? v_reset : h);
+INLINE V NAME(after)(int reset, M fired, V h, V threshold, REAL v_reset) {
+    switch (reset) {
+    case HARD: return NAME(either)(fired, NAME(all)(v_reset), h);
+    case SOFT: return NAME(either)(fired, h - threshold, h);
+    default: return h;
     }
 }
 
-#define RESETS(KIND, CONSTANT)                                                                                         \
+INLINE void NAME(step_loop)(NAME(Block) *b, const NAME(Step) *step, int kind, int reset, int varying) {
+    NAME(Step) p = *step;
+    V tau = NAME(all)(b->tau[0]), threshold = NAME(all)(b->th[0]), one = NAME(all)(1);
+    for (int i = 0; i < p.fill; i += LINE) {
+        __builtin_prefetch(p.next + i);
+#pragma GCC unroll 4
+        for (int k = i; k < i + LINE; k += LANES) {
+            if (varying) tau = NAME(load)(b->tau + k), threshold = NAME(load)(b->th + k);
+            V h = NAME(charge)(kind, NAME(load)(p.x + k), NAME(load)(b->v + k), tau, p.rest);
+            M fired = h >= threshold;
+            if (p.s) NAME(put)(p.s + k, NAME(only)(fired, one), p.stream);
+            if (p.h) NAME(store)(p.h + k, h);
+            NAME(store)(b->v + k, NAME(after)(reset, fired, h, threshold, p.v_reset));
+        }
+    }
+}
+
+#define RESETS(KIND, VARYING)                                                                                          \
     switch (reset) {                                                                                                   \
-    case HARD: NAME(step_loop)(x, v, h, s, tau, th, rest, v_reset, n, KIND, HARD, CONSTANT, want_h, want_s); break;     \
-    case SOFT: NAME(step_loop)(x, v, h, s, tau, th, rest, v_reset, n, KIND, SOFT, CONSTANT, want_h, want_s); break;     \
-    default: NAME(step_loop)(x, v, h, s, tau, th, rest, v_reset, n, KIND, NO_RESET, CONSTANT, want_h, want_s);          \
+    case HARD: NAME(step_loop)(b, p, KIND, HARD, VARYING); return;                                                     \
+    case SOFT: NAME(step_loop)(b, p, KIND, SOFT, VARYING); return;                                                     \
+    default: NAME(step_loop)(b, p, KIND, NO_RESET, VARYING); return;                                                   \
     }
 
-INLINE void NAME(step_any)(const REAL *restrict x, REAL *restrict v, REAL *restrict h, REAL *restrict s,
-                           const REAL *restrict tau, const REAL *restrict th, REAL rest, REAL v_reset, int n, int kind,
-                           int reset, int constant, int want_h, int want_s) {
-    switch (kind + (constant ? 0 : 5)) {
-    case DECAYED_DIVIDE: RESETS(DECAYED_DIVIDE, 1) break;
-    case PLAIN_DIVIDE: RESETS(PLAIN_DIVIDE, 1) break;
-    case NO_LEAK: RESETS(NO_LEAK, 1) break;
-    case DECAYED_MULTIPLY: RESETS(DECAYED_MULTIPLY, 1) break;
-    case PLAIN_MULTIPLY: RESETS(PLAIN_MULTIPLY, 1) break;
-    case 5 + DECAYED_MULTIPLY: RESETS(DECAYED_MULTIPLY, 0) break;
-    case 5 + PLAIN_MULTIPLY: RESETS(PLAIN_MULTIPLY, 0) break;
-    default: RESETS(NO_LEAK, 0) break;
+/* One step of a block: charged membranes, spikes, membranes updated. */
+static void NAME(step)(NAME(Block) *b, const NAME(Step) *p, int kind, int reset, int varying) {
+    switch (kind + (varying ? 5 : 0)) {
+    case DECAYED_DIVIDE: RESETS(DECAYED_DIVIDE, 0)
+    case PLAIN_DIVIDE: RESETS(PLAIN_DIVIDE, 0)
+    case NO_LEAK: RESETS(NO_LEAK, 0)
+    case DECAYED_MULTIPLY: RESETS(DECAYED_MULTIPLY, 0)
+    case PLAIN_MULTIPLY: RESETS(PLAIN_MULTIPLY, 0)
+    case 5 + DECAYED_MULTIPLY: RESETS(DECAYED_MULTIPLY, 1)
+    case 5 + PLAIN_MULTIPLY: RESETS(PLAIN_MULTIPLY, 1)
+    default: RESETS(NO_LEAK, 1)
     }
 }
-
-static void NAME(step_spikes)(const REAL *restrict x, REAL *restrict v, REAL *restrict s, const REAL *restrict tau,
-                              const REAL *restrict th, REAL rest, REAL v_reset, int n, int kind, int reset, int constant) {
-    REAL *h = 0;
-    NAME(step_any)(x, v, h, s, tau, th, rest, v_reset, n, kind, reset, constant, 0, 1);
-}
-
-static void NAME(step_charged)(const REAL *restrict x, REAL *restrict v, REAL *restrict h, const REAL *restrict tau,
-                               const REAL *restrict th, REAL rest, REAL v_reset, int n, int kind, int reset, int constant) {
-    REAL *s = 0;
-    NAME(step_any)(x, v, h, s, tau, th, rest, v_reset, n, kind, reset, constant, 1, 0);
-}
-
-static void NAME(step_both)(const REAL *restrict x, REAL *restrict v, REAL *restrict h, REAL *restrict s,
-                            const REAL *restrict tau, const REAL *restrict th, REAL rest, REAL v_reset, int n, int kind,
-                            int reset, int constant) {
-    NAME(step_any)(x, v, h, s, tau, th, rest, v_reset, n, kind, reset, constant, 1, 1);
-}
+#undef RESETS
 
 /* h − θ companded into a byte around the threshold: 128 and more fired. Decoded through tables made in Python. */
-static void NAME(encode)(const REAL *restrict h, const REAL *restrict th, uint8_t *restrict out, int n, REAL width) {
-    INTEGER codes[MAX_BLOCK];
-    for (int i = 0; i < n; i++) {
-        REAL d = h[i] - th[i];
-        REAL m = d < 0 ? -d : d;
-        m = m > (REAL)1e30 ? (REAL)1e30 : m;
-        INTEGER level = (INTEGER)(m / (m + width) * 128);
-        level = level > 127 ? 127 : level;
-        codes[i] = d >= 0 ? 128 + level : 127 - level;
+static void NAME(encode)(NAME(Block) *b, const REAL *h, int fill, REAL width) {
+    V threshold = NAME(all)(b->th[0]), highest = NAME(all)((REAL)127.75);
+    for (int k = 0; k < fill; k += LANES) {
+        V charged = NAME(load)(h + k);
+        V near = NAME(roughly_one_over)(NAME(size_of)(charged - threshold) + width) * (128 * width);
+        V shifted = NAME(either)(near < highest, near, highest) - (REAL)0.5 + (REAL)MAGIC;
+        M cell = (M)shifted - (M)NAME(all)((REAL)MAGIC); /* 0 far from the threshold, 127 at it */
+        M code = cell ^ ((M)(charged >= threshold) & 255);
+        memcpy(b->wide + k, &code, sizeof code);
     }
-    for (int i = 0; i < n; i++) out[i] = (uint8_t)codes[i]; /* a loop of its own: compilers vectorise one width at a time */
+    for (int i = 0; i < fill; i++) b->codes[i] = (uint8_t)b->wide[i]; /* compilers vectorise one width at a time */
 }
 
-/* Two bits a step: spike, and inside the rectangle. */
-static void NAME(pack)(const REAL *restrict h, const REAL *restrict th, uint8_t *restrict out, int n, REAL alpha, int shift) {
-    REAL half = 1 / (2 * alpha);
-    INTEGER bits[MAX_BLOCK];
+/* Two bits a step, four steps a byte: spike, and inside the rectangle. */
+static void NAME(pack)(NAME(Block) *b, const REAL *h, int fill, REAL alpha, int shift) {
+    REAL half = 1 / (2 * alpha), threshold = b->th[0];
     INTEGER fired = (INTEGER)1 << shift, inside = (INTEGER)2 << shift;
-    for (int i = 0; i < n; i++) {
-        REAL d = h[i] - th[i];
+    for (int i = 0; i < fill; i++) {
+        REAL d = h[i] - threshold;
         REAL m = d < 0 ? -d : d;
-        bits[i] = (d >= 0 ? fired : 0) + (m < half ? inside : 0);
+        b->wide[i] = (d >= 0 ? fired : 0) + (m < half ? inside : 0);
     }
-    if (!shift) memset(out, 0, (size_t)n);
-    for (int i = 0; i < n; i++) out[i] |= (uint8_t)bits[i];
+    for (int i = 0; i < fill; i++) b->codes[i] = (uint8_t)((shift ? b->codes[i] : 0) | b->wide[i]);
 }
-
-/* Slopes, and membranes that are at or below the threshold: all that a detached reset asks of them. */
-static void NAME(unpack)(const uint8_t *restrict bits, const REAL *restrict th, REAL *restrict slope, REAL *restrict h, int n,
-                         REAL alpha, int shift) {
-    INTEGER wide[MAX_BLOCK];
-    INTEGER fired = (INTEGER)1 << shift, inside = (INTEGER)2 << shift;
-    for (int i = 0; i < n; i++) wide[i] = bits[i];
-    for (int i = 0; i < n; i++) slope[i] = (wide[i] & inside) ? alpha : 0;
-    for (int i = 0; i < n; i++) h[i] = (wide[i] & fired) ? th[i] : th[i] - 1;
-}
-
-/* The same from codes; a reset that is part of the graph needs the membrane itself. */
-static void NAME(decode)(const uint8_t *restrict codes, const REAL *restrict th, REAL *restrict slope, REAL *restrict h, int n,
-                         const float *restrict slopes, const float *restrict levels, int detach) {
-    INTEGER wide[MAX_BLOCK];
-    for (int i = 0; i < n; i++) wide[i] = codes[i];
-    for (int i = 0; i < n; i++) slope[i] = (REAL)slopes[wide[i]];
-    if (detach) {
-        for (int i = 0; i < n; i++) h[i] = wide[i] >= 128 ? th[i] : th[i] - 1;
-        return;
-    }
-    for (int i = 0; i < n; i++) h[i] = th[i] + (REAL)levels[wide[i]];
-}
-
-typedef struct {
-    REAL tau[PADDED], th[PADDED], v[PADDED], row[PADDED], out[PADDED], slope[PADDED], gv[PADDED], gh[PADDED];
-    REAL gdecay[PADDED], gthreshold[PADDED];
-    uint8_t codes[MAX_BLOCK];
-} NAME(Block);
 
 INLINE int NAME(kind)(const Setting *s) {
     if (s->charge == DECAYED_DIVIDE && power_of_two(s->tau)) return DECAYED_MULTIPLY;
@@ -197,51 +107,68 @@ INLINE int NAME(kind)(const Setting *s) {
     return s->charge;
 }
 
-/* Fill a block's constants and its membrane at the start. */
-INLINE void NAME(open)(NAME(Block) *b, const Setting *s, const Arrays *a, int64_t start, int n, int kind) {
-    REAL tau = kind != s->charge ? (REAL)(1 / s->tau) : (REAL)s->tau;
-    REAL rest = s->reset == HARD ? (REAL)s->v_reset : 0;
-    const REAL *decay = a->decay, *threshold = a->threshold, *v0 = a->v0;
-    for (int i = 0; i < n; i++) {
-        b->tau[i] = decay ? decay[start + i] : tau;
-        b->th[i] = threshold ? threshold[start + i] : (REAL)s->threshold;
-        b->v[i] = v0 ? v0[start + i] : rest;
-    }
+/* A row of ``fill`` numbers: the ``n`` from memory, or where there are none, and beyond them, one number. */
+INLINE void NAME(fetch)(REAL *row, const void *base, int64_t start, int n, int fill, REAL number) {
+    int given = base ? n : 0;
+    if (base) memcpy(row, (const REAL *)base + start, (size_t)n * sizeof(REAL));
+    for (int i = given; i < fill; i++) row[i] = number;
 }
+
+/* The constants that are the same in all blocks, and buffers without garbage. */
+INLINE void NAME(prepare)(NAME(Block) *b, const Setting *s, int kind) {
+    REAL tau = kind != s->charge ? (REAL)(1 / s->tau) : (REAL)s->tau;
+    memset(b->x, 0, sizeof b->x);
+    memset(b->gs, 0, sizeof b->gs);
+    for (int i = 0; i < MAX_BLOCK; i++) b->tau[i] = tau, b->th[i] = (REAL)s->threshold;
+}
+
+/* A block's own constants and its membrane at the start; returns how many numbers to work on. */
+INLINE int NAME(open)(NAME(Block) *b, const Setting *s, const Arrays *a, int64_t start, int n) {
+    int fill = (n + LINE - 1) / LINE * LINE;
+    if (a->decay) NAME(fetch)(b->tau, a->decay, start, n, fill, 1);
+    if (a->threshold) NAME(fetch)(b->th, a->threshold, start, n, fill, 1);
+    NAME(fetch)(b->v, a->v0, start, n, fill, s->reset == HARD ? (REAL)s->v_reset : 0);
+    return fill;
+}
+
+INLINE int NAME(buffered)(int n, int dtype) { return dtype >= BF16 || n % LINE; }
 
 INLINE const REAL *NAME(read)(const void *base, int64_t at, int n, int dtype, REAL *buffer) {
 #if HALVES
-    if (dtype == BF16 || dtype == F16) {
+    if (dtype >= BF16) {
         widen(buffer, (const uint16_t *)base + at, n, dtype);
         return buffer;
     }
 #endif
-    (void)dtype;
-    (void)n;
-    (void)buffer;
-    return (const REAL *)base + at;
+    if (!NAME(buffered)(n, dtype)) return (const REAL *)base + at;
+    memcpy(buffer, (const REAL *)base + at, (size_t)n * sizeof(REAL));
+    return buffer;
 }
 
-INLINE void NAME(write)(void *base, int64_t at, int n, int dtype, const REAL *row, int stream) {
+/* Where a step is to write its row: in place, or a buffer that ``written`` then copies. */
+INLINE REAL *NAME(target)(void *base, int64_t at, int n, int dtype, REAL *buffer) {
+    return NAME(buffered)(n, dtype) ? buffer : (REAL *)base + at;
+}
+
+INLINE void NAME(written)(void *base, int64_t at, int n, int dtype, const REAL *row) {
 #if HALVES
-    if (dtype == BF16 || dtype == F16) {
+    if (dtype >= BF16) {
         narrow((uint16_t *)base + at, row, n, dtype);
         return;
     }
 #endif
-    (void)dtype;
-    copy_out((REAL *)base + at, row, (int64_t)n * (int64_t)sizeof(REAL), stream);
+    if (NAME(buffered)(n, dtype)) memcpy((REAL *)base + at, row, (size_t)n * sizeof(REAL));
 }
 
-INLINE void NAME(ahead)(const void *base, int64_t at, int n, const Setting *s, int64_t to) {
-    int64_t size = s->dtype >= BF16 ? 2 : (int64_t)sizeof(REAL);
-    (void)to;
-    expect((const char *)base + at * size, n * size);
+/* The row that a loop is to prefetch while it works; half formats ask for theirs at once. */
+INLINE const REAL *NAME(ahead)(const void *base, int64_t at, int n, int dtype, const REAL *instead) {
+    if (dtype < BF16) return (const REAL *)base + at;
+    expect((const uint16_t *)base + at, n * 2);
+    return instead;
 }
 
 /* x·scale + shift, in two roundings as a batch norm before the neuron would have it. */
-INLINE const REAL *NAME(normed)(const REAL *restrict x, const REAL *restrict scale, const REAL *restrict shift, int n,
-                                REAL *restrict out) {
+INLINE const REAL *NAME(normed)(const REAL *x, const REAL *scale, const REAL *shift, int n, REAL *restrict out) {
     for (int i = 0; i < n; i++) out[i] = x[i] * scale[i] + shift[i];
     return out;
 }
@@ -249,204 +176,219 @@ INLINE const REAL *NAME(normed)(const REAL *restrict x, const REAL *restrict sca
 static void NAME(forward)(const Setting *s, const Arrays *a, int64_t from, int64_t to) {
     NAME(Block) block __attribute__((aligned(64)));
     NAME(Block) *b = &block;
-    REAL charged[MAX_BLOCK] __attribute__((aligned(64)));
-    int kind = NAME(kind)(s), constant = !a->decay && !a->threshold;
-    REAL v_reset = (REAL)s->v_reset, rest = s->reset == HARD ? v_reset : 0;
+    int kind = NAME(kind)(s), varying = a->decay || a->threshold;
+    NAME(Step) p = {.v_reset = (REAL)s->v_reset, .rest = s->reset == HARD ? (REAL)s->v_reset : 0};
+    p.h = s->save == EXACT ? 0 : b->h;
+    NAME(prepare)(b, s, kind);
     for (int64_t start = from; start < to; start += MAX_BLOCK) {
         int n = (int)(to - start < MAX_BLOCK ? to - start : MAX_BLOCK);
-        NAME(open)(b, s, a, start, n, kind);
+        p.fill = NAME(open)(b, s, a, start, n);
         for (int64_t t = 0; t < s->steps; t++) {
-            NAME(ahead)(a->x, t + 1 < s->steps ? (t + 1) * a->x_step + start : start + n, n, s, to);
-            const REAL *x = NAME(read)(a->x, t * a->x_step + start, n, s->dtype, b->row);
-            if (a->scale) x = NAME(normed)(x, (const REAL *)a->scale + start, (const REAL *)a->shift + start, n, b->gh);
-            if (s->save == EXACT) {
-                NAME(step_spikes)(x, b->v, b->out, b->tau, b->th, rest, v_reset, n, kind, s->reset, constant);
-            } else {
-                NAME(step_both)(x, b->v, charged, b->out, b->tau, b->th, rest, v_reset, n, kind, s->reset, constant);
-                if (s->save == CODE8) {
-                    NAME(encode)(charged, b->th, b->codes, n, (REAL)s->width);
-                    copy_out(a->saved + t * s->neurons + start, b->codes, n, s->stream);
-                } else {
-                    uint8_t *bits = a->saved + t / 4 * s->neurons + start;
-                    NAME(pack)(charged, b->th, bits, n, (REAL)s->alpha, (int)(t % 4) * 2);
-                }
+            int64_t out_at = t * a->out_step + start;
+            p.next = NAME(ahead)(a->x, t + 1 < s->steps ? (t + 1) * a->x_step + start : start + n, n, s->dtype, b->x);
+            p.x = NAME(read)(a->x, t * a->x_step + start, n, s->dtype, b->x);
+            if (a->scale) p.x = NAME(normed)(p.x, (const REAL *)a->scale + start, (const REAL *)a->shift + start, n, b->gs);
+            p.s = NAME(target)(a->out, out_at, n, s->dtype, b->out);
+            p.stream = s->stream && p.s != b->out && whole_lines(p.s, 64);
+            NAME(step)(b, &p, kind, s->reset, varying);
+            NAME(written)(a->out, out_at, n, s->dtype, b->out);
+            if (s->save == CODE8) {
+                NAME(encode)(b, b->h, p.fill, (REAL)s->width);
+                copy_out(a->saved + t * s->neurons + start, b->codes, n, s->stream);
+            } else if (s->save == RECT2) {
+                NAME(pack)(b, b->h, p.fill, (REAL)s->alpha, (int)(t % 4) * 2);
+                if (t % 4 == 3 || t + 1 == s->steps) memcpy(a->saved + t / 4 * s->neurons + start, b->codes, (size_t)n);
             }
-            NAME(write)(a->out, t * a->out_step + start, n, s->dtype, b->out, s->stream);
         }
         if (a->last) memcpy((REAL *)a->last + start, b->v, (size_t)n * sizeof(REAL));
     }
 }
 
-/* One step backwards: gx from gs, the slopes and the gradient that comes from later steps (gv, updated). */
-INLINE void NAME(back_loop)(const REAL *restrict gs, const REAL *restrict slope, const REAL *restrict h,
-                            const REAL *restrict th, REAL *restrict gv, REAL *restrict gh, int n, int reset, int detach,
-                            REAL v_reset) {
-    for (int i = 0; i < n; i++) {
-        int fired = h[i] >= th[i];
-        REAL through = reset == HARD && fired ? 0 : 1;
-        if (!detach && reset != NO_RESET) through += (reset == HARD ? v_reset - h[i] : -th[i]) * slope[i];
-        gh[i] = gs[i] * slope[i] + gv[i] * through;
+/* One step backwards: charged membranes ``h`` (now, and before, NULL at the first step), slopes from wherever. */
+typedef struct {
+    const REAL *gs, *h, *h_before, *x, *next;
+    const uint8_t *saved;
+    const float *slopes, *levels;
+    REAL *gx;
+    int fill, stream, kind, reset, detach, shift;
+    REAL rest, v_reset, alpha;
+} NAME(Back);
+
+/* Contributions to ∂L/∂decay, which needs the membrane before the charge, and to ∂L/∂θ; ``through`` is gv·(v_reset − h). */
+INLINE void NAME(to_constants)(NAME(Block) *b, const NAME(Back) *p, int k, V h, V threshold, V slope, M fired, V gs, V gv, V gh) {
+    V v = NAME(load)(b->start + k);
+    if (p->h_before) {
+        V before = NAME(load)(p->h_before + k);
+        v = NAME(after)(p->reset, before >= threshold, before, threshold, p->v_reset);
     }
+    V leak = v - p->rest, by_spike = gs, by_reset = NAME(all)(0);
+    V by_decay = p->kind == DECAYED_MULTIPLY ? NAME(load)(p->x + k) - leak : -leak;
+    NAME(store)(b->gdecay + k, NAME(load)(b->gdecay + k) + gh * by_decay);
+    if (!p->detach && p->reset == HARD) by_spike += gv * (p->v_reset - h);
+    if (!p->detach && p->reset == SOFT) by_spike -= gv * threshold;
+    if (p->reset == SOFT) by_reset = NAME(only)(fired, gv);
+    NAME(store)(b->gthreshold + k, NAME(load)(b->gthreshold + k) - (by_spike * slope + by_reset));
 }
 
-static void NAME(back)(const REAL *restrict gs, const REAL *restrict slope, const REAL *restrict h, const REAL *restrict th,
-                       REAL *restrict gv, REAL *restrict gh, int n, int reset, int detach, REAL v_reset) {
-    switch (reset * 2 + (detach ? 1 : 0)) {
-    case HARD * 2: NAME(back_loop)(gs, slope, h, th, gv, gh, n, HARD, 0, v_reset); return;
-    case HARD * 2 + 1: NAME(back_loop)(gs, slope, h, th, gv, gh, n, HARD, 1, v_reset); return;
-    case SOFT * 2: NAME(back_loop)(gs, slope, h, th, gv, gh, n, SOFT, 0, v_reset); return;
-    case SOFT * 2 + 1: NAME(back_loop)(gs, slope, h, th, gv, gh, n, SOFT, 1, v_reset); return;
-    default: NAME(back_loop)(gs, slope, h, th, gv, gh, n, NO_RESET, 1, v_reset);
-    }
-}
-
-/* The same with the surrogate inside and one decay for all: gx = gh·by_input, gv = gh·by_membrane. */
-INLINE void NAME(fused_loop)(const REAL *restrict gs, const REAL *restrict h, REAL *restrict gv, REAL *restrict gx, int n,
-                             int reset, int detach, int kind, REAL th, REAL v_reset, REAL a, REAL by_input,
-                             REAL by_membrane) {
-    for (int i = 0; i < n; i++) {
-        REAL slope = NAME(slope)(h[i] - th, kind, a);
-        REAL through = reset == HARD ? (h[i] >= th ? (REAL)0 : (REAL)1) : (REAL)1;
-        if (!detach && reset != NO_RESET) through += (reset == HARD ? v_reset - h[i] : -th) * slope;
-        REAL gh = gs[i] * slope + gv[i] * through;
-        gx[i] = gh * by_input;
-        gv[i] = gh * by_membrane;
-    }
-}
-
-#define FUSED(NAME_, RESET, DETACH)                                                                                    \
-    static void NAME(NAME_)(const REAL *restrict gs, const REAL *restrict h, REAL *restrict gv, REAL *restrict gx,     \
-                            int n, int kind, REAL th, REAL v_reset, REAL a, REAL bx, REAL bv) {                        \
-        switch (kind) {                                                                                                \
-        case SIGMOID: NAME(fused_loop)(gs, h, gv, gx, n, RESET, DETACH, SIGMOID, th, v_reset, a, bx, bv); return;      \
-        case ATAN: NAME(fused_loop)(gs, h, gv, gx, n, RESET, DETACH, ATAN, th, v_reset, a, bx, bv); return;            \
-        case PIECEWISE_QUADRATIC:                                                                                      \
-            NAME(fused_loop)(gs, h, gv, gx, n, RESET, DETACH, PIECEWISE_QUADRATIC, th, v_reset, a, bx, bv);            \
-            return;                                                                                                    \
-        case PIECEWISE_EXP:                                                                                            \
-            NAME(fused_loop)(gs, h, gv, gx, n, RESET, DETACH, PIECEWISE_EXP, th, v_reset, a, bx, bv);                  \
-            return;                                                                                                    \
-        case SOFT_SIGN: NAME(fused_loop)(gs, h, gv, gx, n, RESET, DETACH, SOFT_SIGN, th, v_reset, a, bx, bv); return;  \
-        case SUPER_SPIKE:                                                                                              \
-            NAME(fused_loop)(gs, h, gv, gx, n, RESET, DETACH, SUPER_SPIKE, th, v_reset, a, bx, bv);                    \
-            return;                                                                                                    \
-        case ERF: NAME(fused_loop)(gs, h, gv, gx, n, RESET, DETACH, ERF, th, v_reset, a, bx, bv); return;              \
-        default: NAME(fused_loop)(gs, h, gv, gx, n, RESET, DETACH, RECT, th, v_reset, a, bx, bv);                      \
-        }                                                                                                              \
-    }
-FUSED(fused_hard, HARD, 0)
-FUSED(fused_hard_detached, HARD, 1)
-FUSED(fused_soft, SOFT, 0)
-FUSED(fused_soft_detached, SOFT, 1)
-FUSED(fused_none, NO_RESET, 1)
-#undef FUSED
-
-static void NAME(fused)(const REAL *restrict gs, const REAL *restrict h, REAL *restrict gv, REAL *restrict gx, int n,
-                        const Setting *s, int charge, REAL tau) {
-    REAL decay = charge == NO_LEAK ? 0 : charge == DECAYED_DIVIDE || charge == PLAIN_DIVIDE ? 1 / tau : tau;
-    REAL bx = charge == DECAYED_DIVIDE || charge == DECAYED_MULTIPLY ? decay : 1, bv = 1 - decay;
-    REAL th = (REAL)s->threshold, r = (REAL)s->v_reset, a = (REAL)s->alpha;
-    int kind = s->surrogate;
-    if (s->reset == HARD && !s->detach) NAME(fused_hard)(gs, h, gv, gx, n, kind, th, r, a, bx, bv);
-    else if (s->reset == HARD) NAME(fused_hard_detached)(gs, h, gv, gx, n, kind, th, r, a, bx, bv);
-    else if (s->reset == SOFT && !s->detach) NAME(fused_soft)(gs, h, gv, gx, n, kind, th, r, a, bx, bv);
-    else if (s->reset == SOFT) NAME(fused_soft_detached)(gs, h, gv, gx, n, kind, th, r, a, bx, bv);
-    else NAME(fused_none)(gs, h, gv, gx, n, kind, th, r, a, bx, bv);
-}
-
-/* gx = gh·∂h/∂x, gv = gh·∂h/∂v. */
-static void NAME(spread)(const REAL *restrict gh, const REAL *restrict tau, REAL *restrict gx, REAL *restrict gv, int n,
-                         int kind) {
-    int decayed = kind == DECAYED_DIVIDE || kind == DECAYED_MULTIPLY;
-    int divide = kind == DECAYED_DIVIDE || kind == PLAIN_DIVIDE;
-    for (int i = 0; i < n; i++) {
-        REAL decay = kind == NO_LEAK ? 0 : divide ? 1 / tau[i] : tau[i];
-        gx[i] = decayed ? gh[i] * decay : gh[i];
-        gv[i] = gh[i] * (1 - decay);
-    }
-}
-
-/* Contributions to ∂L/∂decay (uses the membrane before the charge) and ∂L/∂θ. */
-static void NAME(to_constants)(NAME(Block) *b, const REAL *restrict x, const REAL *restrict h, const REAL *restrict h_before,
-                               const REAL *restrict v_start, const REAL *restrict gs, const REAL *restrict gv_late,
-                               const REAL *restrict gh, int n, int kind, const Setting *s, REAL rest) {
-    REAL v_reset = (REAL)s->v_reset;
-    for (int i = 0; i < n; i++) {
-        REAL v = v_start ? v_start[i] : 0;
-        if (h_before) {
-            REAL hb = h_before[i];
-            int fired = hb >= b->th[i];
-            v = s->reset == NO_RESET ? hb : s->reset == SOFT ? (fired ? hb - b->th[i] : hb) : (fired ? v_reset : hb);
+/* gh = gs·σ' + gv·∂v/∂h, gx = gh·∂h/∂x, gv = gh·∂h/∂v. Constant where expanded: all after ``b`` and ``back``. */
+INLINE void NAME(back_loop)(NAME(Block) *b, const NAME(Back) *back, int reset, int detach, int source, int surrogate) {
+    NAME(Back) p = *back;
+    int varying = source == FROM_ROWS, decayed = p.kind == DECAYED_DIVIDE || p.kind == DECAYED_MULTIPLY;
+    int divide = p.kind == DECAYED_DIVIDE || p.kind == PLAIN_DIVIDE;
+    V one = NAME(all)(1), threshold = NAME(all)(b->th[0]);
+    V decay = NAME(all)(p.kind == NO_LEAK ? 0 : divide ? 1 / b->tau[0] : b->tau[0]);
+    V by_input = decayed ? decay : one, by_membrane = 1 - decay;
+    for (int i = 0; i < p.fill; i += LINE) {
+        __builtin_prefetch(p.next + i);
+#pragma GCC unroll 4
+        for (int k = i; k < i + LINE; k += LANES) {
+            V h = one, slope, gs = NAME(load)(p.gs + k), gv = NAME(load)(b->gv + k);
+            M fired;
+            if (varying) threshold = NAME(load)(b->th + k);
+            if (source == FROM_CODES) {
+                M code = NAME(widened)(p.saved + k);
+                fired = code > 127;
+                slope = NAME(looked_up)(p.slopes, code);
+                if (reset == HARD && !detach) h = threshold + NAME(looked_up)(p.levels, code);
+            } else if (source == FROM_BITS) {
+                M bits = NAME(widened)(p.saved + k) >> p.shift;
+                fired = (bits & 1) != 0;
+                slope = NAME(only)((bits & 2) != 0, NAME(all)(p.alpha));
+            } else {
+                h = NAME(load)(p.h + k);
+                fired = h >= threshold;
+                slope = varying ? NAME(load)(b->slope + k) : NAME(slope)(h - threshold, surrogate, p.alpha);
+            }
+            V through = reset == HARD ? NAME(only)(~fired, one) : one;
+            if (!detach && reset == HARD) through += (p.v_reset - h) * slope;
+            if (!detach && reset == SOFT) through -= threshold * slope;
+            V gh = gs * slope + gv * through;
+            if (varying) {
+                if (p.x) NAME(to_constants)(b, &p, k, h, threshold, slope, fired, gs, gv, gh);
+                decay = p.kind == NO_LEAK ? NAME(all)(0) : NAME(load)(b->tau + k);
+                by_input = decayed ? decay : one, by_membrane = 1 - decay;
+            }
+            NAME(put)(p.gx + k, gh * by_input, p.stream);
+            NAME(store)(b->gv + k, gh * by_membrane);
         }
-        REAL leak = v - rest;
-        b->gdecay[i] += gh[i] * (kind == DECAYED_MULTIPLY ? x[i] - leak : -leak);
-        REAL fired = h[i] >= b->th[i] ? 1 : 0;
-        REAL by_spike = gs[i];
-        if (!s->detach && s->reset == HARD) by_spike += gv_late[i] * (v_reset - h[i]);
-        if (!s->detach && s->reset == SOFT) by_spike -= gv_late[i] * b->th[i];
-        b->gthreshold[i] -= by_spike * b->slope[i] + (s->reset == SOFT ? gv_late[i] * fired : 0);
+    }
+}
+
+#define FORMS(SOURCE, SURROGATE)                                                                                       \
+    if (p->reset == HARD && p->detach) NAME(back_loop)(b, p, HARD, 1, SOURCE, SURROGATE);                              \
+    else if (p->reset == HARD) NAME(back_loop)(b, p, HARD, 0, SOURCE, SURROGATE);                                      \
+    else if (p->reset == SOFT && !p->detach) NAME(back_loop)(b, p, SOFT, 0, SOURCE, SURROGATE);                        \
+    else NAME(back_loop)(b, p, NO_RESET, 1, SOURCE, SURROGATE);                                                        \
+    return;
+
+static void NAME(back)(NAME(Block) *b, const NAME(Back) *p, int source, int surrogate) {
+    if (source == FROM_ROWS) { FORMS(FROM_ROWS, 0) }
+    if (source == FROM_CODES) { FORMS(FROM_CODES, 0) }
+    if (source == FROM_BITS) { FORMS(FROM_BITS, 0) }
+    switch (surrogate) {
+    case SIGMOID: FORMS(FROM_MEMBRANE, SIGMOID)
+    case ATAN: FORMS(FROM_MEMBRANE, ATAN)
+    case PIECEWISE_QUADRATIC: FORMS(FROM_MEMBRANE, PIECEWISE_QUADRATIC)
+    case PIECEWISE_EXP: FORMS(FROM_MEMBRANE, PIECEWISE_EXP)
+    case SOFT_SIGN: FORMS(FROM_MEMBRANE, SOFT_SIGN)
+    case SUPER_SPIKE: FORMS(FROM_MEMBRANE, SUPER_SPIKE)
+    case ERF: FORMS(FROM_MEMBRANE, ERF)
+    default: FORMS(FROM_MEMBRANE, RECT)
+    }
+}
+#undef FORMS
+
+INLINE void NAME(slope_loop)(NAME(Block) *b, const REAL *h, int fill, int kind, REAL a) {
+    for (int k = 0; k < fill; k += LANES) {
+        V d = NAME(load)(h + k) - NAME(load)(b->th + k);
+        NAME(store)(b->slope + k, NAME(slope)(d, kind, a));
+    }
+}
+
+static void NAME(slopes)(NAME(Block) *b, const REAL *h, int fill, int kind, REAL a) {
+    switch (kind) {
+    case SIGMOID: NAME(slope_loop)(b, h, fill, SIGMOID, a); return;
+    case ATAN: NAME(slope_loop)(b, h, fill, ATAN, a); return;
+    case PIECEWISE_QUADRATIC: NAME(slope_loop)(b, h, fill, PIECEWISE_QUADRATIC, a); return;
+    case PIECEWISE_EXP: NAME(slope_loop)(b, h, fill, PIECEWISE_EXP, a); return;
+    case SOFT_SIGN: NAME(slope_loop)(b, h, fill, SOFT_SIGN, a); return;
+    case SUPER_SPIKE: NAME(slope_loop)(b, h, fill, SUPER_SPIKE, a); return;
+    case ERF: NAME(slope_loop)(b, h, fill, ERF, a); return;
+    default: NAME(slope_loop)(b, h, fill, RECT, a); return;
+    }
+}
+
+/* Charged membranes of a block at all steps into rows of ``charged``. */
+static void NAME(recompute)(NAME(Block) *b, const Setting *s, const Arrays *a, int64_t start, int n, int fill, int kind,
+                            REAL *charged, int64_t row) {
+    NAME(Step) p = {.fill = fill, .v_reset = (REAL)s->v_reset, .rest = s->reset == HARD ? (REAL)s->v_reset : 0};
+    int64_t last = s->steps - 1;
+    for (int64_t t = 0; t <= last; t++) {
+        if (t < last) p.next = NAME(ahead)(a->x, (t + 1) * a->x_step + start, n, s->dtype, b->x);
+        else p.next = NAME(ahead)(a->grad_out, last * a->grad_step + start, n, s->dtype, b->x);
+        p.x = NAME(read)(a->x, t * a->x_step + start, n, s->dtype, b->x);
+        p.h = charged + t * row;
+        NAME(step)(b, &p, kind, s->reset, a->decay || a->threshold);
+    }
+}
+
+/* All steps of a block backwards. */
+static void NAME(unroll)(NAME(Block) *b, const Setting *s, const Arrays *a, int64_t start, int n, int source,
+                         NAME(Back) *p, const REAL *charged, int64_t row) {
+    int needs_x = a->grad_decay || a->grad_threshold;
+    for (int64_t t = s->steps - 1; t >= 0; t--) {
+        int64_t out_at = t * a->out_step + start;
+        if (t) p->next = NAME(ahead)(a->grad_out, (t - 1) * a->grad_step + start, n, s->dtype, b->x);
+        else if (s->save == EXACT) p->next = NAME(ahead)(a->x, start + n, n, s->dtype, b->x);
+        else p->next = NAME(ahead)(a->grad_out, (s->steps - 1) * a->grad_step + start + n, n, s->dtype, b->x);
+        p->gs = NAME(read)(a->grad_out, t * a->grad_step + start, n, s->dtype, b->gs);
+        p->h = charged + t * row;
+        p->h_before = t ? p->h - row : 0;
+        p->x = needs_x ? NAME(read)(a->x, t * a->x_step + start, n, s->dtype, b->x) : 0;
+        if (source == FROM_ROWS) NAME(slopes)(b, p->h, p->fill, s->surrogate, p->alpha);
+        if (s->save != EXACT) {
+            p->saved = a->saved + (s->save == CODE8 ? t : t / 4) * s->neurons + start;
+            p->shift = (int)(t % 4) * 2;
+            if (n % LINE) p->saved = memcpy(b->codes, p->saved, (size_t)n);
+        }
+        p->gx = NAME(target)(a->grad_x, out_at, n, s->dtype, b->out);
+        p->stream = s->stream && p->gx != b->out && whole_lines(p->gx, 64);
+        NAME(back)(b, p, source, s->surrogate);
+        NAME(written)(a->grad_x, out_at, n, s->dtype, b->out);
     }
 }
 
 static void NAME(backward)(const Setting *s, const Arrays *a, int64_t from, int64_t to) {
     NAME(Block) block __attribute__((aligned(64)));
     NAME(Block) *b = &block;
-    /* The recomputed membranes of a block stay in the first-level cache, or the second for many steps. */
-    int64_t size = 16384 / (s->steps > 0 ? s->steps : 1) / 64 * 64;
-    size = size < 64 ? 64 : size > MAX_BLOCK ? MAX_BLOCK : size;
-    REAL *charged = s->save == EXACT ? aligned_alloc(64, (size_t)(s->steps * (size + PAD)) * sizeof(REAL)) : 0;
-    REAL gs_row[PADDED] __attribute__((aligned(64))), start_v[PADDED], late[PADDED], decoded[PADDED];
-    int kind = NAME(kind)(s), constant = !a->decay && !a->threshold, constants = a->grad_decay || a->grad_threshold;
-    REAL v_reset = (REAL)s->v_reset, rest = s->reset == HARD ? v_reset : 0;
+    /* The recomputed membranes of a block stay in the first-level cache. */
+    int64_t size = 16384 / (int64_t)sizeof(REAL) / (s->steps > 0 ? s->steps : 1) / 64 * 64;
+    size = size < 64 ? 64 : size > MAX_BLOCK || s->save != EXACT ? MAX_BLOCK : size;
+    int64_t row = size + PAD;
+    REAL *charged = s->save == EXACT ? aligned_alloc(64, (size_t)(s->steps * row) * sizeof(REAL)) : 0;
+    int source = s->save == CODE8 ? FROM_CODES : s->save == RECT2 ? FROM_BITS : FROM_MEMBRANE;
+    if (a->decay || a->threshold) source = FROM_ROWS;
+    NAME(Back) p = {.v_reset = (REAL)s->v_reset, .rest = s->reset == HARD ? (REAL)s->v_reset : 0, .alpha = (REAL)s->alpha,
+                    .kind = NAME(kind)(s), .reset = s->reset, .detach = s->detach, .slopes = a->slopes, .levels = a->levels};
+    NAME(prepare)(b, s, p.kind);
+    memset(b->codes, 0, sizeof b->codes);
     for (int64_t start = from; start < to; start += size) {
         int n = (int)(to - start < size ? to - start : size);
-        NAME(open)(b, s, a, start, n, kind);
-        memcpy(start_v, b->v, (size_t)n * sizeof(REAL));
+        p.fill = NAME(open)(b, s, a, start, n);
+        memcpy(b->start, b->v, (size_t)p.fill * sizeof(REAL));
         memset(b->gdecay, 0, sizeof b->gdecay);
         memset(b->gthreshold, 0, sizeof b->gthreshold);
-        for (int64_t t = 0; s->save == EXACT && t < s->steps; t++) {
-            if (t + 1 < s->steps) NAME(ahead)(a->x, (t + 1) * a->x_step + start, n, s, to);
-            else NAME(ahead)(a->grad_out, (s->steps - 1) * a->grad_step + start, n, s, to);
-            const REAL *x = NAME(read)(a->x, t * a->x_step + start, n, s->dtype, b->row);
-            NAME(step_charged)(x, b->v, charged + t * (size + PAD), b->tau, b->th, rest, v_reset, n, kind, s->reset, constant);
-        }
-        if (a->grad_last) memcpy(b->gv, (const REAL *)a->grad_last + start, (size_t)n * sizeof(REAL));
-        else memset(b->gv, 0, (size_t)n * sizeof(REAL));
-        for (int64_t t = s->steps - 1; t >= 0; t--) {
-            if (t) NAME(ahead)(a->grad_out, (t - 1) * a->grad_step + start, n, s, to);
-            else if (s->save == EXACT) NAME(ahead)(a->x, start + n, n, s, to);
-            const REAL *gs = NAME(read)(a->grad_out, t * a->grad_step + start, n, s->dtype, gs_row);
-            const REAL *h = charged + t * (size + PAD);
-            if (s->save == EXACT && constant) {
-                NAME(fused)(gs, h, b->gv, b->out, n, s, kind, b->tau[0]);
-                NAME(write)(a->grad_x, t * a->out_step + start, n, s->dtype, b->out, s->stream);
-                continue;
-            }
-            if (s->save == EXACT) {
-                NAME(slopes)(h, b->th, b->slope, n, s->surrogate, (REAL)s->alpha);
-            } else if (s->save == CODE8) {
-                const uint8_t *codes = a->saved + t * s->neurons + start;
-                NAME(decode)(codes, b->th, b->slope, decoded, n, a->slopes, a->levels, s->detach || s->reset == NO_RESET);
-                h = decoded;
-            } else {
-                const uint8_t *bits = a->saved + t / 4 * s->neurons + start;
-                NAME(unpack)(bits, b->th, b->slope, decoded, n, (REAL)s->alpha, (int)(t % 4) * 2);
-                h = decoded;
-            }
-            if (constants) memcpy(late, b->gv, (size_t)n * sizeof(REAL));
-            NAME(back)(gs, b->slope, h, b->th, b->gv, b->gh, n, s->reset, s->detach, v_reset);
-            NAME(spread)(b->gh, b->tau, b->out, b->gv, n, kind);
-            if (constants) {
-                const REAL *x = NAME(read)(a->x, t * a->x_step + start, n, s->dtype, b->row);
-                NAME(to_constants)(b, x, h, t ? charged + (t - 1) * (size + PAD) : 0, start_v, gs, late, b->gh, n, kind, s, rest);
-            }
-            NAME(write)(a->grad_x, t * a->out_step + start, n, s->dtype, b->out, s->stream);
-        }
+        if (s->save == EXACT) NAME(recompute)(b, s, a, start, n, p.fill, p.kind, charged, row);
+        NAME(fetch)(b->gv, a->grad_last, start, n, p.fill, 0);
+        NAME(unroll)(b, s, a, start, n, source, &p, charged, row);
         if (a->grad_v0) memcpy((REAL *)a->grad_v0 + start, b->gv, (size_t)n * sizeof(REAL));
         if (a->grad_decay) memcpy((REAL *)a->grad_decay + start, b->gdecay, (size_t)n * sizeof(REAL));
         if (a->grad_threshold) memcpy((REAL *)a->grad_threshold + start, b->gthreshold, (size_t)n * sizeof(REAL));
     }
-    if (charged) free(charged);
+    free(charged);
 }
-#undef RESETS
 #undef INLINE
+#undef LANES
+#undef LINE
+#undef V
+#undef M

@@ -1,7 +1,7 @@
 /* Rows of a sequence as they lie in memory: float32, float64, or the half formats widened to float32 on the way.
  *
- * Results are made in a buffer that stays in the cache and then copied out; where the whole result is larger than the
- * caches they go past them (streaming stores), so that no line is read only to be overwritten. */
+ * Where a result is larger than the caches it goes past them (streaming stores), so that no line is read only to be
+ * overwritten. */
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -9,28 +9,42 @@
 #include <immintrin.h>
 #endif
 
-#ifndef PREFETCH_LEVEL
-#define PREFETCH_LEVEL 0
+#if defined __AVX512F__
+#define VECTOR_BYTES 64
+#elif defined __AVX__
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
 #endif
+
 enum { F32, F64, BF16, F16 };
 
+/* Store a vector past the caches; ``to`` is aligned to its size. */
+static inline void stream_vector(void *to, const void *vector) {
+#if defined __AVX512F__
+    _mm512_stream_si512(to, _mm512_loadu_si512(vector));
+#elif defined __AVX__
+    _mm256_stream_si256(to, _mm256_loadu_si256(vector));
+#else
+    memcpy(to, vector, VECTOR_BYTES);
+#endif
+}
+
+/* Whether a row may be written past the caches: whole lines only, or each would be fetched to be completed. */
+static inline int whole_lines(const void *row, int64_t bytes) { return (((uintptr_t)row | (uintptr_t)bytes) & 63) == 0; }
+
 static inline void copy_out(void *restrict to, const void *restrict from, int64_t bytes, int stream) {
-#ifdef __AVX__
-    if (stream && ((uintptr_t)to & 31) == 0 && (bytes & 31) == 0) {
-        __m256i *t = (__m256i *)to;
-        const __m256i *f = (const __m256i *)from;
-        for (int64_t i = 0; i < bytes / 32; i++) _mm256_stream_si256(t + i, _mm256_loadu_si256(f + i));
+    if (stream && whole_lines(to, bytes)) {
+        for (int64_t i = 0; i < bytes; i += VECTOR_BYTES) stream_vector((char *)to + i, (const char *)from + i);
         return;
     }
-#endif
-    (void)stream;
     memcpy(to, from, (size_t)bytes);
 }
 
 /* Ask for a row that will be read next: hardware follows a stream only to the end of its page. */
 static inline void expect(const void *row, int64_t bytes) {
     const char *at = (const char *)row;
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, PREFETCH_LEVEL);
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i);
 }
 
 static inline void finish_streaming(void) {
