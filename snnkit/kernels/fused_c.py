@@ -135,7 +135,8 @@ def backward(
     start = None if call.state[0] is None else like(call.state[0], grad_x[0])
     grad_v0 = None if start is None else torch.empty_like(grad_x[0], dtype=dtype)
     by_name = {name: torch.empty_like(grad_x[0], dtype=dtype) for name in call.tensors}
-    slopes, levels = code8_tables(call.surrogate)[:2] if call.save == "code8" else (None, None)
+    by_table = call.save == "code8" and type(call.surrogate).__name__ not in SURROGATES
+    slopes, levels = code8_tables(call.surrogate)[:2] if by_table else (None, None)
     decay, threshold = constants_per_neuron(call, d, grad_x)
     arrays = _ARRAYS.pack(
         dense.data_ptr(), _pointer(start), dense.stride(0), neurons, grads.stride(0),

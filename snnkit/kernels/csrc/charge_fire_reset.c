@@ -13,8 +13,9 @@ enum { DECAYED_DIVIDE, PLAIN_DIVIDE, NO_LEAK, DECAYED_MULTIPLY, PLAIN_MULTIPLY }
 enum { HARD, SOFT, NO_RESET };
 enum { SIGMOID, ATAN, PIECEWISE_QUADRATIC, PIECEWISE_EXP, SOFT_SIGN, SUPER_SPIKE, ERF, RECT };
 enum { EXACT, CODE8, RECT2 };
+enum { SPIKES, CODED_SPIKES, MEMBRANES, BOTH };           /* what a step forward writes */
 enum { FROM_MEMBRANE, FROM_ROWS, FROM_CODES, FROM_BITS }; /* where a step backwards has its slopes from */
-#define MAX_BLOCK 512
+#define MAX_BLOCK 1024
 /* Rows a multiple of 4096 bytes apart would be taken for one another by the processor's store buffer. */
 #define PAD 80
 #define PADDED (MAX_BLOCK + PAD)

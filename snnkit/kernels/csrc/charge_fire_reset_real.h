@@ -10,12 +10,13 @@ typedef struct {
     uint8_t codes[PADDED];
 } NAME(Block);
 
-/* One step forward: where it reads and writes (``h`` and ``s`` may be NULL), and what comes after it. */
+/* One step forward: where it reads and writes, and what comes after it. */
 typedef struct {
     const REAL *x, *next;
     REAL *h, *s;
+    uint8_t *codes;
     int fill, stream;
-    REAL rest, v_reset;
+    REAL rest, v_reset, width;
 } NAME(Step);
 
 INLINE V NAME(charge)(int kind, V x, V v, V tau, REAL rest) {
@@ -36,32 +37,48 @@ INLINE V NAME(after)(int reset, M fired, V h, V threshold, REAL v_reset) {
     }
 }
 
-INLINE void NAME(step_loop)(NAME(Block) *b, const NAME(Step) *step, int kind, int reset, int varying) {
+/* The distance to the threshold companded into a byte, d / (|d| + width): 127 just below it, 128 and more fired. */
+INLINE M NAME(encoded)(V d, M fired, REAL width) {
+    V near = NAME(roughly_one_over)(NAME(size_of)(d) + width) * (width * (REAL)127.9);
+    return __builtin_convertvector(near, M) ^ fired;
+}
+
+/* The middle of a code's cell, with the sign of the distance that was encoded. */
+INLINE V NAME(decoded)(M code, REAL width) {
+    V share = __builtin_convertvector(code, V) - (REAL)127.5;
+    V m = NAME(roughly_one_over)(128 - NAME(size_of)(share)) * (128 * width) - width;
+    return (V)((M)m | ((M)share & (M)NAME(all)((REAL)-0.0)));
+}
+
+INLINE void NAME(step_loop)(NAME(Block) *b, const NAME(Step) *step, int kind, int reset, int varying, int form) {
     NAME(Step) p = *step;
     V tau = NAME(all)(b->tau[0]), threshold = NAME(all)(b->th[0]), one = NAME(all)(1);
     for (int i = 0; i < p.fill; i += LINE) {
         __builtin_prefetch(p.next + i);
+        M line[LINE / LANES];
 #pragma GCC unroll 4
         for (int k = i; k < i + LINE; k += LANES) {
             if (varying) tau = NAME(load)(b->tau + k), threshold = NAME(load)(b->th + k);
             V h = NAME(charge)(kind, NAME(load)(p.x + k), NAME(load)(b->v + k), tau, p.rest);
             M fired = h >= threshold;
-            if (p.s) NAME(put)(p.s + k, NAME(only)(fired, one), p.stream);
-            if (p.h) NAME(store)(p.h + k, h);
+            if (form != MEMBRANES) NAME(put)(p.s + k, NAME(only)(fired, one), p.stream);
+            if (form == MEMBRANES || form == BOTH) NAME(store)(p.h + k, h);
             NAME(store)(b->v + k, NAME(after)(reset, fired, h, threshold, p.v_reset));
+            if (form == CODED_SPIKES) line[(k - i) / LANES] = NAME(encoded)(h - threshold, fired, p.width);
         }
+        if (form == CODED_SPIKES) NAME(narrowed)(p.codes + i, line);
     }
 }
 
 #define RESETS(KIND, VARYING)                                                                                          \
     switch (reset) {                                                                                                   \
-    case HARD: NAME(step_loop)(b, p, KIND, HARD, VARYING); return;                                                     \
-    case SOFT: NAME(step_loop)(b, p, KIND, SOFT, VARYING); return;                                                     \
-    default: NAME(step_loop)(b, p, KIND, NO_RESET, VARYING); return;                                                   \
+    case HARD: NAME(step_loop)(b, p, KIND, HARD, VARYING, form); return;                                               \
+    case SOFT: NAME(step_loop)(b, p, KIND, SOFT, VARYING, form); return;                                               \
+    default: NAME(step_loop)(b, p, KIND, NO_RESET, VARYING, form); return;                                             \
     }
 
-/* One step of a block: charged membranes, spikes, membranes updated. */
-static void NAME(step)(NAME(Block) *b, const NAME(Step) *p, int kind, int reset, int varying) {
+/* One step of a block: charged membranes, spikes, membranes updated; ``form`` is a constant where this is expanded. */
+INLINE void NAME(step_of)(NAME(Block) *b, const NAME(Step) *p, int kind, int reset, int varying, int form) {
     switch (kind + (varying ? 5 : 0)) {
     case DECAYED_DIVIDE: RESETS(DECAYED_DIVIDE, 0)
     case PLAIN_DIVIDE: RESETS(PLAIN_DIVIDE, 0)
@@ -73,21 +90,16 @@ static void NAME(step)(NAME(Block) *b, const NAME(Step) *p, int kind, int reset,
     default: RESETS(NO_LEAK, 1)
     }
 }
-#undef RESETS
 
-/* h − θ companded into a byte around the threshold: 128 and more fired. Decoded through tables made in Python. */
-static void NAME(encode)(NAME(Block) *b, const REAL *h, int fill, REAL width) {
-    V threshold = NAME(all)(b->th[0]), highest = NAME(all)((REAL)127.75);
-    for (int k = 0; k < fill; k += LANES) {
-        V charged = NAME(load)(h + k);
-        V near = NAME(roughly_one_over)(NAME(size_of)(charged - threshold) + width) * (128 * width);
-        V shifted = NAME(either)(near < highest, near, highest) - (REAL)0.5 + (REAL)MAGIC;
-        M cell = (M)shifted - (M)NAME(all)((REAL)MAGIC); /* 0 far from the threshold, 127 at it */
-        M code = cell ^ ((M)(charged >= threshold) & 255);
-        memcpy(b->wide + k, &code, sizeof code);
+static void NAME(step)(NAME(Block) *b, const NAME(Step) *p, int kind, int reset, int varying, int form) {
+    switch (form) {
+    case SPIKES: NAME(step_of)(b, p, kind, reset, varying, SPIKES); return;
+    case CODED_SPIKES: NAME(step_of)(b, p, kind, reset, varying, CODED_SPIKES); return;
+    case MEMBRANES: NAME(step_of)(b, p, kind, reset, varying, MEMBRANES); return;
+    default: NAME(step_of)(b, p, kind, reset, varying, BOTH);
     }
-    for (int i = 0; i < fill; i++) b->codes[i] = (uint8_t)b->wide[i]; /* compilers vectorise one width at a time */
 }
+#undef RESETS
 
 /* Two bits a step, four steps a byte: spike, and inside the rectangle. */
 static void NAME(pack)(NAME(Block) *b, const REAL *h, int fill, REAL alpha, int shift) {
@@ -168,8 +180,10 @@ INLINE const REAL *NAME(ahead)(const void *base, int64_t at, int n, int dtype, c
 }
 
 /* x·scale + shift, in two roundings as a batch norm before the neuron would have it. */
-INLINE const REAL *NAME(normed)(const REAL *x, const REAL *scale, const REAL *shift, int n, REAL *restrict out) {
-    for (int i = 0; i < n; i++) out[i] = x[i] * scale[i] + shift[i];
+INLINE const REAL *NAME(normed)(const REAL *x, const void *scale, const void *shift, int64_t start, int n,
+                                REAL *restrict out) {
+    const REAL *factor = (const REAL *)scale + start, *summand = (const REAL *)shift + start;
+    for (int i = 0; i < n; i++) out[i] = x[i] * factor[i] + summand[i];
     return out;
 }
 
@@ -178,7 +192,9 @@ static void NAME(forward)(const Setting *s, const Arrays *a, int64_t from, int64
     NAME(Block) *b = &block;
     int kind = NAME(kind)(s), varying = a->decay || a->threshold;
     NAME(Step) p = {.v_reset = (REAL)s->v_reset, .rest = s->reset == HARD ? (REAL)s->v_reset : 0};
-    p.h = s->save == EXACT ? 0 : b->h;
+    int form = s->save == CODE8 ? CODED_SPIKES : s->save == RECT2 ? BOTH : SPIKES;
+    p.h = b->h;
+    p.width = (REAL)s->width;
     NAME(prepare)(b, s, kind);
     for (int64_t start = from; start < to; start += MAX_BLOCK) {
         int n = (int)(to - start < MAX_BLOCK ? to - start : MAX_BLOCK);
@@ -187,17 +203,17 @@ static void NAME(forward)(const Setting *s, const Arrays *a, int64_t from, int64
             int64_t out_at = t * a->out_step + start;
             p.next = NAME(ahead)(a->x, t + 1 < s->steps ? (t + 1) * a->x_step + start : start + n, n, s->dtype, b->x);
             p.x = NAME(read)(a->x, t * a->x_step + start, n, s->dtype, b->x);
-            if (a->scale) p.x = NAME(normed)(p.x, (const REAL *)a->scale + start, (const REAL *)a->shift + start, n, b->gs);
+            if (a->scale) p.x = NAME(normed)(p.x, a->scale, a->shift, start, n, b->gs);
             p.s = NAME(target)(a->out, out_at, n, s->dtype, b->out);
-            p.stream = s->stream && p.s != b->out && whole_lines(p.s, 64);
-            NAME(step)(b, &p, kind, s->reset, varying);
+            p.stream = s->stream && p.s != b->out && whole_lines(p.s);
+            uint8_t *saved = s->save == EXACT ? 0 : a->saved + (s->save == CODE8 ? t : t / 4) * s->neurons + start;
+            if (s->save == CODE8) p.codes = n % LINE ? b->codes : saved;
+            NAME(step)(b, &p, kind, s->reset, varying, form);
             NAME(written)(a->out, out_at, n, s->dtype, b->out);
-            if (s->save == CODE8) {
-                NAME(encode)(b, b->h, p.fill, (REAL)s->width);
-                copy_out(a->saved + t * s->neurons + start, b->codes, n, s->stream);
-            } else if (s->save == RECT2) {
+            if (s->save == CODE8 && p.codes != saved) memcpy(saved, b->codes, (size_t)n);
+            if (s->save == RECT2) {
                 NAME(pack)(b, b->h, p.fill, (REAL)s->alpha, (int)(t % 4) * 2);
-                if (t % 4 == 3 || t + 1 == s->steps) memcpy(a->saved + t / 4 * s->neurons + start, b->codes, (size_t)n);
+                if (t % 4 == 3 || t + 1 == s->steps) memcpy(saved, b->codes, (size_t)n);
             }
         }
         if (a->last) memcpy((REAL *)a->last + start, b->v, (size_t)n * sizeof(REAL));
@@ -211,11 +227,12 @@ typedef struct {
     const float *slopes, *levels;
     REAL *gx;
     int fill, stream, kind, reset, detach, shift;
-    REAL rest, v_reset, alpha;
+    REAL rest, v_reset, threshold, fires_at, alpha;
 } NAME(Back);
 
-/* Contributions to ∂L/∂decay, which needs the membrane before the charge, and to ∂L/∂θ; ``through`` is gv·(v_reset − h). */
-INLINE void NAME(to_constants)(NAME(Block) *b, const NAME(Back) *p, int k, V h, V threshold, V slope, M fired, V gs, V gv, V gh) {
+/* Contributions to ∂L/∂decay, which needs the membrane before the charge, and to ∂L/∂θ. */
+INLINE void NAME(to_constants)(NAME(Block) *b, const NAME(Back) *p, int k, V h, V threshold, V slope, M fired, V gs,
+                               V gv, V gh) {
     V v = NAME(load)(b->start + k);
     if (p->h_before) {
         V before = NAME(load)(p->h_before + k);
@@ -230,12 +247,12 @@ INLINE void NAME(to_constants)(NAME(Block) *b, const NAME(Back) *p, int k, V h, 
     NAME(store)(b->gthreshold + k, NAME(load)(b->gthreshold + k) - (by_spike * slope + by_reset));
 }
 
-/* gh = gs·σ' + gv·∂v/∂h, gx = gh·∂h/∂x, gv = gh·∂h/∂v. Constant where expanded: all after ``b`` and ``back``. */
+/* gh = gs·σ' + gv·∂v/∂h, gx = gh·∂h/∂x, gv = gh·∂h/∂v. Where expanded, all after ``back`` are constants. */
 INLINE void NAME(back_loop)(NAME(Block) *b, const NAME(Back) *back, int reset, int detach, int source, int surrogate) {
     NAME(Back) p = *back;
     int varying = source == FROM_ROWS, decayed = p.kind == DECAYED_DIVIDE || p.kind == DECAYED_MULTIPLY;
     int divide = p.kind == DECAYED_DIVIDE || p.kind == PLAIN_DIVIDE;
-    V one = NAME(all)(1), threshold = NAME(all)(b->th[0]);
+    V one = NAME(all)(1), threshold = NAME(all)(p.threshold), fires_at = NAME(all)(p.fires_at);
     V decay = NAME(all)(p.kind == NO_LEAK ? 0 : divide ? 1 / b->tau[0] : b->tau[0]);
     V by_input = decayed ? decay : one, by_membrane = 1 - decay;
     for (int i = 0; i < p.fill; i += LINE) {
@@ -244,20 +261,20 @@ INLINE void NAME(back_loop)(NAME(Block) *b, const NAME(Back) *back, int reset, i
         for (int k = i; k < i + LINE; k += LANES) {
             V h = one, slope, gs = NAME(load)(p.gs + k), gv = NAME(load)(b->gv + k);
             M fired;
-            if (varying) threshold = NAME(load)(b->th + k);
+            if (varying) threshold = fires_at = NAME(load)(b->th + k);
             if (source == FROM_CODES) {
                 M code = NAME(widened)(p.saved + k);
                 fired = code > 127;
                 slope = NAME(looked_up)(p.slopes, code);
-                if (reset == HARD && !detach) h = threshold + NAME(looked_up)(p.levels, code);
+                if (reset == HARD && !detach) h = NAME(looked_up)(p.levels, code);
             } else if (source == FROM_BITS) {
                 M bits = NAME(widened)(p.saved + k) >> p.shift;
                 fired = (bits & 1) != 0;
                 slope = NAME(only)((bits & 2) != 0, NAME(all)(p.alpha));
             } else {
                 h = NAME(load)(p.h + k);
-                fired = h >= threshold;
-                slope = varying ? NAME(load)(b->slope + k) : NAME(slope)(h - threshold, surrogate, p.alpha);
+                fired = h >= fires_at;
+                slope = varying ? NAME(load)(b->slope + k) : NAME(slope)(h - fires_at, surrogate, p.alpha);
             }
             V through = reset == HARD ? NAME(only)(~fired, one) : one;
             if (!detach && reset == HARD) through += (p.v_reset - h) * slope;
@@ -318,6 +335,12 @@ static void NAME(slopes)(NAME(Block) *b, const REAL *h, int fill, int kind, REAL
     }
 }
 
+/* Distances to the threshold, from codes. */
+static const REAL *NAME(decode)(NAME(Block) *b, const uint8_t *codes, int fill, REAL width) {
+    for (int k = 0; k < fill; k += LANES) NAME(store)(b->h + k, NAME(decoded)(NAME(widened)(codes + k), width));
+    return b->h;
+}
+
 /* Charged membranes of a block at all steps into rows of ``charged``. */
 static void NAME(recompute)(NAME(Block) *b, const Setting *s, const Arrays *a, int64_t start, int n, int fill, int kind,
                             REAL *charged, int64_t row) {
@@ -328,7 +351,7 @@ static void NAME(recompute)(NAME(Block) *b, const Setting *s, const Arrays *a, i
         else p.next = NAME(ahead)(a->grad_out, last * a->grad_step + start, n, s->dtype, b->x);
         p.x = NAME(read)(a->x, t * a->x_step + start, n, s->dtype, b->x);
         p.h = charged + t * row;
-        NAME(step)(b, &p, kind, s->reset, a->decay || a->threshold);
+        NAME(step)(b, &p, kind, s->reset, a->decay || a->threshold, MEMBRANES);
     }
 }
 
@@ -351,8 +374,9 @@ static void NAME(unroll)(NAME(Block) *b, const Setting *s, const Arrays *a, int6
             p->shift = (int)(t % 4) * 2;
             if (n % LINE) p->saved = memcpy(b->codes, p->saved, (size_t)n);
         }
+        if (s->save == CODE8 && source == FROM_MEMBRANE) p->h = NAME(decode)(b, p->saved, p->fill, (REAL)s->width);
         p->gx = NAME(target)(a->grad_x, out_at, n, s->dtype, b->out);
-        p->stream = s->stream && p->gx != b->out && whole_lines(p->gx, 64);
+        p->stream = s->stream && p->gx != b->out && whole_lines(p->gx);
         NAME(back)(b, p, source, s->surrogate);
         NAME(written)(a->grad_x, out_at, n, s->dtype, b->out);
     }
@@ -361,15 +385,18 @@ static void NAME(unroll)(NAME(Block) *b, const Setting *s, const Arrays *a, int6
 static void NAME(backward)(const Setting *s, const Arrays *a, int64_t from, int64_t to) {
     NAME(Block) block __attribute__((aligned(64)));
     NAME(Block) *b = &block;
-    /* The recomputed membranes of a block stay in the first-level cache. */
-    int64_t size = 16384 / (int64_t)sizeof(REAL) / (s->steps > 0 ? s->steps : 1) / 64 * 64;
+    /* The recomputed membranes of a block stay near; rows shorter than a page cost more than the second-level cache. */
+    int64_t size = 65536 / (int64_t)sizeof(REAL) / (s->steps > 0 ? s->steps : 1) / 64 * 64;
     size = size < 64 ? 64 : size > MAX_BLOCK || s->save != EXACT ? MAX_BLOCK : size;
     int64_t row = size + PAD;
     REAL *charged = s->save == EXACT ? aligned_alloc(64, (size_t)(s->steps * row) * sizeof(REAL)) : 0;
-    int source = s->save == CODE8 ? FROM_CODES : s->save == RECT2 ? FROM_BITS : FROM_MEMBRANE;
-    if (a->decay || a->threshold) source = FROM_ROWS;
-    NAME(Back) p = {.v_reset = (REAL)s->v_reset, .rest = s->reset == HARD ? (REAL)s->v_reset : 0, .alpha = (REAL)s->alpha,
-                    .kind = NAME(kind)(s), .reset = s->reset, .detach = s->detach, .slopes = a->slopes, .levels = a->levels};
+    int varying = a->decay || a->threshold;
+    int source = s->save == RECT2 ? FROM_BITS : a->slopes ? FROM_CODES : varying ? FROM_ROWS : FROM_MEMBRANE;
+    NAME(Back) p = {.v_reset = (REAL)s->v_reset, .rest = s->reset == HARD ? (REAL)s->v_reset : 0,
+                    .threshold = (REAL)s->threshold, .fires_at = (REAL)s->threshold, .alpha = (REAL)s->alpha,
+                    .kind = NAME(kind)(s), .reset = s->reset, .detach = s->detach,
+                    .slopes = a->slopes, .levels = a->levels};
+    if (s->save == CODE8) p.v_reset -= p.threshold, p.fires_at = 0; /* codes tell the distance to the threshold */
     NAME(prepare)(b, s, p.kind);
     memset(b->codes, 0, sizeof b->codes);
     for (int64_t start = from; start < to; start += size) {

@@ -1,6 +1,6 @@
 /* Vectors of one type of numbers (REAL), as wide as the processor's registers, and the surrogates on them.
  *
- * Loops run over whole cache lines (LINE numbers), LANES numbers at a time. Needs the vector extensions of gcc and clang. */
+ * Loops run over whole cache lines (LINE numbers), LANES numbers at a time, in vector extensions of gcc and clang. */
 #define INLINE static inline __attribute__((always_inline))
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
 #define LINE ((int)(64 / sizeof(REAL)))
@@ -38,10 +38,28 @@ INLINE V NAME(roughly_one_over)(V v) {
 
 /* Bytes as lanes. */
 INLINE M NAME(widened)(const uint8_t *from) {
-    typedef uint8_t Bytes __attribute__((vector_size(VECTOR_BYTES / sizeof(REAL))));
-    Bytes bytes;
-    memcpy(&bytes, from, sizeof bytes);
-    return __builtin_convertvector(bytes, M);
+#if HALVES && defined __AVX512F__
+    return (M)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from));
+#elif HALVES && defined __AVX2__
+    return (M)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from));
+#else
+    M wide;
+    for (int k = 0; k < LANES; k++) wide[k] = from[k];
+    return wide;
+#endif
+}
+
+/* The lowest byte of every lane of a line; lanes are −128 … 127. */
+INLINE void NAME(narrowed)(uint8_t *to, const M *line) {
+#if HALVES && defined __AVX512F__
+    _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8((__m512i)line[0]));
+#elif HALVES && defined __AVX2__
+    __m256i pairs = _mm256_packs_epi32((__m256i)line[0], (__m256i)line[1]);
+    __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    _mm_storeu_si128((__m128i *)to, _mm_shuffle_epi32(bytes, 0xd8));
+#else
+    for (int k = 0; k < LINE; k++) to[k] = (uint8_t)line[k / LANES][k % LANES];
+#endif
 }
 
 INLINE V NAME(looked_up)(const float *table, M at) {

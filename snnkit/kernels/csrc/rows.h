@@ -31,15 +31,7 @@ static inline void stream_vector(void *to, const void *vector) {
 }
 
 /* Whether a row may be written past the caches: whole lines only, or each would be fetched to be completed. */
-static inline int whole_lines(const void *row, int64_t bytes) { return (((uintptr_t)row | (uintptr_t)bytes) & 63) == 0; }
-
-static inline void copy_out(void *restrict to, const void *restrict from, int64_t bytes, int stream) {
-    if (stream && whole_lines(to, bytes)) {
-        for (int64_t i = 0; i < bytes; i += VECTOR_BYTES) stream_vector((char *)to + i, (const char *)from + i);
-        return;
-    }
-    memcpy(to, from, (size_t)bytes);
-}
+static inline int whole_lines(const void *row) { return ((uintptr_t)row & 63) == 0; }
 
 /* Ask for a row that will be read next: hardware follows a stream only to the end of its page. */
 static inline void expect(const void *row, int64_t bytes) {
