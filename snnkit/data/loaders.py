@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from snnkit.data import fashion_mnist
+from snnkit.data import fashion_mnist, image_folder
 from snnkit.data.batches import Batches
 from snnkit.data.config import DataConfig
-from snnkit.data.order import EpochOrder
+from snnkit.data.order import EpochOrder, Skipped
 from snnkit.data.transforms import for_testing, for_training
-from snnkit.errors import unknown_name
+from snnkit.errors import CorruptFileError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,11 @@ def _fashion_mnist(config: DataConfig) -> Splits:
     return array_splits(config, arrays, [fashion_mnist.MEAN], [fashion_mnist.STD])
 
 
-DATASETS = {"fashion_mnist": _fashion_mnist}
+def _image_folder(config: DataConfig) -> Splits:
+    return Splits(*image_folder.load(config))
+
+
+DATASETS = {"fashion_mnist": _fashion_mnist, "image_folder": _image_folder}
 
 
 def load_images(config: DataConfig, seed: int) -> ImageData:
@@ -109,4 +113,13 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
 
 
 def _test_loader(dataset: Dataset, batch_size: int | None) -> DataLoader:
-    return DataLoader(dataset, batch_size, generator=torch.Generator())  # its own: see ``Batches``
+    """Test images in their order; one that cannot be read is left out."""
+    # A generator of its own: see ``Batches``.
+    return DataLoader(dataset, batch_size, collate_fn=_readable, generator=torch.Generator())
+
+
+def _readable(samples: list[Any]) -> Any:
+    good = [sample for sample in samples if not isinstance(sample, Skipped)]
+    if not good:
+        raise CorruptFileError(f"nothing of a batch of {len(samples)} could be read, first: {samples[0].reason}")
+    return default_collate(good)

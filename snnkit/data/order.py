@@ -24,6 +24,12 @@ class Draw(NamedTuple):
     seed: int
 
 
+class Skipped(NamedTuple):
+    """What a data set gives in place of a sample that cannot be read, where it was asked to go on."""
+
+    reason: str
+
+
 @dataclass
 class EpochOrder(Sampler[list[Draw]]):
     """Batches of an epoch for one process of several.

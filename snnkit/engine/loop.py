@@ -185,6 +185,9 @@ class Loop:
         line = {"epoch": epoch, "step": progress["step"], **self.results, "learning_rate": self._schedule.rate()}
         line |= {"seconds": round(seconds, 3), "images_per_second": round(images_per_second, 1)}
         line["firing_rate"] = test.get("firing_rate")
+        if self.data.train.skipped:
+            line["skipped"] = len(self.data.train.skipped)
+            Live.warn(f"{len(self.data.train.skipped)} samples could not be read, last: {self.data.train.skipped[-1]}")
         better = test["score"] > self.best["accuracy"]
         if better:
             self.best = {"epoch": epoch, "accuracy": test["score"]}

@@ -87,7 +87,7 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     data = load_images(config.data, config.seed)
     given = config.model
     arguments: dict[str, Any] = {"num_classes": len(data.classes)}
-    image = data.test.dataset[0][0]
+    image = next(iter(data.test))[0][0]
     if accepts(given.name, "in_chans"):
         arguments["in_chans"] = int(image.shape[-3])
     if accepts(given.name, "img_size"):

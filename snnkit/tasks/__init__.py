@@ -13,9 +13,17 @@ from torch import nn
 
 from snnkit.errors import unknown_name
 from snnkit.tasks.classification import Classification
+from snnkit.tasks.distillation import Distillation
+from snnkit.tasks.feature_distillation import FeatureDistillation
+from snnkit.tasks.meal_v2 import MealV2
 from snnkit.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {"classification": Classification}
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "distillation": Distillation,
+    "feature_distillation": FeatureDistillation,
+    "meal_v2": MealV2,
+}
 
 
 def build_task(name: str, model: nn.Module, num_classes: int, options: Mapping[str, Any]) -> Task:
@@ -33,4 +41,4 @@ def build_task(name: str, model: nn.Module, num_classes: int, options: Mapping[s
     return TASKS[name](model, num_classes, **options)
 
 
-__all__ = ["TASKS", "Classification", "Task", "build_task"]
+__all__ = ["TASKS", "Classification", "Distillation", "FeatureDistillation", "MealV2", "Task", "build_task"]

@@ -7,6 +7,7 @@ augmentation of test images, an order that does not follow from the seed.
 import gzip
 import os
 import pickle
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -14,8 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from snnkit.data import DATASETS, DataConfig, fashion_mnist, load_images
+from snnkit.data import DATASETS, DataConfig, fashion_mnist, image_folder, load_images
+from snnkit.data.mixing import Mixing
+from snnkit.data.order import EpochOrder
 from snnkit.errors import CorruptFileError, InvalidArgumentError, UnknownNameError
 
 # CRC-32 of x_train, y_train, x_test, y_test, and sixteen pixels from the middle of the first training image.
@@ -347,10 +351,122 @@ def test_an_unknown_dataset_names_the_nearest():
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_every_dataset_feeds_its_loaders(name):
-    data = load_images(config(dataset=name, train_limit=50), seed=0)
+def test_every_dataset_feeds_its_loaders(name, tmp_path):
+    settings = {"dataset": name, "train_limit": 50}
+    if name == "image_folder":
+        settings |= {"source": str(photographs(tmp_path)), "img_size": 16, "batch_size": 4}
+    data = load_images(config(**settings), seed=0)
     images, labels = next(iter(data.train))
     assert images.dtype == torch.float32
     assert images.ndim == 4
     assert labels.max() < len(data.classes)
     assert data.origin
+
+
+# Folders of images.
+
+
+def photographs(folder, sizes=((20, 30), (25, 18), (40, 40))):
+    """Two classes, red and blue, of images that differ in size."""
+    for split in ("train", "val"):
+        for number, (name, colour) in enumerate((("blue", (0, 0, 255)), ("red", (255, 0, 0)))):
+            (folder / split / name).mkdir(parents=True)
+            for index, size in enumerate(sizes):
+                Image.new("RGB", size, colour).save(folder / split / name / f"{number}{index}.png")
+    return folder
+
+
+def folder_config(folder, **settings):
+    given = {"dataset": "image_folder", "source": str(folder), "img_size": 16, "batch_size": 3, "shift_pixels": 0}
+    return DataConfig(**{**given, **settings})
+
+
+def test_a_folder_of_images(tmp_path):
+    data = load_images(folder_config(photographs(tmp_path)), seed=0)
+    assert data.classes == ("blue", "red")
+    images, labels = epoch(data.train)
+    assert images.shape == (6, 3, 16, 16)
+    assert sorted(labels.tolist()) == [0, 0, 0, 1, 1, 1]
+    red = (torch.tensor([1.0, 0, 0]) - torch.tensor(image_folder.MEAN)) / torch.tensor(image_folder.STD)
+    torch.testing.assert_close(images[labels == 1].mean((0, 2, 3)), red)
+
+
+def test_an_image_that_cannot_be_read_stops_or_is_skipped_and_named(tmp_path):
+    photographs(tmp_path)
+    bad = tmp_path / "train" / "red" / "11.png"
+    bad.write_bytes(bad.read_bytes()[:30])
+    with pytest.raises(CorruptFileError, match=r"11\.png is not a readable image.*on_corrupt=skip"):
+        epoch(load_images(folder_config(tmp_path), seed=0).train)
+    data = load_images(folder_config(tmp_path, on_corrupt="skip", workers=1), seed=0)
+    for _ in range(2):
+        images, labels = epoch(data.train)
+        assert len(images) == len(labels) == 6  # others stand in
+    assert len(data.train.skipped) == 1
+    assert "11.png" in data.train.skipped[0]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda f: shutil.rmtree(f / "val" / "red"), "only in train red"),
+        (lambda f: (f / "val" / "green").mkdir(), "only in val green"),
+        (lambda f: shutil.rmtree(f / "val"), "no class folders"),
+        (lambda f: [p.unlink() for p in (f / "train").rglob("*.png")], "holds no images"),
+        (lambda f: shutil.rmtree(f), "is not a folder"),
+    ],
+)
+def test_folders_that_cannot_be_trained_on_say_why(tmp_path, spoil, words):
+    folder = photographs(tmp_path / "images")
+    spoil(folder)
+    with pytest.raises(InvalidArgumentError, match=words):
+        load_images(folder_config(folder), seed=0)
+
+
+# Order and augmentation.
+
+
+def test_a_batch_is_the_same_wherever_the_epoch_is_taken_up_and_whoever_loads_it():
+    settings = {"rand_augment": "rand-m9-mstd0.5-inc1", "erase": 0.5, "crop_scale": 0.5, "shift_pixels": 0}
+    here = load_images(config(**settings), seed=3).train
+    whole = [(x, y) for x, y in here.epoch(2)]
+    late = list(load_images(config(**settings, workers=2), seed=3).train.epoch(2, start=1))
+    assert len(late) == len(whole) - 1
+    for (a, b), (c, d) in zip(whole[1:], late, strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
+    assert not torch.equal(next(here.epoch(3))[0], whole[0][0])
+
+
+def test_processes_share_an_epoch_out():
+    parts = []
+    for rank in range(2):
+        data = load_images(config(flip=False, shift_pixels=0, batch_size=25), seed=0)
+        data.share(rank, 2)
+        parts.append(list(data.train))
+        assert len(data.test.dataset) == 60
+    single = list(load_images(config(flip=False, shift_pixels=0, batch_size=50), seed=0).train)
+    for number, (images, _) in enumerate(single):
+        both = torch.cat([part[number][0] for part in parts])
+        assert {tuple(x.flatten().tolist()) for x in both} == {tuple(x.flatten().tolist()) for x in images}
+
+
+def test_repeated_augmentation_shows_an_image_again_with_other_noise():
+    order = EpochOrder(size=10, batch_size=5, seed=1, repeats=2)
+    draws = [draw for batch in order for draw in batch]
+    indices = [draw.index for draw in draws]
+    assert len(draws) == 10
+    assert len(set(indices)) == 5
+    assert len({draw.seed for draw in draws}) == 10
+
+
+def test_mixing(subset):
+    images, labels = torch.rand(8, 1, 4, 4), torch.arange(8)
+    batch = (images, labels)
+    assert Mixing(config(), 10)(batch) is batch
+    assert Mixing(config(mixup=0.5, mix_probability=0.0), 10)(batch) is batch
+    torch.manual_seed(0)
+    mixed, soft = Mixing(config(mixup=0.5), 10)(batch)
+    assert soft.shape == (8, 10)
+    torch.testing.assert_close(soft.sum(1), torch.ones(8))
+    share = soft[range(8), labels].view(-1, 1, 1, 1)
+    torch.testing.assert_close(mixed, share * images + (1 - share) * images.roll(1, 0))

@@ -1,0 +1,196 @@
+"""Feature distillation: the maps of an ordinary teacher, block by block, into the firing rates of a spiking student.
+
+    L = CE(student, y) + w·Σ_pairs mean (R(P(mean_t f_student)) − f_teacher)² + α·τ²·KL(teacher ‖ student)
+
+P is a 1×1 convolution to the teacher's channels; both maps have the smaller of the two resolutions. With ``blur`` a
+share of positions of P's output is set to zero and R, two 3×3 convolutions with ReLU between, restores them; without, R
+is nothing. Nothing of P and R stays in the student.
+
+Sources: blurred knowledge: Xu et al., BKDSNN, arXiv 2407.09083 (there on the last features only; here on every pair).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from snnkit.errors import InvalidArgumentError
+from snnkit.tasks.classification import ClassificationMetrics, channels_last
+from snnkit.tasks.distillation import soft_loss
+from snnkit.tasks.task import Task
+from snnkit.tasks.teachers import Teachers
+
+
+class Restoration(nn.Module):
+    """Two 3×3 convolutions that fill in what was set to zero: (B, C, H, W) → the same.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the restored map."""
+        return self.second(F.relu(self.first(x)))
+
+
+class FeatureDistillation(Task):
+    """Train a spiking classifier on labels and on the feature maps of one ordinary teacher.
+
+    Args:
+        model: the student, with ``feature_info``.
+        num_classes: K.
+        teachers: one teacher, with ``feature_info``: text (see ``teachers``) or a module.
+        pairs: "student index = teacher index" of the maps of ``feature_info``, such as ("0=1", "2=3"); left empty, maps
+            of equal stride are paired.
+        weight: w of the maps.
+        blur: share of positions set to zero, in [0, 1); 0 = plain matching.
+        alpha: weight of the teacher's predictions; 0 = maps only.
+        tau: their temperature.
+        label_smoothing: of the labels' cross-entropy.
+
+    Raises:
+        InvalidArgumentError: several teachers, one without maps, a pair that does not exist, or numbers out of range.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        num_classes: int,
+        teachers: str | nn.Module | Sequence[str | nn.Module] = (),
+        pairs: str | Sequence[str] = (),
+        weight: float = 1.0,
+        blur: float = 0.0,
+        alpha: float = 0.0,
+        tau: float = 1.0,
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__()
+        if not 0 <= blur < 1:
+            raise InvalidArgumentError(f"task.options.blur={blur}: must be at least 0 and below 1.")
+        if not tau > 0:
+            raise InvalidArgumentError(f"task.options.tau={tau}: must be > 0.")
+        self.teachers = Teachers(teachers, num_classes)
+        if len(self.teachers.models) != 1:
+            raise InvalidArgumentError(f"{len(self.teachers.models)} teachers: features are taken from exactly one.")
+        self.model = model.to(memory_format=torch.channels_last)
+        self.weight, self.blur, self.alpha, self.tau = float(weight), float(blur), float(alpha), float(tau)
+        self.label_smoothing = label_smoothing
+        mine, theirs = _maps(model, "the student"), _maps(self.teachers.models[0], "the teacher")
+        self._pairs = _pairs([pairs] if isinstance(pairs, str) else list(pairs), mine, theirs)
+        self._taps = [(mine[i][0], theirs[j][0]) for i, j in self._pairs]
+        self.project = nn.ModuleList([nn.Conv2d(mine[i][1], theirs[j][1], 1) for i, j in self._pairs])
+        self.restore = nn.ModuleList([Restoration(theirs[j][1]) for _, j in self._pairs] if blur else [])
+        self.metrics = ClassificationMetrics(model, num_classes)
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the loss of a training batch."""
+        images, labels = batch
+        images = channels_last(images)
+        with _Tap(self.model, [name for name, _ in self._taps]) as mine:
+            out = self.model(images)
+        logits = out[0] if isinstance(out, tuple) else out
+        with _Tap(self.teachers.models[0], [name for _, name in self._taps]) as theirs:
+            taught = self.teachers.logits(images).mean(0)
+        supervised = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        features = torch.stack([self._match(n, mine.maps[n], theirs.maps[n]) for n in range(len(self._taps))]).sum()
+        loss = supervised + self.weight * features
+        if self.alpha:
+            loss = loss + self.alpha * soft_loss(logits, taught, self.tau)
+        self.metrics.update(loss, logits, labels, features=features)
+        return loss
+
+    def _match(self, pair: int, mine: Tensor, theirs: Tensor) -> Tensor:
+        """Mean squared difference of one pair of maps, a scalar."""
+        rates = mine.mean(0) if mine.ndim == 5 else mine
+        theirs = _channels_first(theirs, self.project[pair].out_channels)
+        size = tuple(min(a, b) for a, b in zip(rates.shape[-2:], theirs.shape[-2:], strict=True))
+        projected = self.project[pair](F.adaptive_avg_pool2d(rates, size))
+        if self.blur:
+            keep = torch.rand_like(projected[:, :1]) >= self.blur
+            projected = self.restore[pair](projected * keep)
+        return F.mse_loss(projected, F.adaptive_avg_pool2d(theirs.detach(), size))
+
+    def evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Feed the metrics: cross-entropy with the labels, accuracy, firing rate."""
+        images, labels = batch
+        self.metrics.test(self.model, channels_last(images), labels)
+
+    def compute(self) -> dict[str, float]:
+        """Return loss, accuracy, score, features, and after ``evaluate`` the firing rate."""
+        return self.metrics.compute()
+
+
+class _Tap:
+    """Collect the outputs of modules by name while the block runs."""
+
+    def __init__(self, model: nn.Module, names: list[str]):
+        self._modules = [model.get_submodule(name) for name in names]
+        self.maps: list[Tensor] = []
+
+    def __enter__(self) -> _Tap:
+        found: dict[int, Tensor] = {}
+
+        def keep(index: int) -> Any:
+            def hook(_module: nn.Module, _inputs: Any, out: Tensor) -> None:
+                found[index] = out
+
+            return hook
+
+        self._found = found
+        self._handles = [module.register_forward_hook(keep(i)) for i, module in enumerate(self._modules)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self.maps = [self._found[i] for i in range(len(self._modules))] if self._found else []
+
+
+def _maps(model: nn.Module, who: str) -> list[tuple[str, int, int]]:
+    """(module, channels, stride) of each feature map, of snnkit's models and of timm's."""
+    info = getattr(model, "feature_info", None)
+    if info is None:
+        raise InvalidArgumentError(f"{who}, a {type(model).__name__}, does not list its feature maps (feature_info).")
+    if hasattr(info, "module_name"):
+        return list(zip(info.module_name(), info.channels(), info.reduction(), strict=True))
+    return [(item["module"], item["num_chs"], item["reduction"]) for item in info]
+
+
+def _pairs(
+    given: list[str], mine: list[tuple[str, int, int]], theirs: list[tuple[str, int, int]]
+) -> list[tuple[int, int]]:
+    if not given:
+        last = {stride: index for index, (_, _, stride) in enumerate(theirs)}
+        found = [(i, last[stride]) for i, (_, _, stride) in enumerate(mine) if stride in last]
+        if not found:
+            strides = f"{[m[2] for m in mine]} and {[t[2] for t in theirs]}"
+            raise InvalidArgumentError(f"no map of student and teacher has the same stride ({strides}); give pairs.")
+        return found
+    found = []
+    for text in given:
+        left, sign, right = text.partition("=")
+        numbers = (left.strip(), right.strip())
+        if not sign or not all(n.isdigit() for n in numbers):
+            raise InvalidArgumentError(f"task.options.pairs={text!r}: give 'student=teacher' indices, such as '0=1'.")
+        i, j = (int(n) for n in numbers)
+        if i >= len(mine) or j >= len(theirs):
+            raise InvalidArgumentError(
+                f"task.options.pairs={text!r}: the student has maps 0 to {len(mine) - 1}, the teacher 0 to "
+                f"{len(theirs) - 1}."
+            )
+        found.append((i, j))
+    return found
+
+
+def _channels_first(x: Tensor, channels: int) -> Tensor:
+    """Some of timm's maps have their channels last."""
+    return x if x.shape[1] == channels else x.movedim(-1, 1)
