@@ -92,7 +92,7 @@ class MaskedAutoencoder(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that must not decay, beyond those with one dimension."""
-        return {"decoder.mask_token"}
+        return set() if self.decoder.mask_token is None else {"decoder.mask_token"}
 
     def _check(self, images_BCHW: Tensor, noise_BL: Tensor | None) -> None:
         expected = (self.in_chans, *self.img_size)

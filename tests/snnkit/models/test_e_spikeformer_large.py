@@ -87,6 +87,27 @@ def test_neurons_of_the_large_models_round_halves_up():
     assert [neuron.divisor for neuron in neurons].count(1) == 1
 
 
+def test_a_fine_tuned_checkpoint_loads(golden):
+    """The classifier's published keys: the encoder's, two heads, layer scales; in a container, whole or refused."""
+    reference = golden[0]
+    encoder = ("downsample", "ConvBlock", "block3")
+    state = {key: value for key, value in reference.state().items() if key.startswith(encoder)}
+    generator = torch.Generator().manual_seed(0)
+    for key in ("head", "head_kd"):
+        state |= {f"{key}.weight": torch.randn(5, 64, generator=generator), f"{key}.bias": torch.ones(5)}
+    scales = {f"block3.{i}.layer_scale{j}": torch.full((64,), 10.0 * i + j) for i in range(2) for j in (1, 2)}
+    model = snnkit.create_model(
+        "e_spikeformer_12_512", embed_dim=(16, 32, 64), depth=2, num_classes=5, distilled=True, img_size=64
+    ).double()
+    assert snnkit.load_weights(model, {"model": {**state, **scales}}).complete
+    assert model.stage3[1].scale2.gamma.eq(12).all()
+    assert torch.equal(model.head_dist.weight, state["head_kd.weight"].double())
+    x = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+    assert model.eval()(x).isfinite().all()
+    with pytest.raises(InvalidArgumentError, match="scale1"):
+        snnkit.load_weights(model, state)
+
+
 def test_two_heads():
     model, x = tiny(distilled=True), images(4)
     first, second = model.train()(x)
