@@ -33,22 +33,35 @@ class Stream:
         self._names = {module: name for name, module in model.named_modules()}
         self._run = getattr(model, "forward_sequence", model)
         self._carry = Carry(self._names, check_finite)
+        self._kind: dict[str, object] | None = None
 
     def step(self, x_t: Tensor) -> Tensor:
         """Advance by one time step: input (B, …) → output (B, …) of that step."""
-        with self._carry.active():
-            return self._run(x_t.unsqueeze(0))[0]
+        return self._advance(x_t.unsqueeze(0))[0]
 
     def run(self, x: Tensor) -> Tensor:
         """Advance by a chunk: (T, B, …) → (T, B, …), the same as T single steps."""
         if x.ndim < 2 or x.shape[0] == 0:
             raise InvalidArgumentError(f"a chunk is (T, B, …) with T ≥ 1, got shape {tuple(x.shape)}.")
+        return self._advance(x)
+
+    def _advance(self, x: Tensor) -> Tensor:
+        kind = {"batch size": x.shape[1], "dtype": x.dtype, "device": x.device} if x.ndim > 1 else {}
+        for what, had in (self._kind or {}).items():
+            if had != kind.get(what):
+                raise InvalidArgumentError(
+                    f"this stream runs on input of {what} {had}, but this input, a sequence (T, B, …) of shape "
+                    f"{tuple(x.shape)}, has {what} {kind.get(what)}. Feed the same kind of input, or call "
+                    "stream.reset() before another sequence."
+                )
         with self._carry.active():
-            return self._run(x)
+            out = self._run(x)
+        self._kind = kind
+        return out
 
     def reset(self) -> None:
         """Forget: the next step starts at rest, with any batch size."""
-        self._carry = Carry(self._names, self.check_finite)
+        self._carry, self._kind = Carry(self._names, self.check_finite), None
 
     def detach(self) -> None:
         """Cut the backward graph here (truncated backpropagation through time), keeping the values."""
@@ -79,7 +92,7 @@ def detect_nan(model: nn.Module) -> Iterator[None]:
 
     def before(*_: object) -> None:
         blocks.append(ExitStack())
-        carries.append(Carry(names, check_finite=True))
+        carries.append(Carry(names, check_finite=True, whole=True))
         blocks[-1].enter_context(carries[-1].active())
 
     def after(*_: object) -> None:

@@ -5,22 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from snnkit.checks import whole
 from snnkit.errors import InvalidArgumentError
 
-
-def whole(module: nn.Module, name: str, value: int, low: int = 1) -> int:
-    """Return ``value`` as an int.
-
-    Raises:
-        InvalidArgumentError: it is not a whole number ≥ ``low``.
-    """
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        number = None
-    if number is None or number != value or number < low:
-        raise InvalidArgumentError(f"{type(module).__name__}({name}={value!r}): must be a whole number ≥ {low}.")
-    return number
+__all__ = ["floating", "unit_interval", "whole"]
 
 
 def floating(module: nn.Module, x: Tensor) -> None:

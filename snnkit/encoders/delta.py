@@ -15,12 +15,10 @@ snnTorch ``spikegen.delta``.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from snnkit.errors import InvalidArgumentError
+from snnkit.checks import finite
 from snnkit.neurons.base import check_sequence
 from snnkit.neurons.carry import active_carry
 
@@ -43,9 +41,8 @@ class Delta(nn.Module):
 
     def __init__(self, threshold: float = 0.1, off_spikes: bool = True, from_zero: bool = True):
         super().__init__()
-        if not (threshold > 0 and math.isfinite(threshold)):
-            raise InvalidArgumentError(f"Delta(threshold={threshold!r}): must be a finite number > 0.")
-        self.threshold, self.off_spikes, self.from_zero = float(threshold), bool(off_spikes), bool(from_zero)
+        self.threshold = finite(self, "threshold", threshold, 0.0)
+        self.off_spikes, self.from_zero = bool(off_spikes), bool(from_zero)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, …) → spikes (T, B, …) of the same dtype.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from snnkit.checks import finite
 from snnkit.errors import InvalidArgumentError
 from snnkit.kernels import Operator
 from snnkit.kernels.call import Prepared
@@ -69,12 +71,25 @@ class PointNeuron(Neuron):
         """
         check_sequence(self, x)
         given, carry = self._prepare(x.ndim - 1), active_carry()
+        if given.tensors:
+            self._check_channels(x)
         if carry is None:
             return self.operator.run(x, None, given, False)[0]
         key, state = carry.start(self, x)
         spikes, last = self.operator.run(x, state, given)
+        if not last:
+            carry.check(self, (x,))
         carry.leave(key, last)
         return spikes
+
+    def _check_channels(self, x: Tensor) -> None:
+        """Raise InvalidArgumentError where a constant has another number of channels than a step (B, C, …) of x."""
+        for name, value in vars(self.constants()).items():
+            if isinstance(value, Tensor) and value.numel() > 1 and x.ndim > 2 and len(value) != x.shape[2]:
+                raise InvalidArgumentError(
+                    f"{type(self).__name__}({name}=…) has {len(value)} channels, but the input (T, B, C, …) of shape "
+                    f"{tuple(x.shape)} has {x.shape[2]}."
+                )
 
     def _prepare(self, ndim: int) -> Prepared:
         """Return the constants as the operator wants them, for steps of ``ndim`` axes; numbers are prepared once."""
@@ -125,6 +140,10 @@ class PointNeuron(Neuron):
 
 def check_sequence(neuron: nn.Module, x: Tensor) -> None:
     """Raise InvalidArgumentError unless ``x`` is a floating-point sequence (T, B, …) with T ≥ 1."""
+    if not isinstance(x, Tensor):
+        raise InvalidArgumentError(
+            f"{type(neuron).__name__} takes a tensor (T, B, …) of floating-point currents, got {type(x).__name__}."
+        )
     if x.ndim < 2 or x.shape[0] == 0:
         raise InvalidArgumentError(
             f"{type(neuron).__name__} takes a sequence (T, B, …) with T ≥ 1, got shape {tuple(x.shape)}."
@@ -135,11 +154,23 @@ def check_sequence(neuron: nn.Module, x: Tensor) -> None:
 
 def refuse_stream(neuron: nn.Module) -> None:
     """Raise InvalidArgumentError inside of a stream: for neurons that need the whole sequence at once."""
-    if active_carry() is not None:
+    carry = active_carry()
+    if carry is not None and not carry.whole:
         raise InvalidArgumentError(
             f"{type(neuron).__name__} needs the whole sequence at once and cannot run in a stream. Call the model on "
             "the sequence (T, B, …), or use a neuron whose steps depend on earlier ones only."
         )
+
+
+def look(neuron: nn.Module, *values: Tensor) -> None:
+    """Let whoever looks for NaN see what decides the spikes of a neuron that leaves no such state.
+
+    Raises:
+        NonFiniteError: there is NaN or infinity, and somebody looks.
+    """
+    carry = active_carry()
+    if carry is not None:
+        carry.check(neuron, values)
 
 
 def constant(
@@ -150,23 +181,19 @@ def constant(
     Raises:
         InvalidArgumentError: not finite, not above ``low`` (``open_=False``: below it), or of another shape.
     """
-    tensor = value.detach() if isinstance(value, Tensor) else None
-    if tensor is not None and tensor.ndim > 1:
+    if not isinstance(value, Tensor):
+        setattr(module, name, finite(module, name, value, low, open_=open_))
+        return
+    tensor = value.detach()
+    if tensor.ndim > 1:
         raise InvalidArgumentError(
             f"{type(module).__name__}({name}=…): a tensor is of shape () or (C,), got {tuple(tensor.shape)}."
         )
-    lowest, finite = (
-        (float(value), math.isfinite(value))
-        if tensor is None
-        else (tensor.min().item(), bool(torch.isfinite(tensor).all()))
-    )
-    if not finite or lowest < low or (open_ and lowest == low):
+    lowest = tensor.min().item()
+    if not torch.isfinite(tensor).all() or lowest < low or (open_ and lowest == low):
         bound = f" {'>' if open_ else '≥'} {low:g}" if low > -math.inf else ""
-        shown = f"{value!r}" if tensor is None else f"… {lowest:g} …"
-        raise InvalidArgumentError(f"{type(module).__name__}({name}={shown}): must be a finite number{bound}.")
-    if tensor is None:
-        setattr(module, name, float(value))
-    elif isinstance(value, nn.Parameter):
+        raise InvalidArgumentError(f"{type(module).__name__}({name}=… {lowest:g} …): must be a finite number{bound}.")
+    if isinstance(value, nn.Parameter):
         setattr(module, name, value)
     else:
         module.register_buffer(name, tensor.clone())
@@ -182,6 +209,11 @@ def threshold_and_reset(module: nn.Module, v_threshold: float | Tensor, v_reset:
     if v_reset is None or is_no_reset(v_reset):
         module.v_reset = v_reset
         return
+    if not isinstance(v_reset, Tensor | Real):
+        raise InvalidArgumentError(
+            f"{type(module).__name__}(v_reset={v_reset!r}): must be a number below v_threshold, or None for a soft "
+            "reset."
+        )
     highest = v_reset.detach().max().item() if isinstance(v_reset, Tensor) else float(v_reset)
     lowest = v_threshold.detach().min().item() if isinstance(v_threshold, Tensor) else float(v_threshold)
     if not highest < lowest:

@@ -30,9 +30,13 @@ class Carry:
     Args:
         names: names of modules, to say where something went wrong.
         check_finite: raise as soon as a state holds NaN or infinity.
+        whole: calls are whole sequences and this carry only looks; neurons without steps may run then too.
     """
 
-    def __init__(self, names: dict[nn.Module, str] | None = None, check_finite: bool = False) -> None:
+    def __init__(
+        self, names: dict[nn.Module, str] | None = None, check_finite: bool = False, whole: bool = False
+    ) -> None:
+        self.whole = whole
         self.states: dict[Key, State] = {}
         self.steps = 0
         self.names = names or {}
@@ -80,14 +84,21 @@ class Carry:
         Raises:
             NonFiniteError: it holds NaN or infinity and this carry checks that.
         """
-        if self.check_finite and not all(torch.isfinite(v).all() for v in state):
-            neuron = key[0]
+        self.check(key[0], state)
+        self.states[key] = state
+
+    def check(self, neuron: nn.Module, values: State) -> None:
+        """Look at what decides whether ``neuron`` fires.
+
+        Raises:
+            NonFiniteError: it holds NaN or infinity and this carry checks that.
+        """
+        if self.check_finite and not all(torch.isfinite(v).all() for v in values):
             name = self.names.get(neuron, "")
             raise NonFiniteError(
                 f"layer {name!r} ({type(neuron).__name__}) holds NaN or infinity after call {self.steps}. "
                 "Look at its input there: the layers before it are finite, or they would have been named."
             )
-        self.states[key] = state
 
     def _check_same(self, neuron: nn.Module, state: Tensor, x: Tensor) -> None:
         for what, had, got in (

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.neurons.base import Neuron, check_sequence, refuse_stream
+from snnkit.neurons.base import Neuron, check_sequence, look, refuse_stream
 from snnkit.surrogates import Sigmoid, Surrogate, name_of, spike
 
 
@@ -79,6 +79,7 @@ class FewSpikes(Neuron):
         if len(x) != len(self.theta):
             raise InvalidArgumentError(f"FewSpikes has tables for {len(self.theta)} steps, the sequence has {len(x)}.")
         v, sent = x.sum(0), []
+        look(self, v)
         for theta, h, d in zip(self.theta, self.h, self.d, strict=True):
             s = spike(v - theta, self.surrogate)
             sent.append(d * s)

@@ -23,10 +23,12 @@ names.
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
+from snnkit.checks import finite, whole
 from snnkit.errors import InvalidArgumentError
 from snnkit.neurons.base import Neuron, check_sequence
 from snnkit.neurons.carry import active_carry
@@ -63,9 +65,9 @@ class GatedLIF(Neuron):
     ):
         super().__init__()
         name_of(surrogate)
-        if timesteps < 1:
-            raise InvalidArgumentError(f"GatedLIF(timesteps={timesteps!r}): must be ≥ 1.")
-        self.timesteps, self.surrogate = int(timesteps), surrogate
+        timesteps = whole(self, "timesteps", timesteps)
+        init_v_threshold = finite(self, "init_v_threshold", init_v_threshold, 0.0)
+        self.timesteps, self.surrogate = timesteps, surrogate
         shape = () if channels is None else (channels,)
         for gate in ("alpha", "beta", "gamma"):
             setattr(self, gate, nn.Parameter(0.2 * (torch.rand(shape) - 0.5)))
@@ -121,6 +123,6 @@ _ONCE = ("alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_subr
 
 
 def _logit(name: str, value: float) -> float:
-    if not 0.0 < value < 1.0:
+    if not isinstance(value, Real) or not 0.0 < value < 1.0:
         raise InvalidArgumentError(f"GatedLIF(init_{name}={value!r}): must lie between 0 and 1.")
     return -math.log(1.0 / value - 1.0)

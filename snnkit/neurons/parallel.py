@@ -23,8 +23,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from snnkit.checks import whole
 from snnkit.errors import InvalidArgumentError
-from snnkit.neurons.base import Neuron, check_sequence, refuse_stream
+from snnkit.neurons.base import Neuron, check_sequence, look, refuse_stream
 from snnkit.neurons.carry import active_carry
 from snnkit.surrogates import ATan, Surrogate, name_of, spike
 
@@ -42,9 +43,8 @@ class PSN(Neuron):
     def __init__(self, timesteps: int, surrogate: Surrogate = ATan()):  # noqa: B008 (frozen)
         super().__init__()
         name_of(surrogate)
-        if timesteps < 1:
-            raise InvalidArgumentError(f"{type(self).__name__}(timesteps={timesteps!r}): must be ≥ 1.")
-        self.timesteps, self.surrogate = int(timesteps), surrogate
+        timesteps = whole(self, "timesteps", timesteps)
+        self.timesteps, self.surrogate = timesteps, surrogate
         self.weight = nn.Parameter(torch.empty(timesteps, timesteps))
         self.bias = nn.Parameter(torch.full((timesteps, 1), -1.0))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
@@ -66,6 +66,7 @@ class PSN(Neuron):
                 f"{type(self).__name__}(timesteps={self.timesteps}) got a sequence of {len(x)} steps."
             )
         h = torch.addmm(self.bias.to(x.dtype), self.mixing().to(x.dtype), x.flatten(1))
+        look(self, h)
         return spike(h, self.surrogate).view(x.shape)
 
     def extra_repr(self) -> str:
@@ -131,9 +132,8 @@ class SlidingPSN(Neuron):
     def __init__(self, k: int, exp_init: bool = True, surrogate: Surrogate = ATan()):  # noqa: B008 (frozen)
         super().__init__()
         name_of(surrogate)
-        if k < 1:
-            raise InvalidArgumentError(f"SlidingPSN(k={k!r}): must be ≥ 1.")
-        self.k, self.surrogate = int(k), surrogate
+        k = whole(self, "k", k)
+        self.k, self.surrogate = k, surrogate
         weight = 0.5 ** torch.arange(k - 1, -1, -1, dtype=torch.get_default_dtype())
         if not exp_init:
             weight = nn.init.kaiming_uniform_(torch.empty(1, k), a=math.sqrt(5))[0]
@@ -155,6 +155,7 @@ class SlidingPSN(Neuron):
         h = self.bias.to(x.dtype)
         for j, weight in enumerate(self.weight.to(x.dtype)):
             h = h + weight * seen[j : j + len(x)]
+        look(self, h)
         if carry is not None:
             carry.leave(key, (x[-1], *seen[len(seen) - self.k + 1 :]))  # the first is what a stream checks shapes by
         return spike(h, self.surrogate)

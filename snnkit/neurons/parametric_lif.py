@@ -25,7 +25,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from snnkit.errors import InvalidArgumentError
+from snnkit.checks import finite
 from snnkit.kernels import Operator, parametric_lif
 from snnkit.neurons.base import PointNeuron, threshold_and_reset
 from snnkit.surrogates import Sigmoid, Surrogate
@@ -64,9 +64,7 @@ class ParametricLIF(PointNeuron):
         channels: int | None = None,
     ):
         super().__init__(surrogate, kernel, save)
-        if not (math.isfinite(init_tau) and init_tau > 1):
-            raise InvalidArgumentError(f"ParametricLIF(init_tau={init_tau!r}): must be a finite number > 1.")
-        start = -math.log(init_tau - 1.0)
+        start = -math.log(finite(self, "init_tau", init_tau, 1.0) - 1.0)
         self.w = nn.Parameter(torch.tensor(start) if channels is None else torch.full((channels,), start))
         threshold_and_reset(self, v_threshold, v_reset)
         self.decay_input = bool(decay_input)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any, Protocol
 
 import torch
@@ -40,8 +42,10 @@ def positive(surrogate: Any, *names: str, above: float = 0.0) -> None:
     """Raise InvalidArgumentError unless the named fields are > ``above``."""
     for name in names:
         value = getattr(surrogate, name)
-        if not value > above:
-            raise InvalidArgumentError(f"{type(surrogate).__name__}({name}={value!r}): {name} must be > {above:g}.")
+        if not isinstance(value, Real) or not math.isfinite(value) or not value > above:
+            raise InvalidArgumentError(
+                f"{type(surrogate).__name__}({name}={value!r}): {name} must be > {above:g} and finite."
+            )
 
 
 def is_symmetric(surrogate: Surrogate) -> bool:
