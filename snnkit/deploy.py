@@ -29,7 +29,9 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _UNPADDED = (*_CONVOLUTIONS, *(layer for layer in SEQUENCE_LAYERS if issubclass(layer, _CONVOLUTIONS)))
 
 
-def deploy(model: nn.Module, channels_last: bool = True, example: Tensor | None = None) -> nn.Module:
+def deploy(
+    model: nn.Module, channels_last: bool = True, example: Tensor | None = None, fewest_operations: bool = False
+) -> nn.Module:
     """Return a copy of ``model`` in eval mode with batch norms folded; the original is left as it was.
 
     Folded are batch norms and layer scales that directly follow a convolution or linear layer inside ``nn.Sequential``
@@ -43,9 +45,11 @@ def deploy(model: nn.Module, channels_last: bool = True, example: Tensor | None 
         channels_last: lay convolutions out with their channels innermost in memory, which CPU kernels prefer.
         example: an input; with it convolutions of kernel size 1 become matrix products where those are measured to be
             faster on this machine (``PointwiseConv2d``).
+        fewest_operations: give a re-parametrised layer that has a method ``folded()`` that form: several layers without
+            norms, with fewer operations than the single one, which is what a CPU is fastest with.
     """
     made = copy.deepcopy(model).eval()
-    _merge(made)
+    _merge(made, fewest_operations)
     for module in made.modules():
         if isinstance(module, nn.Sequential):
             _fold_pairs(module)
@@ -70,13 +74,15 @@ def _channels_last(model: nn.Module) -> None:
             tensor.data = tensor.data.contiguous(memory_format=layout)
 
 
-def _merge(module: nn.Module) -> None:
+def _merge(module: nn.Module, fewest_operations: bool) -> None:
     """Replace every layer that has a ``merged()`` form for inference (re-parametrised ones) by it, in place."""
     for name, child in module.named_children():
-        if hasattr(child, "merged"):
+        if fewest_operations and hasattr(child, "folded"):
+            setattr(module, name, child.folded().eval())
+        elif hasattr(child, "merged"):
             setattr(module, name, child.merged().eval())
         else:
-            _merge(child)
+            _merge(child, fewest_operations)
 
 
 def _mix_channels(conv: nn.Module, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Each is one file with a ``run(repeats) -> list of rows`` (see ``row.py``). To ad
 
 BENCHMARKS: dict[str, str] = {
     "lif": "multi-step LIF against SpikingJelly, snnTorch and torch.compile",
+    "meta_spikeformer": "Meta-SpikeFormer 15m against the same network with SpikingJelly's neurons",
     "events": "event-driven linear and convolution layers against torch's dense ones",
     "transformer": "SpikingJelly's Spikformer, imported, against the original and torch.compile of it",
     "uniformer": "UniFormer and MOAT deployed, against themselves as built",

@@ -10,6 +10,7 @@ quantise.py    weights as int8
 choice.py      timing the ways, and which one is taken at which rate
 layer.py       what the layers share; layers.py: linear and convolution
 accelerate.py  a network with these layers
+training.py    convolutions that train by events: spikes kept as bits, gradients of weights summed over events
 library.py     the compiled C library, or why there is none: then all layers compute densely
 """
 
@@ -19,6 +20,7 @@ from snnkit.events.groups import GroupWeights, event_group_conv, group_weights
 from snnkit.events.layers import EventConv, EventLinear
 from snnkit.events.quantise import quantise
 from snnkit.events.sums import Geometry, Panels, event_conv, event_linear, panels
+from snnkit.events.training import train_by_events, weight_gradient
 
 __all__ = [
     "EventConv",
@@ -38,5 +40,7 @@ __all__ = [
     "popcount",
     "quantise",
     "report",
+    "train_by_events",
     "unpack",
+    "weight_gradient",
 ]

@@ -41,6 +41,7 @@ _SIGNATURES = {
             *[_LONG] * 2,
         ),
     ),
+    "snnkit_weight_gradient": (None, (ctypes.c_char_p, *[_POINTER] * 4, ctypes.c_int, *[_LONG] * 3)),
     "snnkit_scale": (None, (_POINTER, _LONG, _LONG, _POINTER, _POINTER)),
 }
 

@@ -15,6 +15,8 @@ Block", arXiv 2103.13425. Letters: T steps, B images, N = T·B, C and O channels
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,6 +57,23 @@ class RepConv(nn.Module):
         frame = F.pad(u.new_zeros(u.shape[-2:]), (1, 1, 1, 1), value=1.0) * self.border().view(1, -1, 1, 1)
         z = F.conv2d(u, weight, padding=1, groups=groups) + F.conv2d(frame, weight, groups=groups)
         return self.norm(self.norm_out(self.conv_out(z)))
+
+    @torch.no_grad()
+    def folded(self) -> nn.Module:
+        """Return 1×1, depthwise 3×3, 1×1 without norms: equal in eval mode too, with fewer operations than ``merged``.
+
+        Padding with BN₁(0) is padding W₁ x with zeros and adding BN₁(0) everywhere, which becomes a bias at the end.
+        """
+        (s1, b1), (s2, b2), (s3, b3) = (affine(n, double=True) for n in (self.norm_in, self.norm_out, self.norm))
+        scale = s2 * s3
+        made = copy.deepcopy(nn.Sequential(self.conv_in, self.depthwise, self.conv_out))
+        first, middle, last = made
+        first.weight.copy_(self.conv_in.weight * s1.view(-1, 1, 1, 1))
+        middle.padding = (1, 1)
+        last.weight.copy_(self.conv_out.weight * scale.view(-1, 1, 1, 1))
+        constant = self.conv_out.weight.double().flatten(1) @ (self.depthwise.weight.double().sum((1, 2, 3)) * b1)
+        last.bias = nn.Parameter((scale * constant + s3 * b2 + b3).to(last.weight.dtype))
+        return sequence.Folded(*made).train(self.training)
 
     @torch.no_grad()
     def merged(self) -> nn.Module:

@@ -4,6 +4,7 @@
 //   lists.h   bits to lists of inputs
 //   panel.h   lists to outputs
 //   groups.h  bits or lists to outputs, where outputs see a group of the inputs
+//   gradient.h  lists and output gradients to the gradient of the weights
 //
 // Weights lie in panels of few outputs, [panel][input][output in panel], so that one panel stays in the first or second
 // cache while it serves a block of rows. After the inputs of a panel comes a row of zeros.
@@ -189,3 +190,5 @@ int snnkit_grouped(const Shape *s, const uint32_t *starts, const uint16_t *colum
     free(reach_y);
     return 0;
 }
+
+#include "gradient.h"

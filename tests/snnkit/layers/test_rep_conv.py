@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from snnkit.deploy import deploy
 from snnkit.layers.rep_conv import RepConv
 
 
@@ -56,6 +57,16 @@ def test_merged_is_one_dense_convolution():
     torch.testing.assert_close(merged(x), made(x), rtol=0, atol=1e-12)
 
 
+def test_folded_is_three_convolutions_without_norms():
+    made, x = layer(), torch.randn(2, 3, 5, 6, 4).double()
+    before = copy.deepcopy(made.state_dict())
+    folded = made.folded()
+    assert [m.kernel_size for m in folded] == [(1, 1), (3, 3), (1, 1)]
+    torch.testing.assert_close(folded(x), made(x), rtol=0, atol=1e-12)
+    assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())
+    assert sum(p.numel() for p in folded.parameters()) < sum(p.numel() for p in made.merged().parameters())
+
+
 def test_merged_sees_the_border():
     """Zeros around the inner map would change the outermost pixels and nothing else."""
     made, x = layer(), torch.randn(2, 3, 5, 6, 4).double()
@@ -71,10 +82,10 @@ def test_merged_is_another_network_while_training():
     assert (made.merged()(x) - made(x)).abs().max() > 0.1
 
 
-def test_deploy_merges_it():
-    from snnkit.deploy import deploy
-
+@pytest.mark.parametrize("fewest", [False, True])
+def test_deploy_merges_it(fewest):
     net, x = nn.Sequential(layer()), torch.randn(2, 3, 5, 6, 4).double()
-    made = deploy(net)
+    made = deploy(net, fewest_operations=fewest)
+    assert sum(isinstance(m, nn.Conv2d) for m in made.modules()) == (3 if fewest else 1)
     assert not any(isinstance(m, (RepConv, nn.BatchNorm2d)) for m in made.modules())
     torch.testing.assert_close(made(x), net(x), rtol=0, atol=1e-12)

@@ -81,11 +81,13 @@ def test_logits_maps_and_rates(name):
             assert (y_i - reference[f"feat{i}"]).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("name", BUILDS)
-def test_deployed_is_the_same_network(name):
+@pytest.mark.parametrize(
+    ("name", "fewest"), [*((name, False) for name in BUILDS), ("sdtv2_small_T4", True), ("sdtv2_seg_small_T2", True)]
+)
+def test_deployed_is_the_same_network(name, fewest):
     """Norms folded, RepConvs merged, scales in thresholds: equal spikes in float64."""
     reference, model = made(name)
-    fast = deploy(model)
+    fast = deploy(model, fewest_operations=fewest)
     assert not any(isinstance(m, (RepConv, nn.BatchNorm2d)) for m in fast.modules())
     y, found = rates(fast, reference.input)
     assert (found - reference["rates"]).abs().max() < 1e-9
