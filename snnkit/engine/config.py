@@ -242,6 +242,19 @@ def _keys(config: Any, prefix: str = "") -> list[str]:
     return keys
 
 
+def settings(config: RunConfig) -> list[tuple[str, Any]]:
+    """Return every key with its value, as ``override`` takes them."""
+    found = []
+    for key in _keys(config):
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        found += (
+            [(f"{key}.{name}", inner) for name, inner in value.items()] if isinstance(value, dict) else [(key, value)]
+        )
+    return found
+
+
 def _as_type(key: str, value: Any, kind: type) -> Any:
     wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(kind, kind.__name__)
     try:

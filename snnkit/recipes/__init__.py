@@ -1,26 +1,32 @@
-"""Recipes: functions that return one complete run configuration. To add one: a file, and its line in ``RECIPES``."""
+"""Recipes: functions that return one complete configuration, a file a paper. To add one: a file, and its line here."""
 
-from __future__ import annotations
+from snnkit.recipes import (
+    demo,
+    e_spikeformer,
+    fashion_mnist,
+    meal_v2,
+    meta_spikeformer,
+    qkformer,
+    spike_driven_transformer,
+    spikformer,
+    swin_v2,
+    uniformer,
+)
+from snnkit.recipes.recipe import RECIPES, Recipe, get_recipe, recipe
 
-from collections.abc import Callable
-
-from snnkit.engine.config import RunConfig
-from snnkit.errors import unknown_name
-from snnkit.recipes.demo import demo
-from snnkit.recipes.fashion_mnist import fashion_mnist
-
-RECIPES: dict[str, Callable[[], RunConfig]] = {"demo": demo, "fashion_mnist": fashion_mnist}
-
-
-def get_recipe(name: str) -> RunConfig:
-    """Return the configuration of the recipe called ``name``.
-
-    Raises:
-        UnknownNameError: no such recipe (names the nearest).
-    """
-    if name not in RECIPES:
-        raise unknown_name("recipe", name, RECIPES)
-    return RECIPES[name]()
-
-
-__all__ = ["RECIPES", "get_recipe"]
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "demo",
+    "e_spikeformer",
+    "fashion_mnist",
+    "get_recipe",
+    "meal_v2",
+    "meta_spikeformer",
+    "qkformer",
+    "recipe",
+    "spike_driven_transformer",
+    "spikformer",
+    "swin_v2",
+    "uniformer",
+]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from snnkit.engine.config import RunConfig
 from snnkit.recipes.demo import demo
+from snnkit.recipes.recipe import recipe
 
 
+@recipe(paper="own design", expected="not measured for all ten epochs")
 def fashion_mnist() -> RunConfig:
     """60,000 images where Debian's package dataset-fashion-mnist is installed, or those of a folder (data.source)."""
     config = demo()
-    config.recipe = "fashion_mnist"
     config.data.source, config.data.batch_size = "auto", 64
     config.epochs = 10
     return config

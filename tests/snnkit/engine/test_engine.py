@@ -15,7 +15,7 @@ import torch
 import snnkit
 from snnkit.checkpoints import build_model, read_weights
 from snnkit.data import load_images
-from snnkit.engine import DivergedError, evaluate, find_checkpoint, new_run_folder, override, train
+from snnkit.engine import DivergedError, RunConfig, evaluate, find_checkpoint, new_run_folder, override, train
 from snnkit.engine.config import apply_toml
 from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError, UnknownNameError
 from snnkit.recipes import RECIPES, get_recipe
@@ -101,7 +101,13 @@ def test_recipes_name_real_models_and_data():
     for name in RECIPES:
         config = get_recipe(name)
         assert config.recipe == name
-        assert config.model.name in snnkit.list_models()
+        assert config.model.name in (*snnkit.list_models(), *snnkit.list_models("timm:resnet50"))
+        assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))).to_dict() == config.to_dict()
+        config.check()
+        with torch.device("meta"):
+            snnkit.create_model(config.model.name, **config.model.sizes)
+        assert RECIPES[name].paper
+        assert RECIPES[name].expected
 
 
 @pytest.mark.parametrize(
