@@ -9,4 +9,5 @@ BENCHMARKS: dict[str, str] = {
     "events": "event-driven linear and convolution layers against torch's dense ones",
     "transformer": "SpikingJelly's Spikformer, imported, against the original and torch.compile of it",
     "uniformer": "UniFormer and MOAT deployed, against themselves as built",
+    "memory": "peak memory of training that transformer with and without a plan, against the original",
 }

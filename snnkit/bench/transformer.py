@@ -21,16 +21,16 @@ from snnkit.events import accelerate
 from snnkit.importers import from_spikingjelly
 from snnkit.tape import record
 
-_BATCH = {16: 4, 4: 1}
+BATCH = {16: 4, 4: 1}
 _BARS = {"snnkit deployed": 2.0, "snnkit events float32": 2.0, "snnkit events int8": 4.5}
 
 
 def run(repeats: int) -> list[dict[str, Any]]:
     """Measure; needs spikingjelly (the test extra)."""
     found = []
-    for patch, batch in _BATCH.items():
+    for patch, batch in BATCH.items():
         torch.manual_seed(0)
-        net = _network(patch)
+        net = network(patch)
         x = torch.randn(batch, 3, 64, 64)
         ours = from_spikingjelly(net)
         found += _inference(f"Spikformer inference, patch {patch}", net, ours, x, repeats)
@@ -38,7 +38,8 @@ def run(repeats: int) -> list[dict[str, Any]]:
     return found
 
 
-def _network(patch: int) -> nn.Module:
+def network(patch: int) -> nn.Module:
+    """Return SpikingJelly's Spikformer for patches of that size."""
     from spikingjelly.activation_based.model.spikformer import Spikformer
 
     net = Spikformer(T=4, img_size_h=64, img_size_w=64, patch_size=patch, num_classes=10, embed_dims=256, num_heads=8)
@@ -50,7 +51,8 @@ def _network(patch: int) -> nn.Module:
     return net.eval()
 
 
-def _from_rest(net: nn.Module) -> Callable[[Tensor], Tensor]:
+def from_rest(net: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return the peer's network as a function that begins at rest."""
     from spikingjelly.activation_based import functional
 
     def run_once(x: Tensor) -> Tensor:
@@ -84,7 +86,7 @@ def _inference(case: str, net: nn.Module, ours: nn.Module, x: Tensor, repeats: i
         return run_once
 
     variants = {
-        "spikingjelly": _from_rest(net),
+        "spikingjelly": from_rest(net),
         "torch.compile": _compiled(net),
         "snnkit": ours,
         "snnkit deployed": deployed,
@@ -97,7 +99,7 @@ def _inference(case: str, net: nn.Module, ours: nn.Module, x: Tensor, repeats: i
     bars = {"snnkit deployed": 1.05, "snnkit events float32": 1.05}
     found += rows(f"{case} against torch.compile", against, "torch.compile", bars)
     with torch.no_grad(), record(ours) as tape:
-        difference = (ours(x) - _from_rest(net)(x)).abs().max().item()
+        difference = (ours(x) - from_rest(net)(x)).abs().max().item()
     found.append(figure(case, "largest difference of the imported network", difference, "logits", 0.0))
     for name, bar in (("snnkit deployed", 1e-3), ("snnkit events float32", 1e-3), ("snnkit events int8", 0.1)):
         flips = max(flip_rate(ours, variants[name], x).values())
@@ -109,23 +111,38 @@ def _inference(case: str, net: nn.Module, ours: nn.Module, x: Tensor, repeats: i
 def _training(case: str, net: nn.Module, ours: nn.Module, x: Tensor, repeats: int) -> list[dict[str, Any]]:
     net.train(), ours.train()
 
-    def step(module: Callable[[Tensor], Tensor], owner: nn.Module) -> Callable[[], None]:
-        def run_once() -> None:
-            owner.zero_grad()
-            module(x).square().mean().backward()
-
-        return run_once
-
     fast = ours.to(memory_format=torch.channels_last)
-    timings = compare({"spikingjelly": step(_from_rest(net), net), "snnkit": step(fast, fast)}, repeats)
+    timings = compare({"spikingjelly": step(FromRest(net), x), "snnkit": step(fast, x)}, repeats)
     found = rows(case, timings, "spikingjelly", {"snnkit": 1.55})
-    kept = {name: _saved_bytes(run, x) for name, run in (("spikingjelly", _from_rest(net)), ("snnkit", fast))}
+    kept = {name: saved_bytes(run, x) for name, run in (("spikingjelly", from_rest(net)), ("snnkit", fast))}
     share = kept["snnkit"] / kept["spikingjelly"]
     found.append(figure(f"{case}: activations kept for the backward", "snnkit / spikingjelly", share, "bytes", 0.5))
     return found
 
 
-def _saved_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
+class FromRest(nn.Module):
+    """The peer's network, reset before every call."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of every step."""
+        return from_rest(self.net)(x)
+
+
+def step(module: nn.Module, x: Tensor) -> Callable[[], None]:
+    """Return one training step as a function."""
+
+    def run_once() -> None:
+        module.zero_grad()
+        module(x).square().mean().backward()
+
+    return run_once
+
+
+def saved_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
     """Bytes of all storages that autograd keeps, parameters excepted by being the same for both."""
     kept: dict[int, int] = {}
 

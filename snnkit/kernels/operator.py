@@ -104,26 +104,55 @@ class Operator:
         self, x: Tensor, state: State | None, given: Prepared, keep_state: bool = True
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """Run a sequence with prepared constants."""
-        p, rest, tensors = given.p, given.rest, given.tensors
-        if tensors and any(isinstance(value, Tensor) for value in rest):  # a trainable rest is part of the graph
-            state = Call(x, state or self._at_rest, rest, p, (), given.surrogate).start()
+        state, training = self._begin(x, state, given)
+        if _visible_to_others():
+            return self._dispatch(x, state or self._at_rest, given, training)
+        return self.run_directly(x, state, given, keep_state, training, self._choose_once)
+
+    def _begin(self, x: Tensor, state: State | None, given: Prepared) -> tuple[State | None, bool]:
+        """Return the starting state, None at rest, and whether a backward may follow."""
+        p, tensors = given.p, given.tensors
+        if tensors and any(isinstance(value, Tensor) for value in given.rest):  # a trainable rest is part of the graph
+            state = Call(x, state or self._at_rest, given.rest, p, (), given.surrogate).start()
         training = torch.is_grad_enabled() and (
             x.requires_grad
             or (state is not None and any(v.requires_grad for v in state))
             or (bool(tensors) and any(getattr(p, name).requires_grad for name in tensors))
         )
-        if _visible_to_others():
-            return self._dispatch(x, state or self._at_rest, given, training)
-        call = Call(
-            x, state or self._at_rest, rest, p, tensors, given.surrogate, given.save, keep_state, training, given.memo
-        )
-        chosen = self._choose_once(given, call)
+        return state, training
+
+    def run_directly(
+        self,
+        x: Tensor,
+        state: State | None,
+        given: Prepared,
+        keep_state: bool,
+        training: bool,
+        choose: Callable[[Prepared, Call], Kernel],
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Run a sequence without the dispatcher, on the kernel that ``choose`` returns."""
+        p, tensors = given.p, given.tensors
+        start = state or self._at_rest
+        call = Call(x, start, given.rest, p, tensors, given.surrogate, given.save, keep_state, training, given.memo)
+        chosen = choose(given, call)
         if not training:
             result = chosen.forward(call)
             return result.out, result.state if keep_state else None
-        inputs = (x, *call.state, *(getattr(p, name) for name in tensors)) if tensors or state else (x, *call.state)
+        inputs = (x, *call.state, *(getattr(p, name) for name in tensors))
         out = _Direct.apply(chosen, call, *inputs)
         return (out[0], out[1:]) if keep_state else (out, None)
+
+    def run_simulated(
+        self,
+        x: Tensor,
+        state: State | None,
+        given: Prepared,
+        keep_state: bool,
+        choose: Callable[[Prepared, Call], Kernel],
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """The path of ``run`` outside of the dispatcher, for a kernel that stands in for the real one."""
+        state, training = self._begin(x, state, given)
+        return self.run_directly(x, state, given, keep_state, training, choose)
 
     def run_normed(
         self,
