@@ -8,7 +8,7 @@ from support.kernels import TOLERANCE, laid_out
 from torch import nn
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.kernels import fused_c, native
+from snnkit.kernels.charge_fire_reset import code8_tables, reset
 from snnkit.neurons import IF, ILIF, LIF, NO_RESET, CuBaLIF, ParametricLIF, Tracer
 from snnkit.neurons.base import _broadcast
 from snnkit.surrogates import SURROGATES, ATan
@@ -186,23 +186,61 @@ def test_the_others_are_the_first_choice_too_and_streams_agree(name):
     assert torch.equal(torch.stack([stream.step(x_t) for x_t in x]), expected(x))
 
 
-needs_c = pytest.mark.skipif(bool(native.why_not(fused_c.SOURCE)), reason="no C compiler")
+def by_codes(neuron, x, start, weight, weight_last):
+    """Gradients to x and the start as ``code8_tables`` defines them: everything is read from the code of h − θ."""
+    slopes, levels, width = code8_tables(neuron.surrogate)
+    theta, v, kept, rest = neuron.v_threshold, start, [], neuron.operator.rest(neuron.constants())[0]
+    plain = getattr(neuron, "decay_input", None)
+    decay = 0.0 if plain is None else 1.0 / neuron.tau
+    for x_t in x:
+        h = (
+            v + x_t
+            if plain is None
+            else v + (x_t - (v - rest)) / neuron.tau
+            if plain
+            else v - (v - rest) / neuron.tau + x_t
+        )
+        cell = ((h - theta).abs() / ((h - theta).abs() + width) * 128).floor().clamp(max=127).long()
+        kept.append(torch.where(h >= theta, 128 + cell, 127 - cell))
+        v = reset(h, (h >= theta).to(h.dtype), theta, neuron.v_reset)
+    gv, grads = weight_last, []
+    for code, gs in zip(reversed(kept), weight.flip(0), strict=True):
+        slope, h, fired = slopes[code].to(x.dtype), theta + levels[code].to(x.dtype), code >= 128
+        hard = neuron.v_reset is not None and neuron.v_reset != NO_RESET
+        through = 1.0 - fired.to(x.dtype) if hard else torch.ones_like(h)
+        if not neuron.detach_reset and neuron.v_reset != NO_RESET:
+            through = through + ((neuron.v_reset - h) if hard else -theta) * slope
+        gh = gs * slope + gv * through
+        grads.append(gh * decay if plain else gh)
+        gv = gh * (1.0 - decay)
+    return torch.stack(grads[::-1]), gv
 
 
-@needs_c
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("detach", [True, False])
 @pytest.mark.parametrize("v_reset", [0.0, -0.2, None, NO_RESET])
-def test_a_byte_a_step_is_that_of_the_c_kernel(v_reset, detach, dtype):
+def test_a_byte_a_step_is_read_as_it_is_defined(v_reset, detach, dtype):
     for make in (IF, LIF, lambda **k: LIF(1.7, decay_input=False, **k)):
         neuron = make(v_reset=v_reset, v_threshold=0.8, detach_reset=detach, surrogate=ATan(), save="code8")
-        x, state = drive(6, 3, 230, dtype=dtype), drive(3, 230) * 0.3
-        start = state if dtype == torch.bfloat16 else state.to(dtype)
-        values, gradients = results(neuron, "c", x, start, "code8")
+        x, start = drive(6, 3, 230, dtype=dtype), drive(3, 230, dtype=dtype) * 0.3
+        values, exact = results(neuron, "reference", x, start)
         got, grads = results(neuron, "triton", x, start, "code8")
         assert all(map(torch.equal, got, values))
-        for a, b in zip(grads, gradients, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-5 if dtype != torch.bfloat16 else 8e-3, atol=1e-6)
+        generator = torch.Generator().manual_seed(3)
+        weights = [torch.randn(v.shape, generator=generator, dtype=dtype) for v in got]
+        for a, b in zip(grads, by_codes(neuron, x, start, *weights), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 if dtype == torch.float32 else 1e-7)
+        assert 0 < (grads[0] - exact[0]).norm() < 0.05 * exact[0].norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_byte_a_step_for_half_formats(dtype):
+    neuron, x = LIF(v_threshold=0.8, surrogate=ATan()), drive(6, 3, 230, dtype=dtype)
+    (out, _), grads = results(neuron, "triton", x, None, "code8")
+    (expected, _), exact = results(neuron, "triton", x, None)
+    assert torch.equal(out, expected)
+    assert grads[0].dtype == dtype
+    assert 0 < (grads[0].float() - exact[0].float()).norm() < 0.05 * exact[0].float().norm()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
