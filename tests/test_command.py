@@ -4,6 +4,7 @@ Would break it: torch imported for --help, a traceback for a user's error, a zer
 writes another file than it says, a report that lacks what was computed.
 """
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import time
 import pytest
 import torch
 
+import snnkit
 from snnkit.cli import main
 
 
@@ -288,3 +290,72 @@ def test_full_disk(run_folder):
     assert "could not write" in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(p.name for p in run_folder.iterdir()) == before
+
+
+# Training from the command line: recipes, going on, teachers, published weights.
+
+
+@pytest.mark.slow
+def test_train_stops_and_goes_on(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["--set", "data.train_limit=64", "--set", "data.test_limit=40", "--set", "data.batch_size=16"]
+    code, out, _ = call("train", "demo", "--set", "epochs=1", *small)
+    assert code == 0
+    folder = next((tmp_path / "runs").iterdir())
+    assert str(folder.relative_to(tmp_path)) in out
+    code, out, _ = call("train", "demo", "--resume", "auto", "--set", "epochs=2")
+    assert code == 0
+    assert "going on from" in out
+    assert [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    code, _, err = call("train", "demo", "--resume", "runs/none")
+    assert code == 2
+    assert "does not exist" in err
+
+
+@pytest.mark.slow
+def test_distill(call, run_folder):
+    words = ["--teacher", run_folder, "--method", "soft", "--cache", "outputs", "--set", "epochs=1"]
+    small = ["--set", "data.train_limit=64", "--set", "data.test_limit=40", "--set", "data.batch_size=16"]
+    code, _, err = call("distill", "demo", *words, *small)
+    assert code == 0, err
+    made = next(path for path in run_folder.parent.joinpath("runs").iterdir())
+    assert "distillation" in json.loads((made / "metrics.jsonl").read_text())["train"]
+    assert list((run_folder.parent / "outputs").rglob("*.safetensors"))
+    code, _, err = call("distill", "demo", "--teacher", "nobody", *small)
+    assert code == 2
+    assert "no such run folder" in err
+
+
+def test_recipes(call):
+    code, out, _ = call("recipes")
+    assert code == 0
+    assert "demo" in out
+    code, out, _ = call("recipes", "swinv2_imagenet")
+    assert code == 0
+    assert "optim.lr=0.0005" in out.splitlines()
+    assert "arXiv 2111.09883" in out
+    code, _, err = call("recipes", "swinv2_imagnet")
+    assert code == 2
+    assert "Did you mean 'swinv2_imagenet'" in err
+
+
+def test_convert_checkpoint(call, tmp_path):
+    """Tensors alone are opened as they are; more than that only when asked for."""
+    model = snnkit.create_model("spiking_cnn_small", width=4)
+    plain, risky = tmp_path / "plain.pth", tmp_path / "risky.pth"
+    torch.save({"model": model.state_dict(), "epoch": 3}, plain)
+    torch.save({"model": model.state_dict(), "args": argparse.Namespace(lr=1.0)}, risky)
+    code, out, _ = call("convert-checkpoint", plain)
+    assert code == 0
+    assert "plain.safetensors" in out
+    other = snnkit.create_model("spiking_cnn_small", width=4)
+    assert snnkit.load_weights(other, tmp_path / "plain.safetensors").complete
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+    code, _, err = call("convert-checkpoint", risky)
+    assert code == 2
+    assert "--allow-pickle" in err
+    assert not (tmp_path / "risky.safetensors").exists()
+    code, _, _ = call("convert-checkpoint", risky, "--allow-pickle")
+    assert code == 0
+    assert snnkit.load_weights(other, tmp_path / "risky.safetensors").complete

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from snnkit.engine import RunConfig
 
 
 def train(
@@ -32,12 +35,11 @@ def train(
         Go on with a run that stopped: its folder, or "auto" for the newest of this recipe, if there is one. The run's
         own configuration is used; --config and --set change it.
     """
-    from snnkit.engine import RunConfig, latest_run, override
+    from snnkit.engine import RunConfig, latest_run
     from snnkit.engine import resume as resume_training
     from snnkit.engine import train as run_training
     from snnkit.engine.config import apply_toml
     from snnkit.engine.progress import console
-    from snnkit.errors import InvalidArgumentError
     from snnkit.files import read_json
     from snnkit.recipes import get_recipe
     from snnkit.report import write_report
@@ -46,11 +48,24 @@ def train(
     configuration = get_recipe(recipe) if folder is None else RunConfig.from_dict(read_json(folder / "config.json"))
     if config is not None:
         apply_toml(configuration, config)
-    for setting in set_ or []:
+    apply_settings(configuration, set_ or [])
+    run = resume_training(folder, configuration) if folder else run_training(configuration, runs=runs)
+    page = write_report(run.folder)
+    console.print(f"test accuracy {run.final_score:.1%}; weights {run.checkpoint}; {page}")
+
+
+def apply_settings(configuration: RunConfig, settings: list[str]) -> None:
+    """Override a configuration by ``key=value`` texts.
+
+    Raises:
+        InvalidArgumentError: a text without "=", or a value of the wrong kind.
+        UnknownNameError: no such key (names the nearest).
+    """
+    from snnkit.engine import override
+    from snnkit.errors import InvalidArgumentError
+
+    for setting in settings:
         key, sign, value = setting.partition("=")
         if not sign:
             raise InvalidArgumentError(f"--set {setting}: give key=value, such as optim.lr=1e-3.")
         override(configuration, key, value)
-    run = resume_training(folder, configuration) if folder else run_training(configuration, runs=runs)
-    page = write_report(run.folder)
-    console.print(f"test accuracy {run.final_score:.1%}; weights {run.checkpoint}; {page}")
