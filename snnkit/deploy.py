@@ -18,6 +18,7 @@ from snnkit.errors import InvalidArgumentError
 from snnkit.layers import ConvBN
 from snnkit.layers.folding import layer_then_norm, layer_then_scale, norm_then_conv
 from snnkit.layers.layer_scale import LayerScale
+from snnkit.layers.memory_order import channels_innermost
 from snnkit.layers.normed_neuron import NormedNeuron
 from snnkit.layers.sequence import SEQUENCE_LAYERS
 from snnkit.neurons import PointNeuron
@@ -60,18 +61,10 @@ def deploy(
     for parameter in made.parameters():
         parameter.requires_grad_(False)
     if channels_last:
-        _channels_last(made)
+        channels_innermost(made)
     if example is not None:
         _choose_pointwise(made, example)
     return made
-
-
-def _channels_last(model: nn.Module) -> None:
-    """Like ``model.to(memory_format=…)``, for weights of 2-D and of 3-D convolutions in one model."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.ndim in (4, 5):
-            layout = torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d
-            tensor.data = tensor.data.contiguous(memory_format=layout)
 
 
 def _merge(module: nn.Module, fewest_operations: bool) -> None:

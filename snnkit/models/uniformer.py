@@ -236,6 +236,7 @@ FAMILY = Family(
     ),
     unconfirmed=(
         "weights do not tell the width of their heads: token-labelled small and base were trained with head_dim=32",
+        "39.2 G are printed for UniFormer-L at 384; with its published sizes, whose parameters agree, it is 62.7 G",
         "no published weights were run; reference outputs of the published code at small sizes were",
     ),
     marks=(r"^patch_embed1\.proj\.", r"^blocks1\.0\.pos_embed\."),

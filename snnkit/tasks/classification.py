@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from snnkit.layers.memory_order import channels_innermost
 from snnkit.neurons import Neuron
 from snnkit.tasks.task import Task
 
@@ -78,7 +79,7 @@ class Classification(Task):
     def __init__(self, model: nn.Module, num_classes: int, label_smoothing: float = 0.0):
         super().__init__()
         # Convolutions on the CPU run faster with channels innermost; the neurons take any order.
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = channels_innermost(model)
         self.label_smoothing = label_smoothing
         self.metrics = ClassificationMetrics(model, num_classes)
 

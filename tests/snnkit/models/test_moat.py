@@ -11,8 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from parity import Reference, close
+from support.forms import one_graph
+from support.macs import gmacs
 
 import snnkit
+from snnkit.deploy import deploy
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers.moat_block import MoatBlock
 from snnkit.layers.position_bias import RelativePositionBias, bias_of_table
@@ -69,6 +72,30 @@ def test_the_references_tell_variants_apart(name, wrong):
     with torch.no_grad():
         got = model(reference.input)
     assert (got - reference["logits"]).abs().max() > 1e-4 * reference["logits"].abs().max()
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "printed"),
+    [
+        ("moat_0", 224, 5.7),
+        ("moat_1", 224, 9.1),
+        ("moat_2", 384, 54.3),
+        ("tiny_moat_0", 256, 1.1),
+        ("tiny_moat_3", 256, 6.0),
+    ],
+)
+def test_products_make_up_the_printed_operations(name, side, printed):
+    """The printed figures count more than products, the more the longer the rows of attention: 1 to 3 percent here."""
+    tiny = 0.05 / printed  # half of the last digit
+    assert 0.975 - tiny < gmacs(name, 3, side, side, img_size=side) / printed <= 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["moat_nope", "moat_window_globalend"])
+def test_every_form_is_one_graph(name):
+    """What the family's small build is not; that with biases deployed."""
+    model, reference = build(name, depths=(1, 1, 1, 2))
+    one_graph(model if name == "moat_nope" else deploy(model), reference.input)
 
 
 # TensorFlow's names.

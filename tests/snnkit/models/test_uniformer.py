@@ -7,10 +7,14 @@ time that stays in the stream, kernels over time that are not centred, a key tha
 import pytest
 import torch
 from parity import Reference, close
+from support.forms import one_graph
+from support.macs import gmacs
 
 import snnkit
+from snnkit.deploy import deploy
 from snnkit.errors import InvalidArgumentError, UnknownNameError
 from snnkit.models.uniformer_video import inflate
+from snnkit.tasks import Classification
 
 IMAGES = ("uniformer_image", "uniformer_image_convstem", "uniformer_image_layerscale")
 CLIPS = ("uniformer_video", "uniformer_video_split", "uniformer_video_std")
@@ -88,6 +92,41 @@ def test_the_references_tell_variants_apart(name, wrong):
         got = got[-1]
     expected = reference["out3" if name in MAPS else "logits"]
     assert (got - expected).abs().max() > 1e-3 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("uniformer_small", (3, 224, 224), 3.632),
+        ("uniformer_small", (3, 384, 384), 11.9),
+        ("uniformer_small_plus", (3, 224, 224), 4.201),
+        ("uniformer_small_plus_dim64", (3, 224, 224), 4.201),
+        ("uniformer_base", (3, 224, 224), 8.249),
+        ("uniformer_video_small", (3, 16, 224, 224), 41.66),
+        ("uniformer_video_small", (3, 8, 224, 224), 17.57),
+        ("uniformer_video_base", (3, 16, 224, 224), 96.55),
+    ],
+)
+def test_macs(name, shape, expected):
+    assert gmacs(name, *shape) == pytest.approx(expected, rel=0.01)
+
+
+FORMS = {
+    "uniformer_image_convstem": {"aux_head": True},
+    "uniformer_image_layerscale": {"local_layer_scale": True},
+    "uniformer_video_split": {},
+    "uniformer_video_std": {},
+    "uniformer_dense_global": {},
+    "uniformer_dense_window": {},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_is_one_graph(name):
+    """What the family's small builds are not; those with layer scale deployed."""
+    model, reference = build(name, **FORMS[name], depths=(1, 1, 1, 1))
+    one_graph(deploy(model) if "layerscale" in name else model, reference.input)
 
 
 # The second head of token labelling.
@@ -235,3 +274,13 @@ def test_other_bad_arguments():
     for wrong in (0, -1, 1.5):
         with pytest.raises(InvalidArgumentError, match="window_size"):
             snnkit.create_model("uniformer_dense_small", window_size=wrong)
+
+
+def test_clips_train_as_images_do():
+    """The task lays weights out in memory, 2-D and 3-D ones."""
+    model, reference = build("uniformer_video")
+    task = Classification(model.float(), 10)
+    loss = task.loss((reference.input.float(), torch.tensor([3])))
+    loss.backward()
+    assert model.patch_embeds[0].proj.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert all(parameter.grad is not None for parameter in model.parameters())

@@ -6,6 +6,7 @@ are not updated, scores left over from the image before.
 
 import pytest
 import torch
+from support.macs import gmacs
 
 import snnkit
 from snnkit.errors import InvalidArgumentError
@@ -151,6 +152,12 @@ def test_published_keys_find_their_place():
     assert len(report.loaded) == len(given)
     assert not report.unused
     assert report.source == "published (UniFormer light)"
+
+
+@pytest.mark.parametrize(("name", "side", "expected"), [("uniformer_xxs", 128, 0.43), ("uniformer_xxs", 224, 1.3)])
+def test_macs(name, side, expected):
+    """Published to two digits; XS says 2.0 at 224, where the products are 1.93."""
+    assert gmacs(name, 3, side, side) == pytest.approx(expected, abs=0.005)
 
 
 def test_refused():
