@@ -7,6 +7,7 @@ BENCHMARKS: dict[str, str] = {
     "lif": "multi-step LIF against SpikingJelly, snnTorch and torch.compile",
     "meta_spikeformer": "Meta-SpikeFormer 15m against the same network with SpikingJelly's neurons",
     "events": "event-driven linear and convolution layers against torch's dense ones",
+    "swin_v2": "Swin Transformer V2 against timm's, and the memory of training it at high resolution",
     "transformer": "SpikingJelly's Spikformer, imported, against the original and torch.compile of it",
     "uniformer": "UniFormer and MOAT deployed, against themselves as built",
     "memory": "peak memory of training that transformer with and without a plan, against the original",

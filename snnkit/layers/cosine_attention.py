@@ -65,7 +65,7 @@ class CosineWindowAttention(nn.Module):
             mixed = [share(x[:, a:b], bias[kind]) for kind, a, b in self._shares()]
         else:
             q, k, v = self._project(x)
-            mixed = [self._attend(q[:, a:b], k[:, a:b], v[:, a:b], bias[kind]) for kind, a, b in self._shares()]
+            mixed = [attend(q[:, a:b], k[:, a:b], v[:, a:b], bias[kind]) for kind, a, b in self._shares()]
         return self.proj(torch.cat(mixed, 1) if len(mixed) > 1 else mixed[0]).flatten(1, 2)
 
     def position_bias(self) -> Tensor:
@@ -103,29 +103,41 @@ class CosineWindowAttention(nn.Module):
             start += count
 
     def _share(self, x_BWSC: Tensor, bias_hSS: Tensor) -> Tensor:
-        return self._attend(*self._project(x_BWSC), bias_hSS)
+        return attend(*self._project(x_BWSC), bias_hSS)
 
     def _share_again(self, x_BWSC: Tensor, bias_hSS: Tensor) -> Tensor:
         return checkpoint(self._share, x_BWSC, bias_hSS, use_reentrant=False)
 
     def _project(self, x_BWSC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return s·q̂, k̂ and v, each (B, W, S, h, D)."""
-        no_bias = torch.zeros_like(self.q_bias)
-        qkv = F.linear(x_BWSC, self.qkv.weight, torch.cat([self.q_bias, no_bias, self.v_bias]))
+        qkv = F.linear(x_BWSC, self.qkv.weight, self.projection_bias())
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).unbind(3)
-        scale = self.logit_scale.squeeze(-1).clamp(max=_SCALE_LIMIT).exp()
-        return F.normalize(q, dim=-1) * scale, F.normalize(k, dim=-1), v
+        return unit(q) * self.scale(), unit(k), v
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias_hSS: Tensor) -> Tensor:
-        """(B, W, S, h, D) → (B, W, S, C)."""
-        lead = q.shape[:2]
-        q, k, v = (part.flatten(0, 1).transpose(1, 2) for part in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_hSS.unsqueeze(0), scale=1.0)
-        return mixed.transpose(1, 2).flatten(2).unflatten(0, lead)
+    def projection_bias(self) -> Tensor:
+        """Return the bias of queries, keys (none) and values: (3·C)."""
+        return torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+
+    def scale(self) -> Tensor:
+        """Return the factor of the scores of each head: (h, 1)."""
+        return self.logit_scale.squeeze(-1).clamp(max=_SCALE_LIMIT).exp()
 
     def extra_repr(self) -> str:
         """Show heads and windows in ``print(model)``."""
         return f"heads={self.heads}, window={self.windows.window}, shift={self.windows.shift}"
+
+
+def unit(x: Tensor) -> Tensor:
+    """Return vectors of length 1 along the last axis."""
+    return F.normalize(x, dim=-1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias_hSS: Tensor) -> Tensor:
+    """Return softmax(q kᵀ + bias) v within windows: (B, W, S, h, D) → (B, W, S, C)."""
+    lead = q.shape[:2]
+    q, k, v = (part.flatten(0, 1).transpose(1, 2) for part in (q, k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_hSS.unsqueeze(0), scale=1.0)
+    return mixed.transpose(1, 2).flatten(2).unflatten(0, lead)
 
 
 def _same(kept: list[Tensor], weights: list[Tensor]) -> bool:

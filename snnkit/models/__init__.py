@@ -3,6 +3,7 @@
 from snnkit.models import (
     e_spikeformer,
     e_spikeformer_large,
+    lookupvit,
     meta_spikeformer,
     meta_spikeformer_seg,
     moat,
@@ -43,6 +44,7 @@ __all__ = [
     "families",
     "family_of",
     "list_models",
+    "lookupvit",
     "meta_spikeformer",
     "meta_spikeformer_seg",
     "moat",

@@ -20,6 +20,7 @@ from snnkit.errors import InvalidArgumentError
 from snnkit.layers.channel_norm import ChannelLayerNorm
 from snnkit.layers.cosine_attention import CosineWindowAttention
 from snnkit.layers.drop_path import DropPath, rates
+from snnkit.layers.fixed_window_block import FixedWindowBlock
 from snnkit.layers.mlp import Mlp
 from snnkit.layers.shifted_windows import Windows
 from snnkit.models.classifier import Feature, FeatureInfo, ImageClassifier, linear_head
@@ -78,6 +79,10 @@ class SwinBlock(nn.Module):
         """Mix the tokens of each window, then the channels of each token."""
         x = x_BNC + self.drop_path(self.norm1(self.attn(x_BNC)))
         return x + self.drop_path(self.norm2(self.mlp(x)))
+
+    def merged(self) -> FixedWindowBlock:
+        """Return the block for inference alone, its position bias computed."""
+        return FixedWindowBlock(self.attn, self.norm1, self.mlp, self.norm2)
 
 
 class SwinStage(nn.Module):
@@ -245,6 +250,8 @@ class SwinV2(ImageClassifier):
         Raises:
             InvalidArgumentError: sizes that do not fit each other.
         """
+        if any(isinstance(part, FixedWindowBlock) for part in self.modules()):
+            raise InvalidArgumentError("a deployed model serves the size it was made for: set that first, then deploy.")
         img_size = self.img_size if img_size is None else img_size
         window_size = self.window_size if window_size is None else window_size
         sizes, windows, pretrained = _geometry(img_size, window_size, pretrained_window_size or 0)

@@ -13,10 +13,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import snnkit
+from snnkit.deploy import deploy
 from snnkit.errors import InvalidArgumentError
-from snnkit.layers import cosine_attention
+from snnkit.layers import cosine_attention, window_kernels
 from snnkit.layers.cosine_attention import CosineWindowAttention
+from snnkit.layers.fixed_window_block import FixedWindowBlock
 from snnkit.layers.shifted_windows import Windows
+from snnkit.models.sizes import as_pair
 
 TOLERANCE = 1e-6
 PUBLISHED = {"embed_dim": 24, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8), "num_classes": 10}
@@ -363,3 +366,80 @@ def test_simmim_weights_load_without_their_decoder():
     state = {f"encoder.{key}": value for key, value in authors_state(golden).items() if not key.startswith("head")}
     state |= {"encoder.mask_token": torch.zeros(1, 1, 24), "decoder.0.weight": torch.zeros(3072, 192, 1, 1)}
     assert snnkit.load_weights(model, state).complete
+
+
+# Deployed.
+
+HEADS_OF_32 = {"embed_dim": 32, "depths": (2, 1, 3, 1), "num_heads": (1, 2, 4, 8)}
+
+
+@pytest.mark.parametrize("settings", [{}, {"img_size": (96, 192), "window_size": 6}], ids=["4", "6"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_deployed_equals_the_model(settings, channels_last):
+    """In float64 by torch and in float32 in C, with several images and all kinds of windows."""
+    model = tiny(**HEADS_OF_32, **settings)
+    for part in model.modules():
+        if isinstance(part, CosineWindowAttention):
+            nn.init.normal_(part.q_bias)
+            nn.init.normal_(part.cpb_mlp[2].weight)
+            nn.init.constant_(part.logit_scale, 3.0)
+    made = deploy(model, channels_last=channels_last)
+    assert not any(isinstance(part, CosineWindowAttention) for part in made.modules())
+    height, width = as_pair(model.img_size)
+    x = torch.randn(3, 3, height, width, dtype=torch.float64)
+    with torch.no_grad():
+        expected = model(x)
+        close(made(x), expected, 1e-12)
+        made = made.float()
+        blocks = [part for part in made.modules() if isinstance(part, FixedWindowBlock)]
+        tokens = [torch.empty(1, 1, part.qkv.in_features) for part in blocks]
+        in_c = [part._in_c(x) for part, x in zip(blocks, tokens, strict=True)]
+        assert in_c == [not window_kernels.why_not(part.windows.area, 32) for part in blocks]
+        assert sum(in_c) >= 6 or window_kernels.why_not(16, 32)
+        close(made(x.float()), expected, 2e-5)
+
+
+@pytest.mark.parametrize("keys", [4, 36, 64])
+def test_attention_in_c_at_its_extremes(keys):
+    """One score far above the others, scores far below, and a bias of −100: against float64."""
+    if window_kernels.why_not(keys, 32):
+        pytest.skip(window_kernels.why_not(keys, 32))
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn(2, 3 * keys, 3, 2, 32, generator=generator)
+    qkv[0, 0, :2] = 0  # a vector without direction
+    bias = 16 * torch.rand(2, 2, keys, keys, generator=generator)
+    bias[1, :, :, : keys // 2] -= 100
+    kind, scale = torch.tensor([0, 1, 0]), torch.tensor([100.0, 0.01])
+    got = window_kernels.attention(qkv.flatten(2), scale, bias.flatten(0, 1), kind)
+    q, k, v = qkv.double().unflatten(1, (3, keys)).unbind(3)
+    scores = torch.einsum("bwshd,bwthd->bwhst", nn.functional.normalize(q, dim=-1), nn.functional.normalize(k, dim=-1))
+    scores = scores * scale.double().view(2, 1, 1) + bias.double()[kind]
+    expected = torch.einsum("bwhst,bwthd->bwshd", scores.softmax(-1), v).flatten(1, 2).flatten(2)
+    close(got, expected, 1e-5)
+
+
+def test_gelu_and_norm_in_c():
+    if window_kernels.why_not(4, 32):
+        pytest.skip(window_kernels.why_not(4, 32))
+    x = torch.cat([torch.linspace(-12, 12, 1003), torch.tensor([0.0, -0.0, 1e-30, -40.0, 3e4])])
+    got = window_kernels.gelu_(x.clone())
+    assert ((got - nn.functional.gelu(x.double())).abs() <= 3e-7 * (1 + x.abs())).all()
+    norm = nn.LayerNorm(96)
+    for part in norm.parameters():
+        nn.init.normal_(part)
+    a, b = torch.randn(2, 5, 96), 100 + torch.randn(2, 5, 96)
+    close(window_kernels.add_norm(a, b, norm).detach(), (a + norm(b)).detach(), 1e-4)
+
+
+def test_a_deployed_model_keeps_its_size():
+    with pytest.raises(InvalidArgumentError, match="then deploy"):
+        deploy(tiny()).set_input_size(img_size=96)
+
+
+def test_a_deployed_model_exports():
+    """Compilers and tracers see torch's operators."""
+    made, x = deploy(tiny(**HEADS_OF_32)).float(), torch.randn(1, 3, 64, 64)
+    program = torch.export.export(made, (x,))
+    assert any("scaled_dot_product" in str(node.target) for node in program.graph.nodes)
+    with torch.no_grad():
+        close(program.module()(x), made(x), 1e-5)
