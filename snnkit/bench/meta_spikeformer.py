@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from snnkit.bench.harness import compare
 from snnkit.bench.row import figure, rows
-from snnkit.bench.transformer import _from_rest, _saved_bytes
+from snnkit.bench.transformer import FromRest, from_rest, step
 from snnkit.deploy import deploy, flip_rate
 from snnkit.events import accelerate, train_by_events
+from snnkit.memory import measure, plan
 from snnkit.models import create_model
 from snnkit.neurons import LIF
 from snnkit.tape import record
@@ -84,7 +85,7 @@ def with_spikingjelly(model: nn.Module) -> nn.Module:
 
 
 def _inference(case: str, model: nn.Module, x: Tensor, repeats: int) -> list[dict[str, Any]]:
-    peer = _from_rest(with_spikingjelly(model))
+    peer = from_rest(with_spikingjelly(model))
 
     def quiet(module: Callable[[Tensor], Tensor]) -> Callable[[], None]:
         def run_once() -> None:
@@ -113,33 +114,27 @@ def _inference(case: str, model: nn.Module, x: Tensor, repeats: int) -> list[dic
 
 
 def _training(model: nn.Module, x: Tensor, repeats: int) -> list[dict[str, Any]]:
-    peer, ours = with_spikingjelly(model).train(), copy.deepcopy(model).train()
-    events = train_by_events(ours.to(memory_format=torch.channels_last))
-    codes = copy.deepcopy(events)
+    """Time and peak memory of a step; gradients of parameters are there before, for all: they are no activations."""
+    peer = FromRest(with_spikingjelly(model)).train()
+    ours = copy.deepcopy(model).train().to(memory_format=torch.channels_last)
+    events = train_by_events(ours)
+    codes, blocks = copy.deepcopy(events), copy.deepcopy(events)
     for part in codes.modules():
         if isinstance(part, LIF):
             part.save = "code8"
-    blocks = copy.deepcopy(events)
     blocks.set_grad_checkpointing()
-
-    def step(module: Callable[[Tensor], Tensor], owner: nn.Module) -> Callable[[], None]:
-        def run_once() -> None:
-            owner.zero_grad()
-            module(x).square().mean().backward()
-
-        return run_once
-
-    variants: dict[str, tuple[Callable[[Tensor], Tensor], nn.Module]] = {
-        "spikingjelly": (_from_rest(peer), peer),
-        "snnkit": (ours, ours),
-        "snnkit by events": (events, events),
-        "snnkit by events, one byte a neuron and step": (codes, codes),
-        "snnkit by events, blocks computed again": (blocks, blocks),
+    theirs = measure(peer, x, gradients=False)
+    variants: dict[str, nn.Module] = {
+        "spikingjelly": peer,
+        "snnkit": ours,
+        "snnkit by events": events,
+        "snnkit by events, one byte a neuron and step": codes,
+        "snnkit by events, blocks computed again": blocks,
+        "snnkit planned for half the peer's memory": plan(ours, x, theirs // 2, gradients=False).apply(ours),
     }
-    timings = compare({name: step(*pair) for name, pair in variants.items()}, max(2, repeats // 2))
+    timings = compare({name: step(module, x) for name, module in variants.items()}, max(2, repeats // 2))
     found = rows("training", timings, "spikingjelly", {"snnkit by events": 1.5})
-    kept = {name: _saved_bytes(run, x) for name, (run, _) in variants.items()}
     for name in list(variants)[1:]:
-        share = kept[name] / kept["spikingjelly"]
-        found.append(figure("training: activations kept for the backward", name, share, "of spikingjelly's", 0.5))
+        share = measure(variants[name], x, gradients=False) / theirs
+        found.append(figure("training: peak activation memory against spikingjelly", name, share, "bytes", 0.5))
     return found

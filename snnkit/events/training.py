@@ -60,6 +60,7 @@ class _ByEvents:
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         usable = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.dim() == 4
+        usable = usable and type(x) in (Tensor, nn.Parameter)  # fake tensors of a simulation hold no spikes
         if usable and torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_compiling():
             packed = try_pack_pixels(x.detach(), 1)
             if packed is not None:

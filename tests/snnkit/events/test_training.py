@@ -95,3 +95,9 @@ def test_real_inputs_and_other_types_compute_as_before():
         assert torch.equal(a(x), b(x))
     with torch.no_grad():
         assert torch.equal(plain(spikes(2, 3, 6, 6)), ours(spikes(2, 3, 6, 6)))
+
+
+def test_its_memory_can_be_planned():
+    """In a simulation there are no spikes to look at: layers count as dense ones, an upper bound."""
+    plan = snnkit.memory.plan(train_by_events(network()), torch.randn(3, 2, 2, 12, 10), "1GiB")
+    assert plan.peak > 0
