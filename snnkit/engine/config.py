@@ -93,6 +93,7 @@ class RuntimeConfig:
         precision: Fabric's: 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true.
         compile: whether the task goes through ``torch.compile``.
         grad_checkpointing: keep block inputs only, compute blocks again in the backward.
+        memory_budget: most bytes of a training step of one process, such as "2GiB" ("" = no limit); see snnkit.memory.
     """
 
     accelerator: str = "auto"
@@ -102,6 +103,7 @@ class RuntimeConfig:
     precision: str = "32-true"
     compile: bool = False
     grad_checkpointing: bool = False
+    memory_budget: str = ""
 
 
 @dataclass

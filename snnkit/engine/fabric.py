@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import nn
@@ -17,6 +18,7 @@ from snnkit.engine.config import RuntimeConfig
 from snnkit.errors import InvalidArgumentError, unknown_name
 
 STRATEGIES = ("auto", "ddp", "fsdp2")
+TRUE_DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 
 # Blocks below this many parameters are left to the whole: a message of its own would cost more than it saves.

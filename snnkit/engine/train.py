@@ -14,16 +14,18 @@ from snnkit.checkpoints import load_weights
 from snnkit.data import ImageData, load_images
 from snnkit.engine.checkpoint import find_states, load_state
 from snnkit.engine.config import RunConfig
-from snnkit.engine.fabric import make_fabric
+from snnkit.engine.fabric import TRUE_DTYPES, make_fabric
 from snnkit.engine.loop import Loop
 from snnkit.engine.memory import keep_freed_memory
 from snnkit.engine.progress import bar, console, track
 from snnkit.engine.run_folder import Run, cut_metrics, new_run_folder, write_provenance
 from snnkit.errors import CorruptFileError
 from snnkit.files import read_json, write_json
+from snnkit.memory import show_bytes, within_budget
 from snnkit.models import create_model
 from snnkit.models.registry import accepts
 from snnkit.tasks import Classification, build_task
+from snnkit.tasks.classification import channels_last
 
 
 def train(
@@ -100,6 +102,7 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     if given.weights:
         report = load_weights(model, given.weights, strict=given.strict)
         console.print(f"{given.weights}: {len(report.loaded)} tensors taken, {len(report.missing)} start at random")
+    model = _within_budget(model, config, image)
     options = dict(config.task.options)
     if config.task.label_smoothing:
         options["label_smoothing"] = config.task.label_smoothing
@@ -109,6 +112,22 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     # Each process draws its own noise (dropout, stochastic depth); the weights above are the same in all.
     torch.manual_seed(config.seed + fabric.global_rank)
     return Loop(config, fabric, task, data, {"name": given.name, **arguments}, sizes)
+
+
+def _within_budget(model: torch.nn.Module, config: RunConfig, image: torch.Tensor) -> torch.nn.Module:
+    """Return what trains in place of ``model`` within ``runtime.memory_budget``, and say what was planned."""
+    budget = config.runtime.memory_budget
+    if not budget:
+        return model
+    dtype = TRUE_DTYPES.get(config.runtime.precision, torch.float32)
+    model.train().to(dtype=dtype, memory_format=torch.channels_last)
+    example = channels_last(torch.zeros(config.data.batch_size, *image.shape, dtype=dtype))
+    planned, plan = within_budget(model, example, budget)
+    console.print(
+        f"memory of a step: {show_bytes(plan.plain_peak)} plain, {show_bytes(plan.peak)} as planned ({plan.choice}), "
+        f"{budget} allowed"
+    )
+    return planned
 
 
 def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
