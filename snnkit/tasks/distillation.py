@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
+from snnkit.layers.memory_order import channels_innermost
 from snnkit.tasks.classification import ClassificationMetrics, channels_last
 from snnkit.tasks.task import Task
 from snnkit.tasks.teachers import Teachers
@@ -72,7 +72,7 @@ class Distillation(Task):
             raise InvalidArgumentError(f"task.options.alpha={alpha}: must be between 0 and 1.")
         if not tau > 0:
             raise InvalidArgumentError(f"task.options.tau={tau}: must be > 0.")
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = channels_innermost(model)
         self.teachers = Teachers(teachers, num_classes, cache)
         self.soft, self.alpha, self.tau, self.per_element = bool(soft), float(alpha), float(tau), bool(per_element)
         self.label_smoothing = label_smoothing

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
+from snnkit.layers.memory_order import channels_innermost
 from snnkit.tasks.classification import ClassificationMetrics, channels_last
 from snnkit.tasks.distillation import soft_loss
 from snnkit.tasks.task import Task
@@ -81,7 +82,7 @@ class FeatureDistillation(Task):
         self.teachers = Teachers(teachers, num_classes)
         if len(self.teachers.models) != 1:
             raise InvalidArgumentError(f"{len(self.teachers.models)} teachers: features are taken from exactly one.")
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = channels_innermost(model)
         self.weight, self.blur, self.alpha, self.tau = float(weight), float(blur), float(alpha), float(tau)
         self.label_smoothing = label_smoothing
         mine, theirs = _maps(model, "the student"), _maps(self.teachers.models[0], "the teacher")

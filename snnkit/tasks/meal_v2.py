@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snnkit.layers.memory_order import channels_innermost
 from snnkit.tasks.classification import ClassificationMetrics, channels_last
 from snnkit.tasks.task import Task
 from snnkit.tasks.teachers import Teachers
@@ -87,7 +88,7 @@ class MealV2(Task):
         cache: str = "",
     ):
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = channels_innermost(model)
         self.discriminator = Discriminator(num_classes, ratio)
         self.teachers = Teachers(teachers, num_classes, cache)
         self.adversarial = bool(adversarial)
