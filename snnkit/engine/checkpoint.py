@@ -35,6 +35,7 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 from snnkit.engine.ema import Ema
 from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError
 from snnkit.files import read_json, write_json
+from snnkit.optim.blockwise import BlockwiseOptimizer
 
 _NAME = re.compile(r"step-(\d{8})$")
 _STATE, _FILES = "state.json", "files.json"
@@ -208,17 +209,29 @@ def load_state(fabric: Fabric, path: Path, state: TrainState) -> None:
     for parameter, name in state._names().items():
         start = f"optim.{name}."
         for key, (shape, dtype) in shapes.items():
-            if key.startswith(start) and "." not in key.removeprefix(start):
-                same = tuple(parameter.shape) == shape
-                made = torch.zeros_like(parameter, dtype=dtype) if same else torch.zeros(shape, dtype=dtype)
-                state.optimizer.state[parameter][key.removeprefix(start)] = tensors[key] = made.detach()
+            last = key.removeprefix(start)
+            if key.startswith(start) and "." not in last:
+                made = _room(state.optimizer, parameter, last, shape, dtype)
+                state.optimizer.state[parameter][last] = tensors[key] = made.detach()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=fabric.world_size == 1)
     state.restore_numbers(numbers)
+    if isinstance(state.optimizer, BlockwiseOptimizer):
+        state.optimizer.settle()
     generators = path / f"rank-{fabric.global_rank}.json"
     if generators.exists():
         _restore_generators(read_json(generators))
+
+
+def _room(
+    optimizer: torch.optim.Optimizer, parameter: Tensor, key: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> Tensor:
+    """Return a tensor for a saved state: what has the parameter's shape is sharded as the parameter is."""
+    if isinstance(optimizer, BlockwiseOptimizer):
+        return optimizer.room_for(parameter, key, shape, dtype)
+    same = tuple(parameter.shape) == shape
+    return torch.zeros_like(parameter, dtype=dtype) if same else torch.zeros(shape, dtype=dtype)
 
 
 def _shapes(path: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:

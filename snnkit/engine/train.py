@@ -24,6 +24,7 @@ from snnkit.files import read_json, write_json
 from snnkit.memory import show_bytes, within_budget
 from snnkit.models import create_model
 from snnkit.models.registry import accepts
+from snnkit.optim import optimizer_bytes
 from snnkit.tasks import Classification, build_task
 from snnkit.tasks.classification import channels_last
 
@@ -140,8 +141,11 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
             console.print(f"going on from {state}")
     loop.run(folder)
     test = loop.results["test"]
+    kept, full = optimizer_bytes(loop.state.optimizer)
     summary = {
         "parameters": sum(p.numel() for p in loop.task.model.parameters()),
+        "optimizer_bytes": kept,
+        "optimizer_bytes_fp32": full,
         "train_images": loop.sizes[0],
         "test_images": loop.sizes[1],
         "origin": loop.data.origin,

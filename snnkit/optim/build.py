@@ -11,8 +11,20 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.optim.eight_bit import Adagrad8bit, Adam8bit, AdamW8bit, Lion8bit, RMSprop8bit, SGD8bit
+from snnkit.optim.stable_embedding import mark_stable_embeddings
+from snnkit.optim.trust import LAMB8bit, LARS8bit
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {}
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adamw8bit": AdamW8bit,
+    "adam8bit": Adam8bit,
+    "sgd8bit": SGD8bit,
+    "lion8bit": Lion8bit,
+    "rmsprop8bit": RMSprop8bit,
+    "adagrad8bit": Adagrad8bit,
+    "lamb8bit": LAMB8bit,
+    "lars8bit": LARS8bit,
+}
 
 # torch's one-pass implementations: four times as fast on a CPU. That of SGD takes no shards.
 _FUSED, _FUSED_WHOLE = ("adam", "adamw"), ("sgd", "momentum", "nesterov")
@@ -29,6 +41,7 @@ def parameter_groups(
         layer_decay: factor on the learning rate from each group of layers to the one before it; 1 = off.
         others: modules that are trained beside the network, without layer decay.
     """
+    mark_stable_embeddings(model, *others)
     exempt = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()
     if layer_decay < 1:
         if not hasattr(model, "group_matcher"):

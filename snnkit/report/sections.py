@@ -40,7 +40,17 @@ def training(run: Run, palette: Palette) -> dict[str, Any] | None:
         "seconds": [number(line.get("seconds")) for line in run.metrics],
         "best": {"epoch": best.get("epoch"), "accuracy": number(best.get("accuracy"))},
     }
-    return {"views": views, "epochs": len(run.metrics), "duration": _duration(seconds), "data": data}
+    words = {"epochs": len(run.metrics), "duration": _duration(seconds), "states": _states(run)}
+    return {"views": views, "data": data} | words
+
+
+def _states(run: Run) -> str:
+    """What the optimizer kept beside the parameters."""
+    kept, full = (number(run.summary.get(key)) for key in ("optimizer_bytes", "optimizer_bytes_fp32"))
+    if not kept:
+        return ""
+    less = f", instead of {si(full, 'B')} in float32" if full and full > kept else ""
+    return f"{si(kept, 'B')} of optimizer states{less}"
 
 
 def _duration(seconds: float | int | None) -> str:

@@ -75,6 +75,8 @@ def metrics() -> list[dict[str, Any]]:
 def summary() -> dict[str, Any]:
     return {
         "parameters": 102346,
+        "optimizer_bytes": 208000,
+        "optimizer_bytes_fp32": 818768,
         "train_images": 4000,
         "test_images": 1000,
         "best": {"epoch": 13, "accuracy": 0.878},

@@ -103,6 +103,16 @@ def test_headline_is_made_from_the_numbers(make_run):
     assert "On loihi1 it takes 45 of 128 cores, and none of its 2.23 M spikes differ there" in text
 
 
+def test_optimizer_states_are_told_beside_what_they_would_take(make_run, invented):
+    """Breaks when the bytes are swapped, or told where nothing is known or nothing was saved."""
+    assert "208 kB of optimizer states, instead of 819 kB in float32." in Reader(write_report(make_run())).text
+    summary = invented["summary.json"]()
+    summary["optimizer_bytes"] = summary["optimizer_bytes_fp32"]
+    text = Reader(write_report(make_run(summary=summary))).text
+    assert "819 kB of optimizer states. The test" in text
+    assert "optimizer states" not in Reader(write_report(make_run(summary={}))).text
+
+
 def test_headline_does_not_hide_bad_news(make_run, invented):
     """Breaks when a network that costs more, or whose chip program differs, still reads like a success."""
     energy, mapping = invented["energy.json"](), invented["mapping.json"]()

@@ -71,11 +71,16 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(whole, tmp_path, ste
     assert_same_run(folder, whole)
 
 
-@pytest.mark.parametrize("name", ["lamb", "sgd", "lion", "adafactor"])
+@pytest.mark.parametrize("name", ["lamb", "sgd", "lion", "adafactor", "adamw8bit", "lamb8bit"])
 def test_every_kind_of_optimizer_state_is_restored(tmp_path, name):
     config = small()
     config.optim.name, config.optim.lr = name, 1e-3
+    if name.endswith("8bit"):
+        config.optim.options = {"min_8bit_size": 64, "percentile_clipping": 90}
     other = train(config, tmp_path / "whole").folder
+    if name.endswith("8bit"):
+        summary = json.loads((other / "summary.json").read_text())
+        assert summary["optimizer_bytes"] < summary["optimizer_bytes_fp32"] / 2
     folder = cut(other, tmp_path / "run", 4)
     resume(folder)
     assert_same_run(folder, other)
