@@ -11,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import resource
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,8 @@ def _memory() -> list[dict[str, Any]]:
     found, spawn = [], multiprocessing.get_context("spawn")
     case = "SwinV2-T training, one block at 1536 × 1536"
     for name, (again, sequential) in _WAYS.items():
-        with spawn.Pool(1) as pool:  # a process of its own: peaks cannot be set back
-            kept, peak = pool.apply(_block_bytes, (again, sequential))
+        with ProcessPoolExecutor(1, spawn) as pool:  # a process of its own: peaks cannot be set back
+            kept, peak = pool.submit(_block_bytes, again, sequential).result()
         for what, value in (("kept", kept), ("peak", peak)):
             found.append({"case": case, "variant": f"{name}: {what}", "value": round(value / 2**20), "unit": "MiB"})
     return found

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import snnkit
+from snnkit.checkpoints import build_model
 from snnkit.errors import InvalidArgumentError, UnknownNameError
 from snnkit.models import families, register_model, spiking_cnn
 from snnkit.neurons import IF, LIF
@@ -123,6 +124,26 @@ def test_a_model_of_timm():
         snnkit.create_model("timm:resnet10tt")
     with pytest.raises(InvalidArgumentError, match="no time steps"):
         snnkit.create_model("timm:resnet10t", timesteps=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("vit_tiny_patch16_224", 64), ("coatnet_pico_rw_224", 128)], ids=["vit", "coatnet"]
+)
+def test_a_model_of_timm_end_to_end(name, side, tmp_path):
+    """Built, saved, built again from its file alone, filled with timm's own weights, and asked for its maps."""
+    timm = pytest.importorskip("timm")
+    config = {"name": f"timm:{name}", "num_classes": 7, "img_size": side}
+    model, x = snnkit.create_model(**config).eval(), torch.randn(1, 3, side, side)
+    snnkit.save_weights(model, tmp_path / "w.safetensors", config)
+    again, _ = build_model(tmp_path / "w.safetensors")
+    peer = timm.create_model(name, num_classes=7, img_size=side).eval()
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
+        assert snnkit.load_weights(model, peer.state_dict()).complete
+        assert torch.equal(model(x), peer(x))
+        maps = snnkit.create_model(**config, features_only=True).eval()(x)
+    assert [y.shape[0] for y in maps] == [1] * len(maps)
+    assert len(maps) >= 3
 
 
 @pytest.mark.parametrize("kernel", ["reference", "numba", "c"])
