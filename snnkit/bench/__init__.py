@@ -9,6 +9,7 @@ BENCHMARKS: dict[str, str] = {
     "events": "event-driven linear and convolution layers against torch's dense ones",
     "swin_v2": "Swin Transformer V2 against timm's, and the memory of training it at high resolution",
     "transformer": "SpikingJelly's Spikformer, imported, against the original and torch.compile of it",
+    "optim": "AdamW with 8-bit states against torch and bitsandbytes",
     "uniformer": "UniFormer and MOAT deployed, against themselves as built",
     "memory": "peak memory of training that transformer with and without a plan, against the original",
 }

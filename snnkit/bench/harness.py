@@ -68,7 +68,7 @@ def compare(
 def machine() -> dict[str, Any]:
     """Describe what the figures were taken on: versions, processor and its flags, threads, load."""
     versions = {}
-    for name in ("torch", "numpy", "numba", "spikingjelly", "snntorch", "triton"):
+    for name in ("torch", "numpy", "numba", "spikingjelly", "snntorch", "triton", "bitsandbytes"):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -72,6 +72,8 @@ def main() -> None:
     if going_on:
         config = RunConfig.from_dict(json.loads((folder / "config.json").read_text()))
     for setting in arguments[2 if going_on else 1 :]:
+        if setting.startswith("optim.name="):
+            config.optim.options = {}  # those above are SGD's
         override(config, *setting.split("=", 1))
     if going_on:
         resume(folder, config)

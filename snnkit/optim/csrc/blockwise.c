@@ -134,9 +134,9 @@ static inline __attribute__((always_inline)) void encode_with(uint8_t *restrict 
     }
 }
 
-static void encode(uint8_t *code, float *absmax, float *x, int64_t n, const codebook *book, int guard) {
-    *absmax = settle(x, n);
-    const float divisor = *absmax > 0 ? *absmax : 1.0f;
+/* Codes of settled numbers. */
+static void encode(uint8_t *code, float absmax, const float *x, int64_t n, const codebook *book, int guard) {
+    const float divisor = absmax > 0 ? absmax : 1.0f;
     if (book->span)
         encode_with(code, x, n, divisor, book, guard, SHIFT_SIGNED);
     else
@@ -154,6 +154,59 @@ static void adam(const job *j, float *restrict p, const float *restrict g, float
         p[i] = p[i] * decay - m[i] / (sqrtf(v[i]) * root + eps) * rate;
     }
 }
+
+#ifdef __AVX2__
+static inline __m256 decode_eight(const uint8_t *code, const float *map) {
+    __m128 low = _mm_load_ss(map + code[0]), high = _mm_load_ss(map + code[4]);
+    low = _mm_insert_ps(low, _mm_load_ss(map + code[1]), 0x10);
+    high = _mm_insert_ps(high, _mm_load_ss(map + code[5]), 0x10);
+    low = _mm_insert_ps(low, _mm_load_ss(map + code[2]), 0x20);
+    high = _mm_insert_ps(high, _mm_load_ss(map + code[6]), 0x20);
+    low = _mm_insert_ps(low, _mm_load_ss(map + code[3]), 0x30);
+    high = _mm_insert_ps(high, _mm_load_ss(map + code[7]), 0x30);
+    return _mm256_set_m128(high, low);
+}
+
+/* ``settle`` for eight numbers; ``most`` holds the largest sizes so far. */
+static inline __m256 settle_eight(__m256 x, __m256i *most) {
+    const __m256i raw = _mm256_castps_si256(x), size = _mm256_and_si256(raw, _mm256_set1_epi32(0x7fffffff));
+    const __m256i bad = _mm256_cmpgt_epi32(size, _mm256_set1_epi32(INFINITE - 1));
+    *most = _mm256_max_epi32(*most, _mm256_andnot_si256(bad, size));
+    return _mm256_castsi256_ps(_mm256_andnot_si256(bad, raw));
+}
+
+static inline float largest_of(__m256i most) {
+    int32_t sizes[8], found = 0;
+    _mm256_storeu_si256((__m256i *)sizes, most);
+    for (int q = 0; q < 8; q++) found = sizes[q] > found ? sizes[q] : found;
+    float size;
+    memcpy(&size, &found, 4);
+    return size;
+}
+
+/* Decoding, ADAM and settling in one loop, so that look-ups run beside divisions. ``n`` is a multiple of eight; the old
+ * absmax of both moments are replaced by the new ones. */
+static void adam_coded(const job *j, int64_t from, int64_t n, float *restrict m, float *restrict v, float absmax[2]) {
+    float *restrict p = j->p + from;
+    const float *restrict g = j->g + from, *map_m = j->book[0].map, *map_v = j->book[1].map;
+    const uint8_t *code_m = (const uint8_t *)j->state[0] + from, *code_v = (const uint8_t *)j->state[1] + from;
+    const __m256 beta1 = _mm256_set1_ps(j->beta1), rest1 = _mm256_set1_ps(j->rest1), eps = _mm256_set1_ps(j->eps);
+    const __m256 beta2 = _mm256_set1_ps(j->beta2), rest2 = _mm256_set1_ps(j->rest2), root = _mm256_set1_ps(j->root);
+    const __m256 decay = _mm256_set1_ps(j->decay), rate = _mm256_set1_ps(j->rate), scale = _mm256_set1_ps(j->scale);
+    const __m256 by_m = _mm256_set1_ps(absmax[0]), by_v = _mm256_set1_ps(absmax[1]);
+    __m256i most_m = _mm256_setzero_si256(), most_v = _mm256_setzero_si256();
+    for (int64_t i = 0; i < n; i += 8) {
+        const __m256 gi = _mm256_loadu_ps(g + i) * scale;
+        const __m256 mi = decode_eight(code_m + i, map_m) * by_m * beta1 + gi * rest1;
+        const __m256 vi = decode_eight(code_v + i, map_v) * by_v * beta2 + gi * gi * rest2;
+        const __m256 move = mi / (_mm256_sqrt_ps(vi) * root + eps) * rate;
+        _mm256_storeu_ps(p + i, _mm256_loadu_ps(p + i) * decay - move);
+        _mm256_storeu_ps(m + i, settle_eight(mi, &most_m));
+        _mm256_storeu_ps(v + i, settle_eight(vi, &most_v));
+    }
+    absmax[0] = largest_of(most_m), absmax[1] = largest_of(most_v);
+}
+#endif
 
 static void lamb(const job *j, float *restrict out, const float *restrict p, const float *restrict g,
                  float *restrict m, float *restrict v, int64_t n) {
@@ -211,8 +264,25 @@ static void update(const job *j, int64_t from, int64_t n, float *a, float *b) {
     }
 }
 
+/* Decode, update and settle a block whose moments are coded; leaves them in a and b, their absmax in ``absmax``. */
+static void update_coded(const job *j, int64_t from, int64_t n, float *a, float *b, float absmax[2]) {
+    float *moments[2] = {a, b};
+#ifdef __AVX2__
+    if (j->rule == ADAM && n % 8 == 0) {
+        adam_coded(j, from, n, a, b, absmax);
+        return;
+    }
+#endif
+    for (int s = 0; s < 2; s++)
+        if (j->state[s]) decode(moments[s], (const uint8_t *)j->state[s] + from, n, absmax[s], j->book[s].map);
+    update(j, from, n, a, b);
+    for (int s = 0; s < 2; s++)
+        if (j->state[s]) absmax[s] = settle(moments[s], n);
+}
+
 void snnkit_blockwise(const job *j, int64_t first, int64_t last) {
-    float buffer[2][LARGEST] __attribute__((aligned(64)));
+    /* Not a power of two apart, or both would fall on the same lines of the cache. */
+    float buffer[2][LARGEST + 48] __attribute__((aligned(64)));
     for (int64_t k = first; k < last; k++) {
         const int64_t from = k * j->block, n = j->count - from < j->block ? j->count - from : j->block;
         if (j->full) {
@@ -220,12 +290,12 @@ void snnkit_blockwise(const job *j, int64_t first, int64_t last) {
             update(j, from, n, a + from, b ? b + from : 0);
             continue;
         }
+        float absmax[2] = {j->absmax[0][k], j->state[1] ? j->absmax[1][k] : 0};
+        update_coded(j, from, n, buffer[0], buffer[1], absmax);
         for (int s = 0; s < 2; s++)
-            if (j->state[s])
-                decode(buffer[s], (const uint8_t *)j->state[s] + from, n, j->absmax[s][k], j->book[s].map);
-        update(j, from, n, buffer[0], buffer[1]);
-        for (int s = 0; s < 2; s++)
-            if (j->state[s])
-                encode((uint8_t *)j->state[s] + from, j->absmax[s] + k, buffer[s], n, &j->book[s], j->guard[s]);
+            if (j->state[s]) {
+                encode((uint8_t *)j->state[s] + from, absmax[s], buffer[s], n, &j->book[s], j->guard[s]);
+                j->absmax[s][k] = absmax[s];
+            }
     }
 }

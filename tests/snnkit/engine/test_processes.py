@@ -105,3 +105,42 @@ def test_accumulated_batches_equal_the_big_one(alone, tmp_path):
     # Fabric hands the loss out as float32; the weights are compared as they are.
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), rel=1e-6)
     assert_same(tmp_path / "run", alone, 1e-9, 1e-11)
+
+
+EIGHT_BIT = ("optim.name=adamw8bit", "optim.options.min_8bit_size=64", "optim.weight_decay=0.01")
+
+
+def assert_near(folder, other, rate=0.002):
+    """Rounding in other blocks: weights that twelve steps moved by about the rate each differ by a tenth of one."""
+    one, two = epochs(folder)[-1]["train"]["loss"], epochs(other)[-1]["train"]["loss"]
+    assert one == pytest.approx(two, rel=0.02)
+    for key, value in weights(other).items():
+        assert (weights(folder)[key] - value).abs().mean() < 0.1 * rate, key
+
+
+def last_state(folder):
+    """All tensors of the newest state, shard by shard."""
+    newest = max((folder / "checkpoints").glob("step-*"))
+    return {path.name: load_file(path) for path in newest.glob("*.safetensors")}
+
+
+def test_eight_bit_states_are_sharded_saved_and_taken_up(tmp_path):
+    """In as many processes bit for bit; in one, whose blocks end elsewhere, as close as rounding once more allows."""
+    whole, same, single, alone = (tmp_path / name for name in ("whole", "same", "single", "alone"))
+    settings = ("checkpoint.every_steps=4", "checkpoint.keep=9", *SINGLE, *EIGHT_BIT, "optim.lr=0.002")
+    run(whole, "runtime.strategy=fsdp2", *settings, processes=2)
+    run(alone, *settings)
+    assert_near(whole, alone)
+    cut(whole, same)
+    run("--resume", same, "runtime.strategy=fsdp2", processes=2)
+    assert losses(same) == losses(whole)
+    states, expected = last_state(same), last_state(whole)
+    assert states.keys() == expected.keys()
+    assert sum(value.dtype == torch.uint8 for shard in states.values() for value in shard.values()) >= 10
+    for name, shard in expected.items():
+        for key, value in shard.items():
+            assert torch.equal(states[name][key], value), key
+    cut(whole, single)
+    run("--resume", single, "runtime.strategy=auto", "runtime.devices=1", "data.batch_size=32")
+    assert len(losses(single)) == 12
+    assert_near(single, whole)
