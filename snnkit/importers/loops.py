@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from snnkit.neurons.carry import Carry
+from snnkit.neurons.carry import within
 
 
 class OneStep(nn.Module):
@@ -23,7 +25,7 @@ class OneStep(nn.Module):
 class OverSteps(nn.Module):
     """A network written for one step, on a sequence: (T, B, …) → (T, B, …), from rest at every call.
 
-    Inside of it neurons (``OneStep``) carry their state from step to step.
+    Inside of it neurons (``OneStep``) carry their state from step to step, and in a stream from call to call.
     """
 
     def __init__(self, module: nn.Module):
@@ -32,11 +34,7 @@ class OverSteps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Call the module once per step."""
-        carry, outputs = Carry(), []
-        for x_t in x:
-            with carry.active():
-                outputs.append(self.module(x_t))
-        return torch.stack(outputs)
+        return over_steps(self.module, x)
 
 
 class SequentialOverSteps(nn.Sequential):
@@ -44,8 +42,14 @@ class SequentialOverSteps(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Call the layers once per step."""
-        carry, outputs = Carry(), []
+        return over_steps(super().forward, x)
+
+
+def over_steps(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return the outputs (T, B, …) of ``run``, called once for each step of ``x`` (T, B, …)."""
+    outputs = []
+    with within() as carry:
         for x_t in x:
             with carry.active():
-                outputs.append(super().forward(x_t))
-        return torch.stack(outputs)
+                outputs.append(run(x_t))
+    return torch.stack(outputs)

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkit.errors import CorruptFileError, InvalidArgumentError
-from snnkit.neurons import PointNeuron
-from snnkit.neurons.carry import Carry, active_carry
+from snnkit.neurons.carry import active_carry, within
 
 Sources = dict[str, list[str]]
 
@@ -188,48 +187,31 @@ class _Loop(nn.Module):
     def __init__(self, part: Part):
         super().__init__()
         self.part = part
+        self.senders = sorted({source for source, _ in part.late})
 
     def run(self, network: NirNetwork, made: dict[str, Tensor]) -> None:
         """Add the outputs (T, B, …) of the part's nodes to those that were ``made``."""
         part, inside = self.part, set(self.part.names)
         outside = {s: made[s] for name in part.names for s in network.before[name] if s not in inside}
         like = next(iter(outside.values()))
-        states = [m for name in part.names for m in network.layers[network.keys[name]].modules() if _has_state(m)]
-        senders = sorted({source for source, _ in part.late})
         outer = active_carry()
-        carry = Carry() if outer is None else Carry(outer.names, outer.check_finite)
         key, carried = (None, None) if outer is None else outer.start(self, like)
-        sent = {} if carried is None else _restored(carry, states, senders, carried)
+        sent = {} if carried is None else dict(zip(self.senders, carried[1:], strict=True))
         steps: dict[str, list[Tensor]] = {name: [] for name in part.names}
-        for t in range(len(like)):
-            now: dict[str, Tensor] = {}
-            with carry.active():
-                for name in part.names:
-                    given = [outside[s][t] for s in network.before[name] if s in outside]
-                    for source in network.before[name]:
-                        if source in inside:
-                            from_there = sent.get(source) if (source, name) in part.late else now[source]
-                            given += [] if from_there is None else [from_there]
-                    total = sum(given[1:], given[0]).unsqueeze(0)
-                    now[name] = network.layers[network.keys[name]](total).squeeze(0)
-                    steps[name].append(now[name])
-            sent = {name: now[name] for name in senders}
+        with within() as carry:
+            for t in range(len(like)):
+                now: dict[str, Tensor] = {}
+                with carry.active():
+                    for name in part.names:
+                        given = [outside[s][t] for s in network.before[name] if s in outside]
+                        for source in network.before[name]:
+                            if source in inside:
+                                from_there = sent.get(source) if (source, name) in part.late else now[source]
+                                given += [] if from_there is None else [from_there]
+                        total = sum(given[1:], given[0]).unsqueeze(0)
+                        now[name] = network.layers[network.keys[name]](total).squeeze(0)
+                        steps[name].append(now[name])
+                sent = {name: now[name] for name in self.senders}
         made.update({name: torch.stack(outputs) for name, outputs in steps.items()})
-        if outer is not None:
-            kept = [v for module in states for v in carry.states[(module, 0)]]
-            outer.leave(key, (like[-1], *(sent[name] for name in senders), *kept))
-
-
-def _has_state(module: nn.Module) -> bool:
-    return isinstance(module, PointNeuron) or hasattr(module, "state_count")
-
-
-def _restored(
-    carry: Carry, modules: list[nn.Module], senders: list[str], carried: tuple[Tensor, ...]
-) -> dict[str, Tensor]:
-    """Put the states of ``modules`` back into ``carry``, and return what was sent last."""
-    rest = list(carried[1 + len(senders) :])
-    for module in modules:
-        count = len(module.operator.state_names) if isinstance(module, PointNeuron) else module.state_count
-        carry.states[(module, 0)], rest = tuple(rest[:count]), rest[count:]
-    return dict(zip(senders, carried[1:], strict=False))
+        if outer is not None:  # a step of what came in goes along: the next one must have its shape
+            outer.leave(key, (like[-1], *(sent[name] for name in self.senders)))

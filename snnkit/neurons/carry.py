@@ -114,6 +114,32 @@ class Carry:
                 )
 
 
+@contextmanager
+def within() -> Iterator[Carry]:
+    """A carry for a module that loops over the steps of a sequence itself: activate it once for every step.
+
+    Its states start from the active carry's and are left there when the block succeeds, under the same neurons, so that
+    a stream goes on where it was. Without an active carry they start at rest and are forgotten.
+    """
+    outer = _active.get()
+    if outer is None:
+        yield Carry()
+        return
+    inner, before = Carry(outer.names, outer.check_finite), outer._calls
+    # What was called in this step of the outer carry already, such as this loop itself, has states of its own.
+    inner.states = {(neuron, call - before.get(neuron, 0)): state for (neuron, call), state in outer.states.items()}
+    yield inner
+    called = inner._calls  # in its last step, which calls what each of its steps does
+    for neuron, count in called.items():
+        first = before.get(neuron, 0)
+        outer.states |= {
+            (neuron, first + call): inner.states[(neuron, call)]
+            for call in range(count)
+            if (neuron, call) in inner.states
+        }
+        before[neuron] = first + count
+
+
 def active_carry() -> Carry | None:
     """Return the carry of the enclosing ``active`` block, or None."""
     return _active.get()

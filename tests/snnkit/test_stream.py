@@ -15,8 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 import snnkit
-from snnkit.errors import InvalidArgumentError
+from snnkit.errors import InvalidArgumentError, NonFiniteError
 from snnkit.neurons import IF, LIF
+from snnkit.neurons.carry import within
 
 
 def drive(*shape, seed=0):
@@ -76,6 +77,43 @@ def test_steps_of_a_model_are_its_sequence():
     # The carried state matters here: steps from rest give something else.
     from_rest = torch.cat([model.forward_sequence(x_t.unsqueeze(0)) for x_t in x])
     assert not torch.allclose(from_rest, whole, atol=1e-3)
+
+
+class Loop(nn.Module):
+    """A module that goes through the steps of its sequence itself, and through an inner loop in each."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        outputs = []
+        with within() as carry:
+            for x_t in x:
+                with carry.active():
+                    outputs.append(self.inner(x_t.unsqueeze(0))[0])
+        return torch.stack(outputs)
+
+
+def test_loops_within_loops_go_on_in_a_stream():
+    x = drive(7, 3, 6)
+    loop = Loop(Loop(Twice(LIF())))
+    model = Twice(loop)  # calls the loop twice, in which one neuron is called twice: four populations
+    whole = model(x)
+    assert torch.equal(whole, Twice(Twice(LIF()))(x)), "without a stream a loop is the same sequence"
+    assert 0.1 < whole.mean() < 0.9
+    stream = snnkit.Stream(model)
+    parts = [stream.run(x[:2]), stream.step(x[2]).unsqueeze(0)]
+    kept = stream.state
+    assert {name.removeprefix("neuron.inner.inner.neuron") for name in kept} == {".v", "#1.v", "#2.v", "#3.v"}
+    with pytest.raises(InvalidArgumentError, match="batch size"):
+        stream.step(x[3, :2])
+    model.mix.weight.requires_grad_(False).fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="neuron.inner.inner.neuron"):
+        stream.step(x[3])
+    nn.init.eye_(model.mix.weight)
+    assert all(torch.equal(value, kept[name]) for name, value in stream.state.items())
+    assert torch.equal(torch.cat([*parts, stream.run(x[3:])]), whole)
 
 
 @pytest.mark.parametrize("cuts", [(3, 4), (1, 5, 1), (7,)])

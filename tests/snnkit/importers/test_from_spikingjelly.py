@@ -9,9 +9,11 @@ import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
+import snnkit
 from snnkit.errors import InvalidArgumentError, UnknownNameError
 from snnkit.importers import from_spikingjelly
 from snnkit.importers import spikingjelly as importer
+from snnkit.memory.chunks import in_chunks
 
 X = torch.randn(6, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -51,6 +53,25 @@ def test_a_network_gives_the_same_spikes_and_gradients(mode):
         assert a.abs().max() > 1e-4
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     assert torch.equal(ours(X), ours(X)), "a call starts at rest"
+
+
+@pytest.mark.parametrize("mode", ["s", "m"])
+def test_a_stream_goes_on_where_it_was(mode):
+    net = network()
+    functional.set_step_mode(net, mode)
+    ours = from_spikingjelly(net.eval(), X)
+    whole = ours(X)
+    stream = snnkit.Stream(ours)
+    assert torch.equal(torch.stack([stream.step(x_t) for x_t in X]), whole)
+    assert {name.rsplit(".", 1)[1] for name in stream.state} == {"v"}
+    assert len(stream.state) == 2
+    stream.reset()
+    assert torch.equal(torch.cat([stream.run(X[:2]), stream.run(X[2:])]), whole)
+    assert torch.equal(ours(X), whole), "a call without the stream starts at rest"
+    assert not torch.equal(torch.cat([ours(x_t.unsqueeze(0)) for x_t in X]), whole), "steps at rest differ"
+    with pytest.raises(InvalidArgumentError, match="batch size"):
+        stream.step(X[0, :2])
+    assert torch.equal(in_chunks(ours, ours, X, 3), whole)
 
 
 def test_multi_step_networks_keep_their_keys_and_share_nothing():
