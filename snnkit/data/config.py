@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from snnkit.data.clips import SAMPLINGS
+from snnkit.data.events import PARTS
 from snnkit.errors import InvalidArgumentError, unknown_name
 
 ON_CORRUPT = ("stop", "skip")
+_NOT_NEGATIVE = (
+    *("shift_pixels", "train_limit", "test_limit", "workers", "img_size", "mixup", "cutmix", "frames", "target_fps"),
+    *("sensor_height", "sensor_width", "shuffle_window"),
+)
 
 
 @dataclass
@@ -30,6 +36,13 @@ class DataConfig:
         mixup, cutmix: parameter α of the Beta distribution; 0 = off; with both, each batch takes one of them.
         mix_probability: share of batches that are mixed.
         frames: frames of a clip, or of an event recording; 0 where the data are still images.
+        sampling: frames of a clip are "dense", evenly spaced in one stretch, or one of each "segment" of the video.
+        frame_stride: a dense clip spans frames · frame_stride frames of the video.
+        target_fps: rate of a video that frame_stride counts at, whatever its own is; 0 = the video's own.
+        time_first: make sequences (T, B, C, H, W) of videos, for spiking networks, instead of clips (B, C, F, H, W).
+        part_by: frames of an event recording last equally long ("time") or hold equally many events ("count").
+        sensor_height, sensor_width: pixels of an event camera whose files do not say; 0 = as they say.
+        shuffle_window: images of tar shards are shuffled within so many, after the shards were; 0 = among all.
     """
 
     dataset: str = "fashion_mnist"
@@ -50,13 +63,21 @@ class DataConfig:
     cutmix: float = 0.0
     mix_probability: float = 1.0
     frames: int = 0
+    sampling: str = "dense"
+    frame_stride: int = 4
+    target_fps: float = 0.0
+    time_first: bool = False
+    part_by: str = "time"
+    sensor_height: int = 0
+    sensor_width: int = 0
+    shuffle_window: int = 10_000
 
     def check(self) -> None:
         """Raise InvalidArgumentError for a setting outside its range; names are checked where they are looked up."""
-        for key, low in (("batch_size", 1), ("repeats", 1)):
+        for key, low in (("batch_size", 1), ("repeats", 1), ("frame_stride", 1)):
             if getattr(self, key) < low:
                 raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be ≥ {low}.")
-        for key in ("shift_pixels", "train_limit", "test_limit", "workers", "img_size", "mixup", "cutmix", "frames"):
+        for key in _NOT_NEGATIVE:
             if not getattr(self, key) >= 0:
                 raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be ≥ 0.")
         for key in ("erase", "mix_probability"):
@@ -64,5 +85,6 @@ class DataConfig:
                 raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be between 0 and 1.")
         if not 0 < self.crop_scale <= 1:
             raise InvalidArgumentError(f"data.crop_scale={self.crop_scale}: must be above 0 and at most 1.")
-        if self.on_corrupt not in ON_CORRUPT:
-            raise unknown_name("value of data.on_corrupt", self.on_corrupt, ON_CORRUPT)
+        for key, allowed in (("on_corrupt", ON_CORRUPT), ("sampling", SAMPLINGS), ("part_by", PARTS)):
+            if getattr(self, key) not in allowed:
+                raise unknown_name(f"value of data.{key}", getattr(self, key), allowed)

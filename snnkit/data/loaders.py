@@ -2,53 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from snnkit.data import fashion_mnist, image_folder
+from snnkit.data import event_folder, fashion_mnist, image_folder, tar_shards, video_folder
 from snnkit.data.batches import Batches
 from snnkit.data.config import DataConfig
 from snnkit.data.order import EpochOrder, Skipped
+from snnkit.data.samples import Splits
 from snnkit.data.transforms import for_testing, for_training
 from snnkit.errors import CorruptFileError, unknown_name
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """Two splits ready to be looped over, and what is known about them."""
+    """Two splits ready to be looped over, and what is known about them.
+
+    ``frames`` and ``time_first`` are those of ``Splits``.
+    """
 
     train: Batches
     test: DataLoader
     classes: tuple[str, ...]
     origin: str
+    frames: int = 0
+    time_first: bool = False
+
+    @cached_property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of the first test sample that can be read: (C, H, W), (C, F, H, W) or, with time first, (T, C, H, W).
+
+        Raises:
+            CorruptFileError: none can be read.
+        """
+        dataset: Any = self.test.dataset
+        for index in range(len(dataset)):
+            found = dataset[index]
+            if not isinstance(found, Skipped):
+                return tuple(found[0].shape)
+        raise CorruptFileError(f"no test sample of {self.origin} can be read.")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image, or of a frame."""
+        shape = self.sample_shape
+        return shape[1 if self.time_first else 0], shape[-2], shape[-1]
+
+    def batch_shape(self, size: int) -> tuple[int, ...]:
+        """Shape of a batch of so many samples."""
+        shape = self.sample_shape
+        return (shape[0], size, *shape[1:]) if self.time_first else (size, *shape)
 
     def share(self, rank: int, world: int) -> None:
         """Keep the part of process ``rank`` of ``world``; test images are dealt out without repetition."""
         self.train.share(rank, world)
         if world > 1:
             part = torch.utils.data.Subset(self.test.dataset, range(rank, len(self.test.dataset), world))  # type: ignore[arg-type]
-            object.__setattr__(self, "test", _test_loader(part, self.test.batch_size))
-
-
-@dataclass(frozen=True)
-class Splits:
-    """A data set as its module gives it.
-
-    Attributes:
-        train, test: samples by index: (image uint8 (C, H, W), label), transformed by what they are given.
-        classes: names by label.
-        origin: where it came from, for the record.
-    """
-
-    train: Dataset
-    test: Dataset
-    classes: tuple[str, ...]
-    origin: str
+            loader = _test_loader(part, self.test.batch_size, self.test.num_workers, self.time_first)
+            object.__setattr__(self, "test", loader)
 
 
 class ArrayImages(Dataset):
@@ -84,11 +101,13 @@ def _fashion_mnist(config: DataConfig) -> Splits:
     return array_splits(config, arrays, [fashion_mnist.MEAN], [fashion_mnist.STD])
 
 
-def _image_folder(config: DataConfig) -> Splits:
-    return Splits(*image_folder.load(config))
-
-
-DATASETS = {"fashion_mnist": _fashion_mnist, "image_folder": _image_folder}
+DATASETS: dict[str, Callable[[DataConfig], Splits]] = {
+    "fashion_mnist": _fashion_mnist,
+    "image_folder": image_folder.load,
+    "tar_shards": tar_shards.load,
+    "video_folder": video_folder.load,
+    "event_folder": event_folder.load,
+}
 
 
 def load_images(config: DataConfig, seed: int) -> ImageData:
@@ -103,23 +122,41 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
         raise unknown_name("dataset", config.dataset, DATASETS)
     config.check()
     splits = DATASETS[config.dataset](config)
-    order = EpochOrder(len(splits.train), config.batch_size, seed, config.repeats)  # type: ignore[arg-type]
+    size = len(splits.train)  # type: ignore[arg-type]
+    order = EpochOrder(size, config.batch_size, seed, config.repeats, runs=splits.runs, window=config.shuffle_window)
+    # A hundred images are little; as many clips may not fit into memory.
+    batch_size = config.batch_size if splits.frames else max(config.batch_size, 100)
     return ImageData(
-        train=Batches(splits.train, order, workers=config.workers),
-        test=_test_loader(splits.test, max(config.batch_size, 100)),
+        train=Batches(splits.train, order, time_first if splits.time_first else None, config.workers),
+        test=_test_loader(splits.test, batch_size, config.workers, splits.time_first),
         classes=splits.classes,
         origin=splits.origin,
+        frames=splits.frames,
+        time_first=splits.time_first,
     )
 
 
-def _test_loader(dataset: Dataset, batch_size: int | None) -> DataLoader:
-    """Test images in their order; one that cannot be read is left out."""
+def time_first(samples: list[Any]) -> Any:
+    """Make a batch (T, B, C, H, W), labels (B,) of sequences (T, C, H, W) and labels."""
+    sequences, labels = zip(*samples, strict=True)
+    return torch.stack(sequences, 1), torch.tensor(labels)
+
+
+def _test_loader(dataset: Dataset, batch_size: int | None, workers: int, sequences: bool) -> DataLoader:
+    """Test samples in their order; one that cannot be read is left out."""
+    collate = _Readable(time_first if sequences else default_collate)
     # A generator of its own: see ``Batches``.
-    return DataLoader(dataset, batch_size, collate_fn=_readable, generator=torch.Generator())
+    return DataLoader(dataset, batch_size, collate_fn=collate, num_workers=workers, generator=torch.Generator())
 
 
-def _readable(samples: list[Any]) -> Any:
-    good = [sample for sample in samples if not isinstance(sample, Skipped)]
-    if not good:
-        raise CorruptFileError(f"nothing of a batch of {len(samples)} could be read, first: {samples[0].reason}")
-    return default_collate(good)
+class _Readable:
+    """Make a batch of those samples that could be read."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any]):
+        self._collate = collate
+
+    def __call__(self, samples: list[Any]) -> Any:
+        good = [sample for sample in samples if not isinstance(sample, Skipped)]
+        if not good:
+            raise CorruptFileError(f"nothing of a batch of {len(samples)} could be read, first: {samples[0].reason}")
+        return self._collate(good)

@@ -7,7 +7,7 @@ on how many processes load it nor on what was loaded before: a run that is resum
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -42,6 +42,9 @@ class EpochOrder(Sampler[list[Draw]]):
             augmentation: Hoffer et al., "Augment your batch", CVPR 2020; Berman et al., arXiv 1902.05509).
         rank, world: this process, and how many share an epoch; every one gets the same number of batches.
         epoch, start: which epoch the next iteration gives, and how many of its batches are left out at the start.
+        runs: lengths of stretches of samples that are best read in one go (shards); their order is drawn, then samples
+            change places within ``window``. Empty: samples change places anywhere.
+        window: samples that are shuffled among each other where there are runs; 0 = all.
     """
 
     size: int
@@ -52,6 +55,8 @@ class EpochOrder(Sampler[list[Draw]]):
     world: int = 1
     epoch: int = 0
     start: int = 0
+    runs: tuple[int, ...] = ()
+    window: int = 0
 
     def __len__(self) -> int:
         """Batches of a whole epoch: incomplete ones are dropped, unless there would be none."""
@@ -68,10 +73,19 @@ class EpochOrder(Sampler[list[Draw]]):
 
     def _batches(self, epoch: int) -> list[list[Draw]]:
         generator = np.random.default_rng((self.seed, epoch))
-        order = generator.permutation(self.size).repeat(self.repeats)[: self.size]
+        order = self._permutation(generator).repeat(self.repeats)[: self.size]
         seeds = generator.integers(2**62, size=self.size)
         mine = [Draw(int(i), int(s)) for i, s in zip(order, seeds, strict=True)][self.rank :: self.world]
         return [mine[n * self.batch_size : (n + 1) * self.batch_size] for n in range(len(self))]
+
+    def _permutation(self, generator: np.random.Generator) -> np.ndarray:
+        if not self.runs or not self.window:
+            return generator.permutation(self.size)
+        ends = np.cumsum(self.runs)
+        order = np.concatenate([np.arange(ends[n] - self.runs[n], ends[n]) for n in generator.permutation(len(ends))])
+        for first in range(0, self.size, self.window):
+            generator.shuffle(order[first : first + self.window])
+        return order
 
 
 class Augmented(Dataset):
@@ -88,17 +102,30 @@ class Augmented(Dataset):
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, draw: Draw) -> Any:
-        with seeded(draw.seed):
-            return self.dataset[draw.index]
+        return self.__getitems__([draw])[0]
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[Any]:
+        """Return the samples of a batch; torch's loader asks for whole batches where it can."""
+        samples = []
+        # Keeping and putting back the generators costs more than seeding them: once a batch.
+        with kept_generators():
+            for draw in draws:
+                seed_generators(draw.seed)
+                samples.append(self.dataset[draw.index])
+        return samples
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the generators of torch (CPU), NumPy and Python inside the block, and put them back as they were."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+def seed_generators(seed: int) -> None:
+    """Seed the generators of torch (CPU), NumPy and Python."""
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Put the generators of torch (CPU), NumPy and Python back as they were, at the end of the block."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         yield
     finally:

@@ -1,4 +1,7 @@
-"""From a uint8 image (C, H, W) to what a network reads: augmentation by torchvision and timm, then normalisation."""
+"""From uint8 to what a network reads: augmentation by torchvision and timm, then normalisation.
+
+For images (C, H, W), and for clips (F, C, H, W), whose frames are all treated alike.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from snnkit.data.config import DataConfig
+from snnkit.data.order import seed_generators
 from snnkit.errors import InvalidArgumentError
 
 # Evaluation crops this share of the resized image, as ImageNet's networks are tested.
@@ -40,7 +44,7 @@ def for_training(config: DataConfig, size: tuple[int, int], mean: Sequence[float
         steps.append(_RandAugment(config.rand_augment, mean))
     steps += _normalise(mean, std)
     if config.erase:
-        steps.append(RandomErasing(config.erase, mode="pixel", device="cpu"))
+        steps.append(_Erase(config.erase))
     return v2.Compose(steps)
 
 
@@ -83,4 +87,21 @@ class _RandAugment:
             ) from None
 
     def __call__(self, image: Tensor) -> Tensor:
-        return v2.functional.pil_to_tensor(self._apply(v2.functional.to_pil_image(image)))
+        if image.ndim == 3:
+            return v2.functional.pil_to_tensor(self._apply(v2.functional.to_pil_image(image)))
+        seed = int(torch.randint(2**62, ()))
+        frames = []
+        for frame in image:
+            seed_generators(seed)
+            frames.append(self(frame))
+        return torch.stack(frames)
+
+
+class _Erase:
+    """Noise in a random rectangle of an image (C, H, W), in the same one of every frame of a clip (F, C, H, W)."""
+
+    def __init__(self, probability: float):
+        self._apply = RandomErasing(probability, mode="pixel", device="cpu")
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return self._apply(image.flatten(0, -3)).view(image.shape)

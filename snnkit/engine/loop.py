@@ -56,7 +56,7 @@ class Loop:
         optim, runtime = self.config.optim, self.config.runtime
         if runtime.grad_checkpointing:
             self.task.model.set_grad_checkpointing(True)
-        self._mix = Mixing(self.config.data, len(self.data.classes))
+        self._mix = Mixing(self.config.data, len(self.data.classes), self.data.time_first)
         forward = torch.compile(self.task) if runtime.compile else self.task
         self._module = self.fabric.setup_module(forward, move_to_device=runtime.strategy != "fsdp2")
         others = tuple(child for name, child in self.task.named_children() if name not in ("model", "metrics"))

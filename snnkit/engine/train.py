@@ -21,6 +21,7 @@ from snnkit.engine.progress import bar, console, track
 from snnkit.engine.run_folder import Run, cut_metrics, new_run_folder, write_provenance
 from snnkit.errors import CorruptFileError
 from snnkit.files import read_json, write_json
+from snnkit.layers.memory_order import channels_innermost
 from snnkit.memory import show_bytes, within_budget
 from snnkit.models import create_model
 from snnkit.models.registry import accepts
@@ -90,12 +91,15 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     data = load_images(config.data, config.seed)
     given = config.model
     arguments: dict[str, Any] = {"num_classes": len(data.classes)}
-    image = next(iter(data.test))[0][0]
+    channels, height, width = data.image_shape
     if accepts(given.name, "in_chans"):
-        arguments["in_chans"] = int(image.shape[-3])
+        arguments["in_chans"] = channels
     if accepts(given.name, "img_size"):
-        height, width = image.shape[-2:]
         arguments["img_size"] = height if height == width else (height, width)
+    if data.frames and not data.time_first and accepts(given.name, "num_frames"):
+        arguments["num_frames"] = data.frames
+    if data.time_first and accepts(given.name, "timesteps"):
+        arguments["timesteps"] = data.frames
     if given.timesteps:
         arguments["timesteps"] = given.timesteps
     arguments |= given.sizes
@@ -103,7 +107,7 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     if given.weights:
         report = load_weights(model, given.weights, strict=given.strict)
         console.print(f"{given.weights}: {len(report.loaded)} tensors taken, {len(report.missing)} start at random")
-    model = _within_budget(model, config, image)
+    model = _within_budget(model, config, data.batch_shape(config.data.batch_size))
     options = dict(config.task.options)
     if config.task.label_smoothing:
         options["label_smoothing"] = config.task.label_smoothing
@@ -115,14 +119,14 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     return Loop(config, fabric, task, data, {"name": given.name, **arguments}, sizes)
 
 
-def _within_budget(model: torch.nn.Module, config: RunConfig, image: torch.Tensor) -> torch.nn.Module:
+def _within_budget(model: torch.nn.Module, config: RunConfig, batch: tuple[int, ...]) -> torch.nn.Module:
     """Return what trains in place of ``model`` within ``runtime.memory_budget``, and say what was planned."""
     budget = config.runtime.memory_budget
     if not budget:
         return model
     dtype = TRUE_DTYPES.get(config.runtime.precision, torch.float32)
-    model.train().to(dtype=dtype, memory_format=torch.channels_last)
-    example = channels_last(torch.zeros(config.data.batch_size, *image.shape, dtype=dtype))
+    channels_innermost(model.train().to(dtype=dtype))
+    example = channels_last(torch.zeros(batch, dtype=dtype))
     planned, plan = within_budget(model, example, budget)
     console.print(
         f"memory of a step: {show_bytes(plan.plain_peak)} plain, {show_bytes(plan.peak)} as planned ({plan.choice}), "

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from support.data import photographs, small_source
 
 from snnkit.data import DATASETS, DataConfig, fashion_mnist, image_folder, load_images
 from snnkit.data.mixing import Mixing
@@ -352,28 +352,21 @@ def test_an_unknown_dataset_names_the_nearest():
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_dataset_feeds_its_loaders(name, tmp_path):
-    settings = {"dataset": name, "train_limit": 50}
-    if name == "image_folder":
-        settings |= {"source": str(photographs(tmp_path)), "img_size": 16, "batch_size": 4}
-    data = load_images(config(**settings), seed=0)
-    images, labels = next(iter(data.train))
-    assert images.dtype == torch.float32
-    assert images.ndim == 4
-    assert labels.max() < len(data.classes)
+    data = load_images(DataConfig(**small_source(name, tmp_path)), seed=0)
+    batches = [next(iter(data.train)), next(iter(data.test))]
+    for images, labels in batches:
+        assert images.dtype == torch.float32
+        assert images.ndim == (5 if data.frames else 4)
+        channels, height, width = data.image_shape
+        frames = (data.frames,) if data.frames else ()
+        layout = (*frames, len(labels), channels) if data.time_first else (len(labels), channels, *frames)
+        assert images.shape == (*layout, height, width)
+        assert data.batch_shape(len(labels)) == images.shape
+        assert labels.max() < len(data.classes)
     assert data.origin
 
 
 # Folders of images.
-
-
-def photographs(folder, sizes=((20, 30), (25, 18), (40, 40))):
-    """Two classes, red and blue, of images that differ in size."""
-    for split in ("train", "val"):
-        for number, (name, colour) in enumerate((("blue", (0, 0, 255)), ("red", (255, 0, 0)))):
-            (folder / split / name).mkdir(parents=True)
-            for index, size in enumerate(sizes):
-                Image.new("RGB", size, colour).save(folder / split / name / f"{number}{index}.png")
-    return folder
 
 
 def folder_config(folder, **settings):

@@ -1,0 +1,76 @@
+"""What a data set is made of: a source that reads samples by index, and what is done with each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from snnkit.data.order import Skipped
+from snnkit.errors import CorruptFileError
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set as its module gives it.
+
+    Attributes:
+        train, test: (transformed sample, label) by index. A sample is an image (C, H, W), a clip (C, F, H, W), or,
+            with ``time_first``, a sequence (T, C, H, W).
+        classes: names by label.
+        origin: where it came from, for the record.
+        frames: F or T; 0 for images.
+        time_first: whether batches are sequences (T, B, C, H, W).
+        runs: lengths of the stretches of training samples that are best read in one go (shards); empty if none are.
+    """
+
+    train: Dataset
+    test: Dataset
+    classes: tuple[str, ...]
+    origin: str
+    frames: int = 0
+    time_first: bool = False
+    runs: tuple[int, ...] = ()
+
+
+class Source(Protocol):
+    """Samples by index, as they are stored."""
+
+    names: Sequence[str]
+    labels: Sequence[int]
+
+    def read(self, index: int) -> Tensor:
+        """Return a sample.
+
+        Raises:
+            CorruptFileError: it cannot be read; names it.
+        """
+
+
+class Samples(Dataset):
+    """(transformed sample, label) by index; ``names`` say where each lies.
+
+    Args:
+        source: reads them.
+        transform: of what it reads.
+        skip: return ``Skipped`` for a sample that cannot be read, instead of raising.
+    """
+
+    def __init__(self, source: Source, transform: Callable[[Tensor], Tensor], skip: bool):
+        self.source, self.transform, self.skip = source, transform, skip
+        self.names, self.labels = source.names, source.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            sample = self.source.read(index)
+        except CorruptFileError as error:
+            if self.skip:
+                return Skipped(str(error))
+            raise
+        return self.transform(sample), int(self.labels[index])

@@ -1,0 +1,213 @@
+"""Images in tar files, webdataset's layout: ``SOURCE/train-000000.tar …``, ``SOURCE/val-000000.tar …`` (or ``test``).
+
+Consecutive members with the same name up to its first dot are one sample: ``KEY.jpg`` (or another image) and
+``KEY.cls``, the label in digits. Names of classes come from ``SOURCE/classes.txt``, one a line, where there is one.
+
+Headers are read once: where each image lies is kept in ``SOURCE/train.index.npz``, or in memory where that cannot be
+written. So any image can be asked for, by any number of processes, and a run taken up anywhere; the order keeps to
+shards all the same (``data.shuffle_window``), since disks like to read on.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from snnkit.data.config import DataConfig
+from snnkit.data.image_folder import MEAN, STD, read_image
+from snnkit.data.samples import Samples, Splits
+from snnkit.data.transforms import for_testing, for_training
+from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError
+from snnkit.files import atomic_path
+
+_IMAGES = tuple(ending.removeprefix(".") for ending in IMG_EXTENSIONS)
+_LONGEST_LABEL = 32  # bytes
+
+
+class _Entry(NamedTuple):
+    """One sample: its key, where its image lies, its label, and what is wrong with it (empty if nothing)."""
+
+    key: str
+    offset: int
+    size: int
+    label: int
+    wrong: str
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """Where the N images of some shards lie: arrays (N,), ``shard`` counting in ``paths``."""
+
+    paths: tuple[str, ...]
+    shard: np.ndarray
+    key: np.ndarray
+    offset: np.ndarray
+    size: np.ndarray
+    label: np.ndarray
+    wrong: np.ndarray
+
+
+class ShardImages:
+    """A ``Source`` of the first ``limit`` images of an index (0 = all)."""
+
+    def __init__(self, index: ShardIndex, limit: int = 0):
+        self._index, self._count = index, min(limit or len(index.label), len(index.label))
+        self.labels = index.label[: self._count]
+        self.names = _Names(index, self._count)
+
+    @property
+    def runs(self) -> tuple[int, ...]:
+        """Images of each shard."""
+        return tuple(np.bincount(self._index.shard[: self._count]).tolist())
+
+    def read(self, index: int) -> Tensor:
+        """Return an image uint8 (3, H, W).
+
+        Raises:
+            CorruptFileError: the sample is damaged; names shard and key.
+        """
+        found, name = self._index, self.names[index]
+        if found.wrong[index]:
+            raise CorruptFileError(f"{name}: {found.wrong[index]}; mend the shard, or set data.on_corrupt=skip.")
+        try:
+            with open(found.paths[found.shard[index]], "rb") as file:
+                file.seek(int(found.offset[index]))
+                content = file.read(int(found.size[index]))
+        except OSError as error:
+            raise CorruptFileError(f"{name} cannot be read: {error.strerror or error}.") from None
+        return read_image(io.BytesIO(content), name)
+
+
+class _Names:
+    """Shard and key by index, made when asked for."""
+
+    def __init__(self, index: ShardIndex, count: int):
+        self._index, self._count = index, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> str:
+        return f"{self._index.paths[self._index.shard[index]]}:{self._index.key[index]}"
+
+
+def load(config: DataConfig) -> Splits:
+    """Return the images of the shards in ``config.source``.
+
+    Raises:
+        InvalidArgumentError: no such folder, no shards or no images in them, or more labels than names of classes.
+    """
+    root = Path(config.source)
+    train = ShardImages(_index(root, "train"), config.train_limit)
+    test = ShardImages(_index(root, "test" if any(root.glob("test-*.tar")) else "val"), config.test_limit)
+    skip, size = config.on_corrupt == "skip", (0, 0)
+    return Splits(
+        Samples(train, for_training(config, size, MEAN, STD), skip),
+        Samples(test, for_testing(config, size, MEAN, STD), skip),
+        _class_names(root, 1 + max(int(train.labels.max()), int(test.labels.max()))),
+        str(root),
+        runs=train.runs,
+    )
+
+
+def _class_names(root: Path, count: int) -> tuple[str, ...]:
+    path = root / "classes.txt"
+    if not path.exists():
+        return tuple(str(label) for label in range(count))
+    names = tuple(path.read_text(encoding="utf-8").split("\n"))
+    names = names[:-1] if names and not names[-1] else names
+    if len(names) < count:
+        raise InvalidArgumentError(f"{path} names {len(names)} classes, but a label is {count - 1}.")
+    return names
+
+
+def _index(root: Path, split: str) -> ShardIndex:
+    """Read the index of a split from its file, or from the shards where it is missing or older than they are."""
+    paths = sorted(root.glob(f"{split}-*.tar"))
+    if not paths:
+        raise InvalidArgumentError(
+            f"{root} holds no {split}-*.tar: give a folder with train-000000.tar … and val-000000.tar … (data.source)."
+        )
+    state = np.array([f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths])
+    kept = root / f"{split}.index.npz"
+    names = tuple(str(path) for path in paths)
+    # A damaged or foreign file is made anew.
+    with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(kept) as arrays:
+        if np.array_equal(arrays["state"], state):
+            return ShardIndex(names, *(arrays[key] for key in _ARRAYS))
+    entries = [(number, entry) for number, path in enumerate(paths) for entry in _scan(path)]
+    if all(entry.wrong for _, entry in entries):
+        reason = f", first: {entries[0][1].wrong}" if entries else ""
+        raise InvalidArgumentError(f"{root}/{split}-*.tar hold no sample that is whole{reason}.")
+    arrays = {"shard": np.array([number for number, _ in entries], np.int32)}
+    for key, kind in (("key", None), ("offset", np.int64), ("size", np.int64), ("label", np.int64), ("wrong", None)):
+        arrays[key] = np.array([getattr(entry, key) for _, entry in entries], kind)
+    # Where the folder cannot be written, the index lives in memory.
+    with suppress(DiskError), atomic_path(kept) as temporary, open(temporary, "wb") as file:
+        np.savez(file, state=state, **arrays)
+    return ShardIndex(names, *(arrays[key] for key in _ARRAYS))
+
+
+_ARRAYS = ("shard", "key", "offset", "size", "label", "wrong")
+
+
+def _scan(path: Path) -> Iterator[_Entry]:
+    """Yield the samples of a shard; damage is a sample of its own, at its end."""
+    members: list[tarfile.TarInfo] = []
+    total, end, wrong = path.stat().st_size, 0, ""
+    with open(path, "rb") as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for member in tar:
+                    end = member.offset_data + member.size
+                    if member.isfile():
+                        members.append(member)
+                file.seek(tar.offset)
+                # A tar file ends in empty blocks; its reader takes anything that is no header for the end.
+                if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                    wrong = f"the shard is damaged at byte {tar.offset}: what follows is lost"
+        except (tarfile.TarError, EOFError) as error:
+            wrong = f"the shard is damaged at byte {end} ({error}): what follows is lost"
+        group: list[tarfile.TarInfo] = []
+        for member in members:
+            if group and _key(group[0]) != _key(member):
+                yield _entry(file, group, total)
+                group = []
+            group.append(member)
+        if group:
+            yield _entry(file, group, total)
+    if wrong:
+        yield _Entry("(end)", 0, 0, 0, wrong)
+
+
+def _key(member: tarfile.TarInfo) -> str:
+    folder, slash, name = member.name.rpartition("/")
+    return folder + slash + name.partition(".")[0]
+
+
+def _entry(file: io.BufferedReader, group: list[tarfile.TarInfo], total: int) -> _Entry:
+    """Make a sample of the members that share a key."""
+    key = _key(group[0])
+    parts = {member.name[len(key) + 1 :].lower(): member for member in group}
+    if max(member.offset_data + member.size for member in group) > total:
+        return _Entry(key, 0, 0, 0, "the shard is cut off inside it")
+    image = next((parts[ending] for ending in _IMAGES if ending in parts), None)
+    label = parts.get("cls")
+    if image is None or label is None:
+        lacks = "an image" if image is None else "KEY.cls, its label"
+        return _Entry(key, 0, 0, 0, f"it has {', '.join(parts)}, but not {lacks}")
+    file.seek(label.offset_data)
+    text = file.read(min(label.size, _LONGEST_LABEL)).decode("latin-1").strip()
+    if not text.isascii() or not text.isdigit():
+        return _Entry(key, 0, 0, 0, f"its label is {text!r}, not a whole number")
+    return _Entry(key, image.offset_data, image.size, int(text), "")

@@ -1,0 +1,162 @@
+"""Videos in folders by class: ``SOURCE/train/CLASS/….mp4`` and ``SOURCE/val/CLASS/….mp4``, as clips of some frames.
+
+Batches are clips (B, C, F, H, W), or with ``data.time_first`` sequences (T, B, C, H, W). A test clip is the one in the
+middle. Decoded by ffmpeg, which ``pip install 'snnkit[video]'`` brings.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from snnkit.data import clips
+from snnkit.data.class_folders import Files, find_files
+from snnkit.data.config import DataConfig
+from snnkit.data.image_folder import MEAN, STD
+from snnkit.data.samples import Samples, Splits
+from snnkit.data.transforms import for_testing, for_training
+from snnkit.errors import CorruptFileError, InvalidArgumentError
+
+ENDINGS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
+# What ffmpeg, and the library that starts it, raise on files that are no videos.
+_BAD = (OSError, RuntimeError, StopIteration, ValueError, IndexError, KeyError, AssertionError)
+
+
+class VideoInfo(NamedTuple):
+    """Frames of a video, counted from its duration, frames per second, and their size."""
+
+    total: int
+    fps: float
+    height: int
+    width: int
+
+
+class ClipReader:
+    """From a path to a clip uint8 (F, 3, H, W).
+
+    Args:
+        config: ``frames``, ``sampling``, ``frame_stride``, ``target_fps``.
+        training: whether the clip's place is random.
+    """
+
+    def __init__(self, config: DataConfig, training: bool):
+        self.config, self.training = config, training
+
+    def __call__(self, path: str) -> Tensor:
+        """Read one clip.
+
+        Raises:
+            CorruptFileError: no readable video, or it ends more than a second too early.
+            InvalidArgumentError: no decoder is installed.
+        """
+        info = video_info(path)
+        return read_frames(path, self.indices(info), info)
+
+    def indices(self, info: VideoInfo) -> list[int]:
+        """Choose the frames, from first to last."""
+        config = self.config
+        if config.sampling == "segment":
+            return clips.segments(info.total, config.frames, self.training)
+        span = config.frames * config.frame_stride * (info.fps / config.target_fps if config.target_fps else 1)
+        start = clips.random_start(info.total, span) if self.training else clips.offset_start(info.total, span)
+        return clips.dense(info.total, config.frames, span, start)
+
+
+@cache
+def video_info(path: str) -> VideoInfo:
+    """Return what a video's header says.
+
+    Raises:
+        CorruptFileError: no readable video.
+        InvalidArgumentError: no decoder is installed.
+    """
+    ffmpeg = _ffmpeg()
+    try:
+        with closing(ffmpeg.read_frames(path)) as stream:
+            meta = next(stream)
+        total, (width, height) = round(meta["duration"] * meta["fps"]), meta["size"]
+    except _BAD as error:
+        raise _damaged(path, error) from None
+    if total < 1:
+        raise _damaged(path, f"{meta['duration']} s at {meta['fps']} frames per second")
+    return VideoInfo(total, meta["fps"], height, width)
+
+
+def read_frames(path: str | Path, indices: list[int], info: VideoInfo) -> Tensor:
+    """Return the frames with these ascending indices, uint8 (F, 3, H, W).
+
+    A duration may be that of the sound: where the video ends up to a second earlier, its last frame is repeated.
+
+    Raises:
+        CorruptFileError: the video ends earlier, or cannot be read.
+    """
+    first, last = indices[0], indices[-1]
+    wanted = set(indices)
+    # Half a frame early: times are rounded.
+    seek = ["-ss", f"{(first - 0.5) / info.fps:.6f}"] if first else []
+    found: dict[int, Tensor] = {}
+    number = first
+    try:
+        with closing(_ffmpeg().read_frames(str(path), input_params=["-threads", "1", *seek])) as stream:
+            next(stream)
+            for number, frame in enumerate(stream, first):
+                if number in wanted or last - number < info.fps:
+                    found[number] = torch.from_numpy(np.frombuffer(bytearray(frame), np.uint8))
+                if number == last:
+                    break
+    except _BAD as error:
+        raise _damaged(path, error) from None
+    if not found or last - max(found) > info.fps:
+        raise _damaged(path, f"it ends at frame {number} of {info.total}")
+    end = max(found)
+    stacked = torch.stack([found[min(index, end)] for index in indices])
+    return stacked.view(-1, info.height, info.width, 3).permute(0, 3, 1, 2)
+
+
+def load(config: DataConfig) -> Splits:
+    """Return the videos of the folder ``config.source``.
+
+    Raises:
+        InvalidArgumentError: no such folder, no videos in it, other classes in the two splits, no number of frames, or
+            no decoder.
+    """
+    if not config.frames:
+        raise InvalidArgumentError("data.frames=0: give the number of frames of a clip.")
+    _ffmpeg()
+    found = find_files(config, ENDINGS, "videos")
+    skip, size = config.on_corrupt == "skip", (0, 0)
+    last = [] if config.time_first else [_ChannelsFirst()]
+    parts = [
+        Samples(Files(files, ClipReader(config, training)), v2.Compose([make(config, size, MEAN, STD), *last]), skip)
+        for files, training, make in ((found.train, True, for_training), (found.test, False, for_testing))
+    ]
+    return Splits(*parts, found.classes, found.root, frames=config.frames, time_first=config.time_first)
+
+
+class _ChannelsFirst:
+    """(F, C, H, W) → (C, F, H, W)."""
+
+    def __call__(self, clip: Tensor) -> Tensor:
+        return clip.transpose(0, 1)
+
+
+def _ffmpeg() -> Any:
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise InvalidArgumentError("videos are decoded by imageio-ffmpeg: pip install 'snnkit[video]'.") from None
+    return imageio_ffmpeg
+
+
+def _damaged(path: str | Path, why: object) -> CorruptFileError:
+    short = (str(why).strip().splitlines() or [type(why).__name__])[-1]
+    return CorruptFileError(
+        f"{path} is not a readable video ({short}); mend or remove it, or set data.on_corrupt=skip."
+    )

@@ -1,0 +1,365 @@
+"""Event recordings: what five real files hold, what files written by the rules give back, what is refused; frames.
+
+Would break it: a shifted bit, a clock that is not unrolled or unrolled where it only stepped back, a lost last event.
+"""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.data import dat_bytes, nmnist_bytes, random_events, recordings
+
+from snnkit.data import DataConfig, load_images
+from snnkit.data.events import READERS, Events, read_events, to_frames
+from snnkit.data.mixing import Mixing
+from snnkit.errors import CorruptFileError, InvalidArgumentError, UnknownNameError
+
+# Beside the repository, or above its worktrees.
+REAL = [folder / "shared" / "data" / "events" for folder in list(Path(__file__).parents)[4:]]
+
+# file: events, on events, first and last µs, largest x, largest y, height, width
+FACTS = {
+    "sample_nmnist.bin": (4_325, 654, 311_175, 33, 33, 34, 34),
+    "sample_ncars.dat": (2_009, 0, 99_952, 77, 41, 0, 0),
+    "evt2_sample.raw": (539_481, 1_317_888, 1_367_888, 599, 475, 0, 0),
+    "evt3_sample.raw": (219_596, 11_718_656, 11_727_457, 1279, 719, 0, 0),
+    "sample.aedat4": (111_954, 1_605_537_493_718_345, 1_605_537_494_308_262, 319, 239, 240, 320),
+}
+
+
+def real(name):
+    for folder in REAL:
+        if (folder / name).exists():
+            return folder / name
+    pytest.skip(f"{REAL[0] / name} is not there: real recordings are not part of the project")
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_real_recordings(name):
+    if name.endswith("aedat4"):
+        pytest.importorskip("lz4")
+    events = read_events(real(name))
+    found = (len(events), events.t[0], events.t[-1], events.x.max(), events.y.max(), events.height, events.width)
+    assert found == FACTS[name]
+    assert (np.diff(events.t) >= 0).all()
+    if name == "evt2_sample.raw":
+        assert (~events.on).sum() == 171_626
+    if name == "evt3_sample.raw":
+        assert events.t[-1] - events.t[0] == 8_801
+
+
+@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_real_recordings_cut_short_are_refused_or_shorter(name, share, tmp_path):
+    """Formats without a length cannot tell a cut between two records; inside a record it is told."""
+    if name.endswith("aedat4"):
+        pytest.importorskip("lz4")
+    content = real(name).read_bytes()
+    cut = tmp_path / name
+    size = {".bin": 5, ".dat": 8, ".raw": 4, ".aedat4": 1}[cut.suffix]
+    cut.write_bytes(content[: len(content) - size * int(len(content) * (1 - share) / size) - 1])
+    with pytest.raises(CorruptFileError, match=f"{name}.*cut short") as caught:
+        read_events(cut)
+    assert "\n" not in str(caught.value)
+
+
+# Files written by the rules.
+
+
+def evt2_bytes(t, x, y, on, header=b"% evt 2.0\n% geometry 34x34\n"):
+    words, upper = [], None
+    for s, a, b, p in zip(t.tolist(), x.tolist(), y.tolist(), on.tolist(), strict=True):
+        if s >> 6 != upper:
+            upper = s >> 6
+            words += [8 << 28 | upper & 0xFFF_FFFF, 10 << 28 | 77]  # a trigger: to be passed over
+        words.append(int(p) << 28 | (s & 63) << 22 | a << 11 | b)
+    return header + struct.pack(f"<{len(words)}I", *words)
+
+
+def evt3_bytes(t, x, y, on, header=b"% format EVT3;height=34;width=34\n% end\n"):
+    words = []
+    for s, a, b, p in zip(t.tolist(), x.tolist(), y.tolist(), on.tolist(), strict=True):
+        words += [8 << 12 | s >> 12 & 0xFFF, 6 << 12 | s & 0xFFF, b, 2 << 12 | int(p) << 11 | a]
+    return header + struct.pack(f"<{len(words)}H", *words)
+
+
+def aedat4_bytes(t, x, y, on, compression=1, table=True):
+    """One packet of another kind, two of events; flatbuffers laid out by hand."""
+    lz4 = pytest.importorskip("lz4.frame")
+    pack = lz4.compress if compression else bytes
+    xml = b'<attr key="sizeX" type="int">34</attr><attr key="sizeY" type="int">34</attr>'
+
+    def flat(kind, fields):  # prefix, root, kind, vtable, table
+        return struct.pack("<I4s", 16, kind) + fields
+
+    def events(part):
+        rows = b"".join(
+            struct.pack("<qhhB3x", *row) for row in zip(*(c[part].tolist() for c in (t, x, y, on)), strict=True)
+        )
+        # vtable (6 bytes: size, table size, field 0) + 2 of padding, table: offset to vtable, offset to vector
+        body = struct.pack("<HHHxx", 6, 8, 4) + struct.pack("<iI", 8, 4) + struct.pack("<I", len(rows) // 16) + rows
+        content = flat(b"EVTS", body)
+        return struct.pack("<I", len(content)) + content
+
+    half = len(t) // 2
+    other = struct.pack("<I", 16) + struct.pack("<I4s8x", 16, b"IMUS")
+    packets = [(2, other), (0, events(slice(0, half))), (0, events(slice(half, None)))]
+    stream = b"".join(struct.pack("<ii", n, len(p)) + p for n, p in ((n, pack(p)) for n, p in packets))
+    # vtable: size 10, table 24 bytes, fields at 4 (compression), 8 (place of the table), 16 (XML); 6 of padding
+    header_size = 8 + 16 + 24 + 4 + len(xml)
+    end = 14 + 4 + header_size + len(stream) if table else -1
+    body = struct.pack("<HHHHH6x", 10, 24, 4, 8, 16) + struct.pack("<iiqI4x", 16, compression, end, 8)
+    header = struct.pack("<I4s", 24, b"IOHE") + body + struct.pack("<I", len(xml)) + xml
+    return b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(header)) + header + stream + (b"table" if table else b"")
+
+
+WRITERS = {
+    "a.bin": nmnist_bytes,
+    "a.dat": dat_bytes,
+    "evt2.raw": evt2_bytes,
+    "evt3.raw": evt3_bytes,
+    "a.aedat4": aedat4_bytes,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_was_written_is_read(name, tmp_path):
+    columns = random_events()
+    (tmp_path / name).write_bytes(WRITERS[name](*columns))
+    events = read_events(tmp_path / name)
+    for found, given in zip((events.t, events.x, events.y, events.on), columns, strict=True):
+        assert np.array_equal(found, given)
+    assert (events.height, events.width) == (34, 34)
+
+
+@pytest.mark.parametrize("settings", [{"compression": 0}, {"compression": 2}, {"table": False}])
+def test_aedat4_uncompressed_or_never_closed(settings, tmp_path):
+    columns = random_events()
+    (tmp_path / "a.aedat4").write_bytes(aedat4_bytes(*columns, **settings))
+    assert np.array_equal(read_events(tmp_path / "a.aedat4").t, columns[0])
+
+
+def test_every_format_is_tested():
+    assert {Path(name).suffix for name in WRITERS} == set(READERS)
+
+
+def evt3(*words):
+    return b"% evt 3.0\n" + struct.pack(f"<{len(words)}H", *words)
+
+
+def test_evt3_vectors_and_a_clock_that_steps_back(tmp_path):
+    path = tmp_path / "a.raw"
+    path.write_bytes(
+        evt3(
+            *(2 << 12 | 9, 8 << 12 | 1, 6 << 12 | 811),  # an event before the first row has no place: left out
+            *(7, 3 << 12 | 1 << 11 | 100, 4 << 12 | 0b1000_0000_0001, 5 << 12 | 0b1111_1000_0010, 4 << 12 | 1),
+            *(8 << 12 | 1, 6 << 12 | 800, 6 << 12 | 812),  # the same upper time again: the lower one alone went back
+            2 << 12 | 5,
+        )
+    )
+    events = read_events(path)
+    assert events.x.tolist() == [100, 111, 113, 119, 120, 5]
+    assert events.on.tolist() == [True] * 5 + [False]
+    assert set(events.y.tolist()) == {7}
+    assert events.t.tolist() == [4096 + 811] * 5 + [4096 + 812]
+
+
+def test_clocks_that_start_again_go_on(tmp_path):
+    path = tmp_path / "a.raw"
+    path.write_bytes(evt3(0, 8 << 12 | 0xFFF, 6 << 12 | 5, 2 << 12, 8 << 12, 6 << 12 | 1, 2 << 12))
+    assert read_events(path).t.tolist() == [(0xFFF << 12) + 5, (1 << 24) + 1]
+    top = (1 << 28) - 1
+    words = (8 << 28 | top, 3 << 22, 8 << 28 | 2, 1 << 28)
+    path.write_bytes(b"% evt 2.0\n" + struct.pack("<4I", *words))
+    assert read_events(path).t.tolist() == [(top << 6) + 3, (1 << 34) + (2 << 6)]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("kind", ["empty", "garbage", "zeros", "text"])
+def test_what_is_no_recording_gives_one_clear_line(name, kind, tmp_path):
+    content = {
+        "empty": b"",
+        "garbage": np.random.default_rng(1).bytes(4000),
+        "zeros": bytes(3),
+        "text": b"hello, this is no recording at all",
+    }[kind]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorruptFileError, match=name) as caught:
+        read_events(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_damage_anywhere_is_an_error_of_ours_or_none(name, tmp_path):
+    """Bytes overwritten at many places: events may differ, but no foreign error and no event outside the sensor."""
+    whole = WRITERS[name](*random_events())
+    generator = np.random.default_rng(2)
+    for at in range(0, len(whole), max(1, len(whole) // 60)):
+        content = bytearray(whole)
+        content[at : at + 6] = generator.bytes(len(content[at : at + 6]))
+        (tmp_path / name).write_bytes(content)
+        try:
+            events = read_events(tmp_path / name)
+        except CorruptFileError as error:
+            assert name in str(error)  # noqa: PT017
+        else:
+            assert not events.height or events.y.max() < events.height
+
+
+def test_other_endings_versions_and_compressions_are_named(tmp_path):
+    columns = random_events()
+    with pytest.raises(UnknownNameError, match=r"'\.aedat'.*'\.aedat4'"):
+        read_events(tmp_path / "a.aedat")
+    with pytest.raises(CorruptFileError, match="cannot be read"):
+        read_events(tmp_path / "none.bin")
+    for name, content, words in (
+        ("a.dat", dat_bytes(*columns, header=b"% Version 1\n"), "version 1"),
+        ("a.raw", evt2_bytes(*columns, header=b"% evt 4.0\n"), "'4.0'.*EVT 2.0 and EVT 3.0"),
+        ("b.raw", b"% evt 2.0", "ends inside its header"),
+        ("a.aedat4", aedat4_bytes(*columns, compression=3), "compressed in way 3; LZ4 and none"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(CorruptFileError, match=words):
+            read_events(tmp_path / name)
+
+
+def test_an_event_outside_the_sensor_is_named(tmp_path):
+    t, x, y, on = random_events()
+    (tmp_path / "a.bin").write_bytes(nmnist_bytes(t, x + 30, y, on))
+    with pytest.raises(CorruptFileError, match="x = 6[0-9].*34×34.*data.sensor_width"):
+        read_events(tmp_path / "a.bin")
+    assert len(read_events(tmp_path / "a.bin", 240, 304)) == len(t)
+
+
+# Frames.
+
+
+def test_frames_by_hand():
+    events = Events(
+        np.array([10, 11, 14, 19]), np.array([0, 1, 1, 3]), np.array([0, 0, 1, 1]), np.array([1, 0, 1, 1], bool), 2, 4
+    )
+    frames = to_frames(events, 2)
+    expected = torch.zeros(2, 2, 2, 4)
+    expected[0, 1, 0, 0] = expected[0, 0, 0, 1] = expected[0, 1, 1, 1] = expected[1, 1, 1, 3] = 1
+    assert torch.equal(frames, expected)
+    by_count = to_frames(events, 2, "count")
+    assert by_count.flatten(1).sum(1).tolist() == [2, 2]
+    small = to_frames(events, 1, size=(1, 2))
+    assert small.tolist() == [[[[1, 0]], [[2, 1]]]]
+
+
+@pytest.mark.parametrize("by", ["time", "count"])
+@pytest.mark.parametrize("parts", [1, 7, 10, 1000])
+def test_no_event_is_lost(by, parts):
+    t, x, y, on = random_events(991)
+    frames = to_frames(Events(t, x, y, on, 34, 34), parts, by)
+    assert frames.shape == (parts, 2, 34, 34)
+    assert frames.sum() == 991
+    assert frames[:, 1].sum() == on.sum()
+    if parts <= 10:
+        assert (frames.flatten(1).sum(1) > 0).all()
+
+
+def test_no_event_of_the_real_digit_is_lost():
+    assert to_frames(read_events(real("sample_nmnist.bin")), 10).sum() == 4_325
+
+
+def test_frames_that_cannot_be_made_say_why():
+    events = Events(*(np.array([1]),) * 3, np.array([True]), 3, 3)
+    with pytest.raises(InvalidArgumentError, match="≥ 1"):
+        to_frames(events, 0)
+    with pytest.raises(UnknownNameError, match="'count'"):
+        to_frames(events, 2, "counts")
+    with pytest.raises(InvalidArgumentError, match="sensor"):
+        to_frames(Events(*(np.array([1]),) * 3, np.array([True])), 2)
+
+
+# Folders.
+
+
+def settings(folder, **changes):
+    given = {"dataset": "event_folder", "source": str(folder), "frames": 5, "batch_size": 2, "shift_pixels": 0}
+    return DataConfig(**{**given, "flip": False, **changes})
+
+
+def test_a_folder_of_recordings(tmp_path):
+    data = load_images(settings(recordings(tmp_path)), seed=0)
+    assert data.classes == ("off", "on")
+    assert data.image_shape == (2, 34, 34)
+    for frames, labels in (*data.train, *data.test):
+        assert frames.shape == (5, 2, 2, 34, 34)
+        for n, label in enumerate(labels.tolist()):
+            assert frames[:, n, label].sum() == 200
+            assert frames[:, n, 1 - label].sum() == 0
+    moved = next(iter(load_images(settings(tmp_path, shift_pixels=3, flip=True), seed=0).train))[0]
+    assert 100 < moved[:, 0].sum() <= 200
+
+
+def test_one_shift_moves_all_frames_of_a_recording(tmp_path):
+    """One event a frame at one pixel: it is at one pixel after the shift too."""
+    for split in ("train", "val"):
+        (tmp_path / split / "dot").mkdir(parents=True)
+        place = np.full(5, 20)
+        content = nmnist_bytes(np.arange(5) * 1000, place, place, np.ones(5, bool))
+        (tmp_path / split / "dot" / "a.bin").write_bytes(content)
+    places = set()
+    for seed in range(8):
+        frames, _ = next(iter(load_images(settings(tmp_path, shift_pixels=3), seed=seed).train))
+        assert torch.equal(frames.sum((1, 2, 3, 4)), torch.ones(5))
+        assert (frames == frames[:1]).all()
+        places.add(int(frames[0].argmax()))
+    assert len(places) > 1
+
+
+def test_a_damaged_recording_stops_or_is_skipped(tmp_path):
+    recordings(tmp_path)
+    bad = tmp_path / "train" / "on" / "1.bin"
+    bad.write_bytes(bad.read_bytes()[:-2])
+    with pytest.raises(CorruptFileError, match=r"1\.bin is cut short"):
+        list(load_images(settings(tmp_path), seed=0).train)
+    data = load_images(settings(tmp_path, on_corrupt="skip", batch_size=4), seed=0)
+    assert [len(labels) for _, labels in data.train] == [4]
+    assert "1.bin" in data.train.skipped[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"frames": 0}, "data.frames=0"),
+        ({"erase": 0.2}, "data.erase=0.2.*flipped and shifted"),
+        ({"rand_augment": "rand-m9"}, "data.rand_augment"),
+        ({"part_by": "seconds"}, "data.part_by"),
+    ],
+)
+def test_settings_that_do_not_fit_events_are_named(tmp_path, changes, words):
+    with pytest.raises((InvalidArgumentError, UnknownNameError), match=words):
+        load_images(settings(recordings(tmp_path), **changes), seed=0)
+
+
+def test_a_sensor_that_nobody_names(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        (tmp_path / split / "a" / "a.dat").write_bytes(dat_bytes(*random_events(), header=b"% Version 2\n"))
+    with pytest.raises(InvalidArgumentError, match="data.sensor_height"):
+        list(load_images(settings(tmp_path), seed=0).train)
+    data = load_images(settings(tmp_path, sensor_height=40, sensor_width=50), seed=0)
+    assert data.image_shape == (2, 40, 50)
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+@pytest.mark.parametrize("time_first", [False, True])
+def test_mixing_treats_all_frames_of_a_sample_alike(kind, time_first):
+    """Sample n is n everywhere: mixed, it is a blend of two numbers, the same in every frame."""
+    frames, batch = 3, 3  # as many frames as samples: nothing can be told from the sizes
+    clips = torch.arange(float(batch)).view(batch, 1, 1, 1, 1).expand(batch, 2, frames, 8, 8).contiguous()
+    given = clips.permute(2, 0, 1, 3, 4).contiguous() if time_first else clips
+    torch.manual_seed(1)
+    mixed, soft = Mixing(DataConfig(**{kind: 1.0}), batch, time_first)((given, torch.arange(batch)))
+    assert mixed.shape == given.shape
+    by_sample = mixed.permute(1, 2, 0, 3, 4) if time_first else mixed
+    assert (by_sample == by_sample[:, :1, :1]).all()
+    means = by_sample.mean((1, 2, 3, 4))
+    torch.testing.assert_close(means, soft @ torch.arange(float(batch)))
+    assert not torch.equal(means, torch.arange(float(batch)))

@@ -1,0 +1,50 @@
+"""One epoch of training, from the files of every kind of data set to a run folder.
+
+Would break it: a network made for other channels, sides or frames than the data have, or laid out as if for images.
+"""
+
+import pytest
+from support.data import small_source
+
+from snnkit.checkpoints import build_model
+from snnkit.data import DATASETS, DataConfig
+from snnkit.engine import RunConfig, train
+from snnkit.engine.config import ModelConfig
+from snnkit.files import read_json
+
+VIDEO = {"depths": (1, 1, 1, 1), "dims": (8, 8, 16, 16), "head_dim": 8}
+VGG = {"widths": (6, 8), "depths": (1, 2), "pool_size": 2, "hidden": 32}
+# Multiples of 8: torch 2.14's backward of 1×1 convolutions of stride 2, channels innermost, corrupts memory at 6.
+MS = {"widths": (8, 16), "depths": (2, 1), "stem_kernel": 3, "stem_stride": 1}
+MODELS = {
+    "fashion_mnist": [("spiking_cnn_small", {"width": 4}, {})],
+    "image_folder": [("spiking_cnn_small", {"width": 4}, {"mixup": 0.5})],
+    "tar_shards": [("spiking_cnn_small", {"width": 4}, {"workers": 1})],
+    "video_folder": [
+        ("uniformer_video_small", VIDEO, {"mixup": 0.5, "cutmix": 1.0}),
+        ("ms_resnet18", MS, {"time_first": True, "frames": 2}),
+    ],
+    "event_folder": [("spiking_vgg11", VGG, {}), ("ms_resnet18", MS, {"cutmix": 1.0})],
+}
+CASES = [(name, *case) for name, cases in MODELS.items() for case in cases]
+
+
+def test_every_data_set_is_trained_on():
+    assert set(MODELS) == set(DATASETS)
+
+
+@pytest.mark.parametrize(("name", "model", "sizes", "changes"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
+def test_one_epoch(name, model, sizes, changes, tmp_path):
+    data = DataConfig(**{**small_source(name, tmp_path), "batch_size": 2, **changes})
+    config = RunConfig(model=ModelConfig(name=model, sizes=sizes), data=data, epochs=1, threads=1)
+    run = train(config, tmp_path / "run")
+    network, made = build_model(run.folder / "checkpoints" / "last.safetensors")
+    channels = {"fashion_mnist": 1, "event_folder": 2}.get(name, 3)
+    assert made["in_chans"] == channels
+    assert made.get("img_size", 32) == (28 if name == "fashion_mnist" else 32)
+    if name == "event_folder" or changes.get("time_first"):
+        assert network.timesteps == data.frames
+    elif data.frames:
+        assert network.num_frames == data.frames
+    assert read_json(run.folder / "summary.json")["final"]["accuracy"] == run.final_score
+    assert 0 <= run.final_score <= 1

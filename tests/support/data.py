@@ -1,0 +1,119 @@
+"""Small data sets of every kind, written for a test; each file format by its rules, not by the code that reads it."""
+
+import io
+import struct
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = (("blue", (0, 0, 255)), ("red", (255, 0, 0)))
+
+
+def photographs(folder, sizes=((20, 30), (25, 18), (40, 40))):
+    """Two classes, red and blue, of images that differ in size."""
+    for split in ("train", "val"):
+        for number, (name, colour) in enumerate(CLASSES):
+            (folder / split / name).mkdir(parents=True)
+            for index, size in enumerate(sizes):
+                Image.new("RGB", size, colour).save(folder / split / name / f"{number}{index}.png")
+    return folder
+
+
+def png(value, side=8):
+    """An image of one grey, as the bytes of a file."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), (value, value, value)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def add(tar, name, content):
+    """Append a member to an open tar file."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+def shards(folder, counts=(4, 3, 5), side=8):
+    """Shards of grey images: image n of the split has value 10·n and label n mod 2."""
+    folder.mkdir(exist_ok=True)
+    for split, sizes in (("train", counts), ("val", (3,))):
+        number = 0
+        for shard, count in enumerate(sizes):
+            with tarfile.open(folder / f"{split}-{shard:06d}.tar", "w") as tar:
+                for _ in range(count):
+                    add(tar, f"s{number:04d}.png", png(10 * number, side))
+                    add(tar, f"s{number:04d}.cls", str(number % 2).encode())
+                    number += 1
+    return folder
+
+
+def video(path, frames=20, fps=10, side=32, step=4):
+    """A video whose frame n has the grey level step · n."""
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="no encoder: pip install imageio-ffmpeg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = ffmpeg.write_frames(str(path), (side, side), fps=fps, quality=9, macro_block_size=16)
+    writer.send(None)
+    for n in range(frames):
+        writer.send(np.full((side, side, 3), n * step, np.uint8).tobytes())
+    writer.close()
+    return path
+
+
+def videos(folder, **settings):
+    """Two classes with two videos each."""
+    for split in ("train", "val"):
+        for name, step in (("slow", 2), ("fast", 8)):
+            for number in range(2):
+                video(folder / split / name / f"{number}.mp4", step=step, **settings)
+    return folder
+
+
+def random_events(count=200, height=34, width=34, span=100_000, seed=0):
+    """Columns t (sorted), x, y, on."""
+    generator = np.random.default_rng(seed)
+    t = np.sort(generator.integers(0, span, count))
+    return (
+        t,
+        generator.integers(width, size=count),
+        generator.integers(height, size=count),
+        generator.random(count) < 0.5,
+    )
+
+
+def nmnist_bytes(t, x, y, on):
+    """Five bytes an event."""
+    return b"".join(
+        bytes([a, b, int(p) << 7 | s >> 16, s >> 8 & 255, s & 255])
+        for s, a, b, p in zip(t.tolist(), x.tolist(), y.tolist(), on.tolist(), strict=True)
+    )
+
+
+def dat_bytes(t, x, y, on, header=b"% Version 2\n% Height 34\n% Width 34\n"):
+    """A Prophesee .dat of version 2."""
+    words = (struct.pack("<II", s, a | b << 14 | int(p) << 28) for s, a, b, p in zip(t, x, y, on, strict=True))
+    return header + b"\x00\x08" + b"".join(words)
+
+
+def recordings(folder, side=34):
+    """Two classes of N-MNIST recordings: off events only, on events only."""
+    for split in ("train", "val"):
+        for number, name in enumerate(("off", "on")):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(2):
+                t, x, y, _ = random_events(seed=index, height=side, width=side)
+                (folder / split / name / f"{index}.bin").write_bytes(nmnist_bytes(t, x, y, np.full(len(t), number)))
+    return folder
+
+
+def small_source(name, folder):
+    """Write a small data set of the kind and return the settings that read it."""
+    made = {
+        "fashion_mnist": lambda: {"source": "vendored", "train_limit": 50, "test_limit": 20},
+        "image_folder": lambda: {"source": photographs(folder / name), "img_size": 32},
+        "tar_shards": lambda: {"source": shards(folder / name, side=32), "img_size": 32},
+        "video_folder": lambda: {"source": videos(folder / name), "img_size": 32, "frames": 4, "frame_stride": 2},
+        "event_folder": lambda: {"source": recordings(folder / name), "img_size": 32, "frames": 3},
+    }[name]()
+    return {"dataset": name, "batch_size": 4, **made, "source": str(made["source"])}
