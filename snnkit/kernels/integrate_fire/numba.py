@@ -6,20 +6,16 @@ from torch import Tensor
 
 from snnkit.kernels import fused_numba
 from snnkit.kernels.call import Call, Gradients, Result
-from snnkit.kernels.integrate_fire.reference import IFParameters
+from snnkit.kernels.integrate_fire.c import dynamics
 
 supports = fused_numba.supports
 
 
-def _dynamics(p: IFParameters) -> fused_numba.Dynamics:
-    return fused_numba.Dynamics(fused_numba.NO_LEAK, 1.0, p.v_threshold, p.v_reset, p.detach_reset)
-
-
 def forward(call: Call) -> Result:
     """Run all time steps."""
-    return fused_numba.forward(call, _dynamics(call.p))
+    return fused_numba.forward(call, dynamics(call.p))
 
 
 def backward(call: Call, saved: Tensor | None, grad_out: Tensor, grad_state: tuple[Tensor | None, ...]) -> Gradients:
     """Run backwards, recomputing membranes from the input."""
-    return fused_numba.backward(call, grad_out, grad_state, _dynamics(call.p))
+    return fused_numba.backward(call, grad_out, grad_state, dynamics(call.p))

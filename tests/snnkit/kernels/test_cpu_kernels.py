@@ -64,8 +64,6 @@ def outcome(neuron, kernel, x, w, v, u, save="exact"):
 def test_equal_to_the_reference(kernel, maker, v_reset, dtype):
     for detach, surrogate in itertools.product((True, False), (Sigmoid(4.0), ATan(2.0))):
         neuron = MAKERS[maker](v_threshold=0.8, v_reset=v_reset, detach_reset=detach, surrogate=surrogate).to(dtype)
-        if kernel not in neuron.operator.kernels or (kernel == "numba" and v_reset == NO_RESET):
-            pytest.skip("this kernel does not take it")
         given = operands(dtype)
         expected, expected_grads = outcome(neuron, "reference", *given)
         got, grads = outcome(neuron, kernel, *given)
@@ -77,13 +75,25 @@ def test_equal_to_the_reference(kernel, maker, v_reset, dtype):
             torch.testing.assert_close(a, b, **tolerance)
 
 
+@pytest.mark.parametrize("name", fused_c.SURROGATES)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_fused_surrogate(kernel, name):
+    surrogate = next(cls for cls in SURROGATES.values() if cls.__name__ == name)()
+    neuron = LIF(v_threshold=0.8, surrogate=surrogate)
+    given = operands(torch.float64)
+    got, expected = outcome(neuron, kernel, *given), outcome(neuron, "reference", *given)
+    assert torch.equal(got[0][0], expected[0][0])
+    for a, b in zip(got[1], expected[1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("maker", ["LIF", "PLIF channels"])
-@needs_c
-def test_every_memory_layout(maker, layout):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_memory_layout(kernel, maker, layout):
     neuron = MAKERS[maker](v_threshold=0.8).double()
     x, w, v, u = operands(torch.float64, layout)
-    (out, _), grads = outcome(neuron, "c", x, w, v, u)
+    (out, _), grads = outcome(neuron, kernel, x, w, v, u)
     (expected, _), expected_grads = outcome(neuron, "reference", x, w, v, u)
     assert torch.equal(out, expected)
     for a, b in zip(grads, expected_grads, strict=True):
