@@ -20,7 +20,7 @@ from snnkit.errors import InvalidArgumentError
 from snnkit.kernels import native
 from snnkit.kernels.call import Call, Gradients, Result, state_dtype
 from snnkit.kernels.charge_fire_reset import code8_tables, is_no_reset, surrogate_width
-from snnkit.kernels.layout import WORTH_SHARING, dense_steps, like, share
+from snnkit.kernels.layout import WORTH_SHARING, dense_steps, like, share, steps_like
 
 SOURCE = Path(__file__).parent / "csrc" / "charge_fire_reset.c"
 
@@ -102,7 +102,7 @@ def forward(call: Call, d: Dynamics, norm: tuple[Tensor, Tensor] | None = None) 
     save = call.save if call.training else "exact"
     if save == "rect":
         check_rect(call, d)
-    saved = None if save == "exact" else _empty_saved(layout, save)
+    saved = empty_saved(layout, save)
     last = torch.empty_like(layout[0], dtype=state_dtype(x)) if call.keep_state else None
     start = None if call.state[0] is None else like(call.state[0], layout[0])
     decay, threshold = constants_per_neuron(call, d, layout)
@@ -123,7 +123,7 @@ def backward(
 ) -> Gradients:
     """Run backwards: recomputing membranes from the input, or from what the forward kept."""
     if call.x is None:
-        dense, grad_x = saved, _steps_like(saved, len(grad_out), grad_out.dtype)
+        dense, grad_x = saved, steps_like(saved, len(grad_out), grad_out.dtype)
     else:
         dense, layout = dense_steps(call.x)
         grad_x = torch.empty_like(layout)
@@ -216,15 +216,10 @@ def _per_neuron(value: float | Tensor, layout: Tensor) -> Tensor | None:
     return torch.empty_like(step, dtype=dtype).copy_(value.detach().to(dtype).expand(step.shape))
 
 
-def _empty_saved(layout: Tensor, save: str) -> Tensor | None:
+def empty_saved(layout: Tensor, save: str) -> Tensor | None:
+    """Return room for what the tier ``save`` keeps for the backward: bytes, or None."""
     rows = {"exact": 0, "code8": len(layout), "rect": -(-len(layout) // 4)}[save]
-    return _steps_like(layout, rows, torch.uint8) if rows else None
-
-
-def _steps_like(layout: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
-    """An empty sequence whose steps lie in memory as those of ``layout`` do."""
-    strides = (layout[0].numel(), *layout.stride()[1:])
-    return torch.empty_strided((steps, *layout.shape[1:]), strides, dtype=dtype, device=layout.device)
+    return steps_like(layout, rows, torch.uint8) if rows else None
 
 
 def _padded(constant: Tensor, step: Tensor) -> tuple[int, ...]:

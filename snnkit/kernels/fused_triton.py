@@ -12,7 +12,15 @@ from torch import Tensor
 from snnkit.kernels import triton_call
 from snnkit.kernels.call import Call, Gradients, Result, state_dtype
 from snnkit.kernels.charge_fire_reset import code8_tables, is_no_reset, surrogate_width
-from snnkit.kernels.fused_c import NO_LEAK, SURROGATES, Dynamics, check_rect, constants_per_neuron, reduce_to_constants
+from snnkit.kernels.fused_c import (
+    NO_LEAK,
+    SURROGATES,
+    Dynamics,
+    check_rect,
+    constants_per_neuron,
+    empty_saved,
+    reduce_to_constants,
+)
 from snnkit.kernels.layout import dense_steps, like, steps_like
 from snnkit.kernels.triton_call import BLOCK, grid, options
 
@@ -48,8 +56,7 @@ def forward(call: Call, d: Dynamics) -> Result:
     save = call.save if call.training else "exact"
     if save == "rect":
         check_rect(call, d)
-    rows = {"exact": 0, "code8": len(x), "rect": -(-len(x) // 4)}[save]
-    saved = steps_like(layout, rows, torch.uint8) if rows else None
+    saved = empty_saved(layout, save)
     tau, threshold = constants_per_neuron(call, d, layout)
     neurons = layout[0].numel()
     source.forward[grid(neurons)](

@@ -5,10 +5,10 @@ Letters: B images, L tokens, C channels. Source: Dosovitskiy et al., arXiv 2010.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
+from snnkit.layers.mlp import Mlp
 from snnkit.layers.self_attention import SelfAttention
 
 
@@ -34,10 +34,9 @@ class TransformerBlock(nn.Module):
         self.attention = SelfAttention(dim, num_heads, qkv_bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim, eps)
-        self.fc1 = nn.Linear(dim, int(dim * mlp_ratio))
-        self.fc2 = nn.Linear(int(dim * mlp_ratio), dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Mix the tokens, then change each by itself."""
         x_BLC = x_BLC + self.proj(self.attention(self.norm1(x_BLC)))
-        return x_BLC + self.fc2(F.gelu(self.fc1(self.norm2(x_BLC))))
+        return x_BLC + self.mlp(self.norm2(x_BLC))

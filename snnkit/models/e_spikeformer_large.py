@@ -332,7 +332,7 @@ _ENCODER = (
 _DECODER = (
     (r"^decoder_(embed|norm|pred)\.", r"decoder.\1."),
     (r"^decoder_blocks\.(\d+)\.attn\.qkv", r"decoder.blocks.\1.attention.qkv"),
-    (r"^decoder_blocks\.(\d+)\.(attn|mlp)\.", r"decoder.blocks.\1."),
+    (r"^decoder_blocks\.(\d+)\.attn\.", r"decoder.blocks.\1."),
     (r"^decoder_blocks\.", "decoder.blocks."),
 )
 

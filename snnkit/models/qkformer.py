@@ -24,7 +24,9 @@ from snnkit.errors import InvalidArgumentError
 from snnkit.layers.conv_bn import ConvBN
 from snnkit.layers.drop_path import rates
 from snnkit.layers.spike_driven_attention import attention_neuron
-from snnkit.layers.spikformer_block import SpikformerBlock, SpikingSelfAttention
+from snnkit.layers.spiking_block import SpikingBlock
+from snnkit.layers.spiking_mlp import SpikingMLP
+from snnkit.layers.spiking_self_attention import SpikingSelfAttention
 from snnkit.layers.spiking_stem import halving_pool
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
 from snnkit.models.family import Family, Published, StateDict, renamed
@@ -148,7 +150,7 @@ class QKFormer(SpikingClassifier):
                     if i == 2
                     else TokenQKAttention(width, num_heads)
                 )
-                stage.append(SpikformerBlock(attention, width, mlp_ratio, next(drops)))
+                stage.append(SpikingBlock(attention, SpikingMLP(width, int(width * mlp_ratio)), next(drops)))
             self.stages.append(stage)
         self.head = linear_head(embed_dim, num_classes)
         self.feature_info = FeatureInfo(Feature(width, 2 ** (i + 2), f"stages.{i}") for i, width in enumerate(widths))

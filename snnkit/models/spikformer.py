@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers.conv_bn import ConvBN
 from snnkit.layers.drop_path import rates
-from snnkit.layers.spikformer_block import SpikformerBlock, SpikingSelfAttention
+from snnkit.layers.spiking_block import SpikingBlock
+from snnkit.layers.spiking_mlp import SpikingMLP
+from snnkit.layers.spiking_self_attention import SpikingSelfAttention
 from snnkit.layers.spiking_stem import SpikingStem
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
 from snnkit.models.family import Family, Published, StateDict, renamed
@@ -75,12 +77,10 @@ class Spikformer(SpikingClassifier):
         widths = [embed_dim // 8, embed_dim // 4, embed_dim // 2, embed_dim]
         self.stem = SpikingStem(in_chans, widths, self.pooled)
         self.position, self.position_neuron = ConvBN(embed_dim, embed_dim, 3), LIF()
-        self.blocks = nn.Sequential(
-            *(
-                SpikformerBlock(SpikingSelfAttention(embed_dim, num_heads, qkv_bias), embed_dim, mlp_ratio, drop)
-                for drop in rates(drop_path_rate, depth)
-            )
-        )
+        self.blocks = nn.Sequential()
+        for drop in rates(drop_path_rate, depth):
+            attention = SpikingSelfAttention(embed_dim, num_heads, qkv_bias)
+            self.blocks.append(SpikingBlock(attention, SpikingMLP(embed_dim, int(embed_dim * mlp_ratio)), drop))
         self.head = linear_head(embed_dim, num_classes)
         stages = [i for i in range(3) if self.pooled[i]]
         info = [Feature(widths[i], 2 ** sum(self.pooled[: i + 1]), f"stem.pools.{i}") for i in stages]

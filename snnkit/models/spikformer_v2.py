@@ -26,7 +26,9 @@ from snnkit.layers import ConvBN
 from snnkit.layers.drop_path import rates
 from snnkit.layers.masked import MaskedDecoder, Masking
 from snnkit.layers.sparse import sparse_conv_bn, spread
-from snnkit.layers.spikformer_block import SpikformerBlock, SpikingSelfAttention
+from snnkit.layers.spiking_block import SpikingBlock
+from snnkit.layers.spiking_mlp import SpikingMLP
+from snnkit.layers.spiking_self_attention import SpikingSelfAttention
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
 from snnkit.models.family import Family, Published
 from snnkit.models.masked import MaskedAutoencoder
@@ -104,10 +106,10 @@ class SpikformerV2(SpikingClassifier):
             ConvBN(dim, out, 2, stride=2, padding=0) for dim, out in zip((in_chans, *widths), widths, strict=False)
         )
         self.stem = nn.ModuleList(_StemStage(width, stem_ratio) for width in widths)
-        self.blocks = nn.ModuleList(
-            SpikformerBlock(SpikingSelfAttention(embed_dim, num_heads), embed_dim, mlp_ratio, rate)
-            for rate in rates(drop_path_rate, depth)
-        )
+        self.blocks = nn.ModuleList()
+        for drop in rates(drop_path_rate, depth):
+            attention = SpikingSelfAttention(embed_dim, num_heads)
+            self.blocks.append(SpikingBlock(attention, SpikingMLP(embed_dim, int(embed_dim * mlp_ratio)), drop))
         self.head = linear_head(embed_dim, self.num_classes)
         made = ("stem.0", "stem.1", "stem.2", f"blocks.{depth - 1}")
         self.feature_info = FeatureInfo(map(Feature, widths, (2, 4, 8, 16), made))

@@ -1,9 +1,8 @@
-"""The block of Spikformer: spiking self-attention and an MLP, a neuron at the end of each, spikes added to spikes.
+"""The self-attention of Spikformer, a branch of ``SpikingBlock`` that ends in a neuron.
 
-    q, k, v = s(BN(W·x)) each;   a = s½(⅛ · q (kᵀ v)) per head;   x ← x + s(BN(W·a));   x ← x + MLP(x)
+    q, k, v = s(BN(W·x)) each;   a = s½(⅛ · q (kᵀ v)) per head;   y = s(BN(W·a))
 
-s is the neuron, s½ the attention's with threshold 0.5. Sums of spikes are counts, so what a block reads is not binary.
-Maps (T, B, C, H, W) in and out.
+s is the neuron, s½ the attention's with threshold 0.5. Blocks add spikes to spikes: what they read are counts.
 
 Source: Zhou et al., "Spikformer", arXiv 2209.15425. QKFormer (arXiv 2403.16552) ends in the same blocks.
 """
@@ -15,9 +14,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from snnkit.layers.conv_bn import ConvBN
-from snnkit.layers.drop_path import DropPath
 from snnkit.layers.spike_driven_attention import spike_attention
-from snnkit.layers.spiking_mlp import SpikingMLP
 from snnkit.neurons import LIF
 
 
@@ -43,25 +40,3 @@ class SpikingSelfAttention(nn.Module):
         """Let every pixel attend to all."""
         q, k, v = self.q_neuron(self.q(x)), self.k_neuron(self.k(x)), self.v_neuron(self.v(x))
         return self.proj_neuron(self.proj(self.attend(q, k, v)))
-
-
-class SpikformerBlock(nn.Module):
-    """``x + attention(x)``, then ``x + mlp(x)``.
-
-    Args:
-        attention: from (T, B, C, H, W) to spikes of the same shape.
-        channels: C.
-        mlp_ratio: hidden width of the MLP over C.
-        drop_path: probability that training leaves a branch out for a sample.
-    """
-
-    def __init__(self, attention: nn.Module, channels: int, mlp_ratio: float = 4.0, drop_path: float = 0.0):
-        super().__init__()
-        self.attention = attention
-        self.mlp = SpikingMLP(channels, int(channels * mlp_ratio))
-        self.drop_path = DropPath(drop_path, batch_axis=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the sums (T, B, C, H, W)."""
-        x = x + self.drop_path(self.attention(x))
-        return x + self.drop_path(self.mlp(x))
