@@ -47,7 +47,7 @@ def _card(info: ModelInfo) -> None:
     from snnkit.engine.progress import console
 
     console.print(f"{info.name} ({info.kind}): {info.summary}")
-    console.print(f"parameters {info.params:,}\npaper      {info.paper}\nsource     {info.source}")
+    console.print(f"parameters {info.params:,} at its default sizes\npaper      {info.paper}\nsource     {info.source}")
     family = info.family
     if family is None:
         return
@@ -55,9 +55,23 @@ def _card(info: ModelInfo) -> None:
         console.print(f"weights    {link}")
     for note in family.unconfirmed:
         console.print(f"open       {note}")
-    if family.published:
-        table = Table("published", "top-1 %", "parameters M", "energy mJ", "T", "pixels", "note", box=None)
-        for result in family.published:
-            numbers = (result.top1, result.params_m, result.energy_mj, result.timesteps, result.img_size)
-            table.add_row(result.model, *("" if number is None else f"{number:g}" for number in numbers), result.note)
-        console.print(table)
+    if not family.published:
+        return
+    columns = {
+        "published": [result.model for result in family.published],
+        "top-1 %": [_shown(result.top1) for result in family.published],
+        "parameters M": [_shown(result.params_m) for result in family.published],
+        "energy mJ": [_shown(result.energy_mj) for result in family.published],
+        "T": [_shown(result.timesteps) for result in family.published],
+        "pixels": [str(result.img_size) for result in family.published],
+        "note": [result.note for result in family.published],
+    }
+    columns = {head: cells for head, cells in columns.items() if any(cells)}
+    table = Table(*columns, box=None)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    console.print(table)
+
+
+def _shown(number: float | None) -> str:
+    return "" if number is None else f"{number:g}"

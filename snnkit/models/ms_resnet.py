@@ -145,11 +145,12 @@ FAMILY = Family(
         "stem_stride": 1,
     },
     published=(
-        Published("ms_resnet18", 63.10, 11.69, None, 6),
+        Published("ms_resnet18", 63.10, 11.69, None, 6, note="unconfirmed"),
         Published("ms_resnet34", 69.42, 21.80, None, 6),
     ),
     unconfirmed=(
-        "accuracies are quoted from papers that compare with it; energies are not published per model",
+        "the accuracy of ms_resnet18 was found in no source; that of ms_resnet34 is quoted from arXiv 2604.12365, "
+        "which compares with it; energies are not published per model",
         "the authors' neuron fires above its threshold, this one at it too: they differ on exact hits",
         "the authors' checkpoint keys are derived from their source; no file of theirs was loaded",
         "ms_resnet50 (bottleneck blocks) is snnkit's own extension; the paper's deep model, MS-ResNet-104, is another",
@@ -159,7 +160,11 @@ FAMILY = Family(
 )
 
 register_variant(
-    FAMILY, "ms_resnet18", MSResNet, params=11693736, summary="MS-ResNet-18, ImageNet top-1 63.10 % at T=6"
+    FAMILY,
+    "ms_resnet18",
+    MSResNet,
+    params=11693736,
+    summary="MS-ResNet-18, ImageNet top-1 63.10 % at T=6 (unconfirmed)",
 )
 register_variant(
     FAMILY,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -56,7 +56,7 @@ def register_model(family: Family, *, params: int) -> Callable[[Callable[..., nn
     """
 
     def add(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        summary = (inspect.getdoc(build) or "").splitlines()[0]
+        summary = (inspect.getdoc(build) or "").splitlines()[0].replace("``", "`")
         _add(build.__name__, Entry(build, family, params, summary))
         return build
 
@@ -82,7 +82,7 @@ def register_variant(
 def _add(name: str, entry: Entry) -> None:
     if name in _MODELS:
         raise ValueError(f"two models are called {name!r}")
-    _MODELS[name] = entry
+    _MODELS[name] = replace(entry, summary=entry.summary.removesuffix("."))
 
 
 def _entry(name: str) -> Entry:

@@ -151,13 +151,17 @@ FAMILY = Family(
         Published("spikformer_8_384", 70.24, 16.81, 7.73, 4),
         Published("spikformer_8_512", 73.38, 29.68, 11.58, 4),
         Published("spikformer_8_768", 74.81, 66.34, 21.48, 4),
+        Published("spikformer_cifar_4_256", 93.94, 4.15, None, 4, 32, "CIFAR-10, not ImageNet; CIFAR-100 75.96 %"),
+        Published("spikformer_cifar_2_384", 94.80, 5.76, None, 4, 32, "CIFAR-10, not ImageNet; CIFAR-100 76.95 %"),
         Published("spikformer_cifar_4_384", 95.19, 9.32, None, 4, 32, "CIFAR-10, not ImageNet; CIFAR-100 77.86 %"),
     ),
     checkpoints=("linked in the repository's README: .pth.tar of timm's CheckpointSaver, weights under 'state_dict'",),
     unconfirmed=(
-        "all but the accuracy of 8-768 is quoted from pages that compare; later papers count 12.43, 18.82 and 32.07 mJ",
+        "energies are quoted from pages that compare: one version of the paper has 0.525, 0.854 and 1.701 mJ, later "
+        "papers count 12.43, 18.82 and 32.07; accuracies and parameters were read in a copy of its tables 2 and 3",
         "the published checkpoints carry LayerNorms (norm1, norm2) that nothing uses; they are ignored",
-        "the number of heads of the CIFAR form 4-256 (8); published recipes name 12 for width 384",
+        "the number of heads of the CIFAR form 4-256: 8 here; the published recipe has 12, for width 384, and 12 does "
+        "not divide 256",
     ),
     marks=(
         r"^patch_embed\.rpe_conv\.weight$",
@@ -177,16 +181,11 @@ _CIFAR = {"img_size": 32, "num_classes": 10, "pools": "0011", "qkv_bias": True}
 _register("spikformer_8_384", 16816024, "Spikformer 8-384, ImageNet top-1 70.24 % at T=4", embed_dim=384, num_heads=8)
 _register("spikformer_8_512", 29689384, "Spikformer 8-512, ImageNet top-1 73.38 % at T=4", embed_dim=512)
 _register("spikformer_8_768", 66338632, "Spikformer 8-768, ImageNet top-1 74.81 % at T=4", embed_dim=768)
-_register("spikformer_cifar_4_256", 4155178, "Spikformer 4-256 for CIFAR, T=4", embed_dim=256, depth=4, **_CIFAR)
-_register(
-    "spikformer_cifar_2_384", 5765050, "Spikformer 2-384 for CIFAR, T=4", embed_dim=384, depth=2, num_heads=12, **_CIFAR
-)
-_register(
-    "spikformer_cifar_4_384",
-    9324730,
-    "Spikformer 4-384, CIFAR-10 top-1 95.19 % at T=4",
-    embed_dim=384,
-    depth=4,
-    num_heads=12,
-    **_CIFAR,
-)
+for _name, _params, _top1, _width, _depth, _heads in (
+    ("4_256", 4155178, 93.94, 256, 4, 8),
+    ("2_384", 5765050, 94.80, 384, 2, 12),
+    ("4_384", 9324730, 95.19, 384, 4, 12),
+):
+    _summary = f"Spikformer {_depth}-{_width}, CIFAR-10 top-1 {_top1:.2f} % at T=4"
+    _sizes = {"embed_dim": _width, "depth": _depth, "num_heads": _heads, **_CIFAR}
+    _register(f"spikformer_cifar_{_name}", _params, _summary, **_sizes)

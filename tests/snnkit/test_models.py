@@ -1,9 +1,10 @@
 """The registry: names, arguments, cards and parameter counts.
 
 Would break it: a name or an argument that is not checked, a parameter count out of date, a model that cannot be built
-without memory for its weights.
+without memory for its weights, a card that leaves out what is open.
 """
 
+import io
 from dataclasses import astuple
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 import snnkit
 from snnkit.checkpoints import build_model
+from snnkit.cli.models import models
 from snnkit.errors import InvalidArgumentError, UnknownNameError
 from snnkit.models import families, register_model, spiking_cnn
 from snnkit.neurons import IF, LIF
@@ -113,6 +115,27 @@ def test_every_model_belongs_to_one_family_with_a_card():
         assert card.tiny["name"] in MODELS
         assert {result.model for result in card.published} <= set(MODELS)
         assert snnkit.model_info(card.tiny["name"]).family is card
+
+
+@pytest.mark.parametrize("card", families(), ids=lambda card: card.name)
+def test_what_a_card_shows(card, monkeypatch):
+    from rich.console import Console
+
+    from snnkit.engine import progress
+
+    paper = Console(width=400, record=True, file=io.StringIO())
+    monkeypatch.setattr(progress, "console", paper)
+    models(card.tiny["name"])
+    text = paper.export_text()
+    for part in (card.paper, card.source, *card.checkpoints, *card.unconfirmed):
+        assert part in text
+    lines = text.splitlines()[-len(card.published) :] if card.published else []
+    for result, line in zip(card.published, lines, strict=True):
+        shown = (result.top1, result.params_m, result.energy_mj, result.timesteps, result.img_size)
+        numbers = [f"{value:g}" for value in shown if value is not None]
+        assert line.split() == [result.model, *numbers, *result.note.split()]
+    assert "``" not in text
+    assert ("energy mJ" in text) == any(result.energy_mj for result in card.published)
 
 
 def test_a_model_of_timm():
