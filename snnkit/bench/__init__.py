@@ -12,4 +12,5 @@ BENCHMARKS: dict[str, str] = {
     "optim": "AdamW with 8-bit states against torch and bitsandbytes",
     "uniformer": "UniFormer and MOAT deployed, against themselves as built",
     "memory": "peak memory of training that transformer with and without a plan, against the original",
+    "data": "batches of image folders and of arrays against torchvision's data sets under torch's loader",
 }

@@ -22,7 +22,7 @@ import torch
 
 @dataclass(frozen=True)
 class Timing:
-    """Process CPU time of one variant in milliseconds: the minimum and the median over the repetitions."""
+    """Time of one variant in milliseconds, process CPU time as a rule: minimum and median over the repetitions."""
 
     min_ms: float
     median_ms: float
@@ -33,7 +33,11 @@ class Timing:
 
 
 def compare(
-    variants: dict[str, Callable[[], Any]], repeats: int = 7, inner: int = 1, setup: Callable[[], Any] | None = None
+    variants: dict[str, Callable[[], Any]],
+    repeats: int = 7,
+    inner: int = 1,
+    setup: Callable[[], Any] | None = None,
+    clock: Callable[[], float] = time.process_time,
 ) -> dict[str, Timing]:
     """Time all variants in turns.
 
@@ -42,6 +46,7 @@ def compare(
         repeats: rounds; in each round every variant runs once.
         inner: calls per measurement, for variants faster than about a millisecond; times are per call.
         setup: called before every measurement, unmeasured.
+        clock: in seconds; another than process CPU time where other processes take part.
     """
     for run in variants.values():
         for _ in range(2):
@@ -56,10 +61,10 @@ def compare(
             for name, run in variants.items():
                 if setup:
                     setup()
-                started = time.process_time()
+                started = clock()
                 for _ in range(inner):
                     run()
-                taken[name].append((time.process_time() - started) / inner * 1e3)
+                taken[name].append((clock() - started) / inner * 1e3)
     finally:
         gc.enable()
     return {name: Timing(min(times), statistics.median(times)) for name, times in taken.items()}

@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.transforms.v2 import functional as F
 
 from snnkit.data.class_folders import Files, find_files
 from snnkit.data.config import DataConfig
@@ -35,7 +36,9 @@ def read_image(file: str | Path | IO[bytes], name: str = "") -> Tensor:
     """
     try:
         with Image.open(file) as image:
-            return F.pil_to_tensor(image.convert("RGB"))
+            # ``convert`` copies even what is RGB already: a quarter of the time of reading a JPEG.
+            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        return torch.from_numpy(pixels).permute(2, 0, 1)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise CorruptFileError(
             f"{name or file} is not a readable image ({error}); mend or remove it, or set data.on_corrupt=skip."

@@ -71,7 +71,18 @@ def _side(config: DataConfig, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _normalise(mean: Sequence[float], std: Sequence[float]) -> list[Any]:
-    return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))]
+    return [_Normalise(mean, std)]
+
+
+class _Normalise:
+    """uint8 (…, C, H, W) → (value / 255 - mean) / std, float32; torchvision's arithmetic to the bit, in one tensor."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        self._mean, self._std = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        scaled = image.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
+        return scaled.sub_(self._mean).div_(self._std)
 
 
 class _RandAugment:

@@ -36,6 +36,12 @@ def test_variants_take_turns():
     assert timings["a"].min_ms <= timings["a"].median_ms
 
 
+def test_another_clock():
+    ticks = iter(range(100))
+    timings = compare({"a": lambda: None}, repeats=2, inner=4, clock=lambda: float(next(ticks)))
+    assert timings["a"] == Timing(250.0, 250.0)
+
+
 def test_the_machine_is_described():
     facts = machine()
     assert facts["versions"]["torch"]

@@ -7,6 +7,7 @@ augmentation of test images, an order that does not follow from the seed.
 import gzip
 import os
 import pickle
+import random
 import shutil
 import struct
 import zlib
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 import torch
 from support.data import photographs, small_source
+from torchvision.transforms import v2
 
 from snnkit.data import DATASETS, DataConfig, fashion_mnist, image_folder, load_images
 from snnkit.data.mixing import Mixing
 from snnkit.data.order import EpochOrder
+from snnkit.data.transforms import for_testing
 from snnkit.errors import CorruptFileError, InvalidArgumentError, UnknownNameError
 
 # CRC-32 of x_train, y_train, x_test, y_test, and sixteen pixels from the middle of the first training image.
@@ -278,6 +281,15 @@ def test_augmentation_touches_training_images_only(subset):
     assert images.min() == black.min()  # what is shifted in is black, not grey
 
 
+def test_normalising_is_torchvisions_to_the_bit():
+    image = torch.arange(3 * 256, dtype=torch.int64).remainder(256).to(torch.uint8).view(3, 16, 16)
+    tail = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(image_folder.MEAN), list(image_folder.STD))]
+    plain = config(img_size=0, shift_pixels=0, flip=False)
+    ours = for_testing(plain, (0, 0), image_folder.MEAN, image_folder.STD)
+    assert torch.equal(ours(image), v2.Compose(tail)(image))
+    assert image[0, 0, 1] == 1  # the stored image is left alone
+
+
 def test_a_flip_mirrors_half_of_the_images():
     torch.manual_seed(0)
     images, _ = epoch(load_images(config(shift_pixels=0), seed=0).train)
@@ -309,6 +321,19 @@ def test_the_order_follows_from_the_seed():
 def test_epochs_differ():
     loader = load_images(config(), seed=0).train
     assert epoch(loader)[1].tolist() != epoch(loader)[1].tolist()
+
+
+def test_generators_are_as_they_were_after_a_batch():
+    """Whoever draws numbers while batches are loaded in the same process draws what it would have drawn."""
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    expected = torch.rand(()), np.random.rand(), random.random()
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    epoch(load_images(config(rand_augment="rand-m9-mstd0.5-inc1"), seed=7).train)
+    assert (torch.rand(()), np.random.rand(), random.random()) == expected
 
 
 def test_everything_follows_from_the_two_seeds():
