@@ -380,9 +380,23 @@ def meta_spikeformer(
     attention: str = "sdsa3",
     shortcut: str = "membrane",
     stem_stride: int = 2,
+    threshold: float = 1.0,
 ) -> MetaSpikeFormer:
-    """Build a Meta-SpikeFormer; arguments as in ``MetaSpikeFormer``."""
-    return MetaSpikeFormer(
+    """Build a Meta-SpikeFormer.
+
+    Args:
+        threshold: factor on the threshold of every neuron; below 1 it fires from the start, which short trainings
+            on one time step need. Published weights want 1.
+        num_classes, in_chans, img_size, timesteps, drop_path_rate, features_only, distilled: as in ``MetaSpikeFormer``.
+        embed_dim, depths, num_heads, mlp_ratio, attention, shortcut, stem_stride: as in ``MetaSpikeFormer``.
+
+    Raises:
+        InvalidArgumentError: sizes that do not fit one another, or a factor that is not above 0.
+        UnknownNameError: no such attention or shortcut.
+    """
+    if not threshold > 0:
+        raise InvalidArgumentError(f"threshold={threshold!r}: must be > 0.")
+    model = MetaSpikeFormer(
         num_classes,
         in_chans,
         img_size,
@@ -398,6 +412,10 @@ def meta_spikeformer(
         shortcut,
         stem_stride,
     )
+    for module in model.modules():
+        if isinstance(module, LIF):
+            module.v_threshold = threshold * module.v_threshold
+    return model
 
 
 SIZES: dict[str, tuple[int, int, int, int]] = {
