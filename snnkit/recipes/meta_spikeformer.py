@@ -46,12 +46,12 @@ def meta_spikeformer_t4() -> RunConfig:
 def meta_spikeformer_fashion_mnist() -> RunConfig:
     """The published recipe's shape (LAMB, cosine, smoothing, RandAugment) on Fashion-MNIST with the small network."""
     return RunConfig(
-        model=ModelConfig(name="meta_spikeformer_tiny", timesteps=1, sizes={"stem_stride": 2}),
+        model=ModelConfig(name="meta_spikeformer_tiny", timesteps=1, sizes={"stem_stride": 2, "threshold": 0.4}),
         data=DataConfig(
             "fashion_mnist", "auto", batch_size=128, shift_pixels=1, rand_augment="rand-m5-n1-mstd0.5-inc1"
         ),
         task=TaskConfig(label_smoothing=0.1),
-        optim=OptimConfig(name="lamb", lr=1e-2, weight_decay=0.05),
-        schedule=ScheduleConfig("cosine", warmup_epochs=0.5, warmup_lr=1e-4, min_lr=1e-5),
+        optim=OptimConfig(name="lamb", lr=2e-2, weight_decay=0.05),
+        schedule=ScheduleConfig("cosine", warmup_epochs=0.5, warmup_lr=1e-3, min_lr=1e-5),
         epochs=5,
     )
