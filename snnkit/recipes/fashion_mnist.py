@@ -12,5 +12,5 @@ def fashion_mnist() -> RunConfig:
     """60,000 images where Debian's package dataset-fashion-mnist is installed, or those of a folder (data.source)."""
     config = demo()
     config.data.source, config.data.batch_size = "auto", 64
-    config.epochs = 10
+    config.data.mixup, config.epochs, config.threads = 0.0, 10, 0
     return config
