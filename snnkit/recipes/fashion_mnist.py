@@ -7,7 +7,7 @@ from snnkit.recipes.demo import demo
 from snnkit.recipes.recipe import recipe
 
 
-@recipe(paper="own design", expected="not measured for all ten epochs")
+@recipe(paper="own design", expected="90.9 % after 5 epochs (all ten were not measured)")
 def fashion_mnist() -> RunConfig:
     """60,000 images where Debian's package dataset-fashion-mnist is installed, or those of a folder (data.source)."""
     config = demo()
