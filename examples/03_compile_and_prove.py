@@ -17,8 +17,8 @@ class Net(nn.Module):
         super().__init__()
         self.encoder, self.readout = Direct(timesteps=4), Mean()
         self.stem, self.a, self.b, self.head = (
-            ConvBN(1, 8, 3, 2),
-            ConvBN(8, 8, 3, 1, 8),
+            ConvBN(1, 8, 3, stride=2),
+            ConvBN(8, 8, 3, groups=8),
             ConvBN(8, 8, 1),
             nn.Linear(512, 10),
         )
