@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Source:
         """Return the first ``count`` test images (B, C, H, W), their labels (B,) and the class names."""
         if count < 1:
             raise InvalidArgumentError(f"--images {count}: must be ≥ 1.")
-        data = load_images(self.data, seed=0)
+        data = load_images(replace(self.data, test_clips=1, test_crops=1), seed=0)
         dataset: Any = data.test.dataset
         pairs = [dataset[i] for i in range(min(count, len(dataset)))]
         return torch.stack([x for x, _ in pairs]), torch.tensor([y for _, y in pairs]), data.classes

@@ -37,11 +37,23 @@ def offset_start(total: int, span: float, clip: int = 0, clips: int = 1) -> int:
     return int(room // 2) if clips == 1 else clip * int(room // (clips - 1))
 
 
-def segments(total: int, frames: int, random: bool) -> list[int]:
-    """Return one frame of each of ``frames`` equal segments: a random one (torch's generator), or the middle one."""
+def segments(total: int, frames: int, random: bool, clip: int = 0, clips: int = 1) -> list[int]:
+    """Return one frame of each of ``frames`` equal segments.
+
+    Args:
+        total: frames of the video.
+        frames: of the clip.
+        random: a random frame of each segment (torch's generator), else the middle one, or with several clips …
+        clip, clips: … the one in the middle of part ``clip`` of ``clips`` equal parts of the segment.
+    """
     edges = [total * n // frames for n in range(frames + 1)]
     found = []
     for first, end in pairwise(edges):
         count = max(end - first, 1)
-        found.append(min(first + (int(torch.randint(count, ())) if random else (count - 1) // 2), total - 1))
+        found.append(
+            min(
+                first + (int(torch.randint(count, ())) if random else (count - 1) * (2 * clip + 1) // (2 * clips)),
+                total - 1,
+            )
+        )
     return found

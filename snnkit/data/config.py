@@ -38,6 +38,8 @@ class DataConfig:
         frames: frames of a clip, or of an event recording; 0 where the data are still images.
         sampling: frames of a clip are "dense", evenly spaced in one stretch, or one of each "segment" of the video.
         frame_stride: a dense clip spans frames · frame_stride frames of the video.
+        test_clips: clips of a test video, from its beginning to its end; their probabilities are averaged.
+        test_crops: 1, the middle of a test frame, or 3 along its longer side; averaged as well.
         target_fps: rate of a video that frame_stride counts at, whatever its own is; 0 = the video's own.
         time_first: make sequences (T, B, C, H, W) of videos, for spiking networks, instead of clips (B, C, F, H, W).
         part_by: frames of an event recording last equally long ("time") or hold equally many events ("count").
@@ -65,6 +67,8 @@ class DataConfig:
     frames: int = 0
     sampling: str = "dense"
     frame_stride: int = 4
+    test_clips: int = 1
+    test_crops: int = 1
     target_fps: float = 0.0
     time_first: bool = False
     part_by: str = "time"
@@ -74,7 +78,7 @@ class DataConfig:
 
     def check(self) -> None:
         """Raise InvalidArgumentError for a setting outside its range; names are checked where they are looked up."""
-        for key, low in (("batch_size", 1), ("repeats", 1), ("frame_stride", 1)):
+        for key, low in (("batch_size", 1), ("repeats", 1), ("frame_stride", 1), ("test_clips", 1)):
             if getattr(self, key) < low:
                 raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be ≥ {low}.")
         for key in _NOT_NEGATIVE:
@@ -85,6 +89,8 @@ class DataConfig:
                 raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be between 0 and 1.")
         if not 0 < self.crop_scale <= 1:
             raise InvalidArgumentError(f"data.crop_scale={self.crop_scale}: must be above 0 and at most 1.")
+        if self.test_crops not in (1, 3):
+            raise InvalidArgumentError(f"data.test_crops={self.test_crops}: must be 1 (the middle) or 3.")
         for key, allowed in (("on_corrupt", ON_CORRUPT), ("sampling", SAMPLINGS), ("part_by", PARTS)):
             if getattr(self, key) not in allowed:
                 raise unknown_name(f"value of data.{key}", getattr(self, key), allowed)

@@ -58,4 +58,5 @@ def load(config: DataConfig) -> Splits:
         Samples(Files(found.test, read_image), for_testing(config, size, MEAN, STD), skip),
         found.classes,
         found.root,
+        views=config.test_crops,
     )

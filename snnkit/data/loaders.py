@@ -17,14 +17,15 @@ from snnkit.data.config import DataConfig
 from snnkit.data.order import EpochOrder, Skipped
 from snnkit.data.samples import Splits
 from snnkit.data.transforms import for_testing, for_training
-from snnkit.errors import CorruptFileError, unknown_name
+from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 
 
 @dataclass(frozen=True)
 class ImageData:
     """Two splits ready to be looped over, and what is known about them.
 
-    ``frames`` and ``time_first`` are those of ``Splits``.
+    ``frames``, ``time_first`` and ``views`` are those of ``Splits``. A test batch of B samples in several views holds
+    B · views of them, those of one sample side by side, and B labels.
     """
 
     train: Batches
@@ -33,10 +34,11 @@ class ImageData:
     origin: str
     frames: int = 0
     time_first: bool = False
+    views: int = 1
 
     @cached_property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of the first test sample that can be read: (C, H, W), (C, F, H, W) or, with time first, (T, C, H, W).
+        """Shape of a view of the first test sample that can be read: (C, H, W), (C, F, H, W), time first (T, C, H, W).
 
         Raises:
             CorruptFileError: none can be read.
@@ -45,7 +47,7 @@ class ImageData:
         for index in range(len(dataset)):
             found = dataset[index]
             if not isinstance(found, Skipped):
-                return tuple(found[0].shape)
+                return tuple(found[0].shape[1 if self.views > 1 else 0 :])
         raise CorruptFileError(f"no test sample of {self.origin} can be read.")
 
     @property
@@ -64,7 +66,7 @@ class ImageData:
         self.train.share(rank, world)
         if world > 1:
             part = torch.utils.data.Subset(self.test.dataset, range(rank, len(self.test.dataset), world))  # type: ignore[arg-type]
-            loader = _test_loader(part, self.test.batch_size, self.test.num_workers, self.time_first)
+            loader = _test_loader(part, self.test.batch_size, self.test.num_workers, self.time_first, self.views)
             object.__setattr__(self, "test", loader)
 
 
@@ -122,17 +124,23 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
         raise unknown_name("dataset", config.dataset, DATASETS)
     config.check()
     splits = DATASETS[config.dataset](config)
+    if splits.views != config.test_clips * config.test_crops:
+        raise InvalidArgumentError(
+            f"data.test_clips={config.test_clips}, test_crops={config.test_crops}: {config.dataset} has "
+            f"{splits.views} view{'s' if splits.views > 1 else ''} of a test sample; leave at 1 what it does not take."
+        )
     size = len(splits.train)  # type: ignore[arg-type]
     order = EpochOrder(size, config.batch_size, seed, config.repeats, runs=splits.runs, window=config.shuffle_window)
     # A hundred images are little; as many clips may not fit into memory.
-    batch_size = config.batch_size if splits.frames else max(config.batch_size, 100)
+    batch_size = max(config.batch_size // splits.views, 1) if splits.frames else max(config.batch_size, 100)
     return ImageData(
         train=Batches(splits.train, order, time_first if splits.time_first else None, config.workers),
-        test=_test_loader(splits.test, batch_size, config.workers, splits.time_first),
+        test=_test_loader(splits.test, batch_size, config.workers, splits.time_first, splits.views),
         classes=splits.classes,
         origin=splits.origin,
         frames=splits.frames,
         time_first=splits.time_first,
+        views=splits.views,
     )
 
 
@@ -142,21 +150,24 @@ def time_first(samples: list[Any]) -> Any:
     return torch.stack(sequences, 1), torch.tensor(labels)
 
 
-def _test_loader(dataset: Dataset, batch_size: int | None, workers: int, sequences: bool) -> DataLoader:
+def _test_loader(dataset: Dataset, batch_size: int | None, workers: int, sequences: bool, views: int) -> DataLoader:
     """Test samples in their order; one that cannot be read is left out."""
-    collate = _Readable(time_first if sequences else default_collate)
+    collate = _Readable(time_first if sequences else default_collate, views)
     # A generator of its own: see ``Batches``.
     return DataLoader(dataset, batch_size, collate_fn=collate, num_workers=workers, generator=torch.Generator())
 
 
 class _Readable:
-    """Make a batch of those samples that could be read."""
+    """Make a batch of those samples that could be read, each view of them a sample of its own."""
 
-    def __init__(self, collate: Callable[[list[Any]], Any]):
-        self._collate = collate
+    def __init__(self, collate: Callable[[list[Any]], Any], views: int):
+        self._collate, self._views = collate, views
 
     def __call__(self, samples: list[Any]) -> Any:
         good = [sample for sample in samples if not isinstance(sample, Skipped)]
         if not good:
             raise CorruptFileError(f"nothing of a batch of {len(samples)} could be read, first: {samples[0].reason}")
-        return self._collate(good)
+        if self._views == 1:
+            return self._collate(good)
+        images, _ = self._collate([(view, label) for sample, label in good for view in sample])
+        return images, torch.tensor([label for _, label in good])

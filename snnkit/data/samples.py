@@ -24,6 +24,7 @@ class Splits:
         origin: where it came from, for the record.
         frames: F or T; 0 for images.
         time_first: whether batches are sequences (T, B, C, H, W).
+        views: views of each test sample, in front of its other dimensions where there are several.
         runs: lengths of the stretches of training samples that are best read in one go (shards); empty if none are.
     """
 
@@ -33,6 +34,7 @@ class Splits:
     origin: str
     frames: int = 0
     time_first: bool = False
+    views: int = 1
     runs: tuple[int, ...] = ()
 
 

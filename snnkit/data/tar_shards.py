@@ -117,6 +117,7 @@ def load(config: DataConfig) -> Splits:
         _class_names(root, 1 + max(int(train.labels.max()), int(test.labels.max()))),
         str(root),
         runs=train.runs,
+        views=config.test_crops,
     )
 
 

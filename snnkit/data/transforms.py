@@ -20,6 +20,7 @@ from snnkit.errors import InvalidArgumentError
 
 # Evaluation crops this share of the resized image, as ImageNet's networks are tested.
 CROP_PCT = 0.875
+_CLIPS_NDIM = 5  # (clips, F, C, H, W)
 
 
 def for_training(config: DataConfig, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> v2.Compose:
@@ -49,9 +50,15 @@ def for_training(config: DataConfig, size: tuple[int, int], mean: Sequence[float
 
 
 def for_testing(config: DataConfig, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> v2.Compose:
-    """Return the transform of test images: stored images of one size are resized, others resized and cropped."""
+    """Return the transform of test images: stored images of one size are resized, others resized and cropped.
+
+    With ``config.test_crops`` it makes several views, (crops, C, H, W); of several clips each, (crops · clips, F, C, H, W).
+    """
     steps: list[Any] = []
-    if config.img_size and size == (0, 0):
+    if config.test_crops > 1:
+        steps.append(v2.Resize(_side(config, size)[0], interpolation=_BICUBIC, antialias=True))
+        steps.append(_CropsAlong(_side(config, size)[0], config.test_crops))
+    elif config.img_size and size == (0, 0):
         steps.append(v2.Resize(round(config.img_size / CROP_PCT), interpolation=_BICUBIC, antialias=True))
         steps.append(v2.CenterCrop(config.img_size))
     elif config.img_size:
@@ -72,6 +79,20 @@ def _side(config: DataConfig, size: tuple[int, int]) -> tuple[int, int]:
 
 def _normalise(mean: Sequence[float], std: Sequence[float]) -> list[Any]:
     return [_Normalise(mean, std)]
+
+
+class _CropsAlong:
+    """Square crops evenly spaced along the longer side: (…, H, W) → (crops, …, side, side), of several clips each."""
+
+    def __init__(self, side: int, count: int):
+        self._side, self._count = side, count
+
+    def __call__(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        down, right = height - self._side, width - self._side
+        places = [(down * n // (self._count - 1), right * n // (self._count - 1)) for n in range(self._count)]
+        found = torch.stack([image[..., y : y + self._side, x : x + self._side] for y, x in places])
+        return found.flatten(0, 1) if image.ndim == _CLIPS_NDIM else found
 
 
 class _Normalise:

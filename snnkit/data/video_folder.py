@@ -1,7 +1,8 @@
 """Videos in folders by class: ``SOURCE/train/CLASS/….mp4`` and ``SOURCE/val/CLASS/….mp4``, as clips of some frames.
 
 Batches are clips (B, C, F, H, W), or with ``data.time_first`` sequences (T, B, C, H, W). A test clip is the one in the
-middle. Decoded by ffmpeg, which ``pip install 'snnkit[video]'`` brings.
+middle; with ``data.test_clips`` and ``data.test_crops`` there are several views of a test video, whose probabilities
+the metrics average. Decoded by ffmpeg, which ``pip install 'snnkit[video]'`` brings.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ class VideoInfo(NamedTuple):
 
 
 class ClipReader:
-    """From a path to a clip uint8 (F, 3, H, W).
+    """From a path to a clip uint8 (F, 3, H, W), or for a test with several clips to (clips, F, 3, H, W).
 
     Args:
-        config: ``frames``, ``sampling``, ``frame_stride``, ``target_fps``.
+        config: ``frames``, ``sampling``, ``frame_stride``, ``target_fps``, ``test_clips``.
         training: whether the clip's place is random.
     """
 
@@ -50,22 +51,31 @@ class ClipReader:
         self.config, self.training = config, training
 
     def __call__(self, path: str) -> Tensor:
-        """Read one clip.
+        """Read the clip, or clips.
 
         Raises:
             CorruptFileError: no readable video, or it ends more than a second too early.
             InvalidArgumentError: no decoder is installed.
         """
         info = video_info(path)
-        return read_frames(path, self.indices(info), info)
+        count = 1 if self.training else self.config.test_clips
+        if count == 1:
+            return read_frames(path, self.indices(info), info)
+        chosen = [self.indices(info, clip, count) for clip in range(count)]
+        needed = sorted({index for indices in chosen for index in indices})
+        frames = read_frames(path, needed, info)  # all in one pass: clips may overlap
+        return torch.stack([frames[[needed.index(index) for index in indices]] for indices in chosen])
 
-    def indices(self, info: VideoInfo) -> list[int]:
-        """Choose the frames, from first to last."""
+    def indices(self, info: VideoInfo, clip: int = 0, count: int = 1) -> list[int]:
+        """Choose the frames of clip number ``clip`` of ``count``, from first to last."""
         config = self.config
         if config.sampling == "segment":
-            return clips.segments(info.total, config.frames, self.training)
+            return clips.segments(info.total, config.frames, self.training, clip, count)
         span = config.frames * config.frame_stride * (info.fps / config.target_fps if config.target_fps else 1)
-        start = clips.random_start(info.total, span) if self.training else clips.offset_start(info.total, span)
+        if self.training:
+            start = clips.random_start(info.total, span)
+        else:
+            start = clips.offset_start(info.total, span, clip, count)
         return clips.dense(info.total, config.frames, span, start)
 
 
@@ -137,14 +147,15 @@ def load(config: DataConfig) -> Splits:
         Samples(Files(files, ClipReader(config, training)), v2.Compose([make(config, size, MEAN, STD), *last]), skip)
         for files, training, make in ((found.train, True, for_training), (found.test, False, for_testing))
     ]
-    return Splits(*parts, found.classes, found.root, frames=config.frames, time_first=config.time_first)
+    views = config.test_clips * config.test_crops
+    return Splits(*parts, found.classes, found.root, config.frames, config.time_first, views=views)
 
 
 class _ChannelsFirst:
-    """(F, C, H, W) → (C, F, H, W)."""
+    """(…, F, C, H, W) → (…, C, F, H, W)."""
 
     def __call__(self, clip: Tensor) -> Tensor:
-        return clip.transpose(0, 1)
+        return clip.transpose(-4, -3)
 
 
 def _ffmpeg() -> Any:

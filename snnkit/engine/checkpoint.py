@@ -2,7 +2,7 @@
 
     checkpoints/step-00001234/
         shard-00001-….safetensors   tensors of model, optimizer and average, each process its own share
-        rank-0.json …               random generators of each process
+        rank-0.json …               random generators of each process, and what its metrics have added up
         state.json                  step, epoch, position, numbers of the optimizer
         files.json                  sizes and checksums of the above; written last
 
@@ -31,6 +31,7 @@ import torch.distributed.checkpoint as dcp
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torchmetrics import Metric
 
 from snnkit.engine.ema import Ema
 from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError
@@ -154,7 +155,7 @@ def _write(fabric: Fabric, part: Path, state: TrainState) -> None:
             storage_writer=HuggingFaceStorageWriter(str(part), save_distributed=True),
             no_dist=fabric.world_size == 1,
         )
-    write_json(part / f"rank-{fabric.global_rank}.json", _generators())
+    write_json(part / f"rank-{fabric.global_rank}.json", _generators() | {"metrics": _metric_sums(state.task)})
 
 
 def _finish(part: Path, final: Path, state: TrainState) -> None:
@@ -219,9 +220,11 @@ def load_state(fabric: Fabric, path: Path, state: TrainState) -> None:
     state.restore_numbers(numbers)
     if isinstance(state.optimizer, BlockwiseOptimizer):
         state.optimizer.settle()
-    generators = path / f"rank-{fabric.global_rank}.json"
-    if generators.exists():
-        _restore_generators(read_json(generators))
+    own = path / f"rank-{fabric.global_rank}.json"
+    if own.exists():
+        saved = read_json(own)
+        _restore_generators(saved)
+        _restore_metric_sums(state.task, saved.get("metrics", {}))
 
 
 def _room(
@@ -322,6 +325,29 @@ def _restore_generators(states: Mapping[str, Any]) -> None:
     random.setstate((version, tuple(keys), gauss))
     if torch.cuda.is_available() and len(states.get("cuda", ())) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([_tensor(value) for value in states["cuda"]])
+
+
+def _metric_sums(task: nn.Module) -> dict[str, Any]:
+    """Return what each metric has added up in the epoch so far (metrics that keep every sample are left out)."""
+    sums = {}
+    for name, metric in _metrics(task).items():
+        values = {key: value.tolist() for key, value in metric.metric_state.items() if isinstance(value, Tensor)}
+        if metric.update_called and len(values) == len(metric.metric_state):
+            sums[name] = {"updates": metric.update_count, "values": values}
+    return sums
+
+
+def _restore_metric_sums(task: nn.Module, sums: Mapping[str, Any]) -> None:
+    for name, metric in _metrics(task).items():
+        if name in sums:
+            metric._update_count = sums[name]["updates"]
+            for key, value in sums[name]["values"].items():
+                now = metric.metric_state[key]
+                setattr(metric, key, torch.tensor(value, dtype=now.dtype, device=now.device))
+
+
+def _metrics(task: nn.Module) -> dict[str, Metric]:
+    return {name: module for name, module in task.named_modules() if isinstance(module, Metric)}
 
 
 def _text(state: Tensor) -> str:

@@ -19,28 +19,32 @@ class ClassificationMetrics(nn.Module):
     Args:
         model: its neurons are listened to while testing.
         num_classes: K.
+        extra: names of further means that ``update`` will be given.
     """
 
-    def __init__(self, model: nn.Module, num_classes: int):
+    def __init__(self, model: nn.Module, num_classes: int, *extra: str):
         super().__init__()
         self.loss = MeanMetric()
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.rate = MeanMetric()
-        self.extra = nn.ModuleDict()
+        self.extra = nn.ModuleDict({name: MeanMetric() for name in extra})
         self._neurons = tuple(module for module in model.modules() if isinstance(module, Neuron))
 
+    @torch.compiler.disable  # counting branches on values; the network and its loss are one graph without it
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, **extra: Tensor) -> None:
         """Add a batch: mean loss (), logits (B, K), labels (B,) or probabilities (B, K), further means by name."""
         hard = labels.argmax(1) if labels.ndim == 2 else labels
         self.loss.update(loss.detach(), len(hard))
         self.accuracy.update(logits.detach(), hard)
         for name, value in extra.items():
-            if name not in self.extra:
-                self.extra[name] = MeanMetric().to(value.device)
             self.extra[name].update(value.detach(), len(hard))
 
+    @torch.compiler.disable
     def test(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
-        """Add a test batch: cross-entropy without smoothing, accuracy, mean firing rate over layers."""
+        """Add a test batch: cross-entropy without smoothing, accuracy, mean firing rate over layers.
+
+        Where there are B · views images for B labels, those of one label side by side, their probabilities are averaged.
+        """
         rates: list[Tensor] = []
         handles = [n.register_forward_hook(lambda _m, _x, s: rates.append(s.detach().mean())) for n in self._neurons]
         try:
@@ -49,7 +53,10 @@ class ClassificationMetrics(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        self.update(F.cross_entropy(logits.float(), labels), logits, labels)
+        logits = logits.float()
+        if len(logits) > len(labels):
+            logits = logits.softmax(1).unflatten(0, (len(labels), -1)).mean(1).log()
+        self.update(F.cross_entropy(logits, labels), logits, labels)
         if rates:
             self.rate.update(torch.stack(rates).float().mean(), len(labels))
 

@@ -76,7 +76,7 @@ class Distillation(Task):
         self.teachers = Teachers(teachers, num_classes, cache)
         self.soft, self.alpha, self.tau, self.per_element = bool(soft), float(alpha), float(tau), bool(per_element)
         self.label_smoothing = label_smoothing
-        self.metrics = ClassificationMetrics(model, num_classes)
+        self.metrics = ClassificationMetrics(model, num_classes, "distillation")
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return (1 − α)·CE + α·KD of a training batch."""

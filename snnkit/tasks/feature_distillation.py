@@ -90,7 +90,7 @@ class FeatureDistillation(Task):
         self._taps = [(mine[i][0], theirs[j][0]) for i, j in self._pairs]
         self.project = nn.ModuleList([nn.Conv2d(mine[i][1], theirs[j][1], 1) for i, j in self._pairs])
         self.restore = nn.ModuleList([Restoration(theirs[j][1]) for _, j in self._pairs] if blur else [])
-        self.metrics = ClassificationMetrics(model, num_classes)
+        self.metrics = ClassificationMetrics(model, num_classes, "features")
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the loss of a training batch."""

@@ -92,7 +92,7 @@ class MealV2(Task):
         self.discriminator = Discriminator(num_classes, ratio)
         self.teachers = Teachers(teachers, num_classes, cache)
         self.adversarial = bool(adversarial)
-        self.metrics = ClassificationMetrics(model, num_classes)
+        self.metrics = ClassificationMetrics(model, num_classes, "similarity", "discriminator")
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return g + d of a training batch; its labels only feed the accuracy."""

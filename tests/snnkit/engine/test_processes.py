@@ -107,6 +107,25 @@ def test_accumulated_batches_equal_the_big_one(alone, tmp_path):
     assert_same(tmp_path / "run", alone, 1e-9, 1e-11)
 
 
+def test_averages_are_the_same_with_copies_and_with_shards(tmp_path):
+    """What is kept and tested is the average; of two processes it is that of one, also taken up again."""
+    average = ("optim.ema=0.8", "checkpoint.every_steps=4", "checkpoint.keep=9", *SINGLE)
+    names = ("alone", "copies", "shards")
+    alone, copies, shards = (tmp_path / name for name in names)
+    run(alone, *average)
+    run(copies, "runtime.strategy=ddp", *average, processes=2)
+    run(shards, "runtime.strategy=fsdp2", *average, processes=2)
+    assert_same(copies, alone, 1e-4, 1e-5)
+    assert_same(shards, alone, 1e-4, 1e-5)
+    # The weights themselves have moved on: the average is another network.
+    state = {k: v for shard in last_state(alone).values() for k, v in shard.items()}
+    assert (state["task.model.head.weight"] - weights(alone)["head.weight"]).abs().max() > 1e-4
+    cut(shards, tmp_path / "again")
+    run("--resume", tmp_path / "again", "runtime.strategy=fsdp2", processes=2)
+    assert losses(tmp_path / "again") == losses(shards)
+    assert_same(tmp_path / "again", shards, 0, 0)
+
+
 EIGHT_BIT = ("optim.name=adamw8bit", "optim.options.min_8bit_size=64", "optim.weight_decay=0.01")
 
 
@@ -116,6 +135,16 @@ def assert_near(folder, other, rate=0.002):
     assert one == pytest.approx(two, rel=0.02)
     for key, value in weights(other).items():
         assert (weights(folder)[key] - value).abs().mean() < 0.1 * rate, key
+
+
+def test_eight_bit_states_with_copies(tmp_path):
+    """Each process holds the whole state: the same codes in both, and, but for rounding, those of one process."""
+    settings = (*SINGLE, *EIGHT_BIT, "optim.lr=0.002")
+    run(tmp_path / "two", "runtime.strategy=ddp", *settings, processes=2)
+    run(tmp_path / "one", *settings)
+    assert_near(tmp_path / "two", tmp_path / "one")
+    states = [value for shard in last_state(tmp_path / "two").values() for value in shard.values()]
+    assert sum(value.dtype == torch.uint8 for value in states) >= 5
 
 
 def last_state(folder):

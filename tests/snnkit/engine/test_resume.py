@@ -43,8 +43,15 @@ def weights(folder):
     return load_file(folder / "checkpoints" / "last.safetensors")
 
 
+def results(folder):
+    """Metrics of every epoch, without what depends on the clock."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(line["epoch"], line["step"], line["train"], line["test"], line["learning_rate"]) for line in lines]
+
+
 def assert_same_run(folder, other):
     assert steps(folder) == steps(other)
+    assert results(folder) == results(other)
     for key, value in weights(other).items():
         assert torch.equal(weights(folder)[key], value), key
 
