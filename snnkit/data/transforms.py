@@ -52,7 +52,7 @@ def for_training(config: DataConfig, size: tuple[int, int], mean: Sequence[float
 def for_testing(config: DataConfig, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> v2.Compose:
     """Return the transform of test images: stored images of one size are resized, others resized and cropped.
 
-    With ``config.test_crops`` it makes several views, (crops, C, H, W); of several clips each, (crops · clips, F, C, H, W).
+    ``config.test_crops`` makes several views, (crops, C, H, W) or, of several clips, (crops · clips, F, C, H, W).
     """
     steps: list[Any] = []
     if config.test_crops > 1:

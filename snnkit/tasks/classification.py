@@ -43,7 +43,7 @@ class ClassificationMetrics(nn.Module):
     def test(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
         """Add a test batch: cross-entropy without smoothing, accuracy, mean firing rate over layers.
 
-        Where there are B · views images for B labels, those of one label side by side, their probabilities are averaged.
+        Of B · views images for B labels, those of one label side by side, the probabilities are averaged.
         """
         rates: list[Tensor] = []
         handles = [n.register_forward_hook(lambda _m, _x, s: rates.append(s.detach().mean())) for n in self._neurons]
