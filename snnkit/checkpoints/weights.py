@@ -113,15 +113,19 @@ def load_weights(
 def build_model(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the model a checkpoint was saved from, in eval mode, and its configuration.
 
+    ``model.trained_size`` is the (height, width) of the images it was trained on, where the checkpoint says.
+
     Raises:
         CorruptFileError: the file cannot be read, or does not say which model it holds.
     """
     tensors, config = read_weights(path)
     if "name" not in config:
         raise CorruptFileError(f"{path} does not say which model it holds; use snnkit.load_weights(model, path).")
-    arguments = {key: value for key, value in config.items() if key != "name"}
+    arguments = {key: value for key, value in config.items() if key not in ("name", "trained_size")}
     model = create_model(config["name"], **arguments)
     load_weights(model, tensors)
+    if "trained_size" in config:
+        model.trained_size = tuple(config["trained_size"])
     return model.eval(), config
 
 

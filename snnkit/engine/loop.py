@@ -38,7 +38,7 @@ class Loop:
         fabric: launched.
         task: what is trained, not yet set up.
         data: its batches, shared out among the processes; ``sizes`` are those of the whole splits.
-        model_config: what ``create_model`` needs to build the network again.
+        model_config: what ``build_model`` needs to make the network again.
     """
 
     config: RunConfig

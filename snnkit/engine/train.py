@@ -116,7 +116,7 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     data.share(fabric.global_rank, fabric.world_size)
     # Each process draws its own noise (dropout, stochastic depth); the weights above are the same in all.
     torch.manual_seed(config.seed + fabric.global_rank)
-    return Loop(config, fabric, task, data, {"name": given.name, **arguments}, sizes)
+    return Loop(config, fabric, task, data, {"name": given.name, **arguments, "trained_size": (height, width)}, sizes)
 
 
 def _within_budget(model: torch.nn.Module, config: RunConfig, batch: tuple[int, ...]) -> torch.nn.Module:

@@ -162,8 +162,8 @@ def _build(text: str, num_classes: int) -> nn.Module:
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    """A teacher's logits; images of another size than it was made for are resized."""
-    size: Any = getattr(model, "img_size", None)
+    """A teacher's logits; images of another size than it was made for, or trained on, are resized."""
+    size: Any = getattr(model, "img_size", None) or getattr(model, "trained_size", None)
     wanted = (size, size) if isinstance(size, int) else size
     if wanted is not None and tuple(images.shape[-2:]) != tuple(wanted):
         images = F.interpolate(images, tuple(wanted), mode="bicubic", antialias=True)

@@ -1,0 +1,121 @@
+"""A small spiking network with and without ordinary teachers on Fashion-MNIST, over several seeds.
+
+    python examples/05_distillation.py                      # a few images, to see that it runs
+    python examples/05_distillation.py --full --jobs 2      # all 60,000: the table in README.md
+
+Teachers are trained first, each once; then every student for every seed. What is finished in the folder of the runs is
+not done again, and what was interrupted goes on.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from snnkit.engine import RunConfig, resume, train
+from snnkit.engine.progress import console
+from snnkit.files import read_json
+from snnkit.recipes import get_recipe
+
+TEACHERS = {"ResNet": "resnet_fashion_mnist", "Swin V2": "swinv2_fashion_mnist"}
+
+
+def prepared(recipe: str, arguments: argparse.Namespace) -> RunConfig:
+    """Return a recipe for the images asked for, on one thread."""
+    config = get_recipe(recipe)
+    config.threads, config.data.source = 1, "full" if arguments.full else "vendored"
+    if not arguments.full:
+        config.epochs, config.data.train_limit, config.data.test_limit, config.data.batch_size = 1, 128, 100, 32
+    return config
+
+
+def student(seed: int, teacher: Path | None, arguments: argparse.Namespace) -> RunConfig:
+    """Return the student's configuration: half of its loss is the teacher's softened prediction, where there is one."""
+    config = prepared("fashion_mnist", arguments)
+    config.model.timesteps, config.seed = 2, seed
+    config.epochs = arguments.epochs if arguments.full else 1
+    if teacher is not None:
+        config.task.name = "distillation"
+        config.task.options = {"teachers": (str(teacher),), "soft": True, "alpha": 0.5, "tau": 2.0}
+    return config
+
+
+def accuracy(config: RunConfig, folder: Path) -> float:
+    """Return the test accuracy after the last epoch, training whatever of the run is missing."""
+    console.quiet = True
+    if not (folder / "summary.json").exists():
+        begun = any((folder / "checkpoints").glob("step-*"))
+        (resume(folder) if begun else train(config, folder))
+    return read_json(folder / "summary.json")["final"]["accuracy"]
+
+
+def finish(jobs: dict[Path, RunConfig], processes: int) -> dict[Path, float]:
+    """Run all, several at a time, and return the accuracy of each folder."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        waiting = {folder: pool.submit(accuracy, config, folder) for folder, config in jobs.items()}
+        found = {}
+        for folder, result in waiting.items():
+            found[folder] = result.result()
+            print(f"{folder.name:20} {found[folder]:.2%}", flush=True)
+    return found
+
+
+def table(scores: dict[str, list[float]], teachers: dict[str, float]) -> str:
+    """Return Markdown: mean and standard deviation over the seeds, and by how much a teacher helps, seed by seed."""
+    lines = [
+        "| teacher | its accuracy | student, mean ± deviation | each seed | gain, seed by seed |",
+        "|---|---|---|---|---|",
+    ]
+    for name, values in scores.items():
+        gains = [value - plain for value, plain in zip(values, scores["none"], strict=True)]
+        cells = [name, f"{teachers[name]:.2%}" if name in teachers else "", spread(values)]
+        cells += [", ".join(f"{value:.2%}" for value in values), spread(gains, "+") if name in teachers else ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float], sign: str = "") -> str:
+    """Return mean ± sample standard deviation in percent."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{100 * statistics.mean(values):{sign}.2f} ± {100 * deviation:.2f} %"
+
+
+def compare(runs: Path, arguments: argparse.Namespace) -> None:
+    """Train what is missing in the folder ``runs``, and print the table."""
+    folders = {name: runs / recipe for name, recipe in TEACHERS.items()}
+    jobs = {folder: prepared(TEACHERS[name], arguments) for name, folder in folders.items()}
+    found = finish(jobs, arguments.jobs)
+    teachers = {name: found[folder] for name, folder in folders.items()}
+
+    students = {}
+    for name in ("none", *TEACHERS):
+        for seed in range(arguments.seeds):
+            folder = runs / f"{TEACHERS.get(name, 'no')}-taught-{seed}"
+            students[folder] = (name, student(seed, folders.get(name), arguments))
+    found = finish({folder: config for folder, (_, config) in students.items()}, arguments.jobs)
+    scores: dict[str, list[float]] = {}
+    for folder, (name, _) in students.items():
+        scores.setdefault(name, []).append(found[folder])
+    print(table(scores, teachers))
+
+
+def main() -> None:
+    """Read the arguments and compare."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--full", action="store_true", help="all images instead of a few")
+    parser.add_argument("--epochs", type=int, default=6, help="of a student")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
+    parser.add_argument(
+        "--runs", type=Path, default=None, help="default: runs/distillation; for a few images, none kept"
+    )
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        compare(arguments.runs or (Path("runs") / "distillation" if arguments.full else Path(scratch)), arguments)
+
+
+if __name__ == "__main__":
+    main()
