@@ -1,4 +1,4 @@
-"""A small spiking network with and without ordinary teachers on Fashion-MNIST, over several seeds.
+"""A small spiking network with and without an ordinary teacher on Fashion-MNIST, over several seeds.
 
     python examples/05_distillation.py                      # a few images, to see that it runs
     python examples/05_distillation.py --full --jobs 2      # all 60,000: the table in README.md
@@ -85,13 +85,13 @@ def spread(values: list[float], sign: str = "") -> str:
 
 def compare(runs: Path, arguments: argparse.Namespace) -> None:
     """Train what is missing in the folder ``runs``, and print the table."""
-    folders = {name: runs / recipe for name, recipe in TEACHERS.items()}
+    folders = {name: runs / TEACHERS[name] for name in arguments.teachers}
     jobs = {folder: prepared(TEACHERS[name], arguments) for name, folder in folders.items()}
     found = finish(jobs, arguments.jobs)
     teachers = {name: found[folder] for name, folder in folders.items()}
 
     students = {}
-    for name in ("none", *TEACHERS):
+    for name in ("none", *folders):
         for seed in range(arguments.seeds):
             folder = runs / f"{TEACHERS.get(name, 'no')}-taught-{seed}"
             students[folder] = (name, student(seed, folders.get(name), arguments))
@@ -107,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--full", action="store_true", help="all images instead of a few")
     parser.add_argument("--epochs", type=int, default=6, help="of a student")
+    parser.add_argument("--teachers", nargs="+", choices=TEACHERS, default=["ResNet"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     parser.add_argument(

@@ -231,7 +231,7 @@ class Loop:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            Live.warn("tensorboard is not installed (pip install tensorboard); metrics.jsonl has everything.")
+            Live.warn("tensorboard is not installed (pip install 'snnkit[tensorboard]'); metrics.jsonl has everything.")
             return None
         return SummaryWriter(self.folder / "tensorboard")
 

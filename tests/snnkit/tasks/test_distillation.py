@@ -229,3 +229,20 @@ def test_a_run_learns_from_another_run_and_its_cache_serves_the_next(tiny_run, t
     again = train(config, tmp_path / "second")
     first, second = (snnkit.checkpoints.read_weights(r.checkpoint)[0] for r in (run, again))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_teacher_sees_images_of_the_size_it_was_trained_on(tmp_path):
+    """Also one that does not know its size itself, as timm's do not."""
+    config = get_recipe("resnet_fashion_mnist")
+    config.epochs, config.data.train_limit, config.data.test_limit, config.threads = 1, 64, 40, 1
+    config.data.source, config.data.img_size = "vendored", 40
+    config.model.sizes["channels"] = (8, 8, 8, 8)
+    run = train(config, tmp_path / "teacher")
+    teachers = Teachers(str(run.folder), 10)
+    seen = []
+    teachers.models[0].register_forward_pre_hook(lambda _m, inputs: seen.append(tuple(inputs[0].shape)))
+    images = torch.rand(2, 1, 28, 28)
+    logits = teachers.logits(images)
+    assert seen == [(2, 1, 40, 40)]
+    resized = F.interpolate(images, (40, 40), mode="bicubic", antialias=True)
+    torch.testing.assert_close(logits[0], teachers.models[0](resized))
