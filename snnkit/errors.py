@@ -37,13 +37,13 @@ class DiskError(SnnkitError, OSError):
     """A file could not be written; nothing half-written is left behind."""
 
 
-def nearest(given: str, known: Iterable[str]) -> str:
+def nearest(given: object, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the closest of ``known``, or an empty string when nothing is close."""
-    matches = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(str(given), list(known), n=1, cutoff=0.5)
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
-def unknown_name(kind: str, given: str, known: Iterable[str], next_step: str = "") -> UnknownNameError:
+def unknown_name(kind: str, given: object, known: Iterable[str], next_step: str = "") -> UnknownNameError:
     """Build the error for a name that is not in ``known``: names the nearest match, else all that is allowed."""
     known = sorted(known)
     hint = nearest(given, known)

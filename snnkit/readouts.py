@@ -136,9 +136,12 @@ class FirstSpike(nn.Module):
 
 
 def _sequence(readout: nn.Module, y: Tensor) -> Tensor:
-    if y.ndim < 2 or y.shape[0] == 0:
+    if not isinstance(y, Tensor) or y.ndim < 2 or y.shape[0] == 0:
+        given = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+        raise InvalidArgumentError(f"{type(readout).__name__} takes a sequence (T, B, K) with T ≥ 1, got {given}.")
+    if isinstance(readout, (Mean, FirstSpike)) and not y.is_floating_point():
         raise InvalidArgumentError(
-            f"{type(readout).__name__} takes a sequence (T, B, K) with T ≥ 1, got shape {tuple(y.shape)}."
+            f"{type(readout).__name__} takes floating-point values, got {y.dtype}: use y.float()."
         )
     return y
 

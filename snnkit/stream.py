@@ -25,9 +25,14 @@ class Stream:
         model: a spiking classifier (its ``forward_sequence`` is stepped) or any module on sequences (T, B, …).
         check_finite: raise NonFiniteError, naming the layer, as soon as a membrane holds NaN or infinity; a spiking
             layer hides it otherwise, because NaN never reaches the threshold.
+
+    Raises:
+        InvalidArgumentError: ``model`` is no module.
     """
 
     def __init__(self, model: nn.Module, check_finite: bool = True):
+        if not isinstance(model, nn.Module):
+            raise InvalidArgumentError(f"Stream(model={model!r}): must be a module on sequences (T, B, …).")
         self.model = model
         self.check_finite = check_finite
         self._names = {module: name for name, module in model.named_modules()}
@@ -37,12 +42,15 @@ class Stream:
 
     def step(self, x_t: Tensor) -> Tensor:
         """Advance by one time step: input (B, …) → output (B, …) of that step."""
+        if not isinstance(x_t, Tensor):
+            raise InvalidArgumentError(f"a step is a tensor (B, …), got {type(x_t).__name__}.")
         return self._advance(x_t.unsqueeze(0))[0]
 
     def run(self, x: Tensor) -> Tensor:
         """Advance by a chunk: (T, B, …) → (T, B, …), the same as T single steps."""
-        if x.ndim < 2 or x.shape[0] == 0:
-            raise InvalidArgumentError(f"a chunk is (T, B, …) with T ≥ 1, got shape {tuple(x.shape)}.")
+        if not isinstance(x, Tensor) or x.ndim < 2 or x.shape[0] == 0:
+            given = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise InvalidArgumentError(f"a chunk is a tensor (T, B, …) with T ≥ 1, got {given}.")
         return self._advance(x)
 
     def _advance(self, x: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnkit.checks import whole
+from snnkit.checks import finite, whole
 from snnkit.errors import InvalidArgumentError
 
-__all__ = ["floating", "unit_interval", "whole"]
+__all__ = ["finite", "floating", "unit_interval", "whole"]
 
 
 def floating(module: nn.Module, x: Tensor) -> None:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnkit.encoders.checks import unit_interval, whole
+from snnkit.encoders.checks import finite, unit_interval, whole
 from snnkit.errors import InvalidArgumentError
 
 
@@ -44,7 +44,7 @@ class Latency(nn.Module):
     def __init__(self, timesteps: int, logarithmic: bool = False, threshold: float = 0.0):
         super().__init__()
         self.timesteps = whole(self, "timesteps", timesteps)
-        if not 0.0 <= threshold <= 1.0:
+        if not 0.0 <= finite(self, "threshold", threshold) <= 1.0:
             raise InvalidArgumentError(f"Latency(threshold={threshold!r}): must be in [0, 1].")
         self.logarithmic, self.threshold = bool(logarithmic), float(threshold)
 

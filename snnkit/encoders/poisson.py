@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnkit.encoders.checks import unit_interval, whole
+from snnkit.encoders.checks import finite, unit_interval, whole
 from snnkit.errors import InvalidArgumentError
 
 
@@ -40,7 +40,7 @@ class Poisson(nn.Module):
     def __init__(self, timesteps: int, max_rate: float = 1.0, generator: torch.Generator | None = None):
         super().__init__()
         self.timesteps = whole(self, "timesteps", timesteps)
-        if not 0.0 < max_rate <= 1.0:
+        if not 0.0 < finite(self, "max_rate", max_rate) <= 1.0:
             raise InvalidArgumentError(
                 f"Poisson(max_rate={max_rate!r}): must be in (0, 1], as a step holds one spike at most."
             )

@@ -19,12 +19,10 @@ Source: Bohte, Kok & La Poutré, Neurocomputing 48 (2002), for the fields and th
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from snnkit.encoders.checks import floating, whole
+from snnkit.encoders.checks import finite, floating, whole
 from snnkit.errors import InvalidArgumentError
 
 
@@ -66,11 +64,9 @@ class Population(nn.Module):
             )
         self.encoder, self.timesteps = encoder, encoder.timesteps
         self.features, self.neurons = whole(self, "features", features), whole(self, "neurons", neurons, 2)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        if not finite(self, "low", low) < finite(self, "high", high):
             raise InvalidArgumentError(f"Population(low={low!r}, high={high!r}): must be finite numbers, low < high.")
-        std = (high - low) / (1.5 * (self.neurons - 1)) if std is None else float(std)
-        if not (std > 0 and math.isfinite(std)):
-            raise InvalidArgumentError(f"Population(std={std!r}): must be a finite number > 0.")
+        std = (high - low) / (1.5 * (self.neurons - 1)) if std is None else finite(self, "std", std, 0.0)
         mean = torch.linspace(low, high, self.neurons).repeat(self.features, 1)
         for name, value in (("mean", mean), ("std", torch.full_like(mean, std))):
             if trainable:

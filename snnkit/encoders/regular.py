@@ -21,7 +21,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnkit.encoders.checks import unit_interval, whole
+from snnkit.encoders.checks import finite, unit_interval, whole
 from snnkit.errors import InvalidArgumentError
 from snnkit.neurons.carry import Carry
 from snnkit.neurons.integrate_fire import IF
@@ -43,7 +43,7 @@ class Regular(nn.Module):
     def __init__(self, timesteps: int, v_threshold: float = 0.999):
         super().__init__()
         self.timesteps = whole(self, "timesteps", timesteps)
-        if not 0.0 < v_threshold <= 1.0:
+        if not 0.0 < finite(self, "v_threshold", v_threshold) <= 1.0:
             raise InvalidArgumentError(f"Regular(v_threshold={v_threshold!r}): must be in (0, 1].")
         self.v_threshold = float(v_threshold)
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnkit.checks import finite, whole
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers.fold import over_time
 from snnkit.neurons.carry import active_carry
@@ -28,16 +29,20 @@ class _ThresholdDependent:
     """tdBN: ``torch.nn``'s batch norm over time and batch, whose weight starts at ``alpha * v_threshold``.
 
     Args:
-        alpha: 1, or 1/√2 where two such branches are added.
-        v_threshold: threshold of the neuron behind it.
+        alpha: 1, or 1/√2 where two such branches are added; > 0.
+        v_threshold: threshold of the neuron behind it, > 0.
         num_features: channels C; further arguments are those of ``torch.nn.BatchNorm2d`` (affine must stay on).
+
+    Raises:
+        InvalidArgumentError: a number outside its range, or affine=False.
     """
 
     def __init__(self, alpha: float, v_threshold: float, num_features: int, *args: Any, **kwargs: Any):
         super().__init__(num_features, *args, **kwargs)
         if self.weight is None:
             raise InvalidArgumentError(f"{type(self).__name__} needs affine=True: its weight carries the threshold.")
-        nn.init.constant_(self.weight, alpha * v_threshold)
+        start = finite(self, "alpha", alpha, 0.0) * finite(self, "v_threshold", v_threshold, 0.0)
+        nn.init.constant_(self.weight, start)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, …) → (T, B, C, …)."""
@@ -54,7 +59,7 @@ class _TemporalEffective:
 
     def __init__(self, timesteps: int, num_features: int, *args: Any, **kwargs: Any):
         super().__init__(num_features, *args, **kwargs)
-        self.scale = nn.Parameter(torch.ones(_at_least_one(self, timesteps)))
+        self.scale = nn.Parameter(torch.ones(whole(self, "timesteps", timesteps)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, …) → (T, B, C, …)."""
@@ -75,7 +80,7 @@ class _ThroughTime(nn.Module):
 
     def __init__(self, timesteps: int, num_features: int, *args: Any, **kwargs: Any):
         super().__init__()
-        norms = [self.norm(num_features, *args, **kwargs) for _ in range(_at_least_one(self, timesteps))]
+        norms = [self.norm(num_features, *args, **kwargs) for _ in range(whole(self, "timesteps", timesteps))]
         for norm in norms:
             norm.bias = None
         self.bn_list = nn.ModuleList(norms)
@@ -126,12 +131,6 @@ class BatchNormThroughTime3d(_ThroughTime):
     """BNTT of (T, B, C, D, H, W); see ``_ThroughTime``."""
 
     norm = nn.BatchNorm3d
-
-
-def _at_least_one(module: object, timesteps: int) -> int:
-    if timesteps < 1:
-        raise InvalidArgumentError(f"{type(module).__name__}(timesteps={timesteps!r}): must be ≥ 1.")
-    return int(timesteps)
 
 
 def _first_step(module: nn.Module, x: Tensor, timesteps: int) -> int:

@@ -85,11 +85,8 @@ class PointNeuron(Neuron):
     def _check_channels(self, x: Tensor) -> None:
         """Raise InvalidArgumentError where a constant has another number of channels than a step (B, C, …) of x."""
         for name, value in vars(self.constants()).items():
-            if isinstance(value, Tensor) and value.numel() > 1 and x.ndim > 2 and len(value) != x.shape[2]:
-                raise InvalidArgumentError(
-                    f"{type(self).__name__}({name}=…) has {len(value)} channels, but the input (T, B, C, …) of shape "
-                    f"{tuple(x.shape)} has {x.shape[2]}."
-                )
+            if isinstance(value, Tensor) and value.numel() > 1:
+                check_channels(self, name, len(value), x)
 
     def _prepare(self, ndim: int) -> Prepared:
         """Return the constants as the operator wants them, for steps of ``ndim`` axes; numbers are prepared once."""
@@ -152,6 +149,16 @@ def check_sequence(neuron: nn.Module, x: Tensor) -> None:
         raise InvalidArgumentError(f"{type(neuron).__name__} takes floating-point currents, got {x.dtype}.")
 
 
+def check_channels(neuron: nn.Module, name: str, channels: int, x: Tensor) -> None:
+    """Raise InvalidArgumentError unless ``x`` is (T, B, C, …) with as many channels as the constant ``name`` has."""
+    if x.ndim < 3 or x.shape[2] != channels:
+        has = "has none" if x.ndim < 3 else f"has {x.shape[2]}"
+        raise InvalidArgumentError(
+            f"{type(neuron).__name__}({name}=…) has {channels} channels, but the input (T, B, C, …) of shape "
+            f"{tuple(x.shape)} {has}."
+        )
+
+
 def refuse_stream(neuron: nn.Module) -> None:
     """Raise InvalidArgumentError inside of a stream: for neurons that need the whole sequence at once."""
     carry = active_carry()
@@ -189,6 +196,12 @@ def constant(
         raise InvalidArgumentError(
             f"{type(module).__name__}({name}=…): a tensor is of shape () or (C,), got {tuple(tensor.shape)}."
         )
+    if not tensor.numel() or tensor.is_complex():
+        raise InvalidArgumentError(
+            f"{type(module).__name__}({name}=…): a tensor holds one real number or one per channel, got {tensor.dtype} "
+            f"of shape {tuple(tensor.shape)}."
+        )
+    tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
     lowest = tensor.min().item()
     if not torch.isfinite(tensor).all() or lowest < low or (open_ and lowest == low):
         bound = f" {'>' if open_ else '≥'} {low:g}" if low > -math.inf else ""
@@ -214,6 +227,7 @@ def threshold_and_reset(module: nn.Module, v_threshold: float | Tensor, v_reset:
             f"{type(module).__name__}(v_reset={v_reset!r}): must be a number below v_threshold, or None for a soft "
             "reset."
         )
+    constant(module, "v_reset", v_reset)
     highest = v_reset.detach().max().item() if isinstance(v_reset, Tensor) else float(v_reset)
     lowest = v_threshold.detach().min().item() if isinstance(v_threshold, Tensor) else float(v_threshold)
     if not highest < lowest:
@@ -221,7 +235,6 @@ def threshold_and_reset(module: nn.Module, v_threshold: float | Tensor, v_reset:
             f"{type(module).__name__}(v_reset={highest:g}): must lie below v_threshold={lowest:g}, or be None for a "
             "soft reset."
         )
-    constant(module, "v_reset", v_reset)
 
 
 def _broadcast(p: Any, ndim: int) -> Any:

@@ -17,7 +17,9 @@ Source: Stöckl and Maass, Nature Machine Intelligence 3, 2021, arXiv 2002.00860
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import ClassVar
 
 import torch
@@ -26,6 +28,8 @@ from torch import Tensor
 from snnkit.errors import InvalidArgumentError
 from snnkit.neurons.base import Neuron, check_sequence, look, refuse_stream
 from snnkit.surrogates import Sigmoid, Surrogate, name_of, spike
+
+_KIND = {"steps": "whole number", "high": "finite number"}
 
 
 class FewSpikes(Neuron):
@@ -64,7 +68,14 @@ class FewSpikes(Neuron):
 
     @classmethod
     def relu(cls, steps: int, high: float = 1.0, surrogate: Surrogate = Sigmoid(4.0)) -> FewSpikes:  # noqa: B008
-        """Return the neuron whose outputs add up to min(max(x, 0), high) rounded down to ``steps`` bits."""
+        """Return the neuron whose outputs add up to min(max(x, 0), high) rounded down to ``steps`` bits.
+
+        Raises:
+            InvalidArgumentError: ``steps`` is no whole number, or one of both is not above 0.
+        """
+        for name, value, allowed in (("steps", steps, isinstance(steps, int)), ("high", high, isinstance(high, Real))):
+            if not allowed or not 0 < value < math.inf:
+                raise InvalidArgumentError(f"FewSpikes.relu({name}={value!r}): must be a {_KIND[name]} > 0.")
         table = [high * 2.0 ** -(k + 1) for k in range(steps)]
         return cls(table, table, table, surrogate)
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from snnkit.checks import finite, whole
 from snnkit.errors import InvalidArgumentError
-from snnkit.neurons.base import Neuron, check_sequence
+from snnkit.neurons.base import Neuron, check_channels, check_sequence
 from snnkit.neurons.carry import active_carry
 from snnkit.surrogates import Sigmoid, Surrogate, name_of, spike
 
@@ -49,7 +49,7 @@ class GatedLIF(Neuron):
         surrogate: derivative for the backward pass.
 
     Raises:
-        InvalidArgumentError: T < 1, or a start outside of 0 … 1.
+        InvalidArgumentError: T < 1, channels < 1, or a start outside of 0 … 1.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class GatedLIF(Neuron):
         timesteps = whole(self, "timesteps", timesteps)
         init_v_threshold = finite(self, "init_v_threshold", init_v_threshold, 0.0)
         self.timesteps, self.surrogate = timesteps, surrogate
-        shape = () if channels is None else (channels,)
+        shape = () if channels is None else (whole(self, "channels", channels),)
         for gate in ("alpha", "beta", "gamma"):
             setattr(self, gate, nn.Parameter(0.2 * (torch.rand(shape) - 0.5)))
         starts = {
@@ -85,9 +85,12 @@ class GatedLIF(Neuron):
         """Return the spikes (T, B, …) for the current ``x`` (T, B, …), same dtype.
 
         Raises:
-            InvalidArgumentError: ``x`` is no sequence, or the sequence is longer than the neuron has input gates.
+            InvalidArgumentError: ``x`` is no sequence, has other channels than the neuron, or is longer than it has
+                input gates.
         """
         check_sequence(self, x)
+        if self.alpha.ndim:
+            check_channels(self, "channels", len(self.alpha), x)
         carry = active_carry()
         key, state = (None, None) if carry is None else carry.start(self, x)
         v, s, done = (torch.zeros_like(x[0]), torch.zeros_like(x[0]), 0) if state is None else state

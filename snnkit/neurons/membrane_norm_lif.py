@@ -20,9 +20,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from snnkit.checks import whole
 from snnkit.kernels import charge_fire_reset as cfr
 from snnkit.kernels.lif.reference import LIFParameters, charge
-from snnkit.neurons.base import Neuron, check_sequence, constant, threshold_and_reset
+from snnkit.neurons.base import Neuron, check_channels, check_sequence, constant, threshold_and_reset
 from snnkit.neurons.carry import active_carry
 from snnkit.surrogates import Sigmoid, Surrogate, name_of
 
@@ -62,7 +63,7 @@ class MembraneNormLIF(Neuron):
     ):
         super().__init__()
         name_of(surrogate)
-        self.vbn = _ChannelNorm(num_features)
+        self.vbn = _ChannelNorm(whole(self, "num_features", num_features))
         constant(self, "tau", tau, 1.0)
         threshold_and_reset(self, v_threshold, v_reset)
         self.decay_input, self.surrogate, self.detach_reset = bool(decay_input), surrogate, bool(detach_reset)
@@ -71,9 +72,10 @@ class MembraneNormLIF(Neuron):
         """Return the spikes (T, B, C, …) for the current ``x`` (T, B, C, …), same dtype.
 
         Raises:
-            InvalidArgumentError: ``x`` is no sequence.
+            InvalidArgumentError: ``x`` is no sequence, or has other channels than the norm.
         """
         check_sequence(self, x)
+        check_channels(self, "num_features", self.vbn.num_features, x)
         p = LIFParameters(self.tau, self.decay_input, self.v_threshold, self.v_reset, self.detach_reset)
         carry = active_carry()
         key, state = (None, None) if carry is None else carry.start(self, x)

@@ -25,9 +25,10 @@ import math
 import torch
 from torch import Tensor
 
+from snnkit.checks import finite
 from snnkit.errors import InvalidArgumentError
 from snnkit.kernels.call import state_dtype
-from snnkit.neurons.base import Neuron, check_sequence, constant
+from snnkit.neurons.base import Neuron, check_channels, check_sequence, constant
 from snnkit.neurons.carry import active_carry
 
 
@@ -59,7 +60,7 @@ class Noisy(Neuron):
         super().__init__()
         if not isinstance(neuron, Neuron):
             raise InvalidArgumentError(f"Noisy(neuron={type(neuron).__name__}): must be a neuron, such as LIF().")
-        if not 0.0 <= correlation < 1.0:
+        if not finite(self, "correlation", correlation, 0.0, open_=False) < 1.0:
             raise InvalidArgumentError(f"Noisy(correlation={correlation!r}): must be at least 0 and below 1.")
         self.neuron = neuron
         constant(self, "std", std, 0.0, open_=False)
@@ -70,13 +71,15 @@ class Noisy(Neuron):
         """Return the events (T, B, …) for the noisy current, same dtype as ``x``.
 
         Raises:
-            InvalidArgumentError: ``x`` is not a floating-point sequence (T, B, …) with T ≥ 1.
+            InvalidArgumentError: ``x`` is not a floating-point sequence (T, B, …) with T ≥ 1, or has other channels
+                than ``std``.
         """
         check_sequence(self, x)
         if not (self.in_training if self.training else self.in_evaluation):
             return self.neuron(x)
         std = self.std
         if isinstance(std, Tensor) and std.ndim == 1:
+            check_channels(self, "std", len(std), x)
             std = std.view(-1, *[1] * (x.ndim - 3))
         return self.neuron(x + (std * self._unit_noise(x)).to(x.dtype))
 

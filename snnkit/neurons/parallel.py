@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from snnkit.checks import whole
+from snnkit.checks import finite, whole
 from snnkit.errors import InvalidArgumentError
 from snnkit.neurons.base import Neuron, check_sequence, look, refuse_stream
 from snnkit.neurons.carry import active_carry
@@ -82,6 +82,9 @@ class MaskedPSN(PSN):
         timesteps: number of steps T.
         lambda_init: λ at the start, 0 … 1; set ``lambda_`` during training.
         surrogate: derivative for the backward pass.
+
+    Raises:
+        InvalidArgumentError: k or λ outside its range.
     """
 
     def __init__(
@@ -92,11 +95,13 @@ class MaskedPSN(PSN):
         surrogate: Surrogate = ATan(),  # noqa: B008 (frozen)
     ):
         super().__init__(timesteps, surrogate)
-        if not 1 <= k <= timesteps:
+        k = whole(self, "k", k)
+        if k > timesteps:
             raise InvalidArgumentError(f"MaskedPSN(k={k!r}): must lie within 1 … timesteps = {timesteps}.")
-        self.k = int(k)
+        self.k = k
         everything = torch.ones(timesteps, timesteps)
-        self.register_buffer("_lambda_", torch.tensor(float(lambda_init)))
+        self.register_buffer("_lambda_", torch.tensor(0.0))
+        self.lambda_ = finite(self, "lambda_init", lambda_init, 0.0, open_=False)
         self.register_buffer("mask0", everything.tril().triu(1 - k))
         self.register_buffer("mask1", everything)
 

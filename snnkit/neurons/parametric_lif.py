@@ -25,7 +25,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from snnkit.checks import finite
+from snnkit.checks import finite, whole
 from snnkit.kernels import Operator, parametric_lif
 from snnkit.neurons.base import PointNeuron, threshold_and_reset
 from snnkit.surrogates import Sigmoid, Surrogate
@@ -65,7 +65,8 @@ class ParametricLIF(PointNeuron):
     ):
         super().__init__(surrogate, kernel, save)
         start = -math.log(finite(self, "init_tau", init_tau, 1.0) - 1.0)
-        self.w = nn.Parameter(torch.tensor(start) if channels is None else torch.full((channels,), start))
+        shape = () if channels is None else (whole(self, "channels", channels),)
+        self.w = nn.Parameter(torch.full(shape, start))
         threshold_and_reset(self, v_threshold, v_reset)
         self.decay_input = bool(decay_input)
         self.detach_reset = bool(detach_reset)

@@ -43,7 +43,16 @@ class SelfFeedback(nn.Module):
         self.weight = nn.Parameter(torch.full(() if channels is None else (channels,), float(value)))
 
     def forward(self, out: Tensor) -> Tensor:
-        """Multiply by the weight of the channel."""
+        """Multiply by the weight of the channel.
+
+        Raises:
+            InvalidArgumentError: ``out`` has another number of channels.
+        """
+        if self.weight.ndim and (out.ndim < 2 or out.shape[1] != len(self.weight)):
+            raise InvalidArgumentError(
+                f"SelfFeedback(channels={len(self.weight)}) takes a step (B, {len(self.weight)}, …), got shape "
+                f"{tuple(out.shape)}."
+            )
         return out * (self.weight if self.weight.ndim == 0 else self.weight.view(-1, *[1] * (out.ndim - 2)))
 
     def extra_repr(self) -> str:

@@ -155,10 +155,11 @@ class TernaryLIF(PointNeuron):
 
 def _between_thresholds(neuron: PointNeuron, v_threshold: float | Tensor, v_reset: float | Tensor | None) -> None:
     threshold_and_reset(neuron, v_threshold, v_reset)
-    if isinstance(v_reset, (int, float)) and not cfr.is_no_reset(v_reset):
+    if v_reset is not None and not cfr.is_no_reset(v_reset):
         lowest = v_threshold.min().item() if isinstance(v_threshold, Tensor) else v_threshold
-        if v_reset <= -lowest:
+        reset = v_reset.min().item() if isinstance(v_reset, Tensor) else v_reset
+        if reset <= -lowest:
             raise InvalidArgumentError(
-                f"{type(neuron).__name__}(v_reset={v_reset:g}): must lie between −v_threshold and v_threshold, "
+                f"{type(neuron).__name__}(v_reset={reset:g}): must lie between −v_threshold and v_threshold, "
                 f"−{lowest:g} … {lowest:g}."
             )

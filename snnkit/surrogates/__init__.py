@@ -101,7 +101,7 @@ def from_function(name: str, derivative: Callable[..., Tensor], **numbers: float
         numbers: further arguments of ``derivative`` with their values, in its order.
 
     Raises:
-        InvalidArgumentError: the name is taken or no identifier.
+        InvalidArgumentError: the name is taken or no identifier, or another argument of the wrong kind.
     """
     known = SURROGATES.get(name)
     if known is not None and known.__module__.startswith("snnkit.") and "__reduce__" not in vars(known):

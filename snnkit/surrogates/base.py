@@ -48,6 +48,17 @@ def positive(surrogate: Any, *names: str, above: float = 0.0) -> None:
             )
 
 
+def number(surrogate: Any, *names: str, low: float = -math.inf) -> None:
+    """Raise InvalidArgumentError unless the named fields are finite numbers ≥ ``low``."""
+    for name in names:
+        value = getattr(surrogate, name)
+        if not isinstance(value, Real) or not math.isfinite(value) or value < low:
+            bound = f" ≥ {low:g}" if low > -math.inf else ""
+            raise InvalidArgumentError(
+                f"{type(surrogate).__name__}({name}={value!r}): {name} must be a finite number{bound}."
+            )
+
+
 def is_symmetric(surrogate: Surrogate) -> bool:
     """Whether the derivative is even, so that the smooth step it belongs to is odd about (0, ½)."""
     x = torch.linspace(0.01, 4.0, 57, dtype=torch.float64)

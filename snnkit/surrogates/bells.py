@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snnkit.surrogates.base import positive
+from snnkit.surrogates.base import number, positive
 
 
 @dataclass(frozen=True)
@@ -216,6 +216,7 @@ class MultiGaussian:
 
     def __post_init__(self) -> None:
         positive(self, "sigma", "w", "scale")
+        number(self, "h")
 
     def derivative(self, x: Tensor) -> Tensor:
         """Return the sum of three normal densities."""
@@ -311,6 +312,7 @@ class PiecewiseLeakyReLU:
 
     def __post_init__(self) -> None:
         positive(self, "w")
+        number(self, "c", low=0.0)
 
     def derivative(self, x: Tensor) -> Tensor:
         """Return 1/(2w) where |x| < w, else c."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import field, make_dataclass
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +20,12 @@ def make(name: str, derivative: Callable[..., Tensor], numbers: dict[str, float]
     """
     if not name.isidentifier():
         raise InvalidArgumentError(f"from_function({name!r}, …): the name must be an identifier, such as 'my_bell'.")
+
+    if not callable(derivative):
+        raise InvalidArgumentError(f"from_function({name!r}, {derivative!r}): must be a function of the distance x.")
+    for key, value in numbers.items():
+        if not isinstance(value, Real):
+            raise InvalidArgumentError(f"from_function({name!r}, …, {key}={value!r}): must be a number.")
 
     def evaluate(self: Any, x: Tensor) -> Tensor:
         """Return ds/dx at ``x``, elementwise."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snnkit.surrogates.base import positive
+from snnkit.surrogates.base import number, positive
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,9 @@ class LeakyKReLU:
 
     leak: float = 0.0
     k: float = 1.0
+
+    def __post_init__(self) -> None:
+        number(self, "leak", "k")
 
     def derivative(self, x: Tensor) -> Tensor:
         """Return leak below and k from the threshold on."""
@@ -31,6 +34,9 @@ class LogTailedReLU:
     """``ds/dx = α where x ≤ 0, 1 where 0 < x ≤ 1, 1/x beyond``. SpikingJelly; Cai et al., CVPR 2017."""
 
     alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        number(self, "alpha")
 
     def derivative(self, x: Tensor) -> Tensor:
         """Return α, 1 or 1/x."""
@@ -92,6 +98,9 @@ class StochasticSpikeOperator:
     mean: float = 0.0
     variance: float = 0.2
 
+    def __post_init__(self) -> None:
+        number(self, "mean", "variance")
+
     def derivative(self, x: Tensor) -> Tensor:
         """Return 1 from the threshold on and noise below."""
         noise = (torch.rand_like(x) - 0.5 + self.mean) * self.variance
@@ -107,6 +116,7 @@ class SparseFastSigmoid:
 
     def __post_init__(self) -> None:
         positive(self, "slope")
+        number(self, "B")
 
     def derivative(self, x: Tensor) -> Tensor:
         """Return 1/(1 + k|x|)² where x > B, else 0."""

@@ -12,10 +12,11 @@ from support.neurons import examples
 from torch import nn
 
 import snnkit
-from snnkit import neurons, surrogates
+from snnkit import encoders, neurons, readouts, surrogates
 from snnkit.checks import finite, whole
 from snnkit.encoders import Delta
-from snnkit.errors import InvalidArgumentError, NonFiniteError
+from snnkit.errors import InvalidArgumentError, NonFiniteError, SnnkitError
+from snnkit.layers import norms
 from snnkit.neurons import NEURONS, MultiSpike, Recurrent
 
 REQUIRED = {"scale": 0.4, "low": -4, "high": 4, "k": 2, "timesteps": 6, "channels": 5, "num_features": 5}
@@ -145,3 +146,71 @@ def test_others(make, parts):
     with pytest.raises(InvalidArgumentError) as error:
         make()
     one_line(error, *parts)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("make", "parts"),
+    [
+        (lambda: neurons.LIF(tau=torch.tensor([])), ("LIF(tau=…)", "shape (0,)")),
+        (lambda: neurons.IF(v_reset=torch.tensor([])), ("IF(v_reset=…)", "shape (0,)")),
+        (lambda: neurons.TernaryIF(v_reset=torch.tensor(-1.0)), ("v_reset=-1", "between")),
+        (lambda: neurons.LIF(kernel=None), ("kernel", "None")),
+        (lambda: neurons.LIF(save=None), ("save tier", "None")),
+        (lambda: neurons.MaskedPSN(2, 4, 5.0), ("lambda_", "5.0", "0 … 1")),
+        (lambda: neurons.MaskedPSN(2, 4, NAN), ("lambda_init=nan",)),
+        (lambda: neurons.MaskedPSN(2.5, 4), ("MaskedPSN(k=2.5)",)),
+        (lambda: neurons.GatedLIF(4, channels=0), ("GatedLIF(channels=0)",)),
+        (lambda: neurons.ParametricLIF(channels=-1), ("ParametricLIF(channels=-1)",)),
+        (lambda: neurons.MembraneNormLIF(0), ("MembraneNormLIF(num_features=0)",)),
+        (lambda: neurons.FewSpikes.relu(4, -1.0), ("high=-1.0", "> 0")),
+        (lambda: neurons.FewSpikes.relu(2.5), ("steps=2.5", "whole number")),
+        (lambda: neurons.Noisy(neurons.LIF(), 1.0, "a"), ("Noisy(correlation='a')",)),
+        (lambda: surrogates.LeakyKReLU(NAN, 1.0), ("LeakyKReLU(leak=nan)", "finite")),
+        (lambda: surrogates.LogTailedReLU("a"), ("LogTailedReLU(alpha='a')",)),
+        (lambda: surrogates.PiecewiseLeakyReLU(1.0, -1.0), ("c=-1.0", "≥ 0")),
+        (lambda: surrogates.MultiGaussian(h=None), ("MultiGaussian(h=None)",)),
+        (lambda: surrogates.StochasticSpikeOperator(variance=NAN), ("variance=nan",)),
+        (lambda: surrogates.SparseFastSigmoid(B=NAN), ("B=nan",)),
+        (lambda: surrogates.from_function("a_bell", 3), ("from_function('a_bell', 3)", "function")),
+        (lambda: surrogates.from_function("a_bell", abs, k="x"), ("k='x'", "number")),
+        (lambda: encoders.Poisson(4, "a"), ("Poisson(max_rate='a')",)),
+        (lambda: encoders.Regular(4, None), ("Regular(v_threshold=None)",)),
+        (lambda: encoders.Latency(4, threshold="a"), ("Latency(threshold='a')",)),
+        (lambda: encoders.Population(encoders.Direct(4), 2, 4, low="a"), ("Population(low='a')",)),
+        (lambda: norms.ThresholdDependentBatchNorm2d(1.0, -1.0, 3), ("v_threshold=-1.0", "> 0")),
+        (lambda: norms.ThresholdDependentBatchNorm2d(NAN, 1.0, 3), ("alpha=nan",)),
+        (lambda: norms.TemporalEffectiveBatchNorm2d(2.5, 3), ("timesteps=2.5", "whole number")),
+        (lambda: readouts.Mean()(torch.ones(3, 2, 4, dtype=torch.bool)), ("Mean", "torch.bool")),
+        (lambda: readouts.Sum()(None), ("Sum", "NoneType")),
+        (lambda: snnkit.Stream(None), ("Stream(model=None)", "module")),
+        (lambda: snnkit.Stream(neurons.LIF()).step([1.0]), ("a step is a tensor", "list")),
+    ],
+)
+def test_of_another_kind_or_out_of_range(make, parts):
+    with pytest.raises(SnnkitError) as error:
+        make()
+    one_line(error, *parts)
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        neurons.LIF(tau=torch.full((3,), 2.0)),
+        neurons.ParametricLIF(channels=3),
+        neurons.GatedLIF(6, channels=3),
+        neurons.Noisy(neurons.LIF(), torch.ones(3)),
+        neurons.MembraneNormLIF(3),
+        neurons.Recurrent(neurons.LIF(), neurons.SelfFeedback(3)),
+    ],
+    ids=lambda neuron: type(neuron).__name__,
+)
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 1)], ids=str)
+def test_one_number_per_channel_needs_those_channels(neuron, shape):
+    """Three batch entries or one channel would broadcast in silence."""
+    with pytest.raises(InvalidArgumentError) as error:
+        neuron(torch.zeros(shape))
+    one_line(error, "3")
+    assert neuron(torch.zeros(2, 5, 3)).shape == (2, 5, 3)

@@ -14,7 +14,7 @@ from torch import nn
 
 import snnkit
 from snnkit.errors import InvalidArgumentError
-from snnkit.neurons import NEURONS, OPERATORS, PointNeuron
+from snnkit.neurons import LIF, NEURONS, OPERATORS, PointNeuron
 
 EXAMPLES, POINTS = examples(), point_examples()
 T, B, C = 6, 3, 5
@@ -155,6 +155,27 @@ def test_half_formats_are_storage_only(point):
     assert got.dtype == torch.bfloat16
     expected = point(x.float())
     assert torch.equal(got, expected.bfloat16())
+
+
+def test_half_formats_in_a_stream(neuron):
+    """Step by step as at once, whether the state is kept in the half format or in float32."""
+    if not neuron.causal:
+        pytest.skip("needs the whole sequence")
+    neuron, x = neuron.bfloat16(), drive(torch.bfloat16)
+    stream = snnkit.Stream(neuron.eval())
+    assert torch.equal(torch.stack([stream.step(x_t) for x_t in x]), neuron(x))
+    with pytest.raises(InvalidArgumentError, match="dtype"):
+        stream.step(x[0].float())
+
+
+def test_whole_numbers_as_constants_train():
+    for tau in (torch.tensor(2), torch.tensor([2, 3, 4, 3, 2])):
+        x = drive().requires_grad_()
+        y = drive().requires_grad_()
+        LIF(tau=tau, v_threshold=0.5)(x).sum().backward()
+        LIF(tau=tau.float(), v_threshold=0.5)(y).sum().backward()
+        assert torch.equal(x.grad, y.grad)
+        assert x.grad.abs().max() > 0
 
 
 def test_autocast(point):
