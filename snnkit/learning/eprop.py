@@ -29,7 +29,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from snnkit.checks import finite, whole
 from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.neurons.base import check_sequence
 from snnkit.surrogates import PiecewiseQuadratic, Surrogate, name_of
 
 FEEDBACK = ("symmetric", "random")
@@ -80,10 +82,10 @@ class EProp(nn.Module):
             ("tau_adaptation", tau_adaptation, 1.0),
             ("beta", beta, 0.0),
         ):
-            if not (math.isfinite(value) and value >= low):
-                raise InvalidArgumentError(f"EProp({name}={value!r}): must be a finite number ≥ {low:g}.")
-        if not v_threshold > 0:
-            raise InvalidArgumentError(f"EProp(v_threshold={v_threshold!r}): must be > 0.")
+            finite(self, name, value, low, open_=False)
+        finite(self, "v_threshold", v_threshold, 0.0)
+        for name, value in (("inputs", inputs), ("neurons", neurons), ("outputs", outputs)):
+            whole(self, name, value)
         self.alpha, self.kappa, self.rho = 1 - 1 / tau, 1 - 1 / tau_out, 1 - 1 / tau_adaptation
         self.beta, self.v_threshold, self.surrogate = float(beta), float(v_threshold), surrogate
         self.weight_in = nn.Parameter(torch.randn(neurons, inputs) / math.sqrt(inputs))
@@ -94,7 +96,12 @@ class EProp(nn.Module):
         self.register_buffer("feedback", random)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (T, B, inputs) → outputs (T, B, outputs) and spikes (T, B, neurons); without a graph."""
+        """Inputs (T, B, inputs) → outputs (T, B, outputs) and spikes (T, B, neurons); without a graph.
+
+        Raises:
+            InvalidArgumentError: ``x`` is no such sequence.
+        """
+        self._check("x", x, self.weight_in.shape[1])
         with torch.no_grad():
             outputs, spikes = [], []
             for y, z, *_ in self._run(x):
@@ -111,6 +118,8 @@ class EProp(nn.Module):
             error: ∂loss/∂outputs (T, B, outputs). It may depend on outputs up to its own step only, as is the case for
                 losses that are sums over steps; then everything here can be computed while the sequence runs.
         """
+        self._check("x", x, self.weight_in.shape[1])
+        self._check("error", error, len(self.weight_out))
         if error.shape[:2] != x.shape[:2]:
             raise InvalidArgumentError(
                 f"error is (T, B, outputs) for inputs (T, B, inputs): got {tuple(error.shape)} and {tuple(x.shape)}."
@@ -132,6 +141,11 @@ class EProp(nn.Module):
             found["bias_out"] += ones * error[t].sum(0)
         for name, p in self.named_parameters():
             p.grad = found[name] if p.grad is None else p.grad + found[name]
+
+    def _check(self, name: str, values: Tensor, features: int) -> None:
+        check_sequence(self, values)
+        if values.ndim != 3 or values.shape[2] != features:
+            raise InvalidArgumentError(f"EProp: {name} is (T, B, {features}), got shape {tuple(values.shape)}.")
 
     def _run(self, x: Tensor):
         """Yield (outputs, spikes, spikes of the step before, ψ) of every step."""

@@ -18,7 +18,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from snnkit.checks import finite
 from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.neurons import IF, TernaryIF
 from snnkit.neurons.base import Neuron, PointNeuron, check_sequence
 from snnkit.neurons.carry import active_carry
 
@@ -62,7 +64,7 @@ class Traced(nn.Module):
 
     def __init__(self, layer: nn.Module, decay: float):
         super().__init__()
-        if not 0.0 <= decay <= 1.0:
+        if not 0.0 <= finite(self, "decay", decay) <= 1.0:
             raise InvalidArgumentError(f"Traced(decay={decay!r}): must lie within 0 … 1.")
         self.layer, self.decay = layer, float(decay)
 
@@ -88,7 +90,8 @@ def online(model: nn.Module, method: str = "sltt") -> nn.Module:
     """Return a copy of ``model`` that learns with the graph of one time step at a time.
 
     Every neuron becomes ``Momentary``. For "ottt" every layer with weights that follows a neuron in an
-    ``nn.Sequential`` becomes ``Traced`` with that neuron's decay 1 − 1/τ (1 for neurons without leak).
+    ``nn.Sequential`` becomes ``Traced`` with the share of its membrane that neuron keeps per step: 1 − 1/τ,
+    1 − ``voltage_decay`` or ``decay`` where it has these, 1 for integrate-and-fire.
 
     Args:
         model: a network of point neurons; for "ottt" a (possibly nested) ``nn.Sequential``.
@@ -96,8 +99,11 @@ def online(model: nn.Module, method: str = "sltt") -> nn.Module:
 
     Raises:
         UnknownNameError: another method.
-        InvalidArgumentError: "ottt" on a network that is no ``nn.Sequential``.
+        InvalidArgumentError: ``model`` is no module; "ottt" on a network that is no ``nn.Sequential``, or with a neuron
+            before a layer that keeps no one share of its membrane.
     """
+    if not isinstance(model, nn.Module):
+        raise InvalidArgumentError(f"online({model!r}): must be a network of point neurons.")
     if method not in METHODS:
         raise unknown_name("method of online learning", method, METHODS)
     made = copy.deepcopy(model)
@@ -122,14 +128,33 @@ def _cut(module: nn.Module) -> None:
             _cut(child)
 
 
-def _trace(row: nn.Sequential, decay: float | None) -> float | None:
-    """Wrap the layers with weights of ``row`` that neurons feed; return the decay of the last neurons."""
+def _trace(row: nn.Sequential, sender: PointNeuron | None) -> PointNeuron | None:
+    """Wrap the layers with weights of ``row`` that neurons feed; return the last neurons."""
     for name, child in list(row.named_children()):
         if isinstance(child, PointNeuron):
-            tau = getattr(child, "tau", None)
-            decay = 1.0 if tau is None else 1.0 - 1.0 / float(tau)
+            sender = child
         elif isinstance(child, nn.Sequential):
-            decay = _trace(child, decay)
-        elif decay is not None and next(child.parameters(), None) is not None:
-            setattr(row, name, Traced(child, decay))
-    return decay
+            sender = _trace(child, sender)
+        elif sender is not None and next(child.parameters(), None) is not None:
+            setattr(row, name, Traced(child, _kept(sender)))
+    return sender
+
+
+def _kept(neuron: PointNeuron) -> float:
+    """The share of its membrane that a neuron keeps per step.
+
+    Raises:
+        InvalidArgumentError: there is no such share, or not one for all.
+    """
+    leaks = {"tau": lambda tau: 1.0 - 1.0 / tau, "voltage_decay": lambda lost: 1.0 - lost, "decay": lambda kept: kept}
+    name = next((name for name in leaks if hasattr(neuron, name)), None)
+    if name is None and isinstance(neuron, (IF, TernaryIF)):
+        return 1.0
+    value = getattr(neuron, name) if name else None
+    if value is None or (isinstance(value, Tensor) and value.numel() > 1):
+        why = f"has a {name} per channel" if name else "keeps no share of its membrane that is one number"
+        raise InvalidArgumentError(
+            f'online(method="ottt"): {type(neuron).__name__} {why}, and the trace of what it sends needs one. Put '
+            "Traced around the layer behind it by hand."
+        )
+    return leaks[name](float(value))

@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snnkit.checks import finite
 from snnkit.errors import InvalidArgumentError
 
 Rate = Callable[[Tensor], Tensor] | float
@@ -44,28 +45,48 @@ class _Rule:
         if getattr(synapse, "groups", 1) != 1:
             raise InvalidArgumentError(f"{type(self).__name__}: grouped convolutions are not supported.")
         for name, value in time_constants.items():
-            if not value >= 1.0:
-                raise InvalidArgumentError(f"{type(self).__name__}({name}={value!r}): must be ≥ 1 time step.")
-            setattr(self, name, float(value))
+            setattr(self, name, finite(self, name, value, 1.0, open_=False))
         self.synapse = synapse
         self.change = torch.zeros_like(synapse.weight)
         self.traces: dict[str, Tensor] = {}
+        self._batch: int | None = None
 
     def reset(self) -> None:
         """Forget traces and the change so far: before spikes that do not follow the last ones in time."""
-        self.traces, self.change = {}, torch.zeros_like(self.synapse.weight)
+        self.traces, self.change, self._batch = {}, torch.zeros_like(self.synapse.weight), None
 
     @torch.no_grad()
     def observe(self, pre: Tensor, post: Tensor) -> Tensor:
         """See the spikes ``pre`` (T, B, …) before and ``post`` (T, B, …) behind the synapse; return Δw of these steps.
 
         Traces go on from one call to the next; ``change`` adds up until ``step``.
+
+        Raises:
+            InvalidArgumentError: the two do not belong together or to the synapse, or come in another batch than those
+                the traces are of.
         """
+        self._check(pre, post)
         found = torch.zeros_like(self.synapse.weight)
         for x, y in zip(pre, post, strict=True):
             found += self._at(*_patches(self.synapse, x, y)).view_as(found)
         self.change += found
         return found
+
+    def _check(self, pre: Tensor, post: Tensor) -> None:
+        outputs, inputs = self.synapse.weight.shape[:2]
+        axis = -self._input_axes
+        for name, spikes, channels in (("pre", pre, inputs), ("post", post, outputs)):
+            if spikes.ndim < 2 - axis or spikes.shape[axis] != channels or spikes.shape[:2] != pre.shape[:2]:
+                raise InvalidArgumentError(
+                    f"{type(self).__name__}.observe: {name} of shape {tuple(spikes.shape)} is not (T, B, …) with "
+                    f"{channels} channels and the same T and B as pre, {tuple(pre.shape[:2])}."
+                )
+        if self._batch not in (None, pre.shape[1]):
+            raise InvalidArgumentError(
+                f"{type(self).__name__} holds traces of a batch of {self._batch}, got one of {pre.shape[1]}: call "
+                "reset() between batches that do not follow one another in time."
+            )
+        self._batch = pre.shape[1]
 
     @contextmanager
     def watching(self, neuron: nn.Module) -> Iterator[None]:
@@ -195,13 +216,14 @@ class RewardSTDP:
         tau_eligibility: time constant of the eligibility, ≥ 1; 1 keeps nothing of earlier steps.
 
     Raises:
-        InvalidArgumentError: the time constant is < 1.
+        InvalidArgumentError: no such rule, or the time constant is < 1.
     """
 
     def __init__(self, rule: PairSTDP | TripletSTDP, tau_eligibility: float = 20.0):
-        if not tau_eligibility >= 1.0:
-            raise InvalidArgumentError(f"RewardSTDP(tau_eligibility={tau_eligibility!r}): must be ≥ 1 time step.")
-        self.rule, self.tau_eligibility = rule, float(tau_eligibility)
+        if not isinstance(rule, _Rule):
+            raise InvalidArgumentError(f"RewardSTDP({type(rule).__name__}): must be PairSTDP or TripletSTDP.")
+        self.rule = rule
+        self.tau_eligibility = finite(self, "tau_eligibility", tau_eligibility, 1.0, open_=False)
         self.eligibility = torch.zeros_like(rule.synapse.weight)
 
     def reset(self) -> None:
@@ -211,8 +233,18 @@ class RewardSTDP:
 
     @torch.no_grad()
     def observe(self, pre: Tensor, post: Tensor, reward: Tensor | float) -> Tensor:
-        """See spikes (T, B, …) before and behind the synapse and the ``reward`` of each step, () or (T,); return Δw."""
-        rewards = torch.as_tensor(reward, dtype=pre.dtype).expand(len(pre))
+        """See spikes (T, B, …) before and behind the synapse and the ``reward`` of each step, () or (T,); return Δw.
+
+        Raises:
+            InvalidArgumentError: as the rule, or rewards of another shape.
+        """
+        rewards = torch.as_tensor(reward, dtype=pre.dtype)
+        if rewards.ndim and rewards.shape != pre.shape[:1]:
+            raise InvalidArgumentError(
+                f"RewardSTDP.observe: reward is one number or one per step, ({len(pre)},), got {tuple(rewards.shape)}."
+            )
+        self.rule._check(pre, post)
+        rewards = rewards.expand(len(pre))
         found = torch.zeros_like(self.eligibility)
         for x, y, r in zip(pre, post, rewards, strict=True):
             eligible = self.rule.observe(x[None], y[None])
@@ -235,10 +267,11 @@ def _patches(synapse: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """One step's spikes as M copies of one linear synapse: (M, in) before and (M, out) behind it."""
     if isinstance(synapse, nn.Linear):
         return x.flatten(0, -2), y.flatten(0, -2)
+    # Padded as torch's layer pads, whatever its kind, and "same" too.
+    mode = "constant" if synapse.padding_mode == "zeros" else synapse.padding_mode
+    x = F.pad(x, synapse._reversed_padding_repeated_twice, mode=mode)
+    kernel, stride, dilation = synapse.kernel_size, synapse.stride, synapse.dilation
     if isinstance(synapse, nn.Conv1d):
-        x, kernel, stride = x.unsqueeze(-2), (1, *synapse.kernel_size), (1, *synapse.stride)
-        padding, dilation = (0, *synapse.padding), (1, *synapse.dilation)
-    else:
-        kernel, stride, padding, dilation = synapse.kernel_size, synapse.stride, synapse.padding, synapse.dilation
-    columns = F.unfold(x, kernel, dilation, padding, stride)  # (B, in, places)
+        x, kernel, stride, dilation = x.unsqueeze(-2), (1, *kernel), (1, *stride), (1, *dilation)
+    columns = F.unfold(x, kernel, dilation, 0, stride)  # (B, in, places)
     return columns.transpose(1, 2).flatten(0, 1), y.flatten(2).transpose(1, 2).flatten(0, 1)

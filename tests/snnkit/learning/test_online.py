@@ -10,6 +10,7 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
 import snnkit
+from snnkit import neurons
 from snnkit.errors import InvalidArgumentError, UnknownNameError
 from snnkit.layers.sequence import Linear
 from snnkit.learning import EProp, Momentary, Traced, online
@@ -91,6 +92,47 @@ def test_what_is_wrapped():
         Momentary(Recurrent(LIF(), nn.Linear(2, 2)))
     with pytest.raises(InvalidArgumentError, match="decay=1.5"):
         Traced(nn.Linear(2, 2), 1.5)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "kept"),
+    [
+        (neurons.CuBaLIF(voltage_decay=0.3), 0.7),
+        (neurons.DelayedResetLIF(decay=0.9), 0.9),
+        (neurons.IF(), 1.0),
+        (neurons.ParametricLIF(init_tau=4.0), 0.75),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_trace_decays_as_the_membrane_of_the_sender(neuron, kept):
+    assert online(nn.Sequential(neuron, Linear(5, 3)), "ottt")[1].decay == pytest.approx(kept)
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        LIF(tau=torch.full((5,), 2.0)),
+        neurons.ParametricLIF(channels=5),
+        neurons.MultiSpike(),
+        neurons.Tracer(0.3, 0, 4),
+    ],
+    ids=lambda neuron: type(neuron).__name__,
+)
+def test_a_sender_without_one_decay_is_refused(neuron):
+    with pytest.raises(InvalidArgumentError, match=type(neuron).__name__):
+        online(nn.Sequential(neuron, Linear(5, 3)), "ottt")
+    online(nn.Sequential(Linear(5, 3), neuron), "ottt")  # nothing behind it needs its trace
+
+
+def test_eprop_takes_its_own_shapes():
+    layer = EProp(4, 5, 2)
+    with pytest.raises(InvalidArgumentError, match=r"x is \(T, B, 4\)"):
+        layer(torch.ones(3, 2, 5))
+    with pytest.raises(InvalidArgumentError, match=r"error is \(T, B, 2\)"):
+        layer.backward(torch.ones(3, 2, 4), torch.ones(3, 2, 3))
+    for bad in ({"v_threshold": float("inf")}, {"tau": "a"}, {"inputs": 0}):
+        with pytest.raises(InvalidArgumentError, match=next(iter(bad))):
+            EProp(**{"inputs": 4, "neurons": 5, "outputs": 2, **bad})
 
 
 def cut_bptt(layer, x, weight):

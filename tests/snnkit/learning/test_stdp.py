@@ -143,7 +143,39 @@ def test_without_reward_nothing_changes():
     torch.testing.assert_close(rule.observe(x, y, 2.0), 2.0 * plain.observe(x, y))
 
 
+@pytest.mark.parametrize("mode", ["zeros", "circular", "reflect"])
+@pytest.mark.parametrize("padding", ["same", "valid", (2, 1)])
+def test_padding_is_the_layers(mode, padding):
+    """Potentiation alone, by linearity: one spike behind the synapse adds the very patch the layer saw there."""
+    layer = nn.Conv2d(1, 1, (3, 5), padding=padding, padding_mode=mode, bias=False)
+    x = spikes(1, 1, 1, 7, 8)
+    with torch.no_grad():
+        size = layer(x[0]).shape
+    post = torch.zeros(1, *size)
+    post[0, 0, 0, 1, 2] = 1.0
+    changed = PairSTDP(layer, f_pre=0.0).observe(x, post)
+    with torch.no_grad():
+        expected = layer(x[0])[0, 0, 1, 2]
+    torch.testing.assert_close((changed * layer.weight).sum().detach(), expected)
+
+
+def test_spikes_that_do_not_belong_together():
+    rule = PairSTDP(nn.Linear(4, 3))
+    for pre, post in (((5, 2, 4), (4, 2, 3)), ((5, 2, 3), (5, 2, 3)), ((5, 2, 4), (5, 3, 3)), ((5, 4), (5, 3))):
+        with pytest.raises(InvalidArgumentError, match=r"observe: (pre|post) of shape"):
+            rule.observe(torch.ones(pre), torch.ones(post))
+    rule.observe(torch.ones(5, 2, 4), torch.ones(5, 2, 3))
+    with pytest.raises(InvalidArgumentError, match=r"batch of 2, got one of 1: call reset\(\)"):
+        rule.observe(torch.ones(5, 1, 4), torch.ones(5, 1, 3))
+    rule.reset()
+    rule.observe(torch.ones(5, 1, 4), torch.ones(5, 1, 3))
+    with pytest.raises(InvalidArgumentError, match=r"one per step, \(5,\), got \(3,\)"):
+        RewardSTDP(PairSTDP(nn.Linear(4, 3))).observe(torch.ones(5, 2, 4), torch.ones(5, 2, 3), torch.ones(3))
+
+
 def test_bad_arguments():
+    with pytest.raises(InvalidArgumentError, match="RewardSTDP"):
+        RewardSTDP(nn.Linear(2, 2))
     with pytest.raises(InvalidArgumentError, match="BatchNorm1d"):
         PairSTDP(nn.BatchNorm1d(3))
     with pytest.raises(InvalidArgumentError, match="tau_pre=0.5"):
