@@ -53,8 +53,11 @@ def from_snntorch(module: nn.Module, example: Tensor | None = None) -> nn.Module
 
     Raises:
         UnknownNameError: a neuron or surrogate without a counterpart here.
-        InvalidArgumentError: a network with a ``forward`` of its own, or an option that has no counterpart.
+        InvalidArgumentError: a network with a ``forward`` of its own, an option that has no counterpart, or ``module``
+            is no module.
     """
+    if not isinstance(module, nn.Module):
+        raise InvalidArgumentError(f"from_snntorch({type(module).__name__}): must be a snnTorch module.")
     for name, part in module.named_modules():
         if _is_neuron(part) and type(part).__name__ != "RecurrentOneToOne":
             _check(part, name)

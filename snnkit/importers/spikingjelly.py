@@ -24,6 +24,7 @@ from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.importers.loops import OneStep, OverSteps, SequentialOverSteps
 from snnkit.importers.report import Layer, Translation, mismatch
 from snnkit.layers import sequence
+from snnkit.learning import Momentary
 
 _REST = "every call starts at rest; SpikingJelly keeps membranes until reset_net"
 _SEQUENCE = {layer.__name__: layer for layer in sequence.SEQUENCE_LAYERS}
@@ -43,8 +44,11 @@ def from_spikingjelly(module: nn.Module, example: Tensor | None = None) -> nn.Mo
 
     Raises:
         UnknownNameError: a neuron that has no counterpart here (names it and its path).
-        InvalidArgumentError: single-step and multi-step modules are mixed outside of containers that bridge them.
+        InvalidArgumentError: single-step and multi-step modules are mixed outside of containers that bridge them, an
+            option has no counterpart, or ``module`` is no module.
     """
+    if not isinstance(module, nn.Module):
+        raise InvalidArgumentError(f"from_spikingjelly({type(module).__name__}): must be a SpikingJelly module.")
     original = copy.deepcopy(module)
     translation = Translation("SpikingJelly")
     single = _mode(module) == "s"
@@ -206,6 +210,11 @@ def _lif(module: Any) -> _Made:
     return neurons.LIF(tau=module.tau, decay_input=module.decay_input, **_common(module)), ()
 
 
+def _momentary_lif(module: Any) -> _Made:
+    made, _ = _lif(module)
+    return Momentary(made), ("the membrane passes on values and no gradients (SLTT)",)
+
+
 def _parametric_lif(module: Any) -> _Made:
     made = neurons.ParametricLIF(decay_input=module.decay_input, **_common(module))
     made.w.data.copy_(module.w.data)
@@ -238,7 +247,13 @@ def _cuba_lif(module: Any) -> _Made:
 
 
 def _integer_lif(module: Any) -> _Made:
-    levels = module.surrogate_function.max_spike_count
+    counts = module.surrogate_function
+    levels, window = counts.max_spike_count, (counts.grad_min, counts.grad_max)
+    if window != (0.0, float(levels)):
+        raise InvalidArgumentError(
+            f"ILIFNode(surrogate_function=MultiLevelSpikeCount({levels}, grad_window={window})): here the gradient's "
+            f"window is 0 … {levels}. Leave grad_window out."
+        )
     return neurons.ILIF(module.tau, module.v_threshold, levels, detach_reset=module.detach_reset), ()
 
 
@@ -295,7 +310,7 @@ _NEURONS: dict[str, Callable[[Any], _Made]] = {
     "IFNode": _if,
     "LIFNode": _lif,
     "ParametricLIFNode": _parametric_lif,
-    "SLTTLIFNode": _lif,
+    "SLTTLIFNode": _momentary_lif,
     "QIFNode": _quadratic,
     "EIFNode": _exponential,
     "IzhikevichNode": _izhikevich,

@@ -34,8 +34,9 @@ def install() -> None:
         known = sys.modules.get(f"spikingjelly.{name}")
         if known is not None and known is not here:
             raise ImportError(f"spikingjelly.{name} has been imported already; call install() before any import of it.")
-    top = sys.modules.get("spikingjelly")
-    if top is None:
+    try:
+        top = importlib.import_module("spikingjelly")  # if it is installed, its data sets stay within reach
+    except ModuleNotFoundError:
         top = sys.modules["spikingjelly"] = ModuleType("spikingjelly", "Old names on snnkit's kernels.")
         top.__path__ = []  # type: ignore[attr-defined]
     for name in _NAMES:

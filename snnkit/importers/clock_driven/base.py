@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
 
@@ -22,6 +22,10 @@ class MemoryModule(nn.Module):
         """Declare a state variable and the value it has after ``reset``."""
         self._rest[name] = value
         setattr(self, name, copy.deepcopy(value))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or pickle takes: state without the graph it came from, which cannot be copied."""
+        return {name: value.detach() if isinstance(value, Tensor) else value for name, value in self.__dict__.items()}
 
     def reset(self) -> None:
         """Set every state variable back."""

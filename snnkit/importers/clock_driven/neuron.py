@@ -16,6 +16,18 @@ from snnkit.neurons import IF, LIF, ParametricLIF, PointNeuron
 from snnkit.surrogates import Sigmoid, Surrogate
 
 
+def _constant(name: str) -> property:
+    """A constant of the neuron, read and set under its old name on the node."""
+
+    def get(node: BaseNode) -> Any:
+        return getattr(node.neuron, name)
+
+    def set_(node: BaseNode, value: Any) -> None:
+        setattr(node.neuron, name, value)
+
+    return property(get, set_)
+
+
 class BaseNode(MemoryModule):
     """What the nodes share: they hold one of snnkit's neurons as ``neuron`` and its membrane as ``v``."""
 
@@ -25,8 +37,14 @@ class BaseNode(MemoryModule):
         self.__dict__["neuron"] = neuron
         self.step_mode = check_step_mode(step_mode)
         self.store_v_seq = store_v_seq
-        self.surrogate_function = neuron.surrogate
         self.register_memory("v", 0.0 if v_reset is None else float(v_reset))
+
+    v_threshold = _constant("v_threshold")
+    v_reset = _constant("v_reset")
+    detach_reset = _constant("detach_reset")
+    decay_input = _constant("decay_input")
+    tau = _constant("tau")
+    surrogate_function = _constant("surrogate")
 
     @property
     def supported_backends(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Would break it: a membrane forgotten between calls or kept over reset_net, other
 is not the original's, old names that shadow an installed SpikingJelly.
 """
 
+import copy
 import subprocess
 import sys
 
@@ -96,6 +97,36 @@ def test_a_loaded_and_a_moved_parameter_is_the_one_that_is_used():
     assert node(x.double()).dtype == torch.float64
 
 
+def test_constants_have_their_old_names_and_act():
+    node = neuron.MultiStepLIFNode(tau=3.0, v_threshold=0.5, v_reset=None, detach_reset=True, backend="cupy")
+    named = (node.tau, node.v_threshold, node.v_reset, node.detach_reset, node.decay_input)
+    assert named == (3.0, 0.5, None, True, True)
+    x = torch.rand(4, 2, 3)
+    assert node(x).sum() > 0
+    node.v_threshold = 100.0
+    functional.reset_net(node)
+    assert node(x).sum() == 0
+    node.surrogate_function = surrogate.ATan()
+    assert node.neuron.surrogate == surrogate.ATan()
+    assert neuron.ParametricLIFNode(init_tau=4.0).tau == pytest.approx(4.0)
+
+
+def test_copies_after_a_forward_with_gradient():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 3), neuron.ParametricLIFNode(step_mode="m", store_v_seq=True))
+    torch.nn.init.eye_(net[0].weight)
+    x = torch.rand(4, 2, 3, generator=torch.Generator().manual_seed(0)) * 3
+    assert net(x).sum() > 0
+    twin = copy.deepcopy(net)
+    assert torch.equal(twin[1].v, net[1].v)
+    assert torch.equal(twin(x), net(x)), "both go on from the same membrane"
+    with torch.no_grad():
+        twin[1].w.fill_(-9.0)
+    assert not torch.equal(twin(x), net(x))
+    functional.reset_net(net)
+    net(x).sum().backward()
+    assert net[1].w.grad is not None
+
+
 def test_layers_and_functions():
     torch.manual_seed(0)
     net = torch.nn.Sequential(
@@ -127,6 +158,18 @@ def test_the_names_are_taken_over_and_given_back():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "imported already" in done.stdout
+
+
+def test_an_installed_package_keeps_its_data_sets():
+    code = (
+        "from snnkit.importers import clock_driven\nclock_driven.install()\n"
+        "import spikingjelly, importlib.util\n"
+        "assert importlib.util.find_spec('spikingjelly.datasets')\n"
+        "from spikingjelly.clock_driven.neuron import MultiStepLIFNode\n"
+        "assert MultiStepLIFNode.__module__.startswith('snnkit')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_published_script_runs_unchanged(tmp_path):

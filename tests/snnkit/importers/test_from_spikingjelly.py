@@ -135,6 +135,29 @@ def test_what_cannot_be_translated_is_named():
         from_spikingjelly(neuron.IFNode(surrogate_function=surrogate.ATan(spiking=False)))
 
 
+def test_a_momentary_neuron_learns_as_the_original():
+    """Its spikes are LIF's and only its gradient is not, which no comparison of spikes would notice."""
+    theirs = neuron.SLTTLIFNode(tau=2.5, surrogate_function=surrogate.ATan())
+    ours = from_spikingjelly(theirs)
+    x = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0)) * 2
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    weight = torch.randn(6, 3, 4)
+    (torch.stack([theirs(x_t) for x_t in a]) * weight).sum().backward()
+    (ours(b) * weight).sum().backward()
+    assert a.grad.abs().max() > 0.01
+    torch.testing.assert_close(b.grad, a.grad)
+    assert any("SLTT" in text for text in ours.import_report.conventions)
+
+
+def test_another_window_of_the_gradient_is_refused():
+    counts = surrogate.MultiLevelSpikeCount
+    with pytest.raises(InvalidArgumentError, match="grad_window"):
+        from_spikingjelly(neuron.ILIFNode(surrogate_function=counts(4, grad_window=(0.5, 3.0))))
+    assert from_spikingjelly(neuron.ILIFNode(surrogate_function=counts(6, grad_window=(0, 6)))).levels == 6
+    with pytest.raises(InvalidArgumentError, match="NoneType"):
+        from_spikingjelly(None)
+
+
 NODES = {
     "IFNode": lambda: neuron.IFNode(v_threshold=0.7, v_reset=-0.2, detach_reset=True),
     "LIFNode": lambda: neuron.LIFNode(tau=3.0, decay_input=False, v_reset=None),
