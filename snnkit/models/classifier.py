@@ -282,8 +282,19 @@ class ImageClassifier(_Model):
         return maps if intermediates_only else (last, maps)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Regular expressions that sort parameters into groups for layer-wise decay, timm's way."""
-        return {"stem": r"^(stem|patch_embed)", "blocks": r"^(?:stages?|layers|blocks)\D*(\d+)"}
+        """Regular expressions that sort parameters into groups for layer-wise decay, timm's way.
 
+        What makes tokens first, then block by block, or stage by stage with ``coarse``; a change of resolution counts
+        with the block behind it, the last norm with the block before it. What no expression matches, the heads, is
+        last. The groups of an expression are numbers that timm sorts by.
+        """
+        stem = r"^(?:stem|patch_embed(?:s\.0)?\.|cls_token|\w+_positions)"
+        if coarse:
+            return {"stem": stem, "blocks": [(r"^(?:stages|blocks|patch_embeds)\.(\d+)", None), _LAST_NORM]}
+        blocks = [(r"^patch_embeds\.(\d+)", (0,)), (r"^stages\.(\d+)\.(\d+)", None), (r"^blocks\.(\d+)", None)]
+        return {"stem": stem, "blocks": [*blocks, _LAST_NORM]}
+
+
+_LAST_NORM = (r"^norm(?:_\w+)?\.", (99999,))  # timm's number for "with the group before"
 
 __all__ = ["Feature", "FeatureInfo", "ImageClassifier", "SpikingClassifier", "linear_head"]

@@ -226,6 +226,12 @@ class UniFormerLight(ImageClassifier):
         """The class token."""
         return {"cls_token"}
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """As in ``ImageClassifier``; the class token is widened where the last stage begins."""
+        groups = super().group_matcher(coarse)
+        widening = (r"^cls_upsample", (3,) if coarse else (3, 0))
+        return {**groups, "blocks": [widening, *groups["blocks"]]}
+
     def _check(self, x: Tensor, leading: int) -> None:
         super()._check(x, leading)
         check_sides("height or width", (x.shape[-2], x.shape[-1]), STRIDE, "the last stride")

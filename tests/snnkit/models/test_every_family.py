@@ -7,6 +7,8 @@ feature map that is not what the card of features says.
 
 import copy
 import inspect
+import re
+from itertools import pairwise
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from snnkit.layers import ConvBN
 from snnkit.models import families
 from snnkit.models.registry import _MODELS
 from snnkit.neurons import Neuron
+from snnkit.optim.build import parameter_groups
 
 TINY = {family.name: {key: v for key, v in family.tiny.items() if key != "input_shape"} for family in families()}
 SHAPES = {family.name: family.tiny.get("input_shape") for family in families()}  # of what is no square image
@@ -304,6 +307,23 @@ def test_a_new_head(name):
     assert model.num_classes == 9
     model.reset_classifier(0)
     assert model(x).shape == (2, model.num_features)
+
+
+@ordinary
+def test_layer_decay(name):
+    """Every parameter is in one group, and learns the faster the later it acts: in the order of the modules."""
+    model = build(name)
+    groups = parameter_groups(model, 0.1, layer_decay=0.5)
+    scale = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    assert len(scale) == sum(len(group["params"]) for group in groups) == sum(1 for _ in model.parameters())
+    of = {key: scale[id(parameter)] for key, parameter in model.named_parameters()}
+    blocks = [[s for k, s in of.items() if re.match(rf"(stages|blocks|layers)\.{i}\.", k)] for i in range(8)]
+    blocks = [found for found in blocks if found]
+    for before, after in pairwise(blocks):
+        assert max(before) < min(after)
+    assert all(s == min(scale.values()) for k, s in of.items() if re.match(r"stem|patch_embed(s\.0)?\.|cls_token", k))
+    assert all(s == 1.0 for k, s in of.items() if "head" in k)
+    assert min(scale.values()) < 1.0
 
 
 @ordinary
