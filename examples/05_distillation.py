@@ -20,6 +20,7 @@ from snnkit.files import read_json
 from snnkit.recipes import get_recipe
 
 TEACHERS = {"ResNet": "resnet_fashion_mnist", "Swin V2": "swinv2_fashion_mnist"}
+WEIGHTS = ((0.5, 2.0), (0.9, 4.0))  # α, τ: the teacher's share of the loss, and the temperature
 
 
 def prepared(recipe: str, arguments: argparse.Namespace) -> RunConfig:
@@ -31,14 +32,18 @@ def prepared(recipe: str, arguments: argparse.Namespace) -> RunConfig:
     return config
 
 
-def student(seed: int, teacher: Path | None, arguments: argparse.Namespace) -> RunConfig:
-    """Return the student's configuration: half of its loss is the teacher's softened prediction, where there is one."""
+def student(seed: int, arguments: argparse.Namespace) -> RunConfig:
+    """Return the configuration of the student without a teacher."""
     config = prepared("fashion_mnist", arguments)
     config.model.timesteps, config.seed = 2, seed
     config.epochs = arguments.epochs if arguments.full else 1
-    if teacher is not None:
-        config.task.name = "distillation"
-        config.task.options = {"teachers": (str(teacher),), "soft": True, "alpha": 0.5, "tau": 2.0}
+    return config
+
+
+def taught(config: RunConfig, teacher: Path, alpha: float, tau: float) -> RunConfig:
+    """Return the same with a share of the loss given to the teacher's softened predictions."""
+    config.task.name = "distillation"
+    config.task.options = {"teachers": (str(teacher),), "soft": True, "alpha": alpha, "tau": tau}
     return config
 
 
@@ -65,14 +70,16 @@ def finish(jobs: dict[Path, RunConfig], processes: int) -> dict[Path, float]:
 
 def table(scores: dict[str, list[float]], teachers: dict[str, float]) -> str:
     """Return Markdown: mean and standard deviation over the seeds, and by how much a teacher helps, seed by seed."""
-    lines = [
-        "| teacher | its accuracy | student, mean ± deviation | each seed | gain, seed by seed |",
-        "|---|---|---|---|---|",
+    lines = [f"{name}: {value:.2%}" for name, value in teachers.items()]
+    lines += [
+        "",
+        "| teacher | student, mean ± deviation | each seed | gain, seed by seed |",
+        "|---|---|---|---|",
     ]
     for name, values in scores.items():
         gains = [value - plain for value, plain in zip(values, scores["none"], strict=True)]
-        cells = [name, f"{teachers[name]:.2%}" if name in teachers else "", spread(values)]
-        cells += [", ".join(f"{value:.2%}" for value in values), spread(gains, "+") if name in teachers else ""]
+        cells = [name, spread(values), ", ".join(f"{value:.2%}" for value in values)]
+        cells.append(spread(gains, "+") if name != "none" else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -90,11 +97,14 @@ def compare(runs: Path, arguments: argparse.Namespace) -> None:
     found = finish(jobs, arguments.jobs)
     teachers = {name: found[folder] for name, folder in folders.items()}
 
-    students = {}
-    for name in ("none", *folders):
-        for seed in range(arguments.seeds):
-            folder = runs / f"{TEACHERS.get(name, 'no')}-taught-{seed}"
-            students[folder] = (name, student(seed, folders.get(name), arguments))
+    students: dict[Path, tuple[str, RunConfig]] = {}
+    for seed in range(arguments.seeds):
+        students[runs / f"untaught-{seed}"] = ("none", student(seed, arguments))
+        for name, folder in folders.items():
+            for alpha, tau in WEIGHTS:
+                config = taught(student(seed, arguments), folder, alpha, tau)
+                run = runs / f"taught-by-{folder.name}-{alpha:g}-{tau:g}-{seed}"
+                students[run] = (f"{name}, α {alpha:g}, τ {tau:g}", config)
     found = finish({folder: config for folder, (_, config) in students.items()}, arguments.jobs)
     scores: dict[str, list[float]] = {}
     for folder, (name, _) in students.items():
