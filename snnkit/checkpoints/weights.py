@@ -83,9 +83,9 @@ def load_weights(
         CorruptFileError: the file cannot be read.
         InvalidArgumentError: the weights are another family's, keys differ (strict), or a tensor has another shape.
     """
-    given: Mapping[str, Any] = (
-        read_any(path_or_state_dict)[0] if isinstance(path_or_state_dict, (str, Path)) else path_or_state_dict
-    )
+    given: Mapping[str, Any]
+    from_file = isinstance(path_or_state_dict, (str, Path))
+    given, config = read_any(path_or_state_dict) if from_file else (path_or_state_dict, {})  # type: ignore[arg-type]
     own = model.state_dict()
     given, ignored, source = own_keys(model, unwrap(given, own))
     report = LoadReport(
@@ -98,7 +98,8 @@ def load_weights(
     if strict and not report.complete:
         raise InvalidArgumentError(
             f"these weights are not for this {_called(model)}: {_some('missing', report.missing)}, "
-            f"{_some('unused', report.unused)}. Give the model it was trained as, or strict=False."
+            f"{_some('unused', report.unused)}. Give the model it was trained as"
+            f"{', ' + str(config['name']) if 'name' in config else ''}, or strict=False."
         )
     for key in report.loaded:
         if given[key].shape != own[key].shape:

@@ -42,7 +42,7 @@ def models(pattern: str = "*", *, kind: Literal["snn", "ann"] | None = None) -> 
 
 def _card(info: ModelInfo) -> None:
     """Print what is known of one model and its family."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from snnkit.engine.progress import console
 
@@ -67,7 +67,9 @@ def _card(info: ModelInfo) -> None:
         "note": [result.note for result in family.published],
     }
     columns = {head: cells for head, cells in columns.items() if any(cells)}
-    table = Table(*columns, box=None)
+    named, *others = columns
+    # A name that was cut short would be no name: other columns give way.
+    table = Table(Column(named, no_wrap=True, min_width=max(map(len, columns[named]))), *others, box=None)
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     console.print(table)

@@ -45,8 +45,10 @@ def mask_from_noise(noise_BL: Tensor, ratio: float) -> Masking:
         InvalidArgumentError: nothing would be visible, or nothing hidden.
     """
     length = noise_BL.shape[1]
+    if not isinstance(ratio, (int, float)) or not 0 < ratio < 1:
+        raise InvalidArgumentError(f"mask_ratio={ratio!r}: must be above 0 and below 1.")
     kept = int(length * (1 - ratio))
-    if not (0 < ratio < 1 and 0 < kept < length):
+    if not 0 < kept < length:
         raise InvalidArgumentError(
             f"mask_ratio={ratio!r} leaves {kept} of {length} patches visible: some must be, and not all."
         )

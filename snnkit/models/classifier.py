@@ -90,8 +90,8 @@ class _Model(nn.Module):
         Raises:
             InvalidArgumentError: ``num_classes`` < 0, or ``global_pool`` other than "avg" or None.
         """
-        if num_classes < 0:
-            raise InvalidArgumentError(f"num_classes={num_classes}: must be at least 0.")
+        if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 0:
+            raise InvalidArgumentError(f"num_classes={num_classes!r}: must be a whole number, at least 0.")
         if global_pool not in (None, "avg"):
             raise InvalidArgumentError(f"global_pool={global_pool!r}: this model averages; give 'avg' or None.")
         self.num_classes = num_classes

@@ -31,6 +31,7 @@ from snnkit.layers.spiking_mlp import MembraneMLP
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
 from snnkit.models.family import Family, Published, StateDict, renamed
 from snnkit.models.registry import register_variant
+from snnkit.models.sizes import check_positive, check_whole, whole_numbers
 from snnkit.neurons import MultiSpike
 
 
@@ -117,6 +118,9 @@ class ESpikeFormer(SpikingClassifier):
     ):
         super().__init__(timesteps)
         _check_sizes(embed_dim, num_heads)
+        depths = whole_numbers("depths", depths, 2)
+        check_whole(value_ratio=value_ratio)
+        check_positive(mlp_ratio=mlp_ratio)
         self.in_chans, self.img_size, self.features_only = in_chans, img_size, features_only
         self.num_classes = 0 if features_only else num_classes
         e0, e1, e2, e3 = embed_dim
@@ -169,7 +173,8 @@ class ESpikeFormer(SpikingClassifier):
 
 
 def _check_sizes(embed_dim: Sequence[int], num_heads: int) -> None:
-    if len(embed_dim) != 4 or embed_dim[0] % 2:
+    check_whole(num_heads=num_heads)
+    if whole_numbers("embed_dim", embed_dim, 4)[0] % 2:
         raise InvalidArgumentError(f"embed_dim={list(embed_dim)}: four numbers of channels, the first one even.")
     for dim in embed_dim[2:]:
         if dim % num_heads:

@@ -43,6 +43,7 @@ from snnkit.models.e_spikeformer import PAPER
 from snnkit.models.family import Family, Published, StateDict, renamed
 from snnkit.models.masked import MaskedAutoencoder
 from snnkit.models.registry import register_variant
+from snnkit.models.sizes import check_positive, check_whole, whole_numbers
 from snnkit.neurons import MultiSpike
 
 CHOICES = ("base", "large")
@@ -183,6 +184,8 @@ class ESpikeFormerLarge(SpikingClassifier):
     ):
         super().__init__(timesteps)
         _check_sizes(embed_dim, num_heads, choice)
+        check_whole(depth=depth)
+        check_positive(mlp_ratio=mlp_ratio)
         self.in_chans, self.img_size, self.features_only = in_chans, img_size, features_only
         self.num_classes = 0 if features_only else num_classes
         self.head_reads_spikes = head_reads_spikes
@@ -282,6 +285,7 @@ class ESpikeFormerMAE(MaskedAutoencoder):
         reshuffle: bool,
     ):
         super().__init__(in_chans, img_size, 16, mask_ratio, normalise=True)
+        check_whole(decoder_dim=decoder_dim, decoder_depth=decoder_depth, decoder_heads=decoder_heads)
         self.encoder, self.reshuffle = encoder, reshuffle
         width = encoder.num_features
         self.norm = nn.BatchNorm1d(width)
@@ -309,7 +313,8 @@ class ESpikeFormerMAE(MaskedAutoencoder):
 def _check_sizes(embed_dim: Sequence[int], num_heads: int, choice: str) -> None:
     if choice not in CHOICES:
         raise unknown_name("choice", choice, CHOICES)
-    if len(embed_dim) != 3 or embed_dim[0] % 2:
+    check_whole(num_heads=num_heads)
+    if whole_numbers("embed_dim", embed_dim, 3)[0] % 2:
         raise InvalidArgumentError(f"embed_dim={list(embed_dim)}: three numbers of channels, the first one even.")
     if embed_dim[2] % num_heads:
         raise InvalidArgumentError(f"num_heads={num_heads}: must divide the {embed_dim[2]} channels of the blocks.")

@@ -27,7 +27,7 @@ from snnkit.layers.self_attention import SelfAttention
 from snnkit.models.classifier import Feature, FeatureInfo, ImageClassifier, linear_head
 from snnkit.models.family import Family
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import as_pair, check_divides, check_sides, check_whole
+from snnkit.models.sizes import as_pair, check_divides, check_positive, check_sides, check_whole
 
 PATCH = 16
 TUBELET = 2  # frames
@@ -144,6 +144,7 @@ class LookupViT(ImageClassifier):
     ):
         super().__init__()
         check_whole(embed_dim=embed_dim, depth=depth, num_heads=num_heads)
+        check_positive(mlp_ratio=mlp_ratio, lookup_mlp_ratio=lookup_mlp_ratio)
         check_divides("num_heads", embed_dim, num_heads, "heads share the channels evenly")
         check_sides("img_size", img_size, PATCH, "patches of 16 pixels")
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes

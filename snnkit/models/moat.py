@@ -157,12 +157,13 @@ def _windows(given: Any) -> Windows:
     for stage, window in enumerate(given):
         pair = (window, window) if isinstance(window, int) else window
         if pair is not None:
-            check_whole(window_size=pair)
-            if len(pair) != 2 or stage not in TABLES:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2 or stage not in TABLES:
                 raise InvalidArgumentError(
                     f"window_size={given!r}: entry {stage + 1} is {window!r}; the first two stages have no attention, "
                     "so None there, and each of the last two takes None, a side or (height, width)."
                 )
+            for side in pair:
+                check_whole(window_size=side)
         made.append(None if pair is None else (pair[0], pair[1]))
     return tuple(made)
 

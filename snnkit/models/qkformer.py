@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snnkit.errors import InvalidArgumentError
 from snnkit.layers.conv_bn import ConvBN
 from snnkit.layers.drop_path import rates
 from snnkit.layers.spike_driven_attention import attention_neuron
@@ -31,7 +30,7 @@ from snnkit.layers.spiking_stem import halving_pool
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
 from snnkit.models.family import Family, Published, StateDict, renamed
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import check_divides, check_whole
+from snnkit.models.sizes import check_divides, check_positive, check_whole, whole_numbers
 from snnkit.models.spikformer import as_map_weights
 from snnkit.neurons import LIF
 
@@ -125,13 +124,11 @@ class QKFormer(SpikingClassifier):
         official: bool = False,
     ):
         super().__init__(timesteps)
-        check_whole(embed_dim=embed_dim, depths=depths, num_heads=num_heads)
+        check_whole(embed_dim=embed_dim, num_heads=num_heads)
+        depths = whole_numbers("depths", depths, 3)
         check_divides("embed_dim", embed_dim, 8, "which the stem begins with an eighth of")
         check_divides("embed_dim", embed_dim, 4 * num_heads, "four times num_heads")
-        if len(depths) != 3:
-            raise InvalidArgumentError(f"depths={depths!r}: three numbers of blocks, one per stage.")
-        if mlp_ratio <= 0:
-            raise InvalidArgumentError(f"mlp_ratio={mlp_ratio!r}: must be above 0.")
+        check_positive(mlp_ratio=mlp_ratio)
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
         self.features_only, self.num_features = features_only, embed_dim
         widths = [embed_dim // 4, embed_dim // 2, embed_dim]

@@ -172,7 +172,8 @@ def create_model(
         given["num_classes"] = _whole_number("num_classes", given["num_classes"])
     if "img_size" in given:
         given["img_size"] = _image_size(given["img_size"])
-    if "drop_path_rate" in given and not 0 <= given["drop_path_rate"] < 1:
+    rate = given.get("drop_path_rate", 0)
+    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
         raise InvalidArgumentError(f"drop_path_rate={drop_path_rate!r}: must be at least 0 and below 1.")
     if name.startswith(_TIMM):
         model = _timm_model(name, given)
@@ -202,6 +203,11 @@ def _timm_model(name: str, given: dict[str, Any]) -> nn.Module:
         return timm.create_model(bare, **given)
     except TypeError as error:
         raise InvalidArgumentError(f"{name} refuses these arguments: {error}.") from None
+    except RuntimeError as error:
+        if "pretrained tag" not in str(error):
+            raise
+        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{bare.partition('.')[0]}.*")]
+        raise unknown_name(f"tag of {bare.partition('.')[0]}", bare.partition(".")[2], tags) from None
 
 
 def list_models(pattern: str = "*", kind: Kind | None = None) -> list[str]:

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from snnkit.errors import InvalidArgumentError
 
 
+def is_whole(value: Any) -> bool:
+    """Whether ``value`` is a whole number ≥ 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def check_whole(**sizes: Any) -> None:
-    """Raise InvalidArgumentError unless every value is a whole number ≥ 1, or a sequence of such."""
+    """Raise InvalidArgumentError unless every value is a whole number ≥ 1."""
     for name, value in sizes.items():
-        parts = value if isinstance(value, (tuple, list)) else (value,)
-        if not parts or not all(isinstance(part, int) and not isinstance(part, bool) and part >= 1 for part in parts):
-            raise InvalidArgumentError(f"{name}={value!r}: must be a whole number ≥ 1, or several where the model can.")
+        if not is_whole(value):
+            raise InvalidArgumentError(f"{name}={value!r}: must be a whole number ≥ 1.")
+
+
+def check_positive(**sizes: Any) -> None:
+    """Raise InvalidArgumentError unless every value is a finite number above 0."""
+    for name, value in sizes.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and 0 < value < math.inf):
+            raise InvalidArgumentError(f"{name}={value!r}: must be a number above 0.")
 
 
 def check_stages(**sizes: Any) -> None:
     """Raise InvalidArgumentError unless the sequences hold whole numbers ≥ 1 and are equally long."""
-    check_whole(**sizes)
-    if len({len(value) if isinstance(value, (tuple, list)) else -1 for value in sizes.values()}) > 1:
+    for name, values in sizes.items():
+        if not isinstance(values, (tuple, list)) or not values or not all(map(is_whole, values)):
+            raise InvalidArgumentError(f"{name}={values!r}: must be whole numbers ≥ 1, one per stage.")
+    if len({len(value) for value in sizes.values()}) > 1:
         shown = ", ".join(f"{name}={value!r}" for name, value in sizes.items())
         raise InvalidArgumentError(f"{shown}: one number per stage in each.")
 
@@ -34,7 +49,7 @@ def check_divides(name: str, value: int, by: int, why: str) -> None:
 
 def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
     """Return (height, width) of one side or of both."""
-    return size if isinstance(size, tuple) else (size, size)
+    return (size[0], size[1]) if isinstance(size, (tuple, list)) and len(size) == 2 else (size, size)  # type: ignore[return-value]
 
 
 def check_sides(name: str, size: int | tuple[int, int], by: int, why: str) -> None:
@@ -45,9 +60,8 @@ def check_sides(name: str, size: int | tuple[int, int], by: int, why: str) -> No
 
 def whole_numbers(name: str, values: Any, count: int) -> tuple[int, ...]:
     """Return ``values`` as a tuple of ``count`` whole numbers ≥ 1, one per stage; else raise InvalidArgumentError."""
-    if not isinstance(values, (tuple, list)) or len(values) != count:
+    if not isinstance(values, (tuple, list)) or len(values) != count or not all(map(is_whole, values)):
         raise InvalidArgumentError(f"{name}={values!r}: must be {count} whole numbers ≥ 1, one per stage.")
-    check_whole(**{name: values})
     return tuple(values)
 
 

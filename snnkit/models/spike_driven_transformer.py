@@ -28,7 +28,7 @@ from snnkit.layers.spiking_stem import SpikingStem, halving_pool
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
 from snnkit.models.family import Family, Published, StateDict, renamed
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import check_divides, check_pools, check_whole
+from snnkit.models.sizes import check_divides, check_pools, check_positive, check_whole
 from snnkit.models.spikformer import BLOCK_RULES
 from snnkit.neurons import LIF
 
@@ -103,6 +103,7 @@ class SpikeDrivenTransformer(SpikingClassifier):
         check_whole(embed_dim=embed_dim, depth=depth, num_heads=num_heads)
         check_divides("embed_dim", embed_dim, 8, "which the stem begins with an eighth of")
         check_divides("embed_dim", embed_dim, num_heads, "num_heads")
+        check_positive(mlp_ratio=mlp_ratio)
         if mlp_ratio <= 1:
             raise InvalidArgumentError(
                 f"mlp_ratio={mlp_ratio!r}: must be above 1; at 1 the published MLP has another shortcut."

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snnkit.errors import InvalidArgumentError
 from snnkit.layers.conv_bn import ConvBN
 from snnkit.layers.drop_path import rates
 from snnkit.layers.spiking_block import SpikingBlock
@@ -25,7 +24,7 @@ from snnkit.layers.spiking_stem import SpikingStem
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
 from snnkit.models.family import Family, Published, StateDict, renamed
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import check_divides, check_pools, check_whole
+from snnkit.models.sizes import check_divides, check_pools, check_positive, check_whole
 from snnkit.neurons import LIF
 
 
@@ -69,8 +68,7 @@ class Spikformer(SpikingClassifier):
         check_whole(embed_dim=embed_dim, depth=depth, num_heads=num_heads)
         check_divides("embed_dim", embed_dim, 8, "which the stem begins with an eighth of")
         check_divides("embed_dim", embed_dim, num_heads, "num_heads")
-        if mlp_ratio <= 0:
-            raise InvalidArgumentError(f"mlp_ratio={mlp_ratio!r}: must be above 0.")
+        check_positive(mlp_ratio=mlp_ratio)
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
         self.features_only, self.num_features = features_only, embed_dim
         self.pooled = check_pools(pools, 4)

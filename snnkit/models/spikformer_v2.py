@@ -33,7 +33,7 @@ from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, li
 from snnkit.models.family import Family, Published
 from snnkit.models.masked import MaskedAutoencoder
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import check_divides, check_whole
+from snnkit.models.sizes import check_divides, check_positive, check_whole
 from snnkit.neurons import LIF
 
 STRIDE = 16
@@ -97,8 +97,7 @@ class SpikformerV2(SpikingClassifier):
         check_whole(embed_dim=embed_dim, depth=depth, num_heads=num_heads, stem_ratio=stem_ratio)
         check_divides("embed_dim", embed_dim, 8, "which the stem begins with an eighth of")
         check_divides("embed_dim", embed_dim, num_heads, "num_heads")
-        if mlp_ratio <= 0:
-            raise InvalidArgumentError(f"mlp_ratio={mlp_ratio!r}: must be above 0.")
+        check_positive(mlp_ratio=mlp_ratio)
         self.in_chans, self.img_size, self.features_only = in_chans, img_size, features_only
         self.num_classes, self.num_features = 0 if features_only else num_classes, embed_dim
         widths = (embed_dim // 8, embed_dim // 4, embed_dim // 2, embed_dim)
@@ -168,6 +167,7 @@ class SpikformerV2MAE(MaskedAutoencoder):
         decoder_heads: int,
     ):
         super().__init__(in_chans, img_size, STRIDE, mask_ratio, normalise)
+        check_whole(decoder_dim=decoder_dim, decoder_depth=decoder_depth, decoder_heads=decoder_heads)
         self.encoder = encoder
         self.decoder = MaskedDecoder(
             encoder.num_features, in_chans * STRIDE**2, self.grid, decoder_dim, decoder_depth, decoder_heads

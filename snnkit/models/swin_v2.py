@@ -26,7 +26,7 @@ from snnkit.layers.shifted_windows import Windows
 from snnkit.models.classifier import Feature, FeatureInfo, ImageClassifier, linear_head
 from snnkit.models.family import Family, Published, StateDict, renamed
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import as_pair, whole_numbers
+from snnkit.models.sizes import as_pair, check_positive, check_whole, whole_numbers
 
 _PATCH = 4
 _STAGES = 4
@@ -188,6 +188,8 @@ class SwinV2(ImageClassifier):
         features_only: bool,
     ):
         super().__init__()
+        check_whole(embed_dim=embed_dim)
+        check_positive(mlp_ratio=mlp_ratio)
         depths, num_heads = whole_numbers("depths", depths, _STAGES), whole_numbers("num_heads", num_heads, _STAGES)
         for name, value in (("extra_norm_period", extra_norm_period), ("sequential", sequential)):
             if not isinstance(value, int) or value < 0:
@@ -303,7 +305,7 @@ def _geometry(
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise InvalidArgumentError(f"window_size={window_size!r}: must be a whole number ≥ 1.")
     given = pretrained_window_size
-    per_stage = (given,) * _STAGES if isinstance(given, int) else tuple(given)
+    per_stage = tuple(given) if isinstance(given, (tuple, list)) else (given,) * _STAGES
     if len(per_stage) != _STAGES or any(not isinstance(v, int) or v < 0 for v in per_stage):
         raise InvalidArgumentError(f"pretrained_window_size={given!r}: must be one whole number ≥ 0, or one per stage.")
     for side, window in zip(sides, windows, strict=True):

@@ -20,7 +20,7 @@ from snnkit.layers.uniformer_blocks import GlobalBlock, LocalBlock, conv_stem, i
 from snnkit.models.classifier import Feature, FeatureInfo, ImageClassifier, linear_head
 from snnkit.models.family import Family, Published, renamed
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import check_heads, check_sides, whole_numbers
+from snnkit.models.sizes import check_heads, check_positive, check_sides, whole_numbers
 
 STRIDE = 32
 PAPER = 'Li et al., "UniFormer: Unifying Convolution and Self-attention for Visual Recognition", arXiv 2201.09450'
@@ -68,6 +68,7 @@ class UniFormer(ImageClassifier):
         super().__init__()
         depths, dims = whole_numbers("depths", depths, 4), whole_numbers("dims", dims, 4)
         check_heads(head_dim, dims[2:])
+        check_positive(mlp_ratio=mlp_ratio)
         check_sides("img_size", img_size, STRIDE, "the last stride")
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
         self.features_only = features_only

@@ -15,7 +15,7 @@ from snnkit.layers.uniformer_blocks import EPS, GlobalBlock, LocalBlock, init_un
 from snnkit.models.classifier import ImageClassifier
 from snnkit.models.family import Family
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import as_pair, check_heads, whole_numbers
+from snnkit.models.sizes import as_pair, check_heads, check_positive, whole_numbers
 from snnkit.models.uniformer import PAPER, SOURCE, STRIDE, feature_info, from_published
 
 ATTENTIONS = ("global", "hybrid", "window")
@@ -57,6 +57,7 @@ class UniFormerDense(ImageClassifier):
             raise unknown_name("attention of a dense UniFormer", str(attention), ATTENTIONS)
         depths, dims = whole_numbers("depths", depths, 4), whole_numbers("dims", dims, 4)
         check_heads(head_dim, dims[2:])
+        check_positive(mlp_ratio=mlp_ratio)
         if isinstance(window_size, bool) or not isinstance(window_size, int) or window_size < 1:
             raise InvalidArgumentError(f"window_size={window_size!r}: must be a whole number ≥ 1.")
         _check_least("img_size", as_pair(img_size))

@@ -28,7 +28,7 @@ from snnkit.layers.uniformer_blocks import EPS, LocalBlock, conv_stem, init_unif
 from snnkit.models.classifier import ImageClassifier, linear_head
 from snnkit.models.family import Family, Published
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import check_heads, check_sides, whole_numbers
+from snnkit.models.sizes import check_heads, check_positive, check_sides, whole_numbers
 from snnkit.models.uniformer import PAPER, SOURCE, STRIDE, feature_info, from_published
 
 
@@ -163,6 +163,7 @@ class UniFormerLight(ImageClassifier):
         super().__init__()
         depths, dims = whole_numbers("depths", depths, 4), whole_numbers("dims", dims, 4)
         check_heads(head_dim, dims[2:])
+        check_positive(mlp_ratio=mlp_ratio)
         check_sides("img_size", img_size, STRIDE, "the last stride")
         for name, value in (("keep", keep), ("trade", trade)):
             if not 0 < value <= 1:

@@ -19,7 +19,7 @@ from snnkit.layers.uniformer_blocks import GlobalBlock, LocalBlock, init_uniform
 from snnkit.models.classifier import ImageClassifier, linear_head
 from snnkit.models.family import Family, Published, renamed
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import check_heads, check_sides, whole_numbers
+from snnkit.models.sizes import check_heads, check_positive, check_sides, whole_numbers
 from snnkit.models.uniformer import RULES, SOURCE, STRIDE, feature_info, from_published
 
 TUBELET = 2
@@ -68,6 +68,7 @@ class UniFormerVideo(ImageClassifier):
             raise unknown_name("attention of a video UniFormer", str(attention), ATTENTIONS)
         depths, dims = whole_numbers("depths", depths, 4), whole_numbers("dims", dims, 4)
         check_heads(head_dim, dims[2:])
+        check_positive(mlp_ratio=mlp_ratio)
         check_sides("img_size", img_size, STRIDE, "the last stride")
         _check_frames("num_frames", num_frames)
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes

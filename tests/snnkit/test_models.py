@@ -69,6 +69,52 @@ def test_bad_sizes_are_named(settings):
         snnkit.create_model("spiking_cnn_small", **settings)
 
 
+NO_SIZES = [
+    ("e_spikeformer_t", "num_heads", 0),
+    ("e_spikeformer_t", "embed_dim", 16),
+    ("e_spikeformer_t", "depths", (0, 2)),
+    ("e_spikeformer_t", "value_ratio", 1.5),
+    ("e_spikeformer_12_512", "embed_dim", (8, 8)),
+    ("e_spikeformer_12_512", "depth", 1.5),
+    ("e_spikeformer_mae_12_512", "decoder_heads", 0),
+    ("e_spikeformer_mae_12_512", "mask_ratio", float("nan")),
+    ("spikformer_v2_mae_8_384", "decoder_dim", 0),
+    ("spikformer_8_384", "embed_dim", (16, 16)),
+    ("sdt_v1_8_384", "depth", [2]),
+    ("qkformer_10_384", "depths", 3),
+    ("ms_resnet18", "stem_kernel", (3, 3)),
+    ("swinv2_tiny_window8_256", "embed_dim", -1),
+    ("swinv2_tiny_window8_256", "pretrained_window_size", 1.5),
+    ("moat_0", "stem_dim", (64,)),
+    ("uniformer_small", "head_dim", (32,)),
+    *(
+        (name, "mlp_ratio", value)
+        for name in ("e_spikeformer_t", "e_spikeformer_12_512", "spikformer_8_384", "sdt_v1_8_384", "qkformer_10_384",
+                     "spikformer_v2_8_384", "lookupvit_small", "swinv2_tiny_window8_256", "uniformer_small",
+                     "uniformer_xxs", "uniformer_dense_small", "uniformer_video_small")
+        for value in (-1, float("nan"), "four")
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "key", "value"), NO_SIZES, ids=repr)
+def test_sizes_that_cannot_be_are_named(name, key, value):
+    with torch.device("meta"), pytest.raises(InvalidArgumentError, match=key):
+        snnkit.create_model(name, **{key: value})
+
+
+@pytest.mark.parametrize("value", ["a tenth", (0.1,), 1.0, -0.1], ids=repr)
+def test_a_rate_of_stochastic_depth_is_a_share(value):
+    with torch.device("meta"), pytest.raises(InvalidArgumentError, match="drop_path_rate"):
+        snnkit.create_model("moat_0", drop_path_rate=value)
+
+
+@pytest.mark.parametrize("value", [2.5, "ten", True, -1], ids=repr)
+def test_a_new_head_has_a_whole_number_of_classes(value):
+    with torch.device("meta"), pytest.raises(InvalidArgumentError, match="num_classes"):
+        snnkit.create_model("tiny_moat_0").reset_classifier(value)
+
+
 def test_whole_numbers_may_be_floats():
     """What passes the check must also build."""
     model = snnkit.create_model("spiking_cnn_small", num_classes=10.0, img_size=28.0, timesteps=4.0)
@@ -136,6 +182,24 @@ def test_what_a_card_shows(card, monkeypatch):
         assert line.split() == [result.model, *numbers, *result.note.split()]
     assert "``" not in text
     assert ("energy mJ" in text) == any(result.energy_mj for result in card.published)
+
+
+@pytest.mark.parametrize("name", ["swinv2_tiny_window8_256", "meta_spikeformer_15m"])
+def test_a_card_on_a_narrow_screen_keeps_the_names(name, monkeypatch):
+    from rich.console import Console
+
+    from snnkit.engine import progress
+
+    paper = Console(width=80, record=True, file=io.StringIO())
+    monkeypatch.setattr(progress, "console", paper)
+    models(name)
+    words = paper.export_text().split()
+    assert {result.model for result in snnkit.model_info(name).family.published} <= set(words)
+
+
+def test_an_unknown_tag_of_timm_names_the_nearest():
+    with pytest.raises(UnknownNameError, match=r"resnet18 'a1_in1'.*'a1_in1k'"):
+        snnkit.create_model("timm:resnet18.a1_in1")
 
 
 def test_a_model_of_timm():

@@ -207,6 +207,13 @@ def test_weights_of_another_family_are_refused(name):
         snnkit.load_weights(build(name), state)
 
 
+def test_a_file_says_what_it_was_saved_from(tmp_path):
+    settings = TINY["qkformer"]
+    snnkit.save_weights(snnkit.create_model(**settings), tmp_path / "w.safetensors", settings)
+    with pytest.raises(InvalidArgumentError, match="trained as, qkformer_10_384, or"):
+        snnkit.load_weights(snnkit.create_model(**TINY["spikformer"]), tmp_path / "w.safetensors")
+
+
 @every
 def test_compiled_equals_eager(name):
     """Whole model as one graph, forward and backward."""

@@ -115,7 +115,7 @@ def test_bad_input_of_qkformer():
         small(embed_dim=20)
     with pytest.raises(InvalidArgumentError, match="embed_dim=16: must be a multiple of 12, four times num_heads"):
         small(num_heads=3)
-    with pytest.raises(InvalidArgumentError, match="depths=.*three"):
+    with pytest.raises(InvalidArgumentError, match="depths=.*must be 3 whole numbers"):
         small(depths=(1, 2))
     with pytest.raises(InvalidArgumentError, match="mlp_ratio"):
         small(mlp_ratio=-1)

@@ -330,6 +330,15 @@ def test_another_window_needs_that_of_the_pre_training(settings):
         snnkit.create_model("swinv2_tiny_window8_256", **settings, pretrained_window_size=8)
 
 
+def test_sides_may_be_a_list():
+    """As they come out of a configuration file."""
+    with torch.device("meta"):
+        model = snnkit.create_model("swinv2_tiny_window8_256")
+        model.set_input_size([256, 512], [8, 16])
+        assert model.stages[0].size == (64, 128)
+        assert model.stages[0].blocks[0].attn.windows.window == (8, 16)
+
+
 def test_images_of_another_size_are_refused():
     with pytest.raises(InvalidArgumentError, match="set_input_size"):
         tiny()(torch.zeros(1, 3, 96, 96, dtype=torch.float64))
