@@ -192,8 +192,11 @@ def _check(group: dict[str, Any]) -> None:
         raise InvalidArgumentError(f"block_size={group['block_size']}: must be one of {BLOCK_SIZES}.")
     if group["optim_bits"] not in (8, 32):
         raise InvalidArgumentError(f"optim_bits={group['optim_bits']}: must be 8 or 32.")
-    if not 0 <= group["percentile_clipping"] <= 100:
-        raise InvalidArgumentError(f"percentile_clipping={group['percentile_clipping']}: must be 0 … 100 (100 = off).")
+    percentile = group["percentile_clipping"]
+    if not (isinstance(percentile, int) and 0 <= percentile <= 100):
+        raise InvalidArgumentError(f"percentile_clipping={percentile}: must be a whole number 0 … 100 (100 = off).")
+    if not isinstance(group["guard"], bool):
+        raise InvalidArgumentError(f"guard={group['guard']!r}: must be true or false.")
     for key in ("weight_decay", "eps", "min_8bit_size"):
         if not group.get(key, 0) >= 0:
             raise InvalidArgumentError(f"{key}={group[key]}: must be ≥ 0.")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
+from timm.optim import (
+    create_optimizer_v2,
+    get_optimizer_class,
+    list_optimizers,
+    param_groups_layer_decay,
+    param_groups_weight_decay,
+)
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -24,6 +31,12 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adagrad8bit": Adagrad8bit,
     "lamb8bit": LAMB8bit,
     "lars8bit": LARS8bit,
+}
+
+# What the loop cannot drive, or go on with. Their variants (kronw …) are named after them.
+_UNFIT = {
+    "adahessian": "needs second derivatives, which are not computed here",
+    "kron": "keeps its state outside of tensors, so that a run could not be resumed",
 }
 
 # torch's one-pass implementations: four times as fast on a CPU. That of SGD takes no shards.
@@ -69,12 +82,16 @@ def build_optimizer(
         options: further arguments.
 
     Raises:
-        UnknownNameError: no such optimizer (names the nearest).
-        InvalidArgumentError: it refuses its options.
+        UnknownNameError: no such optimizer, or no such option of it (names the nearest).
+        InvalidArgumentError: it refuses its options, or cannot be used here (says why).
     """
     known = [*OPTIMIZERS, *list_optimizers(exclude_filters=["bnb*", "fused*"])]
     if name not in known:
         raise unknown_name("optimizer", name, known)
+    for prefix, why in _UNFIT.items():
+        if name.startswith(prefix):
+            raise InvalidArgumentError(f"optim.name={name!r}: it {why}; choose another, such as 'adamw'.")
+    _check_options(name, options)
     try:
         if name in OPTIMIZERS:
             return OPTIMIZERS[name](groups, lr=lr, **options)
@@ -83,4 +100,23 @@ def build_optimizer(
         given = {"fused": True, **options} if fused else dict(options)
         return create_optimizer_v2(groups, opt=name, lr=lr, **given)
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"optim.options={dict(options)}: {name} refuses them: {error}.") from None
+        raise InvalidArgumentError(
+            f"optim.options={dict(options)}: {name} refuses them: {str(error).rstrip('.')}."
+        ) from None
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what the optimizer does not have: timm's factory would drop some of it without a word."""
+    made = OPTIMIZERS.get(name) or get_optimizer_class(name, bind_defaults=False)
+    allowed = set(inspect.signature(made).parameters) - {"params"}
+    for key, value in options.items():
+        if key in ("lr", "weight_decay"):
+            raise InvalidArgumentError(f"optim.options.{key}: set optim.{key} instead.")
+        if key not in allowed:
+            raise unknown_name(f"option of optimizer {name}", key, allowed - {"lr", "weight_decay"})
+        if key == "betas" and isinstance(value, (tuple, list)) and len(value) != _betas(made):
+            raise InvalidArgumentError(f"optim.options.betas={value}: {name} takes {_betas(made)} numbers.")
+
+
+def _betas(made: Any) -> int:
+    return len(inspect.signature(made).parameters["betas"].default)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from snnkit.errors import InvalidArgumentError
+from snnkit.errors import InvalidArgumentError, SnnkitError
 from snnkit.kernels import layout, native
 from snnkit.optim import (
     OPTIMIZERS,
@@ -265,12 +265,39 @@ def test_codes_stand_for_the_moments():
         {"betas": (0.9, 1.0)},
         {"eps": -1.0},
         {"weight_decay": -1.0},
-        {"colour": "red"},
+        {"betas": (0.9, 0.99, 0.999)},
+        {"percentile_clipping": 5.5},
+        {"guard": "perhaps"},
     ],
 )
 def test_bad_settings(options):
-    with pytest.raises(InvalidArgumentError, match=next(iter(options)).replace("betas", "decay rate")):
+    with pytest.raises(InvalidArgumentError, match=next(iter(options)).replace("betas", "decay rate|takes 2 numbers")):
         build_optimizer("adamw8bit", [{"params": [nn.Parameter(torch.zeros(3))]}], 0.1, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("adamw8bit", {"colour": "red"}, "unknown option of optimizer adamw8bit 'colour'"),
+        ("adamw", {"momentum": 0.5}, "unknown option of optimizer adamw 'momentum'"),
+        ("adamw", {"layer_decay": 0.5}, "option of optimizer adamw 'layer_decay'"),
+        ("sgd", {"betas": (0.9, 0.99)}, "option of optimizer sgd 'betas'"),
+        ("adamw", {"beta": (0.9, 0.99)}, "Did you mean 'betas'"),
+        ("adamw", {"betas": (0.9, 0.99, 0.999)}, "takes 2 numbers"),
+        ("adamw", {"lr": 0.5}, "set optim.lr instead"),
+        ("kron", {}, "could not be resumed"),
+        ("adahessian", {}, "second derivatives"),
+    ],
+)
+def test_what_an_optimizer_does_not_take_is_never_dropped(name, options, words):
+    with pytest.raises(SnnkitError, match=words):
+        build_optimizer(name, [{"params": [nn.Parameter(torch.zeros(3))]}], 0.1, options)
+
+
+def test_options_reach_every_kind_of_optimizer():
+    for name, options in (("sgd", {"momentum": 0.5, "nesterov": False}), ("lamb", {"betas": (0.8, 0.9)}), ("adan", {})):
+        made = build_optimizer(name, [{"params": [nn.Parameter(torch.zeros(3))]}], 0.1, options)
+        assert {key: made.param_groups[0][key] for key in options} == options
 
 
 def test_no_momentum_and_sparse_gradients_are_refused():
