@@ -6,12 +6,13 @@ To add one: a file, and its line in ``TASKS``. Its arguments after ``model`` and
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from snnkit.errors import unknown_name
+from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.tasks.classification import Classification
 from snnkit.tasks.distillation import Distillation
 from snnkit.tasks.feature_distillation import FeatureDistillation
@@ -31,14 +32,33 @@ def build_task(name: str, model: nn.Module, num_classes: int, options: Mapping[s
 
     Raises:
         UnknownNameError: no such task, or no such option (names the nearest match).
+        InvalidArgumentError: an option of another type than the task takes, or outside its range.
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
-    allowed = set(inspect.signature(TASKS[name]).parameters) - {"model", "num_classes"}
-    for key in options:
+    parameters = inspect.signature(TASKS[name]).parameters
+    allowed = set(parameters) - {"model", "num_classes"}
+    for key, value in options.items():
         if key not in allowed:
             raise unknown_name(f"option of task {name}", key, allowed)
+        _check_type(key, value, type(parameters[key].default))
+    smoothing = options.get("label_smoothing", 0.0)
+    if not 0 <= smoothing <= 1:
+        raise InvalidArgumentError(f"task.options.label_smoothing={smoothing}: must be between 0 and 1.")
     return TASKS[name](model, num_classes, **options)
+
+
+def _check_type(key: str, value: Any, kind: type) -> None:
+    """Compare with the type of the option's default; those that take several kinds of values check themselves."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits, wanted = {
+        bool: (isinstance(value, bool), "true or false"),
+        int: (number and isinstance(value, int), "a whole number"),
+        float: (number and math.isfinite(value), "a number"),
+        str: (isinstance(value, str), "text"),
+    }.get(kind, (True, ""))
+    if not fits:
+        raise InvalidArgumentError(f"task.options.{key}={value!r}: must be {wanted}.")
 
 
 __all__ = ["TASKS", "Classification", "Distillation", "FeatureDistillation", "MealV2", "Task", "build_task"]

@@ -49,7 +49,8 @@ class FeatureDistillation(Task):
     Args:
         model: the student, with ``feature_info``.
         num_classes: K.
-        teachers: one teacher, with ``feature_info``: text (see ``teachers``) or a module.
+        teachers: one teacher, with ``feature_info``: text (see ``teachers``) or a module; one that
+            spikes teaches its rates.
         pairs: "student index = teacher index" of the maps of ``feature_info``, such as ("0=1", "2=3"); left empty, maps
             of equal stride are paired.
         weight: w of the maps.
@@ -77,6 +78,9 @@ class FeatureDistillation(Task):
         super().__init__()
         if not 0 <= blur < 1:
             raise InvalidArgumentError(f"task.options.blur={blur}: must be at least 0 and below 1.")
+        for key, value in (("weight", weight), ("alpha", alpha)):
+            if not value >= 0:
+                raise InvalidArgumentError(f"task.options.{key}={value}: must be ≥ 0.")
         if not tau > 0:
             raise InvalidArgumentError(f"task.options.tau={tau}: must be > 0.")
         self.teachers = Teachers(teachers, num_classes)
@@ -112,7 +116,7 @@ class FeatureDistillation(Task):
     def _match(self, pair: int, mine: Tensor, theirs: Tensor) -> Tensor:
         """Mean squared difference of one pair of maps, a scalar."""
         rates = mine.mean(0) if mine.ndim == 5 else mine
-        theirs = _channels_first(theirs, self.project[pair].out_channels)
+        theirs = _channels_first(theirs.mean(0) if theirs.ndim == 5 else theirs, self.project[pair].out_channels)
         size = tuple(min(a, b) for a, b in zip(rates.shape[-2:], theirs.shape[-2:], strict=True))
         projected = self.project[pair](F.adaptive_avg_pool2d(rates, size))
         if self.blur:

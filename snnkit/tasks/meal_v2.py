@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snnkit.errors import InvalidArgumentError
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.tasks.classification import ClassificationMetrics, channels_last
 from snnkit.tasks.task import Task
@@ -75,7 +76,7 @@ class MealV2(Task):
         cache: folder for teachers' outputs; "" computes them each time.
 
     Raises:
-        InvalidArgumentError: a teacher with other classes.
+        InvalidArgumentError: a teacher with other classes, or a ratio below 1.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class MealV2(Task):
         cache: str = "",
     ):
         super().__init__()
+        if ratio < 1:
+            raise InvalidArgumentError(f"task.options.ratio={ratio}: must be ≥ 1.")
         self.model = channels_innermost(model)
         self.discriminator = Discriminator(num_classes, ratio)
         self.teachers = Teachers(teachers, num_classes, cache)

@@ -9,6 +9,7 @@ A teacher is given as text:
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from snnkit.checkpoints import build_model, load_weights
-from snnkit.errors import CorruptFileError, InvalidArgumentError
+from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError
 from snnkit.files import atomic_path
 from snnkit.models import create_model
 
@@ -38,6 +39,7 @@ class Teachers:
     Raises:
         InvalidArgumentError: no teacher, or one with other classes.
         CorruptFileError: weights that cannot be read.
+        DiskError: the cache cannot be written.
     """
 
     def __init__(self, given: str | nn.Module | Sequence[str | nn.Module], num_classes: int, cache: str = ""):
@@ -93,14 +95,24 @@ class OutputCache:
     """Tensors by content on disk, in safetensors files of many entries each.
 
     Args:
-        folder: is made when the first file is written.
+        folder: is made if it does not exist.
+
+    Raises:
+        DiskError: it cannot be made or written.
+        CorruptFileError: a file in it is damaged.
     """
 
     def __init__(self, folder: Path):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DiskError(f"cache={str(folder)!r} cannot be made: {error.strerror}. Choose another folder.") from None
+        if not os.access(folder, os.W_OK):
+            raise DiskError(f"cache={str(folder)!r} cannot be written. Choose another folder.")
         self._folder = folder
         self._where: dict[str, Path] = {}
         self._fresh: dict[str, Tensor] = {}
-        for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+        for path in sorted(folder.glob("*.safetensors")):
             try:
                 with safetensors.safe_open(str(path), framework="pt") as file:
                     self._where |= dict.fromkeys(file.keys(), path)
@@ -145,12 +157,14 @@ def _content(images: Tensor) -> str:
 
 
 def _build(text: str, num_classes: int) -> nn.Module:
+    path = Path(text)
     name, at, weights = text.partition("@")
-    if at:
+    if at and not path.exists():
+        if not weights:
+            raise InvalidArgumentError(f"teacher {text!r}: give the file of its weights after the @.")
         model = create_model(name, num_classes=num_classes)
         load_weights(model, weights)
         return model
-    path = Path(text)
     if path.is_dir():
         path = path / "checkpoints" / "last.safetensors"
     if not path.exists():

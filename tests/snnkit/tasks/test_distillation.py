@@ -5,6 +5,7 @@ gradient into the teacher, a cache that mixes teachers up, a turned gradient whe
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 
 import snnkit
 from snnkit.engine import train
-from snnkit.errors import CorruptFileError, InvalidArgumentError, UnknownNameError
+from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError, UnknownNameError
 from snnkit.recipes import get_recipe
 from snnkit.tasks import Distillation, FeatureDistillation, MealV2, build_task
 from snnkit.tasks.distillation import soft_loss
@@ -202,11 +203,48 @@ def test_feature_loss_by_hand():
         (lambda s: FeatureDistillation(s, 7, Fixed(torch.zeros(1, 7))), InvalidArgumentError, "feature maps"),
         (lambda s: build_task("distilation", s, 7, {}), UnknownNameError, "Did you mean 'distillation'"),
         (lambda s: build_task("distillation", s, 7, {"alfa": 1}), UnknownNameError, "Did you mean 'alpha'"),
+        (
+            lambda s: build_task("distillation", s, 7, {"alpha": "high"}),
+            InvalidArgumentError,
+            "alpha='high': .*a number",
+        ),
+        (lambda s: build_task("distillation", s, 7, {"soft": "perhaps"}), InvalidArgumentError, "soft=.*true or false"),
+        (lambda s: build_task("meal_v2", s, 7, {"ratio": 2.5}), InvalidArgumentError, "ratio=2.5: .*whole number"),
+        (lambda s: build_task("classification", s, 7, {"label_smoothing": 2}), InvalidArgumentError, "between 0 and 1"),
+        (lambda s: MealV2(s, 7, Fixed(torch.zeros(1, 7)), ratio=0), InvalidArgumentError, "ratio=0: must be ≥ 1"),
+        (
+            lambda s: FeatureDistillation(s, 7, Fixed(torch.zeros(1, 7)), weight=-1.0),
+            InvalidArgumentError,
+            "weight=-1.0",
+        ),
+        (lambda s: Distillation(s, 7, "timm:resnet10t@"), InvalidArgumentError, "weights after the @"),
+        (
+            lambda s: Distillation(s, 7, Fixed(torch.zeros(1, 7)), cache="/dev/null/x"),
+            DiskError,
+            "Choose another folder",
+        ),
     ],
 )
 def test_bad_input(make, error, words):
     with pytest.raises(error, match=words):
         make(Student(7))
+
+
+def test_a_spiking_teacher_teaches_its_rates():
+    teacher = snnkit.create_model("spiking_cnn_small", width=4, num_classes=7, img_size=32, timesteps=3).eval()
+    student = snnkit.create_model("spiking_cnn_small", width=4, num_classes=7, img_size=32, timesteps=2).eval()
+    images, labels = torch.randn(4, 1, 32, 32), torch.randint(7, (4,))
+    task = FeatureDistillation(student, 7, teacher)
+    mine, theirs = (
+        m.forward_features(images.expand(t, *images.shape)).mean(0) for m, t in ((student, 2), (teacher, 3))
+    )
+    expected = F.cross_entropy(student(images), labels) + F.mse_loss(task.project[0](mine), theirs)
+    torch.testing.assert_close(task.loss((images, labels)), expected)
+
+
+def test_a_folder_with_an_at_in_its_name_is_a_run(tiny_run, tmp_path):
+    shutil.copytree(tiny_run.folder / "checkpoints", tmp_path / "a@b" / "checkpoints")
+    assert len(Teachers(str(tmp_path / "a@b"), 10).models) == 1
 
 
 def test_a_run_learns_from_another_run_and_its_cache_serves_the_next(tiny_run, tmp_path, monkeypatch):
