@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from snnkit.data.order import Augmented, EpochOrder, Skipped
-from snnkit.errors import CorruptFileError
+from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError
 
 
 class Batches:
@@ -35,7 +35,7 @@ class Batches:
         self.order = order
         self.skipped: list[str] = []
         self._loader = DataLoader(
-            Augmented(dataset),
+            Augmented(_Told(dataset)),
             batch_sampler=order,
             collate_fn=Whole(collate),
             num_workers=workers,
@@ -56,11 +56,8 @@ class Batches:
         """Yield the batches of epoch ``number``, without the first ``start``."""
         self.order.epoch, self.order.start = number, start
         try:
-            for batch, skipped in self._loader:
-                for reason in skipped:
-                    if reason not in self.skipped:
-                        self.skipped.append(reason)
-                yield batch
+            for made in self._loader:
+                yield _delivered(made, self.skipped)
         finally:
             self.order.epoch, self.order.start = number + 1, 0
 
@@ -76,14 +73,109 @@ class Batches:
         return f"samples {', '.join(shown)}" + (f" … ({len(indices)} in all)" if len(indices) > 8 else "")
 
 
+class OrderedBatches:
+    """The test split of a data set, batch by batch, in its order; iterating gives all of it.
+
+    Args:
+        dataset: samples by index.
+        batch_size: samples of a batch.
+        collate: from a list of samples to a batch.
+        workers: processes that load; 0 loads in this one.
+        views: views of a sample, each of which becomes a sample of the batch.
+
+    ``skipped`` holds the reason for each sample that could not be read; it is left out.
+    """
+
+    def __init__(
+        self, dataset: Dataset, batch_size: int, collate: Callable[[list[Any]], Any], workers: int = 0, views: int = 1
+    ):
+        self.dataset, self.batch_size, self.workers = dataset, batch_size, workers
+        self.skipped: list[str] = []
+        self._loader = DataLoader(
+            _Told(dataset),
+            batch_size,
+            collate_fn=_Readable(collate, views),
+            num_workers=workers,
+            generator=torch.Generator(),  # of its own: see ``Batches``
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        for made in self._loader:
+            yield _delivered(made, self.skipped)
+
+
+class _Told(Dataset):
+    """A data set that gives the user's error in place of a sample; see ``_delivered``."""
+
+    def __init__(self, dataset: Dataset):
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self._dataset[index]
+        except SnnkitError as error:
+            return error
+
+
+def _delivered(made: tuple[Any, list[str]], skipped: list[str]) -> Any:
+    """Take note of what was skipped and return the batch, or raise the error that stands in its place.
+
+    An error that is raised in a loading process would come with the traceback of that process in its message.
+    """
+    batch, reasons = made
+    if isinstance(batch, SnnkitError):
+        raise batch
+    skipped += [reason for reason in dict.fromkeys(reasons) if reason not in skipped]
+    return batch
+
+
+def _made(collate: Callable[[list[Any]], Any], samples: list[Any], reasons: list[str], readable: int) -> Any:
+    """Return (batch, reasons), or (error, []) where none can be made of ``readable`` samples."""
+    if not readable:
+        return CorruptFileError(f"nothing of a batch of {len(reasons)} could be read, first: {reasons[0]}"), []
+    try:
+        return collate(samples), reasons
+    except RuntimeError:
+        shapes = list(dict.fromkeys(tuple(sample[0].shape) for sample in samples))
+        if len(shapes) == 1:
+            raise
+        return InvalidArgumentError(
+            f"the images of a batch differ in size: {shapes[0]} and {shapes[1]}; set data.img_size."
+        ), []
+
+
+class _Readable:
+    """Make a batch of those samples that could be read, each view of them a sample of its own."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any], views: int):
+        self._collate, self._views = collate, views
+
+    def __call__(self, samples: list[Any]) -> tuple[Any, list[str]]:
+        failed = next((sample for sample in samples if isinstance(sample, SnnkitError)), None)
+        if failed is not None:
+            return failed, []
+        good = [sample for sample in samples if not isinstance(sample, Skipped)]
+        reasons = [sample.reason for sample in samples if isinstance(sample, Skipped)]
+        seen = good if self._views == 1 else [(view, label) for sample, label in good for view in sample]
+        batch, reasons = _made(self._collate, seen, reasons, len(good))
+        if self._views > 1 and not isinstance(batch, SnnkitError):
+            batch = batch[0], torch.tensor([label for _, label in good])
+        return batch, reasons
+
+
 class Whole:
     """Make a batch of what could be read, filled up to its size, and say what could not: (batch, reasons).
 
     Args:
         collate: from a list of samples to a batch; torch's own if not given.
 
-    Raises:
-        CorruptFileError: nothing of a batch could be read.
+    An error takes the batch's place where nothing could be read, or a sample is one; see ``_delivered``.
     """
 
     def __init__(self, collate: Callable[[list[Any]], Any] | None = None):
@@ -91,9 +183,10 @@ class Whole:
 
     def __call__(self, samples: list[Any]) -> tuple[Any, list[str]]:
         """Return the batch and the reasons."""
+        failed = next((sample for sample in samples if isinstance(sample, SnnkitError)), None)
+        if failed is not None:
+            return failed, []
         good = [sample for sample in samples if not isinstance(sample, Skipped)]
         reasons = [sample.reason for sample in samples if isinstance(sample, Skipped)]
-        if not good:
-            raise CorruptFileError(f"nothing of a batch of {len(samples)} could be read, first: {reasons[0]}")
-        filled = [good[n % len(good)] for n in range(len(samples))]
-        return self._collate(filled), reasons
+        filled = [good[n % len(good)] for n in range(len(samples))] if good else []
+        return _made(self._collate, filled, reasons, len(good))

@@ -39,7 +39,7 @@ def read_image(file: str | Path | IO[bytes], name: str = "") -> Tensor:
             # ``convert`` copies even what is RGB already: a quarter of the time of reading a JPEG.
             pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
         return torch.from_numpy(pixels).permute(2, 0, 1)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise CorruptFileError(
             f"{name or file} is not a readable image ({error}); mend or remove it, or set data.on_corrupt=skip."
         ) from None

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
 
 from snnkit.data import event_folder, fashion_mnist, image_folder, tar_shards, video_folder
-from snnkit.data.batches import Batches
+from snnkit.data.batches import Batches, OrderedBatches
 from snnkit.data.config import DataConfig
 from snnkit.data.order import EpochOrder, Skipped
 from snnkit.data.samples import Splits
@@ -29,7 +29,7 @@ class ImageData:
     """
 
     train: Batches
-    test: DataLoader
+    test: OrderedBatches
     classes: tuple[str, ...]
     origin: str
     frames: int = 0
@@ -66,7 +66,7 @@ class ImageData:
         self.train.share(rank, world)
         if world > 1:
             part = torch.utils.data.Subset(self.test.dataset, range(rank, len(self.test.dataset), world))  # type: ignore[arg-type]
-            loader = _test_loader(part, self.test.batch_size, self.test.num_workers, self.time_first, self.views)
+            loader = _test_batches(part, self.test.batch_size, self.test.workers, self.time_first, self.views)
             object.__setattr__(self, "test", loader)
 
 
@@ -129,13 +129,18 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
             f"data.test_clips={config.test_clips}, test_crops={config.test_crops}: {config.dataset} has "
             f"{splits.views} view{'s' if splits.views > 1 else ''} of a test sample; leave at 1 what it does not take."
         )
+    for key in ("frames", "time_first"):
+        if getattr(config, key) and not getattr(splits, key):
+            raise InvalidArgumentError(
+                f"data.{key}={getattr(config, key)}: {config.dataset} has still images; leave it at its default."
+            )
     size = len(splits.train)  # type: ignore[arg-type]
     order = EpochOrder(size, config.batch_size, seed, config.repeats, runs=splits.runs, window=config.shuffle_window)
     # A hundred images are little; as many clips may not fit into memory.
     batch_size = max(config.batch_size // splits.views, 1) if splits.frames else max(config.batch_size, 100)
     return ImageData(
         train=Batches(splits.train, order, time_first if splits.time_first else None, config.workers),
-        test=_test_loader(splits.test, batch_size, config.workers, splits.time_first, splits.views),
+        test=_test_batches(splits.test, batch_size, config.workers, splits.time_first, splits.views),
         classes=splits.classes,
         origin=splits.origin,
         frames=splits.frames,
@@ -150,24 +155,5 @@ def time_first(samples: list[Any]) -> Any:
     return torch.stack(sequences, 1), torch.tensor(labels)
 
 
-def _test_loader(dataset: Dataset, batch_size: int | None, workers: int, sequences: bool, views: int) -> DataLoader:
-    """Test samples in their order; one that cannot be read is left out."""
-    collate = _Readable(time_first if sequences else default_collate, views)
-    # A generator of its own: see ``Batches``.
-    return DataLoader(dataset, batch_size, collate_fn=collate, num_workers=workers, generator=torch.Generator())
-
-
-class _Readable:
-    """Make a batch of those samples that could be read, each view of them a sample of its own."""
-
-    def __init__(self, collate: Callable[[list[Any]], Any], views: int):
-        self._collate, self._views = collate, views
-
-    def __call__(self, samples: list[Any]) -> Any:
-        good = [sample for sample in samples if not isinstance(sample, Skipped)]
-        if not good:
-            raise CorruptFileError(f"nothing of a batch of {len(samples)} could be read, first: {samples[0].reason}")
-        if self._views == 1:
-            return self._collate(good)
-        images, _ = self._collate([(view, label) for sample, label in good for view in sample])
-        return images, torch.tensor([label for _, label in good])
+def _test_batches(dataset: Dataset, batch_size: int, workers: int, sequences: bool, views: int) -> OrderedBatches:
+    return OrderedBatches(dataset, batch_size, time_first if sequences else default_collate, workers, views)

@@ -114,8 +114,9 @@ class _RandAugment:
         try:
             self._apply = rand_augment_transform(text, {"img_mean": fill[0] if len(fill) == 1 else tuple(fill)})
         except (AssertionError, ValueError, KeyError) as error:
+            why = f" ({error})" if str(error) else ""
             raise InvalidArgumentError(
-                f"data.rand_augment={text!r}: give timm's form, such as 'rand-m9-mstd0.5-inc1' ({error})."
+                f"data.rand_augment={text!r}: give timm's form, such as 'rand-m9-mstd0.5-inc1'{why}."
             ) from None
 
     def __call__(self, image: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from snnkit.engine.guard import DivergedError, Stop, StoppedError, first_non_fin
 from snnkit.engine.progress import Live
 from snnkit.engine.run_folder import append_metrics
 from snnkit.engine.schedule import Schedule
-from snnkit.errors import DiskError
+from snnkit.errors import DiskError, InvalidArgumentError
 from snnkit.optim import build_optimizer, parameter_groups
 from snnkit.tasks import Task
 
@@ -54,6 +54,11 @@ class Loop:
 
     def __post_init__(self) -> None:
         optim, runtime = self.config.optim, self.config.runtime
+        if len(self.data.train) < optim.accumulate:
+            raise InvalidArgumentError(
+                f"optim.accumulate={optim.accumulate}: an epoch has only {len(self.data.train)} batches of "
+                f"{self.config.data.batch_size}; accumulate fewer, or make batches smaller."
+            )
         if runtime.grad_checkpointing:
             self.task.model.set_grad_checkpointing(True)
         self._mix = Mixing(self.config.data, len(self.data.classes), self.data.time_first)
@@ -178,16 +183,25 @@ class Loop:
         with self._ema.applied() if self._ema is not None else nullcontext(), torch.no_grad():
             for batch in self.data.test:
                 self._module(self.fabric.to_device(batch))
-            return self.task.compute()
+            results = self.task.compute()
+        if not math.isfinite(results["loss"]):
+            raise DivergedError(
+                f"the loss on the test split is {results['loss']} after step {self.state.progress['step']}, while that "
+                f"of training is finite; lower optim.lr={self.config.optim.lr:g}, or set optim.clip. Earlier states "
+                f"are in {self.folder / 'checkpoints'}."
+            )
+        return results
 
     def _finish_epoch(self, epoch: int, seconds: float, images_per_second: float, tensorboard: Any) -> None:
         progress, test = self.state.progress, self.results["test"]
         line = {"epoch": epoch, "step": progress["step"], **self.results, "learning_rate": self._schedule.rate()}
         line |= {"seconds": round(seconds, 3), "images_per_second": round(images_per_second, 1)}
         line["firing_rate"] = test.get("firing_rate")
-        if self.data.train.skipped:
-            line["skipped"] = len(self.data.train.skipped)
-            Live.warn(f"{len(self.data.train.skipped)} samples could not be read, last: {self.data.train.skipped[-1]}")
+        for key, skipped in (("skipped", self.data.train.skipped), ("test_skipped", self.data.test.skipped)):
+            if skipped:
+                line[key] = len(skipped)
+                split = "training" if key == "skipped" else "test"
+                Live.warn(f"{len(skipped)} {split} samples could not be read, last: {skipped[-1]}")
         better = test["score"] > self.best["accuracy"]
         if better:
             self.best = {"epoch": epoch, "accuracy": test["score"]}

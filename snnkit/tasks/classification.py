@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -55,7 +57,10 @@ class ClassificationMetrics(nn.Module):
                 handle.remove()
         logits = logits.float()
         if len(logits) > len(labels):
-            logits = logits.softmax(1).unflatten(0, (len(labels), -1)).mean(1).log()
+            views = logits.log_softmax(1).unflatten(0, (len(labels), -1))
+            logits = views.logsumexp(1) - math.log(
+                views.shape[1]
+            )  # finite where a probability is too small for a float
         self.update(F.cross_entropy(logits, labels), logits, labels)
         if rates:
             self.rate.update(torch.stack(rates).float().mean(), len(labels))

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.data import photographs, small_source
 from torchvision.transforms import v2
 
@@ -421,6 +422,47 @@ def test_an_image_that_cannot_be_read_stops_or_is_skipped_and_named(tmp_path):
         assert len(images) == len(labels) == 6  # others stand in
     assert len(data.train.skipped) == 1
     assert "11.png" in data.train.skipped[0]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_loading_process_is_one_line(tmp_path, split, workers):
+    photographs(tmp_path)
+    bad = next((tmp_path / split / "red").iterdir())
+    bad.write_bytes(b"no image")
+    data = load_images(folder_config(tmp_path, workers=workers), seed=0)
+    with pytest.raises(CorruptFileError, match="is not a readable image") as caught:
+        list(data.train if split == "train" else data.test)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_test_image_that_is_skipped_is_counted_and_named(tmp_path):
+    photographs(tmp_path)
+    bad = sorted((tmp_path / "val" / "red").iterdir())[-1]
+    bad.write_bytes(b"no image")
+    for workers in (0, 1):
+        data = load_images(folder_config(tmp_path, on_corrupt="skip", workers=workers), seed=0)
+        for _ in range(2):
+            assert sum(len(labels) for _, labels in data.test) == len(data.test.dataset) - 1
+        assert len(data.test.skipped) == 1
+        assert bad.name in data.test.skipped[0]
+
+
+def test_a_header_that_promises_a_giant_image_is_an_unreadable_one(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.bmp")
+    content = bytearray((tmp_path / "a.bmp").read_bytes())
+    content[18:26] = struct.pack("<ii", 60000, 60000)
+    (tmp_path / "a.bmp").write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"a\.bmp is not a readable image"):
+        image_folder.read_image(tmp_path / "a.bmp")
+
+
+def test_images_of_several_sizes_in_a_batch_are_told(tmp_path):
+    photographs(tmp_path)
+    for n, path in enumerate(sorted((tmp_path / "train").rglob("*.png"))):
+        Image.new("RGB", (20 + n, 20)).save(path)
+    with pytest.raises(InvalidArgumentError, match=r"differ in size: .*set data\.img_size"):
+        epoch(load_images(folder_config(tmp_path, img_size=0, flip=False), seed=0).train)
 
 
 @pytest.mark.parametrize(

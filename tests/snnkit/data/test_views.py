@@ -88,6 +88,13 @@ def test_probabilities_are_averaged_over_the_views_of_a_sample():
     assert result["loss"] == pytest.approx(-0.5 * (torch.tensor(0.75).log() + torch.tensor(0.45).log()).item())
 
 
+def test_the_loss_of_views_is_finite_where_a_probability_is_none_in_float32():
+    metrics = ClassificationMetrics(nn.Identity(), 2)
+    metrics.test(Table(), torch.tensor([[200.0, 0.0], [300.0, 0.0]]), torch.tensor([1]))
+    expected = 200.0 + torch.tensor(2.0).log().item()  # -log of (e^-200 + e^-300) / 2
+    assert metrics.compute()["loss"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_network_is_tested_on_every_sample_once(tmp_path):
     videos(tmp_path)
     data = load_images(config(tmp_path, test_clips=2, test_crops=3), seed=0)
@@ -113,6 +120,9 @@ def test_images_take_crops_and_nothing_takes_what_it_would_ignore(tmp_path):
         load_images(DataConfig(**given, test_clips=4), seed=0)
     with pytest.raises(InvalidArgumentError, match=r"test_crops=3: fashion_mnist has 1 view"):
         load_images(DataConfig(source="vendored", test_crops=3), seed=0)
+    for key, value in (("frames", 4), ("time_first", True)):
+        with pytest.raises(InvalidArgumentError, match=f"data.{key}={value}: fashion_mnist has still images"):
+            load_images(DataConfig(source="vendored", **{key: value}), seed=0)
     for key, value in (("test_crops", 2), ("test_clips", 0)):
         with pytest.raises(InvalidArgumentError, match=f"data.{key}={value}"):
             DataConfig(**{key: value}).check()
