@@ -41,6 +41,7 @@ from snnkit.optim.blockwise import BlockwiseOptimizer
 _NAME = re.compile(r"step-(\d{8})$")
 _STATE, _FILES = "state.json", "files.json"
 # How an optimizer computes is for the process that goes on to decide: shards do not take every implementation.
+_SCHEDULED = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "lr_scale")
 _IMPLEMENTATION = ("fused", "foreach", "capturable", "differentiable")
 
 
@@ -87,7 +88,8 @@ class TrainState:
         self.progress = dict(numbers["progress"])
         for group, saved in zip(self.optimizer.param_groups, numbers["groups"], strict=True):
             for key, value in saved.items():
-                if key in _IMPLEMENTATION:
+                # Settings, and what the schedule makes of them, are those of the configuration that goes on.
+                if key in self.optimizer.defaults or key in _IMPLEMENTATION or key in _SCHEDULED:
                     continue
                 value = _unplain(value)
                 group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
@@ -203,6 +205,12 @@ def load_state(fabric: Fabric, path: Path, state: TrainState) -> None:
         CorruptFileError: the folder cannot be read.
     """
     numbers, shapes = read_json(path / _STATE), _shapes(path)
+    groups = len(state.optimizer.param_groups), len(numbers["groups"])
+    if groups[0] != groups[1]:
+        raise InvalidArgumentError(
+            f"{path} has {groups[1]} groups of parameters, this run {groups[0]}: resume with the optim.layer_decay and "
+            "weight_decay it was started with, or start a new run from its weights (model.weights=)."
+        )
     tensors = {f"task.{key}": value for key, value in state.task.state_dict().items()}
     if state.ema is not None:
         tensors |= {f"ema.{key}": value for key, value in state.ema.average.items()}
@@ -294,7 +302,7 @@ def _plain(value: Any) -> Any:
     """A setting of a parameter group for JSON; some optimizers count their steps in a tensor."""
     if isinstance(value, Tensor):
         return {"tensor": value.tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
-    return value
+    return str(value) if isinstance(value, torch.dtype) else value
 
 
 def _unplain(value: Any) -> Any:

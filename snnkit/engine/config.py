@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -70,6 +71,7 @@ class OptimConfig:
 class ScheduleConfig:
     """The learning rate over time: "onecycle" (torch), or timm's "cosine", "tanh", "step", "poly", "constant" …
 
+    "onecycle" warms up by itself, and moves momentum or β1 between 0.85 and 0.95 unless ``optim.options`` give it.
     ``warmup_lr`` and ``min_lr`` are scaled with ``optim.lr_per`` as the rate itself. ``decay_epochs`` and
     ``decay_rate`` are those of "step".
     """
@@ -143,17 +145,31 @@ class RunConfig:
             if value < 1:
                 raise InvalidArgumentError(f"{key}={value}: must be ≥ 1.")
         for key, value in {
+            "seed": self.seed,
             "threads": self.threads,
             "checkpoint.every_steps": self.checkpoint.every_steps,
             "optim.lr_per": self.optim.lr_per,
             "optim.clip": self.optim.clip,
             "optim.weight_decay": self.optim.weight_decay,
             "schedule.warmup_epochs": self.schedule.warmup_epochs,
+            "schedule.warmup_lr": self.schedule.warmup_lr,
+            "schedule.min_lr": self.schedule.min_lr,
         }.items():
             if not value >= 0:
                 raise InvalidArgumentError(f"{key}={value}: must be ≥ 0.")
-        if not self.optim.lr > 0:
-            raise InvalidArgumentError(f"optim.lr={self.optim.lr}: must be > 0.")
+        for key, value in settings(self):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InvalidArgumentError(f"{key}={value}: must be a finite number.")
+        schedule = self.schedule
+        for key, value in {
+            "optim.lr": self.optim.lr,
+            "schedule.decay_epochs": schedule.decay_epochs,
+            "schedule.decay_rate": schedule.decay_rate,
+        }.items():
+            if not value > 0:
+                raise InvalidArgumentError(f"{key}={value}: must be > 0.")
+        if not 0 <= self.task.label_smoothing <= 1:
+            raise InvalidArgumentError(f"task.label_smoothing={self.task.label_smoothing}: must be between 0 and 1.")
         if not 0 <= self.optim.ema < 1:
             raise InvalidArgumentError(f"optim.ema={self.optim.ema}: must be at least 0 and below 1.")
         if not 0 < self.optim.layer_decay <= 1:
@@ -170,18 +186,26 @@ class RunConfig:
 
         Raises:
             UnknownNameError: a key that is not known (names the nearest).
+            InvalidArgumentError: a value of another type than its key's.
         """
         config = cls()
 
-        def fill(target: Any, values: dict[str, Any], prefix: str) -> None:
+        def fill(target: Any, values: Any, prefix: str) -> None:
+            if not isinstance(values, dict):
+                raise InvalidArgumentError(
+                    f"{prefix.rstrip('.') or 'configuration'}={values!r}: must be a table of keys."
+                )
             known = {item.name for item in fields(target)}
             for name, value in values.items():
                 if name not in known:
                     raise unknown_name("configuration key", prefix + name, [prefix + key for key in known])
-                if is_dataclass(getattr(target, name)):
-                    fill(getattr(target, name), value, f"{prefix}{name}.")
-                else:
+                now = getattr(target, name)
+                if is_dataclass(now):
+                    fill(now, value, f"{prefix}{name}.")
+                elif isinstance(now, dict) and isinstance(value, dict):
                     setattr(target, name, value)
+                else:
+                    setattr(target, name, _as_type(prefix + name, value, type(now)))
 
         fill(config, given, "")
         return config
@@ -203,6 +227,8 @@ def override(config: RunConfig, key: str, value: Any) -> None:
         if key.startswith(prefix):
             free[key.removeprefix(prefix)] = _guess(value)
             return
+    if key in ("model.sizes", "task.options", "optim.options"):
+        raise InvalidArgumentError(f"{key}={value!r}: give one at a time, as {key}.NAME=VALUE.")
     if key not in keys:
         raise unknown_name("configuration key", key, keys)
     *path, last = key.split(".")
@@ -223,6 +249,8 @@ def apply_toml(config: RunConfig, path: str | Path) -> None:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CorruptFileError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CorruptFileError(f"{path} is not valid TOML: {error}.") from None
 

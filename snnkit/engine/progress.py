@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
-console = Console(highlight=False, soft_wrap=True)
+# No markup: what is printed holds names of files, and brackets in them are theirs.
+console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager

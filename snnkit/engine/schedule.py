@@ -6,7 +6,7 @@ import torch
 from timm.scheduler import create_scheduler_v2
 
 from snnkit.engine.config import RunConfig
-from snnkit.errors import unknown_name
+from snnkit.errors import InvalidArgumentError, unknown_name
 
 TIMM = ("cosine", "tanh", "step", "multistep", "poly", "constant")
 
@@ -22,6 +22,7 @@ class Schedule:
 
     Raises:
         UnknownNameError: no such schedule (names the nearest).
+        InvalidArgumentError: a warm-up or least rate for "onecycle", which has its own.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: RunConfig, steps_per_epoch: int, scale: float = 1.0):
@@ -29,9 +30,17 @@ class Schedule:
         self._optimizer = optimizer
         self._torch: torch.optim.lr_scheduler.LRScheduler | None = None
         if given.name == "onecycle":
+            for key in ("warmup_epochs", "warmup_lr", "min_lr"):
+                if getattr(given, key):
+                    raise InvalidArgumentError(
+                        f"schedule.{key}={getattr(given, key)}: onecycle rises and falls by rules of its own; leave it "
+                        "0, or take another schedule, such as cosine."
+                    )
             total = config.epochs * steps_per_epoch
             peaks = [group["lr"] for group in optimizer.param_groups]
-            has_momentum = all("betas" in group or "momentum" in group for group in optimizer.param_groups)
+            # A β1 or momentum that was asked for is not cycled.
+            free = not {"betas", "momentum"} & config.optim.options.keys()
+            has_momentum = free and all("betas" in group or "momentum" in group for group in optimizer.param_groups)
             self._torch = torch.optim.lr_scheduler.OneCycleLR(
                 optimizer, peaks, total_steps=total, cycle_momentum=has_momentum
             )

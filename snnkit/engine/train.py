@@ -19,7 +19,7 @@ from snnkit.engine.loop import Loop
 from snnkit.engine.memory import keep_freed_memory
 from snnkit.engine.progress import bar, console, track
 from snnkit.engine.run_folder import Run, cut_metrics, new_run_folder, write_provenance
-from snnkit.errors import CorruptFileError
+from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.files import read_json, write_json
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.memory import show_bytes, within_budget
@@ -64,15 +64,23 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
 
     Args:
         folder: of a run.
-        changes: a configuration to go on with instead of the saved one (more epochs, other devices …).
+        changes: a configuration to go on with instead of the saved one (more epochs, other devices …); it takes the
+            place of the saved one.
 
     Raises:
         CorruptFileError: there is no run, or no whole state in it.
-        InvalidArgumentError: the model is another one than that which was saved (names the keys that differ).
+        InvalidArgumentError: the model is another one than that which was saved (names the keys that differ), or the
+            optimizer is.
     """
     folder = Path(folder)
-    config = changes or RunConfig.from_dict(read_json(folder / "config.json"))
+    saved = RunConfig.from_dict(read_json(folder / "config.json"))
+    config = changes or saved
     config.check()
+    if config.optim.name != saved.optim.name:
+        raise InvalidArgumentError(
+            f"optim.name={config.optim.name!r}: the state in {folder} is that of {saved.optim.name!r}; go on with it, "
+            f"or start a new run from its weights (model.weights={folder / 'checkpoints' / 'last.safetensors'})."
+        )
     states = find_states(folder / "checkpoints")
     if not states:
         raise CorruptFileError(
@@ -82,6 +90,16 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
     fabric = make_fabric(config.runtime)
     with _as_configured(config), _printing(fabric):
         return _run(_prepare(config, fabric), folder, states[0])
+
+
+def _take_up(loop: Loop, folder: Path, state: Path) -> None:
+    """Fill the loop with a saved state, and make the folder that of the run as it goes on."""
+    load_state(loop.fabric, state, loop.state)
+    loop.results = loop.state.progress.get("results", {})
+    if loop.fabric.is_global_zero:
+        cut_metrics(folder, loop.state.progress["step"])
+        write_json(folder / "config.json", loop.config.to_dict())
+        console.print(f"going on from {state}")
 
 
 def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
@@ -138,11 +156,7 @@ def _within_budget(model: torch.nn.Module, config: RunConfig, batch: tuple[int, 
 def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
     config, fabric = loop.config, loop.fabric
     if state is not None:
-        load_state(fabric, state, loop.state)
-        loop.results = loop.state.progress.get("results", {})
-        if fabric.is_global_zero:
-            cut_metrics(folder, loop.state.progress["step"])
-            console.print(f"going on from {state}")
+        _take_up(loop, folder, state)
     loop.run(folder)
     test = loop.results["test"]
     kept, full = optimizer_bytes(loop.state.optimizer)
@@ -185,7 +199,17 @@ def _printing(fabric: Fabric) -> Iterator[None]:
 
 
 def evaluate(model: torch.nn.Module, data: ImageData) -> dict[str, float]:
-    """Return loss, accuracy and firing rate of a classifier on the test split."""
+    """Return loss, accuracy and firing rate of a classifier on the test split.
+
+    Raises:
+        InvalidArgumentError: the classifier has other classes than the data.
+    """
+    classes = getattr(model, "num_classes", len(data.classes))
+    if classes != len(data.classes):
+        raise InvalidArgumentError(
+            f"the network tells {classes} classes apart, but {data.origin} has {len(data.classes)}: give the data it "
+            "was trained on."
+        )
     task = Classification(model, len(data.classes)).eval()
     with bar("evaluating", len(data.test)) as progress:
         for batch in track(data.test, progress):

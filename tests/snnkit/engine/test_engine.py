@@ -17,6 +17,7 @@ from snnkit.checkpoints import build_model, read_weights
 from snnkit.data import load_images
 from snnkit.engine import DivergedError, RunConfig, evaluate, find_checkpoint, new_run_folder, override, train
 from snnkit.engine.config import apply_toml
+from snnkit.engine.progress import Live
 from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError, UnknownNameError
 from snnkit.recipes import RECIPES, get_recipe
 
@@ -96,13 +97,25 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
         train(config, tmp_path / "run")
 
 
+def test_brackets_in_names_are_printed_as_they_are(capsys):
+    Live.warn("photos/[red]/a[/b].jpg cannot be read")
+    assert "photos/[red]/a[/b].jpg cannot be read" in capsys.readouterr().out
+
+
+def test_a_network_is_not_evaluated_on_other_classes():
+    data = load_images(small().data, seed=0)
+    with pytest.raises(InvalidArgumentError, match="tells 7 classes apart, but .* has 10"):
+        evaluate(snnkit.create_model("spiking_cnn_small", width=4, num_classes=7), data)
+
+
 def test_recipes_name_real_models_and_data():
     assert RECIPES
     for name in RECIPES:
         config = get_recipe(name)
         assert config.recipe == name
         assert config.model.name in (*snnkit.list_models(), *snnkit.list_models("timm:resnet50"))
-        assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))).to_dict() == config.to_dict()
+        written = json.loads(json.dumps(config.to_dict()))
+        assert RunConfig.from_dict(written).to_dict() == written
         config.check()
         with torch.device("meta"):
             snnkit.create_model(config.model.name, **config.model.sizes)

@@ -102,6 +102,33 @@ def test_a_finished_run_may_go_on_for_longer(whole, tmp_path):
     assert run.config.epochs == 3
 
 
+@pytest.mark.parametrize("schedule", ["onecycle", "constant"])
+def test_settings_that_are_changed_hold_from_then_on(tmp_path, schedule):
+    config = small(epochs=1)
+    config.schedule.name = schedule
+    folder = train(config, tmp_path / "run").folder
+    before = load_file(folder / "checkpoints" / "last.safetensors")
+    config.epochs, config.optim.lr, config.optim.weight_decay, config.optim.ema = 2, 1e-12, 0.5, 0.9
+    resume(folder, config)
+    rates = [json.loads(line)["learning_rate"] for line in (folder / "steps.jsonl").read_text().splitlines()]
+    assert max(rates[6:]) <= 1e-12 < max(rates[:6])
+    after = load_file(folder / "checkpoints" / "last.safetensors")
+    assert (after["head.weight"] - before["head.weight"]).abs().max() < 0.05  # the average alone still moves
+    saved = RunConfig.from_dict(json.loads((folder / "config.json").read_text()))
+    assert (saved.epochs, saved.optim.lr, saved.optim.weight_decay) == (2, 1e-12, 0.5)
+    state = json.loads(next((folder / "checkpoints").glob("step-00000012/state.json")).read_text())
+    assert {group["weight_decay"] for group in state["groups"]} == {0.0, 0.5}
+
+
+def test_another_optimizer_is_refused(whole, tmp_path):
+    folder = cut(whole, tmp_path / "run", 8)
+    for name in ("sgd", "adamw8bit"):
+        config = small(epochs=3)
+        config.optim.name = name
+        with pytest.raises(InvalidArgumentError, match=f"optim.name='{name}': the state .* is that of .adamw'"):
+            resume(folder, config)
+
+
 def test_a_state_that_is_damaged_falls_back_to_the_one_before(whole, tmp_path, capsys):
     folder = cut(whole, tmp_path / "run", 8)
     last = folder / "checkpoints" / "step-00000008"

@@ -11,11 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from snnkit.engine import train
+from snnkit.engine import DivergedError, RunConfig, override, train
+from snnkit.engine.config import apply_toml
 from snnkit.engine.ema import Ema
+from snnkit.engine.schedule import Schedule
+from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.models import create_model
 from snnkit.optim import parameter_groups
 from snnkit.recipes import get_recipe
+from snnkit.tasks import Classification
 
 
 def small():
@@ -36,6 +40,85 @@ def weights(run):
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     return train(small(), tmp_path_factory.mktemp("plain") / "run")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", -1),
+        ("task.label_smoothing", 2.0),
+        ("task.label_smoothing", -0.1),
+        ("schedule.decay_epochs", 0.0),
+        ("schedule.decay_rate", -1.0),
+        ("schedule.min_lr", -1.0),
+        ("schedule.warmup_lr", -1.0),
+        ("data.mixup", math.inf),
+        ("optim.clip", math.inf),
+        ("optim.lr", math.nan),
+    ],
+)
+def test_settings_outside_their_range_are_named(key, value):
+    config = small()
+    override(config, key, value)
+    with pytest.raises(InvalidArgumentError, match=f"{key}="):
+        config.check()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"epochs": "many"}, "epochs='many': must be a whole number"),
+        ({"optim": {"lr": None}}, "optim.lr=None: must be a number"),
+        ({"optim": {"options": 3}}, "optim.options=3"),
+        ({"optim": "adamw"}, "optim='adamw': must be a table"),
+        ([], "must be a table"),
+    ],
+)
+def test_a_configuration_that_was_edited_wrongly_is_one_line(given, words):
+    with pytest.raises(InvalidArgumentError, match=words):
+        RunConfig.from_dict(given)
+
+
+@pytest.mark.parametrize("key", ["warmup_epochs", "warmup_lr", "min_lr"])
+def test_onecycle_refuses_what_it_would_not_do(key, tmp_path):
+    config = small()
+    setattr(config.schedule, key, 1.0)
+    with pytest.raises(InvalidArgumentError, match=f"schedule.{key}=1.0: onecycle"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("options", "cycled"), [({}, True), ({"betas": (0.8, 0.99)}, False)])
+def test_onecycle_leaves_a_momentum_alone_that_was_asked_for(options, cycled):
+    config = small()
+    config.optim.options = options
+    made = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0, **options)
+    schedule = Schedule(made, config, steps_per_epoch=10)
+    seen = set()
+    for step in range(10):
+        schedule.set(step)
+        seen.add(made.param_groups[0]["betas"][0])
+    assert (len(seen) > 1) == cycled
+    assert cycled or seen == {0.8}
+
+
+def test_more_batches_to_a_step_than_an_epoch_has(tmp_path):
+    config = small()
+    config.optim.accumulate = 5  # of 4 batches
+    with pytest.raises(InvalidArgumentError, match="optim.accumulate=5: an epoch has only 4 batches"):
+        train(config, tmp_path / "run")
+
+
+def test_a_folder_is_no_configuration(tmp_path):
+    with pytest.raises(CorruptFileError, match="cannot be read"):
+        apply_toml(small(), tmp_path)
+
+
+def test_a_test_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
+    original = Classification.compute
+    monkeypatch.setattr(Classification, "compute", lambda self: original(self) | {"loss": math.nan})
+    with pytest.raises(DivergedError, match="the loss on the test split is nan after step 4"):
+        train(small(), tmp_path / "run")
 
 
 def test_tensorboard_gets_what_the_metrics_file_gets(tmp_path):
