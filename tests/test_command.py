@@ -16,6 +16,7 @@ import torch
 
 import snnkit
 from snnkit.cli import main
+from snnkit.recipes import RECIPES
 
 
 @pytest.fixture
@@ -121,6 +122,15 @@ def test_the_whole_way_verb_by_verb(run_folder, call):
     assert [p["name"] for p in raster["populations"]] == [n for n, row in layers.items() if row["kind"] == "neuron"]
 
 
+def test_a_file_of_a_run_is_fed_as_the_run_was(run_folder, call):
+    """The run was tested on a part of the images; weights of its folder are, too."""
+    code, out, _ = call("eval", run_folder)
+    assert code == 0
+    code, of_file, _ = call("eval", run_folder / "checkpoints" / "last.safetensors")
+    assert code == 0
+    assert of_file.split(": ", 1)[1] == out.split(": ", 1)[1]
+
+
 def test_events_and_packets_on_the_chip_are_those_of_its_spikes(run_folder):
     """The engine's counters against the plain simulator's spikes times the fan-out of every source."""
     import compiler
@@ -209,6 +219,8 @@ MISTAKES = {
     "no such run": (["eval", "runs/none"], 2, "does not exist"),
     "no run folder": (["report", "."], 2, "config.json"),
     "bad choice": (["export", "spiking_cnn_small", "--format", "onnx"], 2, "nir"),
+    "one setting for many": (["train", "--set", "optim.options=3"], 2, "optim.options.NAME=VALUE"),
+    "folder as config": (["train", "--config", "/"], 2, "cannot be read"),
     "missing config": (["train", "--config", "none.toml"], 2, "none.toml does not exist"),
     "lava missing": (
         ["simulate", "spiking_cnn_small", "--runtime", "lava", "--lava-python", "/no/python"],
@@ -332,6 +344,7 @@ def test_recipes(call):
     code, out, _ = call("recipes")
     assert code == 0
     assert "demo" in out
+    assert all(name in out for name in RECIPES)  # however narrow the output is
     code, out, _ = call("recipes", "swinv2_imagenet")
     assert code == 0
     assert "optim.lr=0.0005" in out.splitlines()

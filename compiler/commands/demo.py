@@ -33,7 +33,7 @@ def demo(*, runs: Path = Path("runs"), epochs: int | None = None, images: int = 
     started = time.perf_counter()
 
     def title(text: str) -> None:
-        console.print(f"\n[bold]{text}[/bold]  ({time.perf_counter() - started:.0f} s)")
+        console.print(f"\n[bold]{text}[/bold]  ({time.perf_counter() - started:.0f} s)", markup=True)
 
     config = get_recipe("demo")
     if epochs is not None:

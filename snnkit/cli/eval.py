@@ -11,7 +11,7 @@ def eval_(run: Path, *, dataset: str | None = None, source: str | None = None) -
     Parameters
     ----------
     run
-        Folder of a run, or a checkpoint.
+        Folder of a run, or a checkpoint; one inside a run's folder is fed as that run was.
     dataset
         Name of a data set; by default the one the run was trained on, as it was fed then.
     source
@@ -25,8 +25,11 @@ def eval_(run: Path, *, dataset: str | None = None, source: str | None = None) -
 
     checkpoint = find_checkpoint(run)
     model, _ = build_model(checkpoint)
-    saved = run / "config.json"
-    config = RunConfig.from_dict(read_json(saved)).data if saved.exists() else DataConfig()
+    # A checkpoint that lies in a run's folder was fed as that run says, another one at least in the size it says.
+    folder, (height, width) = checkpoint.absolute().parent, getattr(model, "trained_size", (0, 0))
+    config, saved = DataConfig(img_size=height if height == width else 0), folder.parent / "config.json"
+    if folder.name == "checkpoints" and saved.exists():
+        config = RunConfig.from_dict(read_json(saved)).data
     config.dataset, config.source = dataset or config.dataset, source or config.source
     data = load_images(config, seed=0)
     result = evaluate(model, data)

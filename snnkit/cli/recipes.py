@@ -11,14 +11,14 @@ def recipes(name: str | None = None) -> None:
     name
         Name of a recipe; its complete configuration is printed, key by key, as --set takes it.
     """
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from snnkit.engine.config import settings
     from snnkit.engine.progress import console
     from snnkit.recipes import RECIPES, get_recipe
 
     if name is None:
-        table = Table("recipe", "what", "expected", "paper", box=None)
+        table = Table(Column("recipe", no_wrap=True), "what", "expected", "paper", box=None)
         for key, entry in sorted(RECIPES.items()):
             table.add_row(key, entry.summary, entry.expected, entry.paper)
         console.print(table)
