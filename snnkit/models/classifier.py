@@ -210,6 +210,18 @@ class SpikingClassifier(_Model):
         """Return the prediction (B, K) from the last feature map; models with two heads override it."""
         return self.readout(self.forward_head(features_TBCHW))
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Groups for layer-wise decay, timm's way: the stem, then block by block, or with ``coarse`` stage by stage.
+
+        A change of resolution counts with the block behind it; what no expression matches, the heads, is last.
+        """
+        stem = r"^(?:stem|downs|embed\.|position)"
+        if coarse:
+            return {"stem": stem, "blocks": r"^(?:stages|blocks|embeds)\.(\d+)"}
+        downs = [(r"^stages\.(\d+)\.down", (0,)), (r"^embeds\.(\d+)", (0,))]
+        blocks = [(r"^stages\.(\d+)\.(?:blocks\.)?(\d+)", None), (r"^blocks\.(\d+)", None)]
+        return {"stem": stem, "blocks": [*downs, *blocks]}
+
 
 class ImageClassifier(_Model):
     """An ordinary classifier of images (B, C, H, W) with timm's methods.

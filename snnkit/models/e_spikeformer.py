@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,6 +34,14 @@ from snnkit.models.family import Family, Published, StateDict, renamed
 from snnkit.models.registry import register_variant
 from snnkit.models.sizes import check_positive, check_whole, whole_numbers
 from snnkit.neurons import MultiSpike
+
+
+def layer_groups(coarse: bool) -> dict[str, Any]:
+    """Return ``group_matcher`` of both forms; a change of resolution counts with the block behind it."""
+    behind = ((1, 2), (2, 1), (3, 0), (4, 0))
+    downs = [(rf"^down{i}\.", place[:1] if coarse else place) for i, place in enumerate(behind, start=1)]
+    blocks = r"^(?:conv_block|stage)(\d)" if coarse else r"^(?:conv_block|stage)(\d)[_.](\d+)"
+    return {"stem": r"^stem", "blocks": [*downs, (blocks, None)]}
 
 
 def _sep_conv(dim: int, kernel_size: int, levels: int) -> nn.Sequential:
@@ -147,6 +156,10 @@ class ESpikeFormer(SpikingClassifier):
         self.num_features = e3
         made = ("conv_block1_2", "conv_block2_2", f"stage3.{depths[0] - 1}", f"stage4.{depths[1] - 1}")
         self.feature_info = FeatureInfo(map(Feature, embed_dim, (4, 8, 16, 16), made))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Groups for layer-wise decay: the stem, then block by block, or with ``coarse`` stage by stage."""
+        return layer_groups(coarse)
 
     def forward_stem(self, x_TBCHW: Tensor) -> Tensor:
         """Return the currents of the first convolution, (T, B, e₀/2, H/2, W/2)."""

@@ -39,7 +39,7 @@ from snnkit.layers.spike_conv import SpikeConv
 from snnkit.layers.spike_driven_attention import ScaledAttention
 from snnkit.layers.spiking_mlp import MembraneMLP
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
-from snnkit.models.e_spikeformer import PAPER
+from snnkit.models.e_spikeformer import PAPER, layer_groups
 from snnkit.models.family import Family, Published, StateDict, renamed
 from snnkit.models.masked import MaskedAutoencoder
 from snnkit.models.registry import register_variant
@@ -210,6 +210,10 @@ class ESpikeFormerLarge(SpikingClassifier):
         self.num_features = e2
         made = ("conv_block1_1", "conv_block1_2", "conv_block2_2", f"stage3.{depth - 1}")
         self.feature_info = FeatureInfo(map(Feature, (e0 // 2, e0, e1, e2), (2, 4, 8, 16), made))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Groups for layer-wise decay: the stem, then block by block, or with ``coarse`` stage by stage."""
+        return layer_groups(coarse)
 
     def forward_stem(self, x_TBCHW: Tensor) -> Tensor:
         """Return the currents of the first convolution, (T, B, e₀/2, H/2, W/2)."""

@@ -10,6 +10,8 @@ sends is binary, so every weight but the first layer's meets spikes only.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
@@ -19,6 +21,8 @@ from snnkit.models.family import Family
 from snnkit.models.registry import register_model
 from snnkit.neurons import LIF
 from snnkit.surrogates import ATan
+
+_LAYERS = ("down", "depthwise", "mix")
 
 
 class SpikingCNN(SpikingClassifier):
@@ -77,6 +81,10 @@ class SpikingCNN(SpikingClassifier):
         self.head = nn.Linear(inner * (img_size // 4) ** 2, num_classes) if num_classes else nn.Identity()
         self.num_features = inner * (img_size // 4) ** 2
         self.feature_info = FeatureInfo([Feature(inner, 2, "mix_lif")])
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Groups for layer-wise decay: the stem, then each layer."""
+        return {"stem": r"^stem", "blocks": [(rf"^{name}\.", (i,)) for i, name in enumerate(_LAYERS)]}
 
     def forward_stem(self, x_TBCHW: Tensor) -> Tensor:
         """Return the currents of the first layer, (T, B, width, H, W)."""
