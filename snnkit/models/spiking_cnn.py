@@ -56,6 +56,8 @@ class SpikingCNN(SpikingClassifier):
         dropout: float,
     ):
         super().__init__(timesteps)
+        if not isinstance(img_size, int):
+            raise InvalidArgumentError(f"img_size={img_size!r}: the head serves square images; give one side.")
         if img_size % 4 or img_size < 4:
             lower = max(4, img_size // 4 * 4)
             raise InvalidArgumentError(

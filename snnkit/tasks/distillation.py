@@ -72,6 +72,10 @@ class Distillation(Task):
             raise InvalidArgumentError(f"task.options.alpha={alpha}: must be between 0 and 1.")
         if not tau > 0:
             raise InvalidArgumentError(f"task.options.tau={tau}: must be > 0.")
+        if not soft and (tau != 1 or per_element):
+            raise InvalidArgumentError(
+                f"task.options.tau={tau}, per_element={per_element}: hard labels know neither; set task.options.soft=true."
+            )
         self.model = channels_innermost(model)
         self.teachers = Teachers(teachers, num_classes, cache)
         self.soft, self.alpha, self.tau, self.per_element = bool(soft), float(alpha), float(tau), bool(per_element)

@@ -121,7 +121,7 @@ def test_whole_numbers_may_be_floats():
     assert model(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
 
 
-@pytest.mark.parametrize(("given", "offered"), [(30, "28 or 32"), (3, "4 or 8"), (7, "4 or 8")])
+@pytest.mark.parametrize(("given", "offered"), [(30, "28 or 32"), (3, "4 or 8"), (7, "4 or 8"), ((28, 32), "one side")])
 def test_an_image_size_that_strides_do_not_divide_names_the_next(given, offered):
     with pytest.raises(InvalidArgumentError, match=offered):
         snnkit.create_model("spiking_cnn_small", img_size=given)

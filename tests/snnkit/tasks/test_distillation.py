@@ -111,7 +111,7 @@ def test_deit_by_hand(heads, soft):
     torch.manual_seed(1)
     student, z = Student(7, heads), torch.randn(4, 7)
     images, labels = torch.randn(4, 3, 2, 2), torch.randint(7, (4,))
-    task = Distillation(student, 7, Fixed(z), soft=soft, alpha=0.3, tau=2.0)
+    task = Distillation(student, 7, Fixed(z), soft=soft, alpha=0.3, tau=2.0 if soft else 1.0)
     out = student(images)
     first, second = out if heads == 2 else (out, out)
     log_p, log_q = torch.log_softmax(z / 2, 1), torch.log_softmax(second / 2, 1)
@@ -193,6 +193,7 @@ def test_feature_loss_by_hand():
     [
         (lambda s: Distillation(s, 7, Fixed(torch.zeros(1, 7)), alpha=1.5), InvalidArgumentError, "alpha=1.5"),
         (lambda s: Distillation(s, 7, Fixed(torch.zeros(1, 7)), tau=0.0), InvalidArgumentError, "tau=0.0"),
+        (lambda s: Distillation(s, 7, Fixed(torch.zeros(1, 7)), tau=2.0), InvalidArgumentError, "soft=true"),
         (lambda s: Distillation(s, 7, ()), InvalidArgumentError, "give at least one"),
         (lambda s: Distillation(s, 7, "runs/none"), CorruptFileError, "no such run folder"),
         (
