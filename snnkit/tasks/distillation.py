@@ -74,7 +74,7 @@ class Distillation(Task):
             raise InvalidArgumentError(f"task.options.tau={tau}: must be > 0.")
         if not soft and (tau != 1 or per_element):
             raise InvalidArgumentError(
-                f"task.options.tau={tau}, per_element={per_element}: hard labels know neither; set task.options.soft=true."
+                f"task.options.tau={tau}, per_element={per_element}: hard labels know neither; set soft=true."
             )
         self.model = channels_innermost(model)
         self.teachers = Teachers(teachers, num_classes, cache)
