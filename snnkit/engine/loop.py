@@ -49,6 +49,7 @@ class Loop:
     sizes: tuple[int, int]
     folder: Path = field(init=False)
     state: TrainState = field(init=False)
+    steps: dict[str, int] = field(init=False)
     best: dict[str, Any] = field(init=False)
     results: dict[str, Any] = field(init=False)
 
@@ -72,7 +73,8 @@ class Loop:
         self._schedule = Schedule(plain, self.config, self.steps_per_epoch, scale)
         self._optimizer = self.fabric.setup_optimizers(plain)
         self._ema = Ema(self.task.model, optim.ema) if optim.ema else None
-        self.state = TrainState(self.task, plain, self._ema, {"step": 0, "epoch": 1, "batch": 0})
+        self.steps = {"images_per_step": images, "steps_per_epoch": self.steps_per_epoch}
+        self.state = TrainState(self.task, plain, self._ema, {"step": 0, "epoch": 1, "batch": 0, **self.steps})
         self.best, self.results = {"epoch": 0, "accuracy": -math.inf}, {}
 
     @property

@@ -70,7 +70,7 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
     Raises:
         CorruptFileError: there is no run, or no whole state in it.
         InvalidArgumentError: the model is another one than that which was saved (names the keys that differ), or the
-            optimizer is.
+            optimizer is, or a step has another number of images.
     """
     folder = Path(folder)
     saved = RunConfig.from_dict(read_json(folder / "config.json"))
@@ -95,9 +95,20 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
 def _take_up(loop: Loop, folder: Path, state: Path) -> None:
     """Fill the loop with a saved state, and make the folder that of the run as it goes on."""
     load_state(loop.fabric, state, loop.state)
-    loop.results = loop.state.progress.get("results", {})
+    progress = loop.state.progress
+    saved = {key: progress.get(key, value) for key, value in loop.steps.items()}
+    if saved != loop.steps:
+        raise InvalidArgumentError(
+            f"{state} counts steps of {saved['images_per_step']} images, {saved['steps_per_epoch']} an epoch; now they "
+            f"are {loop.steps['images_per_step']} and {loop.steps['steps_per_epoch']}. Keep data.batch_size · "
+            "optim.accumulate · processes and the data, or start a new run from its weights (model.weights=…)."
+        )
+    # The same steps may be made of other batches now.
+    done = progress["step"] - (progress["epoch"] - 1) * loop.steps["steps_per_epoch"]
+    progress["batch"] = done * loop.config.optim.accumulate
+    loop.results = progress.get("results", {})
     if loop.fabric.is_global_zero:
-        cut_metrics(folder, loop.state.progress["step"])
+        cut_metrics(folder, progress["step"])
         write_json(folder / "config.json", loop.config.to_dict())
         console.print(f"going on from {state}")
 

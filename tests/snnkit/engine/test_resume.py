@@ -129,6 +129,18 @@ def test_another_optimizer_is_refused(whole, tmp_path):
             resume(folder, config)
 
 
+def test_steps_of_another_size_are_refused(whole, tmp_path):
+    """The schedule and the place in the epoch count steps."""
+    config = small()
+    config.data.batch_size = 32
+    before = (whole / "config.json").read_text()
+    with pytest.raises(InvalidArgumentError, match="steps of 16 images, 6 an epoch; now they are 32 and 3"):
+        resume(cut(whole, tmp_path / "run", 4), config)
+    assert (tmp_path / "run" / "config.json").read_text() == before
+    config.data.batch_size, config.optim.accumulate = 8, 2
+    assert len(steps(resume(cut(whole, tmp_path / "same", 4), config).folder)) == 12
+
+
 def test_a_state_that_is_damaged_falls_back_to_the_one_before(whole, tmp_path, capsys):
     folder = cut(whole, tmp_path / "run", 8)
     last = folder / "checkpoints" / "step-00000008"
