@@ -7,8 +7,9 @@ or, without touching any file, ``python -m snnkit.importers.clock_driven train.p
 
 Afterwards ``from spikingjelly.clock_driven.neuron import MultiStepLIFNode`` and ``spikingjelly.activation_based`` with
 ``backend=`` and ``step_mode=`` mean the modules of this package: ``neuron``, ``functional``, ``layer``, ``surrogate``,
-``base``. Unlike snnkit's own neurons these keep their membrane between calls until ``functional.reset_net``, as the
-originals did. ``backend=`` is accepted and has no effect: the fastest kernel for the tensor's device runs.
+``encoding``, ``base``. Unlike snnkit's own neurons these keep their membrane between calls until
+``functional.reset_net``, as the originals did. ``backend=`` is accepted and has no effect: the fastest kernel for the
+tensor's device runs.
 
 A SpikingJelly that is installed stays usable: only the two names above are taken over, and only after ``install``.
 """
@@ -19,7 +20,7 @@ import importlib
 import sys
 from types import ModuleType
 
-_PARTS = ("base", "functional", "layer", "neuron", "surrogate")
+_PARTS = ("base", "encoding", "functional", "layer", "neuron", "surrogate")
 _NAMES = ("clock_driven", "activation_based")
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.importers.clock_driven import functional, layer, neuron, surrogate
+from snnkit.importers.clock_driven import encoding, functional, layer, neuron, surrogate
 
 SCRIPT = """
 import sys, torch
@@ -182,3 +182,30 @@ def test_a_published_script_runs_unchanged(tmp_path):
     missing = subprocess.run([*command[:3], "nowhere.py"], capture_output=True, text=True)
     assert missing.returncode != 0
     assert "no such script: nowhere.py" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("PoissonEncoder", ()), ("LatencyEncoder", (7,)), ("LatencyEncoder", (7, "log")), ("WeightedPhaseEncoder", (6,))],
+)
+def test_encoders_equal_the_original(name, arguments):
+    original = pytest.importorskip("spikingjelly.activation_based.encoding", reason="spikingjelly is not installed")
+    x = torch.rand(3, 5, generator=torch.Generator().manual_seed(0)) * 0.98
+    mine, theirs = getattr(encoding, name)(*arguments), getattr(original, name)(*arguments)
+    torch.manual_seed(4)
+    expected = [theirs(x) for _ in range(9)]  # past the last step
+    torch.manual_seed(4)
+    assert all(torch.equal(mine(x), spikes) for spikes in expected)
+    functional.reset_net(mine)
+    torch.manual_seed(4)
+    assert torch.equal(mine(x), expected[0])
+
+
+def test_periodic_spikes():
+    spikes = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    encoder = encoding.PeriodicEncoder(spikes)
+    assert torch.equal(torch.stack([encoder() for _ in range(6)]), spikes.repeat(2, 1))
+    with pytest.raises(InvalidArgumentError, match="needs the values"):
+        encoding.LatencyEncoder(4)()
+    with pytest.raises(InvalidArgumentError, match="'linear' or 'log'"):
+        encoding.LatencyEncoder(4, "exp")
