@@ -101,7 +101,7 @@ def test_constants_have_their_old_names_and_act():
     node = neuron.MultiStepLIFNode(tau=3.0, v_threshold=0.5, v_reset=None, detach_reset=True, backend="cupy")
     named = (node.tau, node.v_threshold, node.v_reset, node.detach_reset, node.decay_input)
     assert named == (3.0, 0.5, None, True, True)
-    x = torch.rand(4, 2, 3)
+    x = torch.ones(4, 2, 3)
     assert node(x).sum() > 0
     node.v_threshold = 100.0
     functional.reset_net(node)

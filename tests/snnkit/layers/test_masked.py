@@ -97,7 +97,7 @@ def test_decoder_takes_latents_of_all_patches_in_order():
     ("make", "word"),
     [
         (lambda: mask_from_noise(torch.rand(1, 4), 0.9), "leaves 0 of 4"),
-        (lambda: mask_from_noise(torch.rand(1, 4), 0.0), "leaves 4 of 4"),
+        (lambda: mask_from_noise(torch.rand(1, 4), 0.0), "mask_ratio=0.0: must be above 0"),
         (lambda: mask_from_noise(torch.rand(1, 4), 1.5), "mask_ratio=1.5"),
         (lambda: patchify(torch.rand(1, 3, 8, 9), 4), "8×9"),
         (lambda: sin_cos_positions(10, 2, 2), "multiple of 4"),
