@@ -135,6 +135,13 @@ def _delivered(made: tuple[Any, list[str]], skipped: list[str]) -> Any:
     return batch
 
 
+def _sorted(samples: list[Any]) -> tuple[SnnkitError | None, list[Any], list[str]]:
+    """Return the first error if there is one, what could be read, and why the rest could not."""
+    failed = next((sample for sample in samples if isinstance(sample, SnnkitError)), None)
+    good = [sample for sample in samples if not isinstance(sample, (Skipped, SnnkitError))]
+    return failed, good, [sample.reason for sample in samples if isinstance(sample, Skipped)]
+
+
 def _made(collate: Callable[[list[Any]], Any], samples: list[Any], reasons: list[str], readable: int) -> Any:
     """Return (batch, reasons), or (error, []) where none can be made of ``readable`` samples."""
     if not readable:
@@ -157,11 +164,9 @@ class _Readable:
         self._collate, self._views = collate, views
 
     def __call__(self, samples: list[Any]) -> tuple[Any, list[str]]:
-        failed = next((sample for sample in samples if isinstance(sample, SnnkitError)), None)
+        failed, good, reasons = _sorted(samples)
         if failed is not None:
             return failed, []
-        good = [sample for sample in samples if not isinstance(sample, Skipped)]
-        reasons = [sample.reason for sample in samples if isinstance(sample, Skipped)]
         seen = good if self._views == 1 else [(view, label) for sample, label in good for view in sample]
         batch, reasons = _made(self._collate, seen, reasons, len(good))
         if self._views > 1 and not isinstance(batch, SnnkitError):
@@ -183,10 +188,8 @@ class Whole:
 
     def __call__(self, samples: list[Any]) -> tuple[Any, list[str]]:
         """Return the batch and the reasons."""
-        failed = next((sample for sample in samples if isinstance(sample, SnnkitError)), None)
+        failed, good, reasons = _sorted(samples)
         if failed is not None:
             return failed, []
-        good = [sample for sample in samples if not isinstance(sample, Skipped)]
-        reasons = [sample.reason for sample in samples if isinstance(sample, Skipped)]
         filled = [good[n % len(good)] for n in range(len(samples))] if good else []
         return _made(self._collate, filled, reasons, len(good))

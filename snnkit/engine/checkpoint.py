@@ -40,8 +40,9 @@ from snnkit.optim.blockwise import BlockwiseOptimizer
 
 _NAME = re.compile(r"step-(\d{8})$")
 _STATE, _FILES = "state.json", "files.json"
-# How an optimizer computes is for the process that goes on to decide: shards do not take every implementation.
+# What schedules write into the groups of an optimizer.
 _SCHEDULED = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "lr_scale")
+# How an optimizer computes is for the process that goes on to decide: shards do not take every implementation.
 _IMPLEMENTATION = ("fused", "foreach", "capturable", "differentiable")
 
 

@@ -51,7 +51,7 @@ class ClassificationMetrics(nn.Module):
         handles = [n.register_forward_hook(lambda _m, _x, s: rates.append(s.detach().mean())) for n in self._neurons]
         try:
             with torch.no_grad():
-                logits = model(images)
+                logits = model(channels_last(images))
         finally:
             for handle in handles:
                 handle.remove()
@@ -107,8 +107,7 @@ class Classification(Task):
 
     def evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         """Feed loss (without smoothing), accuracy and firing rate with a test batch."""
-        images, labels = batch
-        self.metrics.test(self.model, channels_last(images), labels)
+        self.metrics.test(self.model, *batch)
 
     def compute(self) -> dict[str, float]:
         """Return loss, accuracy, score (= accuracy) and, after ``evaluate``, the mean firing rate over layers."""

@@ -113,8 +113,7 @@ class MealV2(Task):
 
     def evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         """Feed the metrics: cross-entropy with the labels, accuracy, firing rate."""
-        images, labels = batch
-        self.metrics.test(self.model, channels_last(images), labels)
+        self.metrics.test(self.model, *batch)
 
     def compute(self) -> dict[str, float]:
         """Return loss, accuracy, score, similarity, discriminator, and after ``evaluate`` the firing rate."""
