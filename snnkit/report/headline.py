@@ -141,9 +141,10 @@ def _equality_tile(run: Run) -> dict[str, str] | None:
     differing = number(equality.get("spike_mismatches"))
     if differing is None:
         return None
-    spikes = number(equality.get("spikes"))
+    # Every neuron at every step, whether it fired or not: a spike too many differs as well as one that is missing.
+    places = number(equality.get("compared"))
     return {
         "label": "Spikes that differ on chip",
         "value": whole(differing),
-        "note": f"of {si(spikes)} compared" if spikes else text(equality.get("verdict")),
+        "note": f"of {si(places)} compared" if places else text(equality.get("verdict")),
     }

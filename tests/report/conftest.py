@@ -234,7 +234,7 @@ def mapping() -> dict[str, Any]:
         "traffic": {"packets_per_image": 38211.5, "hops_per_image": 71022.0, "max_link_load": 5120.2},
         "steps": 9,
         "equality": {"images": 200, "float_accuracy": 0.88, "quantised_accuracy": 0.875, "chip_accuracy": 0.875}
-        | {"spikes": 2231040, "spike_mismatches": 0, "verdict": "exact"},
+        | {"spikes": 2231040, "compared": 32614400, "spike_mismatches": 0, "verdict": "exact"},
         "exchange": [
             {"format": "NIR", "file": "network.nir", "verdict": "exact"}
             | {"detail": "0 of 2231040 spikes differ after reading back"},

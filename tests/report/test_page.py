@@ -122,6 +122,7 @@ def test_headline_does_not_hide_bad_news(make_run, invented):
     text = Reader(write_report(make_run(energy=energy, mapping=mapping))).text
     assert "6.91 times more than the 4.03 µJ of its ordinary twin (the intervals overlap)" in text
     assert "12 of its 2.23 M spikes differ there" in text
+    assert "of 32.6 M compared" in text
 
 
 def test_empty_values_show_as_a_dash(make_run, invented):
