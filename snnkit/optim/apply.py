@@ -7,55 +7,29 @@ without Triton, a machine without a compiler) and is what the kernels are tested
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from snnkit.kernels import native
 from snnkit.kernels.layout import share
+from snnkit.optim import on_gpu
 from snnkit.optim.quantisation import blocks_of, codebook, dequantise, quantise
-from snnkit.optim.rules import Numbers, Rule
+from snnkit.optim.rules import COMPILED_ORDER
+from snnkit.optim.step import Step
 
 SOURCE = Path(__file__).parent / "csrc" / "blockwise.c"
-_NUMBERS = ["scale", "beta1", "rest1", "beta2", "rest2", "root", "eps", "decay", "rate", "weight_decay", "correction"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step of a tensor needs.
-
-    Attributes:
-        rule, numbers: the update.
-        p, g: parameters and gradient, contiguous and of one dtype: float32, or float64 for the reference.
-        states: of each moment of the rule, codes (uint8) or real numbers, contiguous, of the shape of p.
-        absmax: of each moment one number a block (float32), or None where the states are real numbers.
-        block_size: elements of a block.
-        guard: whether second moments are guarded against the code of 0.
-        out: where the direction goes, p staying as it is; or None.
-    """
-
-    rule: Rule
-    numbers: Numbers
-    p: Tensor
-    g: Tensor
-    states: list[Tensor]
-    absmax: list[Tensor] | None
-    block_size: int
-    guard: bool
-    out: Tensor | None = None
 
 
 def apply(step: Step) -> None:
     """Move parameters and states in place."""
     if not step.p.numel():
         return
-    if step.p.device.type == "cpu" and step.p.dtype == torch.float32 and not native.why_not(SOURCE):
+    if _c_takes(step):
         _by_c(step)
-    elif step.p.device.type == "cuda" and _by_triton(step):
-        return
+    elif step.p.device.type == "cuda" and on_gpu.supports(step):
+        on_gpu.apply(step)
     else:
         by_torch(step)
 
@@ -79,13 +53,9 @@ def by_torch(step: Step) -> None:
         absmax[: len(found[1])] = found[1]
 
 
-def _by_triton(step: Step) -> bool:
-    from snnkit.optim import on_gpu
-
-    if not on_gpu.supports(step):
-        return False
-    on_gpu.apply(step)
-    return True
+def _c_takes(step: Step) -> bool:
+    compiled = step.rule.number is not None and step.p.dtype == torch.float32
+    return compiled and step.p.device.type == "cpu" and not native.why_not(SOURCE)
 
 
 class _Book(ctypes.Structure):
@@ -101,7 +71,7 @@ class _Job(ctypes.Structure):
         *(("state", ctypes.c_void_p * 2), ("absmax", ctypes.c_void_p * 2), ("book", _Book * 2)),
         *(("guard", ctypes.c_int32 * 2), ("count", ctypes.c_int64), ("block", ctypes.c_int64)),
         *((name, ctypes.c_int32) for name in ("rule", "full")),
-        *((name, ctypes.c_float) for name in _NUMBERS),
+        *((name, ctypes.c_float) for name in COMPILED_ORDER),
     )
 
 
@@ -125,7 +95,7 @@ def _by_c(step: Step) -> None:
     job.full = step.absmax is None
     if step.out is not None:
         job.out = step.out.data_ptr()
-    for name in _NUMBERS:
+    for name in COMPILED_ORDER:
         setattr(job, name, getattr(step.numbers, name))
     for i, moment in enumerate(step.rule.moments):
         job.state[i] = step.states[i].data_ptr()

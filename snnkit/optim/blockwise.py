@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.optim.apply import Step, apply
+from snnkit.optim.apply import apply
 from snnkit.optim.quantisation import BLOCK_SIZES, codebook
 from snnkit.optim.rules import Moment, Numbers, Rule
 from snnkit.optim.shards import like, local, reblock, square_sums, table, table_shape
+from snnkit.optim.step import Step
 
 _ABSMAX, _NORMS = "_absmax", "gradient_norms"
 _HISTORY = 100  # steps whose gradient norms are remembered for clipping

@@ -18,20 +18,10 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from snnkit.errors import InvalidArgumentError, unknown_name
-from snnkit.optim.eight_bit import Adagrad8bit, Adam8bit, AdamW8bit, Lion8bit, RMSprop8bit, SGD8bit
 from snnkit.optim.stable_embedding import mark_stable_embeddings
-from snnkit.optim.trust import LAMB8bit, LARS8bit
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "adamw8bit": AdamW8bit,
-    "adam8bit": Adam8bit,
-    "sgd8bit": SGD8bit,
-    "lion8bit": Lion8bit,
-    "rmsprop8bit": RMSprop8bit,
-    "adagrad8bit": Adagrad8bit,
-    "lamb8bit": LAMB8bit,
-    "lars8bit": LARS8bit,
-}
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {}
+"""This project's own by name; the package's list fills it."""
 
 # What the loop cannot drive, or go on with. Their variants (kronw …) are named after them.
 _UNFIT = {

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from snnkit.kernels import triton_call
 from snnkit.optim.quantisation import blocks_of, codebook
-
-if TYPE_CHECKING:
-    from snnkit.optim.apply import Step
-
-_NUMBERS = ["scale", "beta1", "rest1", "beta2", "rest2", "root", "eps", "decay", "rate", "weight_decay", "correction"]
+from snnkit.optim.rules import COMPILED_ORDER
+from snnkit.optim.step import Step
 
 
 def supports(step: Step) -> bool:
-    """Return whether the kernel takes this step: Triton is there, and the states are codes."""
-    return step.absmax is not None and step.p.dtype == torch.float32 and not triton_call.why_not()
+    """Return whether the kernel takes this step: Triton is there, it knows the rule, and the states are codes."""
+    compiled = step.rule.number is not None and step.p.dtype == torch.float32
+    return compiled and step.absmax is not None and not triton_call.why_not()
 
 
 @cache
@@ -34,7 +31,9 @@ def apply(step: Step) -> None:
 
     assert step.absmax is not None
     p, moments = step.p, step.rule.moments
-    numbers = torch.tensor([getattr(step.numbers, name) for name in _NUMBERS], dtype=torch.float32, device=p.device)
+    numbers = torch.tensor(
+        [getattr(step.numbers, name) for name in COMPILED_ORDER], dtype=torch.float32, device=p.device
+    )
     states, constants = [], {}
     for i, letter in enumerate("AB"):
         i = min(i, len(moments) - 1)  # a rule with one state does not read the second

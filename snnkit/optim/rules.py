@@ -8,8 +8,9 @@
     ADAGRAD   g ← g + wd p;  v ← v + g²;  p ← p − lr g / (√v + ε)
 
 c1 = 1 − β1ᵗ and c2 = √(1 − β2ᵗ) at step t. The gradient is multiplied by ``scale`` first. Parameters move by the fresh
-moments; only what is kept for the next step is rounded. These functions are the truth: ``csrc/blockwise.c`` does the
-same operations in the same order.
+moments; only what is kept for the next step is rounded. These functions are the truth: ``csrc/blockwise.c`` and the
+Triton kernel do the same operations in the same order. A rule that they do not know stands beside its optimizer, with
+``number=None``, and runs in torch.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+
+COMPILED_ORDER = (
+    *("scale", "beta1", "rest1", "beta2", "rest2", "root", "eps", "decay", "rate", "weight_decay", "correction"),
+)
+"""The fields of ``Numbers`` in the order of the compiled kernels."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,12 @@ class Rule:
     """An update.
 
     Attributes:
-        number: in ``blockwise.c``.
+        number: in the compiled kernels; None for a rule that runs in torch alone.
         moments: its states.
         apply: (p, g, moments, numbers, out) → new moments; moves p in place, or writes the direction to ``out``.
     """
 
-    number: int
+    number: int | None
     moments: tuple[Moment, ...]
     apply: Callable[[Tensor, Tensor, list[Tensor], Numbers, Tensor | None], list[Tensor]]
 

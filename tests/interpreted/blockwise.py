@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from snnkit.optim import on_gpu
-from snnkit.optim.apply import Step, by_torch
+from snnkit.optim.apply import by_torch
 from snnkit.optim.quantisation import blocks_of, codebook
 from snnkit.optim.rules import ADAGRAD, ADAM, LAMB, LION, MOMENTUM, RMSPROP, Numbers
+from snnkit.optim.step import Step
 
 NUMBERS = Numbers(1e-3, 0.7, 0.9, 0.1, 0.99, 0.01, 1.3, 1e-8, 0.999, 0.01, 1.7)
 RULES = {"adam": ADAM, "lamb": LAMB, "momentum": MOMENTUM, "lion": LION, "rmsprop": RMSPROP, "adagrad": ADAGRAD}

@@ -1,16 +1,19 @@
 """What the 8-bit optimizers have in common: kernels that agree, small tensors, overrides, clipping, saving, errors.
 
 Would break it: a C kernel that rounds otherwise than the rules, a share of a tensor that a thread leaves out, codes
-that torch's loading turns into floats, a trust ratio that does not arrive.
+that torch's loading turns into floats, a trust ratio that does not arrive, a new rule that a compiled kernel takes for
+another one.
 """
 
 import copy
+import inspect
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from snnkit import optim
 from snnkit.errors import InvalidArgumentError, SnnkitError
 from snnkit.kernels import layout, native
 from snnkit.optim import (
@@ -27,6 +30,8 @@ from snnkit.optim import (
 )
 from snnkit.optim import apply as application
 from snnkit.optim.apply import SOURCE
+from snnkit.optim.blockwise import BlockwiseOptimizer, common
+from snnkit.optim.rules import Moment, Numbers, Rule
 
 needs_c = pytest.mark.skipif(bool(native.why_not(SOURCE)), reason="no C compiler")
 SMALL = {"min_8bit_size": 64}
@@ -69,6 +74,43 @@ def test_the_c_kernel_is_the_reference_bit_for_bit(name, options, monkeypatch):
     monkeypatch.setattr(application.native, "why_not", lambda source: "for the test")
     assert_equal(by_c, tensors(*trained(name, **options)))
     assert by_c["p"].isfinite().all()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_is_one_file_under_the_packages_name(name):
+    made = OPTIMIZERS[name]
+    assert getattr(optim, made.__name__) is made
+    assert name == made.__name__.lower()
+    assert made.__module__ == f"snnkit.optim.eight_bit.{name.removesuffix('8bit')}"
+    assert set(common(256, 4096, True, 100, 8)) < set(inspect.signature(made).parameters)
+
+
+def sign_of_momentum(p, g, old, k, out):
+    m = old[0] * k.beta1 + g * k.scale
+    p.sub_(m.sign() * k.rate)
+    return [m]
+
+
+class Signum8bit(BlockwiseOptimizer):
+    """An optimizer that no compiled kernel knows, in this file alone."""
+
+    rule = Rule(None, (Moment("momentum_buffer"),), sign_of_momentum)
+
+    def __init__(self, params, lr=0.1, momentum=0.5):
+        super().__init__(params, {"lr": lr, "momentum": momentum} | common(256, 4096, True, 100, 8))
+
+    def numbers(self, group, step):
+        return Numbers(group["lr"], beta1=group["momentum"])
+
+
+def test_a_rule_of_its_own_needs_no_compiled_kernel():
+    p = nn.Parameter(torch.zeros(4096))
+    optimizer = Signum8bit([p])
+    for sign in (1.0, -0.25, -0.75):  # m = 1, 0.25, −0.625
+        p.grad = torch.full((4096,), sign)
+        optimizer.step()
+    torch.testing.assert_close(p.data, torch.full((4096,), -0.1))
+    assert optimizer.state[p]["momentum_buffer"].dtype == torch.uint8
 
 
 @needs_c
