@@ -12,7 +12,7 @@
 | ``Delta`` | (a sequence) spikes where it changes | none |
 
 ``timesteps`` is T; ``static`` says whether all steps are equal, so that what depends on the input alone need be
-computed only once. To add one: a file, and its line in ``ENCODERS``.
+computed only once. To add one: a file, imported below, and its name in the list.
 """
 
 from torch import nn
@@ -26,6 +26,8 @@ from snnkit.encoders.poisson import Poisson
 from snnkit.encoders.population import Population
 from snnkit.encoders.regular import Regular
 
-ENCODERS: tuple[type[nn.Module], ...] = (Direct, Poisson, Regular, Latency, Phase, Burst, Population, Delta)
+__all__ = ["Burst", "Delta", "Direct", "Latency", "Phase", "Poisson", "Population", "Regular"]
 
-__all__ = ["ENCODERS", "Burst", "Delta", "Direct", "Latency", "Phase", "Poisson", "Population", "Regular"]
+ENCODERS: tuple[type[nn.Module], ...] = tuple(globals()[name] for name in __all__)
+
+__all__ += ["ENCODERS"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +13,13 @@ from snnkit.errors import InvalidArgumentError
 
 
 class Surrogate(Protocol):
-    """What a kernel needs of a surrogate. Instances are frozen dataclasses whose fields are floats."""
+    """What a kernel needs of a surrogate. Instances are frozen dataclasses whose fields are floats.
+
+    Attributes:
+        name: under which the class is listed in ``SURROGATES``.
+    """
+
+    name: ClassVar[str]
 
     def derivative(self, x: Tensor) -> Tensor:
         """Return ds/dx at ``x`` (distance of the membrane to the threshold), elementwise."""

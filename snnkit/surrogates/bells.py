@@ -19,6 +19,7 @@ from snnkit.surrogates.base import number, positive
 class Sigmoid:
     """``ds/dx = α σ(αx)(1 − σ(αx))``; steepness α > 0."""
 
+    name = "sigmoid"
     alpha: float = 4.0
 
     def __post_init__(self) -> None:
@@ -34,6 +35,7 @@ class Sigmoid:
 class ATan:
     """``ds/dx = (α/2) / (1 + (παx/2)²)``; steepness α > 0."""
 
+    name = "atan"
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
@@ -48,6 +50,7 @@ class ATan:
 class PiecewiseQuadratic:
     """``ds/dx = max(0, α − α²|x|)``, a triangle of unit area; steepness α > 0."""
 
+    name = "piecewise_quadratic"
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
@@ -62,6 +65,7 @@ class PiecewiseQuadratic:
 class PiecewiseExp:
     """``ds/dx = (α/2) e^(−α|x|)``; steepness α > 0."""
 
+    name = "piecewise_exp"
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
@@ -76,6 +80,7 @@ class PiecewiseExp:
 class SoftSign:
     """``ds/dx = 1 / (2α (1/α + |x|)²)``; steepness α > 0."""
 
+    name = "soft_sign"
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
@@ -93,6 +98,7 @@ class SuperSpike:
     Zenke and Ganguli 2018 put the steepness inside: ``FastSigmoid``.
     """
 
+    name = "super_spike"
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
@@ -107,6 +113,7 @@ class SuperSpike:
 class FastSigmoid:
     """``ds/dx = 1 / (1 + k|x|)²``; slope k > 0. snnTorch ``fast_sigmoid``; Norse documents its ``super`` so."""
 
+    name = "fast_sigmoid"
     slope: float = 25.0
 
     def __post_init__(self) -> None:
@@ -121,6 +128,7 @@ class FastSigmoid:
 class Erf:
     """``ds/dx = (α/√π) e^(−α²x²)``; steepness α > 0."""
 
+    name = "erf"
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
@@ -135,6 +143,7 @@ class Erf:
 class Erfc:
     """``ds/dx = (2/√π) e^(−k²x²)``; k > 0. Norse ``heavi_erfc``: of height 2/√π for every k."""
 
+    name = "erfc"
     k: float = 1.0
 
     def __post_init__(self) -> None:
@@ -149,6 +158,7 @@ class Erfc:
 class Tanh:
     """``ds/dx = 1 − tanh²(kx)``; k > 0. Norse ``tanh``; its ``logistic`` has the same gradient and samples."""
 
+    name = "tanh"
     k: float = 1.0
 
     def __post_init__(self) -> None:
@@ -163,6 +173,7 @@ class Tanh:
 class Circ:
     """``ds/dx = α³ / (α² + x²)^(3/2)``; width α > 0. Norse ``circ``; its ``circ_dist`` samples."""
 
+    name = "circ"
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
@@ -177,6 +188,7 @@ class Circ:
 class Triangle:
     """``ds/dx = α max(0, 1 − |x|)``; height α > 0. Norse ``triangle``; Esser et al. 2016, Bellec et al. 2020."""
 
+    name = "triangle"
     alpha: float = 0.3
 
     def __post_init__(self) -> None:
@@ -191,6 +203,7 @@ class Triangle:
 class Gaussian:
     """``ds/dx = scale · N(x; 0, σ²)``; σ > 0. sinabs ``Gaussian`` with mean 0."""
 
+    name = "gaussian"
     sigma: float = 0.5
     scale: float = 1.0
 
@@ -209,6 +222,7 @@ class MultiGaussian:
     Yin et al., Nature Machine Intelligence 3, 2021; sinabs ``MultiGaussian``.
     """
 
+    name = "multi_gaussian"
     sigma: float = 0.5
     h: float = 0.15
     w: float = 6.0
@@ -229,6 +243,7 @@ class MultiGaussian:
 class SingleExponential:
     """``ds/dx = scale · e^(−|x|/width)``; width > 0. sinabs' default, with threshold 1."""
 
+    name = "single_exponential"
     width: float = 0.5
     scale: float = 1.0
 
@@ -244,6 +259,7 @@ class SingleExponential:
 class NonzeroSignLogAbs:
     """``ds/dx = 1 / (1/α + |x|)``; α > 0."""
 
+    name = "nonzero_sign_log_abs"
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
@@ -258,6 +274,7 @@ class NonzeroSignLogAbs:
 class QPseudoSpike:
     """``ds/dx = (1 + 2|x|/(α−1))^(−α)``; tail index α > 1. Herranz-Celotti and Rouat 2022."""
 
+    name = "q_pseudo_spike"
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
@@ -275,6 +292,7 @@ class SquarewaveFourierSeries:
     The sum ends at n − 1 because SpikingJelly's does.
     """
 
+    name = "squarewave_fourier_series"
     n: float = 2.0
     T_period: float = 8.0
 
@@ -293,6 +311,7 @@ class SquarewaveFourierSeries:
 class Rect:
     """``ds/dx = α where |x| < 1/(2α), else 0``: a box of unit area; α > 0. sinabs ``Heaviside(window)``: α = 1/(2w)."""
 
+    name = "rect"
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
@@ -307,6 +326,7 @@ class Rect:
 class PiecewiseLeakyReLU:
     """``ds/dx = 1/(2w) where |x| < w, else c``; half width w > 0, leak c ≥ 0."""
 
+    name = "piecewise_leaky_relu"
     w: float = 1.0
     c: float = 0.01
 
@@ -323,6 +343,7 @@ class PiecewiseLeakyReLU:
 class FakeNumericalGradient:
     """``ds/dx = min(1/|x|, α)``: the step divided by the distance it was taken over; α > 0."""
 
+    name = "fake_numerical_gradient"
     alpha: float = 0.3
 
     def __post_init__(self) -> None:
@@ -336,6 +357,8 @@ class FakeNumericalGradient:
 @dataclass(frozen=True)
 class StraightThrough:
     """``ds/dx = 1`` everywhere. SpikingJelly ``DeterministicPass``, snnTorch ``straight_through_estimator``."""
+
+    name = "straight_through"
 
     def derivative(self, x: Tensor) -> Tensor:
         """Return 1."""

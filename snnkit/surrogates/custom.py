@@ -35,5 +35,6 @@ def make(name: str, derivative: Callable[..., Tensor], numbers: dict[str, float]
         return rebuild, (name, [getattr(self, key) for key in numbers])
 
     fields = [(key, float, field(default=float(value))) for key, value in numbers.items()]
+    namespace = {"name": name, "derivative": evaluate, "__reduce__": reduce}
     title = "".join(part.capitalize() for part in name.split("_"))
-    return make_dataclass(title, fields, frozen=True, namespace={"derivative": evaluate, "__reduce__": reduce})
+    return make_dataclass(title, fields, frozen=True, namespace=namespace)

@@ -18,6 +18,7 @@ from snnkit.surrogates.base import number, positive
 class LeakyKReLU:
     """``ds/dx = leak where x < 0, k where x ≥ 0``. SpikingJelly; snnTorch ``LSO`` (0.1, 1) and ``heaviside`` (0, 1)."""
 
+    name = "leaky_k_relu"
     leak: float = 0.0
     k: float = 1.0
 
@@ -33,6 +34,7 @@ class LeakyKReLU:
 class LogTailedReLU:
     """``ds/dx = α where x ≤ 0, 1 where 0 < x ≤ 1, 1/x beyond``. SpikingJelly; Cai et al., CVPR 2017."""
 
+    name = "log_tailed_relu"
     alpha: float = 0.0
 
     def __post_init__(self) -> None:
@@ -47,6 +49,7 @@ class LogTailedReLU:
 class S2NN:
     """``ds/dx = ασ(αx)(1 − σ(αx)) where x < 0, β/(x + 1) where x ≥ 0``; α, β > 0. SpikingJelly; Suetake et al. 2022."""
 
+    name = "s2nn"
     alpha: float = 4.0
     beta: float = 1.0
 
@@ -66,6 +69,7 @@ class Triangular:
     For the bell that is usually called triangular see ``Triangle`` and ``PiecewiseQuadratic``.
     """
 
+    name = "triangular"
     threshold: float = 1.0
 
     def __post_init__(self) -> None:
@@ -80,6 +84,7 @@ class Triangular:
 class SpikeRateEscape:
     """``ds/dx = k e^(−β|x − 1|)``: an escape rate, largest one unit above the threshold; β, k > 0. snnTorch."""
 
+    name = "spike_rate_escape"
     beta: float = 1.0
     slope: float = 25.0
 
@@ -95,6 +100,7 @@ class SpikeRateEscape:
 class StochasticSpikeOperator:
     """``ds/dx = 1 where x ≥ 0, variance·(U + mean) below``, U uniform in −½ … ½, drawn at every backward. snnTorch."""
 
+    name = "stochastic_spike_operator"
     mean: float = 0.0
     variance: float = 0.2
 
@@ -111,6 +117,7 @@ class StochasticSpikeOperator:
 class SparseFastSigmoid:
     """``ds/dx = 1/(1 + k|x|)² where x > B, else 0``; slope k > 0. snnTorch ``SFS``; Perez-Nieves and Goodman 2021."""
 
+    name = "sparse_fast_sigmoid"
     slope: float = 25.0
     B: float = 1.0
 
@@ -130,6 +137,7 @@ class PeriodicExponential:
     Thresholds lie ``period`` apart from x = 0 upwards. sinabs, rockpool.
     """
 
+    name = "periodic_exponential"
     width: float = 0.5
     scale: float = 1.0
     period: float = 1.0

@@ -1,6 +1,7 @@
 """Tasks: what is trained. A task owns forward, loss and metrics; the engine never asks which it is.
 
-To add one: a file, and its line in ``TASKS``. Its arguments after ``model`` and ``num_classes`` are ``task.options``.
+To add one: a file, imported below, and its class in the first list. Its arguments after ``model`` and ``num_classes``
+are ``task.options``.
 """
 
 from __future__ import annotations
@@ -19,12 +20,9 @@ from snnkit.tasks.feature_distillation import FeatureDistillation
 from snnkit.tasks.meal_v2 import MealV2
 from snnkit.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {
-    "classification": Classification,
-    "distillation": Distillation,
-    "feature_distillation": FeatureDistillation,
-    "meal_v2": MealV2,
-}
+__all__ = ["Classification", "Distillation", "FeatureDistillation", "MealV2"]
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (globals()[name] for name in __all__)}
 
 
 def build_task(name: str, model: nn.Module, num_classes: int, options: Mapping[str, Any]) -> Task:
@@ -61,4 +59,4 @@ def _check_type(key: str, value: Any, kind: type) -> None:
         raise InvalidArgumentError(f"task.options.{key}={value!r}: must be {wanted}.")
 
 
-__all__ = ["TASKS", "Classification", "Distillation", "FeatureDistillation", "MealV2", "Task", "build_task"]
+__all__ += ["TASKS", "Task", "build_task"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -87,6 +88,8 @@ class Classification(Task):
         num_classes: K.
         label_smoothing: share of probability spread over all classes in the training loss.
     """
+
+    name: ClassVar[str] = "classification"
 
     def __init__(self, model: nn.Module, num_classes: int, label_smoothing: float = 0.0):
         super().__init__()

@@ -18,6 +18,7 @@ Spike-driven Transformer V2 divides the soft form by B·K instead of B: ``per_el
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,6 +55,8 @@ class Distillation(Task):
     Raises:
         InvalidArgumentError: a number outside its range, or a teacher with other classes.
     """
+
+    name: ClassVar[str] = "distillation"
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ Sources: blurred knowledge: Xu et al., BKDSNN, arXiv 2407.09083 (there on the la
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +62,8 @@ class FeatureDistillation(Task):
     Raises:
         InvalidArgumentError: several teachers, one without maps, a pair that does not exist, or numbers out of range.
     """
+
+    name: ClassVar[str] = "feature_distillation"
 
     def __init__(
         self,

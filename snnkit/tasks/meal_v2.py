@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +78,8 @@ class MealV2(Task):
     Raises:
         InvalidArgumentError: a teacher with other classes, or a ratio below 1.
     """
+
+    name: ClassVar[str] = "meal_v2"
 
     def __init__(
         self,

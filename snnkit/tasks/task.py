@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -13,9 +13,11 @@ class Task(nn.Module, ABC):
 
     ``model`` is the network whose weights are the result. Whatever else has parameters (a discriminator, a projection)
     is a submodule beside it and is trained too; what must not be trained (a teacher) is kept out of the submodules.
-    The engine calls the task itself, so that wrappers for several processes see every use.
+    The engine calls the task itself, so that wrappers for several processes see every use. ``name`` is how a run calls
+    it.
     """
 
+    name: ClassVar[str]
     model: nn.Module
 
     @abstractmethod
