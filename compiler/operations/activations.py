@@ -1,0 +1,112 @@
+"""Activations: functions of one value. To add one: its line in ``_TABLE``.
+
+Counted as comparisons (``activations``) where that is all they are, else as the multiplications, divisions and
+exponentials of their usual form: GELU's error function and tanh count as one exponential and one division.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from compiler.graph.graph import Node
+from compiler.graph.operation import CountRule, Operation, TypeRule
+from compiler.operations.call import Call
+from compiler.operations.rules import NUMBER, TEXT, each, real, scaled_by
+
+_COMPARED = each(activations=1)
+_SMOOTH = each(multiplies=2, adds=1, exponentials=1, divisions=1)
+_HARD = each(activations=2, multiplies=1, adds=1)
+
+
+def _unary(
+    name: str,
+    function: Callable[..., Tensor],
+    count: CountRule,
+    type_rule: TypeRule = real,
+    defaults: dict[str, Any] | None = None,
+    overloads: tuple[str, ...] = ("default",),
+) -> Operation:
+    """Return an activation whose further arguments are attributes of the same names."""
+    own = defaults or {}
+
+    def run(node: Node, x: Tensor) -> tuple[Tensor, ...]:
+        return (function(x, **{key: node.attributes[key] for key in own}),)
+
+    def capture(call: Call) -> None:
+        call.give(call.emit(name, [call.signal("self")], {key: _plain(call[key], own[key]) for key in own}))
+
+    kinds = {key: TEXT if isinstance(value, str) else NUMBER for key, value in own.items()}
+    captures = {f"aten.{name}.{overload}": capture for overload in overloads}
+    return Operation(name, "activation", run, type_rule, count, captures, kinds)
+
+
+def _plain(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _gelu(x: Tensor, approximate: str) -> Tensor:
+    return F.gelu(x, approximate=approximate)
+
+
+def _clamp(node: Node, x: Tensor) -> tuple[Tensor, ...]:
+    return (x.clamp(node.attributes["low"], node.attributes["high"]),)
+
+
+def _clamp_type(node: Node, types: Any, shapes: Any) -> Any:
+    return types[0].clamped(node.attributes["low"], node.attributes["high"])
+
+
+def _ends(low: str, high: str) -> Callable[[Call], None]:
+    def capture(call: Call) -> None:
+        ends = {}
+        for end, key, none in (("low", low, -torch.inf), ("high", high, torch.inf)):
+            ends[end] = float(call[key]) if key and call.has(key) else none
+        call.give(call.emit("clamp", [call.signal("self")], ends))
+
+    return capture
+
+
+def _fixed_clamp(low: float, high: float) -> Callable[[Call], None]:
+    def capture(call: Call) -> None:
+        call.give(call.emit("clamp", [call.signal("self")], {"low": low, "high": high}))
+
+    return capture
+
+
+CLAMP = Operation(
+    "clamp",
+    "activation",
+    _clamp,
+    _clamp_type,
+    each(activations=2),
+    {
+        "aten.clamp.default": _ends("min", "max"),
+        "aten.clamp_min.default": _ends("min", ""),
+        "aten.clamp_max.default": _ends("", "max"),
+        "aten.hardtanh.default": _ends("min_val", "max_val"),
+        "aten.relu6.default": _fixed_clamp(0.0, 6.0),
+    },
+    {"low": NUMBER, "high": NUMBER},
+)
+
+OPERATIONS = (
+    _unary("relu", torch.relu, _COMPARED, scaled_by(lambda x: x.clamped(0, torch.inf))),
+    _unary("leaky_relu", F.leaky_relu, _HARD, defaults={"negative_slope": 0.01}),
+    _unary("gelu", _gelu, _SMOOTH, defaults={"approximate": "none"}),
+    _unary("silu", F.silu, _SMOOTH),
+    _unary("mish", F.mish, each(multiplies=2, adds=1, exponentials=2, divisions=1)),
+    _unary("sigmoid", torch.sigmoid, each(adds=1, exponentials=1, divisions=1)),
+    _unary("tanh", torch.tanh, each(adds=2, exponentials=1, divisions=1)),
+    _unary("elu", F.elu, each(activations=1, multiplies=1, adds=1, exponentials=1), defaults={"alpha": 1.0}),
+    _unary("selu", F.selu, each(activations=1, multiplies=1, adds=1, exponentials=1)),
+    _unary("softplus", F.softplus, each(adds=1, exponentials=2), defaults={"beta": 1, "threshold": 20}),
+    _unary("hardsigmoid", F.hardsigmoid, _HARD),
+    _unary("hardswish", F.hardswish, each(activations=2, multiplies=2, adds=1)),
+    _unary("erf", torch.erf, _SMOOTH),
+    CLAMP,
+)

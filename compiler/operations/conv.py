@@ -1,0 +1,186 @@
+"""conv: cross-correlation in one, two or three dimensions, ``y[o] = Σ w[o, i, k] · x[i, s·p + d·k − pad] + b[o]``.
+
+Attributes stride, padding, dilation (a number for each dimension), groups. In integer graphs ``weight_exponent`` shifts
+the sum before the bias is added; a negative one floors it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from compiler.graph.facts import Facts
+from compiler.graph.graph import Node
+from compiler.graph.operation import Operation
+from compiler.operations.call import Call
+from compiler.operations.rules import INT, INTS, folded, pair, real
+
+_CONV: Mapping[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def shifted(y: Tensor, node: Node) -> Tensor:
+    """Apply the integer exponent of quantised weights: the *sum* is shifted, a negative exponent floors it."""
+    exponent = int(node.attributes.get("weight_exponent", 0))
+    return torch.floor(torch.ldexp(y, torch.tensor(exponent))) if exponent else y
+
+
+def _run(node: Node, x: Tensor) -> tuple[Tensor, ...]:
+    a, weight, bias = node.attributes, node.parameters["weight"], node.parameters.get("bias")
+    rank = weight.ndim - 2
+    exact = "weight_exponent" not in a
+    settings = (a["stride"], a["padding"], a["dilation"], a["groups"])
+    y = folded(x, rank + 1, lambda z: _CONV[rank](z, weight, bias if exact else None, *settings))
+    if exact:
+        return (y,)
+    y = shifted(y, node)
+    return (y if bias is None else y + bias.reshape(-1, *[1] * rank),)
+
+
+def dense_macs(node: Node, facts: Facts) -> float:
+    """Multiply-accumulates of a machine that skips nothing; padding counts, as usual."""
+    return float(facts.outputs_size * node.parameters["weight"][0].numel())
+
+
+def weighted(node: Node, facts: Facts, reach: Callable[[Tensor], float]) -> dict[str, float]:
+    """Count a layer with weights: ``reach(levels)`` says how many weights all events together meet."""
+    dense = dense_macs(node, facts)
+    done = {"dense_macs": dense}
+    if "bias" in node.parameters:
+        done["bias_adds"] = float(facts.outputs_size)
+    if not facts.is_event(0):
+        return {**done, "mac": dense}
+    levels = facts.levels(0)
+    accumulates = reach(levels)
+    return {**done, "ac": accumulates, "synaptic_events": accumulates}
+
+
+def _reach(node: Node, levels: Tensor) -> float:
+    """Σ over events of |level| × the weights it reaches, by running the connectivity over the events themselves."""
+    a, weight = node.attributes, node.parameters["weight"]
+    rank, groups = weight.ndim - 2, a["groups"]
+    x = levels.reshape(-1, groups, weight.shape[1], *levels.shape[levels.ndim - rank :]).sum((0, 2), keepdim=False)
+    # Connectivity is linear: the sum over samples may go through it at once.
+    ones = torch.ones(groups, 1, *weight.shape[2:], dtype=x.dtype)
+    reached = _CONV[rank](x.unsqueeze(0), ones, None, a["stride"], a["padding"], a["dilation"], groups)
+    return float(reached.sum()) * (weight.shape[0] // groups)
+
+
+def _count(node: Node, facts: Facts) -> Mapping[str, float]:
+    return weighted(node, facts, lambda levels: _reach(node, levels))
+
+
+def _capture(rank: int) -> Callable[[Call], None]:
+    def capture(call: Call) -> None:
+        parameters = call.stored(weight="weight", bias="bias")
+        weight = parameters["weight"]
+        stride, dilation = pair(call["stride"], rank), pair(call["dilation"], rank)
+        padding, x = call["padding"], call.signal("input")
+        if isinstance(padding, str):
+            x, padding = _padded(call, x, padding, weight.shape[2:], dilation)
+        attributes = {
+            "stride": stride,
+            "padding": pair(padding, rank),
+            "dilation": dilation,
+            "groups": int(call["groups"]),
+        }
+        call.give(call.emit("conv", [x], attributes, parameters))
+
+    return capture
+
+
+def _padded(
+    call: Call, x: str, padding: str, kernel: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[str, tuple[int, ...]]:
+    """Return the input and the numbers for padding="same" or "valid"; uneven padding becomes a node of its own."""
+    if padding == "valid":
+        return x, (0,) * len(kernel)
+    total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    if all(t % 2 == 0 for t in total):
+        return x, tuple(t // 2 for t in total)
+    amounts = [amount for t in reversed(total) for amount in (t // 2, t - t // 2)]
+    return call.emit("pad", [x], {"amounts": tuple(amounts), "mode": "constant", "value": 0.0}), (0,) * len(kernel)
+
+
+def _run_transposed(node: Node, x: Tensor) -> tuple[Tensor, ...]:
+    a, weight, bias = node.attributes, node.parameters["weight"], node.parameters.get("bias")
+    rank = weight.ndim - 2
+    run = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[rank]
+    settings = (a["stride"], a["padding"], a["output_padding"], a["groups"], a["dilation"])
+    return (folded(x, rank + 1, lambda z: run(z, weight, bias, *settings)),)
+
+
+def _count_transposed(node: Node, facts: Facts) -> Mapping[str, float]:
+    """Every input value meets every weight of its channel, but for what the padding cuts off."""
+    a, weight = node.attributes, node.parameters["weight"]
+    rank = weight.ndim - 2
+    per_input = weight[0].numel()
+    dense = float(facts.evaluations * facts.inputs[0].size * per_input)
+    done = {"dense_macs": dense}
+    if "bias" in node.parameters:
+        done["bias_adds"] = float(facts.outputs_size)
+    if not facts.is_event(0):
+        return {**done, "mac": dense}
+    levels = facts.levels(0)
+    x = levels.reshape(-1, a["groups"], weight.shape[0] // a["groups"], *levels.shape[levels.ndim - rank :]).sum((0, 2))
+    ones = torch.ones(a["groups"], 1, *weight.shape[2:], dtype=x.dtype)
+    run = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[rank]
+    reached = run(x.unsqueeze(0), ones, None, a["stride"], a["padding"], a["output_padding"], a["groups"], a["dilation"])
+    accumulates = float(reached.sum()) * weight.shape[1]
+    return {**done, "ac": accumulates, "synaptic_events": accumulates}
+
+
+def _capture_transposed(rank: int) -> Callable[[Call], None]:
+    def capture(call: Call) -> None:
+        attributes = {
+            key: pair(call[key], rank) for key in ("stride", "padding", "output_padding", "dilation")
+        }
+        parameters = call.stored(weight="weight", bias="bias")
+        attributes_all = {**attributes, "groups": int(call["groups"])}
+        call.give(call.emit("conv_transpose", [call.signal("input")], attributes_all, parameters))
+
+    return capture
+
+
+_SETTINGS = {"stride": INTS, "padding": INTS, "dilation": INTS, "groups": INT}
+
+CONV = Operation(
+    "conv",
+    "synapse",
+    _run,
+    real,
+    _count,
+    {
+        "aten.conv1d.default": _capture(1),
+        "aten.conv2d.default": _capture(2),
+        "aten.conv3d.default": _capture(3),
+        "aten.conv1d.padding": _capture(1),
+        "aten.conv2d.padding": _capture(2),
+        "aten.conv3d.padding": _capture(3),
+    },
+    _SETTINGS,
+    {"weight_exponent": INT},
+    ("weight",),
+    ("bias",),
+    linear=True,
+)
+CONV_TRANSPOSE = Operation(
+    "conv_transpose",
+    "synapse",
+    _run_transposed,
+    real,
+    _count_transposed,
+    {
+        "aten.conv_transpose1d.default": _capture_transposed(1),
+        "aten.conv_transpose2d.input": _capture_transposed(2),
+        "aten.conv_transpose3d.input": _capture_transposed(3),
+    },
+    {**_SETTINGS, "output_padding": INTS},
+    {},
+    ("weight",),
+    ("bias",),
+    linear=True,
+)
+OPERATIONS = (CONV, CONV_TRANSPOSE)

@@ -1,0 +1,99 @@
+"""Neurons: every operator of ``snnkit.neurons``, one node each. A new neuron needs no line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from fractions import Fraction
+from types import NoneType
+from typing import Any
+
+from torch import Tensor
+
+from compiler.graph.facts import Facts, levels_of
+from compiler.graph.graph import Node
+from compiler.graph.operation import Operation, Shapes
+from compiler.graph.signals import BINARY, REAL, SIGNED, SignalType
+from compiler.operations.call import Call
+from snnkit.kernels import Operator
+from snnkit.neurons import OPERATORS
+from snnkit.surrogates import Sigmoid
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "float": (float, int),
+    "float | None": (float, int, NoneType),
+    "bool": (bool,),
+    "int": (int,),
+}
+
+
+def events_of(op: str, constants: Mapping[str, Any]) -> SignalType:
+    """Return what a neuron with these constants says it sends."""
+    operator = OPERATORS[op]
+    p = operator.parameters(**{name: constants[name] for name in operator.parameter_names})
+    kind, low, high, *scale = operator.events(p)
+    exact = Fraction(scale[0]) if scale else Fraction(1)
+    if kind == "real":
+        return REAL
+    plain = {"binary": BINARY, "signed": SIGNED}.get(kind)
+    if plain is not None:
+        return plain.scaled(exact)
+    return SignalType(kind, int(low), int(high), exact)
+
+
+def _constants(operator: Operator, node: Node) -> Any:
+    given = {**node.attributes, **node.parameters}
+    return operator.parameters(**{key: given[key] for key in operator.parameter_names})
+
+
+def _runs(operator: Operator) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def sequence(node: Node, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        out, after = operator(x, state, _constants(operator, node), Sigmoid())
+        return (out, *(after or ()))
+
+    def step(node: Node, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        out, *after = sequence(node, x.unsqueeze(0), *state)
+        return (out[0], *after)
+
+    return step, sequence
+
+
+def _type_of(operator: Operator) -> Callable[[Node, Sequence[SignalType], Shapes], SignalType]:
+    def rule(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
+        return events_of(operator.name, {**node.attributes, **node.parameters})
+
+    return rule
+
+
+def count_neuron(node: Node, facts: Facts) -> Mapping[str, float]:
+    """Updates of every neuron, and what it sent: ``spikes`` adds up levels, a spike of level 3 counts three times."""
+    done = {"neuron_updates": float(facts.outputs_size)}
+    if facts.outputs[0].type.is_event:
+        done["spikes"] = float(levels_of(facts.results[0], facts.outputs[0], facts.evaluations).sum())
+    return done
+
+
+def _capture(operator: Operator) -> Callable[[Call], None]:
+    def capture(call: Call) -> None:
+        call.neuron(operator)
+
+    return capture
+
+
+def neuron_operation(operator: Operator) -> Operation:
+    """Return the operation of a dynamics that was registered with ``snnkit.kernels.Operator``."""
+    step, sequence = _runs(operator)
+    return Operation(
+        operator.name,
+        "neuron",
+        step,
+        _type_of(operator),
+        count_neuron,
+        {f"snnkit.{operator.name}.default": _capture(operator)},
+        {f.name: _KINDS[str(f.type)] for f in fields(operator.parameters)},
+        inputs=(1 + len(operator.state_names), 1 + len(operator.state_names)),
+        sequence=sequence,
+    )
+
+
+OPERATIONS = tuple(neuron_operation(operator) for operator in OPERATORS.values())

@@ -1,0 +1,217 @@
+"""Pooling over windows: average, maximum, and both to a fixed output size. Spatial axes come last.
+
+avg_pool divides by ``divisor``, or by the window's size where that is 0: divisor 1 makes it a sum pool. A border that
+does not count (``count_include_pad=False``, ``ceil_mode``) divides by what lies inside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from compiler.graph.facts import Facts
+from compiler.graph.graph import Node
+from compiler.graph.operation import Operation, Shapes
+from compiler.graph.signals import SignalType
+from compiler.operations.call import Call
+from compiler.operations.rules import BOOL, INT, INTS, folded, pair, same
+
+_MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_ADAPTIVE_AVG: Mapping[int, Any] = {
+    1: F.adaptive_avg_pool1d,
+    2: F.adaptive_avg_pool2d,
+    3: F.adaptive_avg_pool3d,
+}
+_ADAPTIVE_MAX: Mapping[int, Any] = {
+    1: F.adaptive_max_pool1d,
+    2: F.adaptive_max_pool2d,
+    3: F.adaptive_max_pool3d,
+}
+
+
+def _avg_pool(node: Node, x: Tensor) -> tuple[Tensor, ...]:
+    a = node.attributes
+    rank = len(a["kernel_size"])
+    settings = (a["kernel_size"], a["stride"], a["padding"], a["ceil_mode"], a["count_include_pad"])
+    if rank == 1:
+        y = folded(x, 2, lambda z: F.avg_pool1d(z, *settings))
+        return (y * (a["kernel_size"][0] / a["divisor"]) if a["divisor"] else y,)
+    run = F.avg_pool2d if rank == 2 else F.avg_pool3d
+    return (folded(x, rank + 1, lambda z: run(z, *settings, divisor_override=a["divisor"] or None)),)
+
+
+def _window(node: Node) -> int:
+    return math.prod(node.attributes["kernel_size"])
+
+
+def _avg_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
+    a, window = node.attributes, _window(node)
+    kind = types[0].with_zero()
+    if a["divisor"]:
+        return kind.times(window).scaled(Fraction(1, a["divisor"]))
+    inside = not a["ceil_mode"] and (a["count_include_pad"] or not any(a["padding"]))
+    return _averaged(kind, {window} if inside else set(range(1, window + 1)))
+
+
+def _averaged(kind: SignalType, windows: set[int]) -> SignalType:
+    """Return the type of averages over as many values as ``windows`` says: all are multiples of one fraction."""
+    whole = math.lcm(*windows)
+    return kind.times(whole).scaled(Fraction(1, whole))
+
+
+def _count_avg(node: Node, facts: Facts) -> Mapping[str, float]:
+    scaled = {} if facts.is_event(0) or node.attributes["divisor"] == 1 else {"multiplies": float(facts.outputs_size)}
+    return {"adds": float(facts.outputs_size * _window(node)), **scaled}
+
+
+def _capture_avg(rank: int) -> Callable[[Call], None]:
+    def capture(call: Call) -> None:
+        kernel = pair(call["kernel_size"], rank)
+        divisor = 0
+        if rank > 1 and call.has("divisor_override"):
+            divisor = int(call["divisor_override"])
+        attributes = {
+            "kernel_size": kernel,
+            "stride": pair(call["stride"], rank) if call["stride"] else kernel,
+            "padding": pair(call["padding"], rank),
+            "ceil_mode": bool(call["ceil_mode"]),
+            "count_include_pad": bool(call["count_include_pad"]),
+            "divisor": divisor,
+        }
+        call.give(call.emit("avg_pool", [call.signal("self")], attributes))
+
+    return capture
+
+
+def _max_pool(node: Node, x: Tensor) -> tuple[Tensor, ...]:
+    a = node.attributes
+    rank = len(a["kernel_size"])
+    settings = (a["kernel_size"], a["stride"], a["padding"], a["dilation"], a["ceil_mode"])
+    return (folded(x, rank + 1, lambda z: _MAX[rank](z, *settings)),)
+
+
+def _count_max(node: Node, facts: Facts) -> Mapping[str, float]:
+    return {"activations": float(facts.outputs_size * (_window(node) - 1))}
+
+
+def _capture_max(rank: int) -> Callable[[Call], None]:
+    def capture(call: Call) -> None:
+        kernel = pair(call["kernel_size"], rank)
+        attributes = {
+            "kernel_size": kernel,
+            "stride": pair(call["stride"], rank) if call["stride"] else kernel,
+            "padding": pair(call["padding"], rank),
+            "dilation": pair(call["dilation"], rank),
+            "ceil_mode": bool(call["ceil_mode"]),
+        }
+        call.give(call.emit("max_pool", [call.signal("self")], attributes))
+
+    return capture
+
+
+def _adaptive(table: Mapping[int, Any]) -> Callable[..., tuple[Tensor, ...]]:
+    def run(node: Node, x: Tensor) -> tuple[Tensor, ...]:
+        size = node.attributes["output_size"]
+        return (folded(x, len(size) + 1, lambda z: table[len(size)](z, size)),)
+
+    return run
+
+
+def _adaptive_windows(size: int, outputs: int) -> list[int]:
+    """Sizes of the windows along one axis: from ⌊i·n/m⌋ to ⌈(i + 1)·n/m⌉."""
+    return [-(-(i + 1) * size // outputs) - i * size // outputs for i in range(outputs)]
+
+
+def _all_windows(node: Node, shape: tuple[int, ...]) -> list[list[int]]:
+    size = node.attributes["output_size"]
+    return [_adaptive_windows(n, m) for n, m in zip(shape[len(shape) - len(size) :], size, strict=True)]
+
+
+def _adaptive_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
+    windows = {math.prod(sizes) for sizes in product(*(set(w) for w in _all_windows(node, shapes[0])))}
+    return _averaged(types[0], windows)
+
+
+def _adaptive_reads(node: Node, facts: Facts) -> float:
+    windows = _all_windows(node, facts.inputs[0].shape)
+    lead = facts.outputs[0].size // math.prod(len(w) for w in windows)
+    return float(facts.evaluations * lead * math.prod(sum(w) for w in windows))
+
+
+def _count_adaptive_avg(node: Node, facts: Facts) -> Mapping[str, float]:
+    scaled = {} if facts.is_event(0) else {"multiplies": float(facts.outputs_size)}
+    return {"adds": _adaptive_reads(node, facts), **scaled}
+
+
+def _count_adaptive_max(node: Node, facts: Facts) -> Mapping[str, float]:
+    return {"activations": _adaptive_reads(node, facts) - facts.outputs_size}
+
+
+def _capture_adaptive(name: str, rank: int, indices: bool) -> Callable[[Call], None]:
+    def capture(call: Call) -> None:
+        size = pair(call["output_size"], rank)
+        made = call.emit(name, [call.signal("self")], {"output_size": size})
+        if indices:
+            call.give_many([made])
+        else:
+            call.give(made)
+
+    return capture
+
+
+_AVG = {
+    "kernel_size": INTS,
+    "stride": INTS,
+    "padding": INTS,
+    "ceil_mode": BOOL,
+    "count_include_pad": BOOL,
+    "divisor": INT,
+}
+_MAXED = {"kernel_size": INTS, "stride": INTS, "padding": INTS, "dilation": INTS, "ceil_mode": BOOL}
+
+OPERATIONS = (
+    Operation(
+        "avg_pool",
+        "pool",
+        _avg_pool,
+        _avg_type,
+        _count_avg,
+        {f"aten.avg_pool{rank}d.default": _capture_avg(rank) for rank in (1, 2, 3)},
+        _AVG,
+        linear=True,
+    ),
+    Operation(
+        "max_pool",
+        "pool",
+        _max_pool,
+        same,
+        _count_max,
+        {f"aten.max_pool{rank}d.default": _capture_max(rank) for rank in (1, 2, 3)},
+        _MAXED,
+    ),
+    Operation(
+        "adaptive_avg_pool",
+        "pool",
+        _adaptive(_ADAPTIVE_AVG),
+        _adaptive_type,
+        _count_adaptive_avg,
+        {f"aten.adaptive_avg_pool{r}d.default": _capture_adaptive("adaptive_avg_pool", r, False) for r in (1, 2, 3)},
+        {"output_size": INTS},
+        linear=True,
+    ),
+    Operation(
+        "adaptive_max_pool",
+        "pool",
+        _adaptive(_ADAPTIVE_MAX),
+        same,
+        _count_adaptive_max,
+        {f"aten.adaptive_max_pool{r}d.default": _capture_adaptive("adaptive_max_pool", r, True) for r in (1, 2, 3)},
+        {"output_size": INTS},
+    ),
+)
