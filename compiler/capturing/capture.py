@@ -8,6 +8,7 @@ into the batch disappear. Whatever has no place in a graph is reported at once, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,7 +125,8 @@ def _exported(
         for s in states
     )
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # caches that a model fills while it runs are no concern of a graph
             program = torch.export.export(Step(model, [s.key for s in states]), (batch, given), strict=False)
             return program.run_decompositions({}) if mutates_views(program.graph) else program
     except SnnkitError:

@@ -32,6 +32,10 @@ REFUSED: dict[str, str] = {
     "aten.cross_entropy_loss.default": "holds a loss; capture the model without it",
     "aten.nll_loss_nd.default": "holds a loss; capture the model without it",
     "aten.mse_loss.default": "holds a loss; capture the model without it",
+    **dict.fromkeys(
+        ("aten.arange.default", "aten.arange.start", "aten.arange.start_step", "aten.eye.m", "aten.linspace.default"),
+        "numbers the samples of the batch, so that one depends on its place among the others",
+    ),
     "aten.meshgrid.indexing": "makes a grid from the input; grids of fixed sizes are folded into constants",
     "aten.nonzero.default": "has a result whose size depends on the data",
     "aten.masked_select.default": "has a result whose size depends on the data; multiply with the mask instead",

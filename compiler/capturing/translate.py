@@ -39,6 +39,13 @@ def functional(name: str, table: Mapping[str, Any]) -> str | None:
     return candidate if candidate in table else None
 
 
+_SPREAD = (
+    *("expand", "expand_as", "broadcast_to", "repeat", "tile", "repeat_interleave"),
+    *("zeros", "ones", "full", "new_zeros", "new_ones", "new_full"),
+)
+"""Calls that give every sample the same stored numbers."""
+
+
 class Translation:
     """A translation in progress.
 
@@ -102,8 +109,11 @@ class Translation:
             return Value()
         if any(not source.known for source in sources):
             return Value()  # what it reads was refused already
-        if all(source.tensor is not None for source in sources) and not self._holds_batch(node):
-            return self._folded(node, values)
+        if all(source.tensor is not None for source in sources):
+            if not self._holds_batch(node):
+                return self._folded(node, values)
+            if base_name(node.target) in _SPREAD:
+                return self._of_one_sample(node, values)
         call = ExportedCall(
             node, dict(values), self.builder, self.prime, scope_of(node), self._is_leaf(scope_of(node)), self.timesteps
         )
@@ -139,6 +149,24 @@ class Translation:
         if node.args and functional(name, self.table) and isinstance(node.args[0], fx.Node):
             values[node.args[0]].tensor = made  # an in-place operation on stored numbers
         return Value(made.dtype, tensor=made)
+
+    def _of_one_sample(self, node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
+        """Stored numbers spread over the batch: the same call for one sample."""
+
+        def divided(value: Any) -> Any:
+            if isinstance(value, (list, tuple)):
+                return type(value)(divided(one) for one in value)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            return value // self.prime if whole and value and value % self.prime == 0 else value
+
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: _owned(values[source]))
+        meta = node.meta["val"]
+        layout = find(tuple(meta.shape), self.prime)
+        with torch.no_grad():
+            made = node.target(*divided(list(args)), **kwargs)  # type: ignore[operator]
+        scope = scope_of(node)
+        name = self.builder.constant(made.reshape(layout.sample), f"{scope}.constant".lstrip("."), scope)
+        return Value(meta.dtype, signal=name, layout=layout)
 
     def _inlined(self, node: fx.Node, values: dict[fx.Node, Value], owner: nn.Module) -> Value:
         """Translate the body of a block such as ``torch.autocast(enabled=False)`` in place."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from compiler.analysis.types import infer_signals
 from compiler.graph import Graph
 from compiler.passes.fold_bn import fold_bn
-from compiler.passes.infer_signals import infer_signals
 from compiler.passes.merge_linear import merge_linear
-from compiler.passes.quantise import quantise
-from compiler.passes.relu_twin import relu_twin
 
 PIPELINE: tuple[Callable[[Graph], Graph], ...] = (fold_bn, infer_signals)
 
@@ -25,4 +23,4 @@ def simplify(graph: Graph) -> Graph:
     return graph
 
 
-__all__ = ["PIPELINE", "fold_bn", "infer_signals", "merge_linear", "quantise", "relu_twin", "simplify"]
+__all__ = ["PIPELINE", "fold_bn", "infer_signals", "merge_linear", "simplify"]

@@ -36,7 +36,7 @@ def _foldable(graph: Graph, layer: Node) -> bool:
     """Whether nothing else reads the layer and its outputs are the batch norm's channels (not so for tokens (N, D))."""
     if layer.output in graph.outputs or len(graph.consumers(layer.output)) != 1:
         return False
-    return layer.op == "conv2d" or (layer.op == "linear" and len(graph.shape(layer.output)) == 1)
+    return layer.op == "conv" or (layer.op == "linear" and len(graph.shape(layer.output)) == 1)
 
 
 def _folded(layer: Node, norm: Node) -> Node:

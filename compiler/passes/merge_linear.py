@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from compiler.graph import Graph, Node, Signal
-from compiler.passes.infer_signals import infer_signals
+from compiler.analysis.types import infer_signals
 
 
 def merge_linear(graph: Graph) -> Graph:
     """Return the graph with every mergeable average pool merged, typed anew."""
     for pool in graph:
-        if pool.op == "avg_pool2d":
+        if pool.op == "avg_pool":
             graph = _merge(graph, pool)
     return infer_signals(graph)
 
@@ -30,9 +30,9 @@ def _merge(graph: Graph, pool: Node) -> Graph:
     if not tiles or len(readers) != 1 or pool.output in graph.outputs:
         return graph
     reader = readers[0]
-    if reader.op == "conv2d" and all(size % k == 0 for size, k in zip(shape[1:], a["kernel_size"], strict=True)):
+    if reader.op == "conv" and all(size % k == 0 for size, k in zip(shape[1:], a["kernel_size"], strict=True)):
         return _replace(graph, {reader.name: _pooled_conv(reader, pool)}, {pool.name}, {})
-    if reader.op == "flatten":
+    if reader.op == "reshape":
         linears = graph.consumers(reader.output)
         if len(linears) == 1 and linears[0].op == "linear" and reader.output not in graph.outputs:
             flat = replace(reader, inputs=pool.inputs)

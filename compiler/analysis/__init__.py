@@ -1,0 +1,1 @@
+"""Analyses: Graph → facts. They read a graph and change nothing."""
