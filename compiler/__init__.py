@@ -9,13 +9,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compiler import analysis, converting, exchange, mapping, passes, simulate
-    from compiler.capturing import capture
-    from compiler.compiling import Violation, check, compile
-    from compiler.counting import count
-    from compiler.graph import Graph, GraphBuilder, Node, Signal, SignalType, verify
-    from compiler.interpreting import interpret
-    from compiler.program import Program
+    from compiler import analysis as analysis
+    from compiler import converting as converting
+    from compiler import exchange as exchange
+    from compiler import mapping as mapping
+    from compiler import passes as passes
+    from compiler import simulate as simulate
+    from compiler.capturing import capture as capture
+    from compiler.compiling import Violation as Violation
+    from compiler.compiling import check as check
+    from compiler.compiling import compile as compile
+    from compiler.counting import count as count
+    from compiler.graph import Graph as Graph
+    from compiler.graph import GraphBuilder as GraphBuilder
+    from compiler.graph import Node as Node
+    from compiler.graph import Signal as Signal
+    from compiler.graph import SignalType as SignalType
+    from compiler.graph import verify as verify
+    from compiler.interpreting import interpret as interpret
+    from compiler.program import Program as Program
 
 _HOME = {
     "capture": "capturing",
@@ -34,7 +46,7 @@ _HOME = {
 }
 _MODULES = ("analysis", "converting", "exchange", "mapping", "passes", "simulate")
 
-__all__ = [*_HOME, *_MODULES]  # noqa: PLE0604
+__all__ = [*_HOME, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,13 @@
 """Interpret: run a graph on tensors, step after step. This is what a graph means.
 
-Where every state belongs to one neuron that reads and writes it, the steps need not follow one another node by node: T is
-folded into the batch, neurons run their whole sequence at once, and what never changes is computed once. Feedback, and
-whoever looks at states, takes the plain way; both give the same numbers.
+Where every state belongs to one neuron that reads and writes it, the steps need not follow one another node by node: T
+is folded into the batch, neurons run their whole sequence at once, and what never changes is computed once. Feedback,
+and whoever looks at states, takes the plain way; both give the same numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -115,7 +115,7 @@ def runs_at_once(graph: Graph, probes: Sequence[str] = ()) -> bool:
             return False
         if state.read in seen or state.written in seen or graph.consumers(state.written):
             return False
-    return all(not operation(n.op).kind == "neuron" or operation(n.op).sequence is not None for n in graph)
+    return all(operation(n.op).kind != "neuron" or operation(n.op).sequence is not None for n in graph)
 
 
 def last_reads(graph: Graph, kept: set[str]) -> dict[str, list[str]]:
@@ -222,7 +222,7 @@ class _AtOnce(_Run):
         stateful = any(name in self.states for name in node.inputs)
         if stateful:
             x = self._folded(node.inputs[0])
-            sequence = x.expand(steps * self.given.batch, *x.shape[1:]).unflatten(0, (steps, self.given.batch))
+            sequence = x.expand(steps * self.given.batch, *x.shape[1:]).reshape(steps, self.given.batch, *x.shape[1:])
             given = [self.states[name] for name in node.inputs[1:]]
             assert op.sequence is not None
             out, *after = op.sequence(node, sequence, *given)
@@ -250,4 +250,4 @@ class _AtOnce(_Run):
         value, steps, batch = self.values[name], self.given.timesteps, self.given.batch
         if name in self.single or value.shape[0] == 1:
             return value.expand(batch, *value.shape[1:]).expand(steps, batch, *value.shape[1:])
-        return value.unflatten(0, (steps, batch))
+        return value.reshape(steps, batch, *value.shape[1:])

@@ -15,7 +15,17 @@ from compiler.errors import CaptureError
 from compiler.graph import GraphBuilder, Node, operation
 from snnkit.kernels import Operator
 
-_KEEPS_ORDER = ("flatten", "unflatten", "view", "reshape", "unsqueeze", "squeeze", "view_as", "reshape_as", "_unsafe_view")
+_KEEPS_ORDER = (
+    "flatten",
+    "unflatten",
+    "view",
+    "reshape",
+    "unsqueeze",
+    "squeeze",
+    "view_as",
+    "reshape_as",
+    "_unsafe_view",
+)
 
 
 def base_name(target: Any) -> str:
@@ -57,7 +67,9 @@ class ExportedCall:
             value = self.values[given]
             if value.tensor is not None and value.tensor.numel() == 1:
                 return value.tensor.item()
-            raise self.refuse(f"computes {name!r} of {base_name(self.node.target)} from the input: graphs hold fixed numbers there")
+            raise self.refuse(
+                f"computes {name!r} of {base_name(self.node.target)} from the input: graphs hold fixed numbers there"
+            )
         return given
 
     def has(self, name: str) -> bool:
@@ -82,7 +94,9 @@ class ExportedCall:
         """Return a stored tensor."""
         tensor = self.value(name).tensor
         if tensor is None:
-            raise self.refuse(f"computes {name!r} of {base_name(self.node.target)} from the input: graphs hold fixed weights")
+            raise self.refuse(
+                f"computes {name!r} of {base_name(self.node.target)} from the input: graphs hold fixed weights"
+            )
         return tensor
 
     def stored(self, **arguments: str) -> dict[str, Tensor]:
@@ -162,7 +176,7 @@ class ExportedCall:
         """Return exported axes as negative axes of the sample, without leading ones."""
         layout = self.layout(name)
         found = []
-        for dim in range(len(layout.shape)) if not dims else dims:
+        for dim in dims if dims else range(len(layout.shape)):
             axis = self.axis(name, dim)
             if axis is not None:
                 found.append(axis)

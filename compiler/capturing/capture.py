@@ -55,7 +55,9 @@ def capture(model: nn.Module, example: Any, input_type: str = "real") -> Graph:
     spiking = is_spiking(model)
     sequence = spiking and not _takes_images(model, inputs[0])
     if sequence and inputs[0].ndim < 2:
-        raise InvalidArgumentError(f"the example of a spiking network is a sequence (T, B, …), got {tuple(inputs[0].shape)}.")
+        raise InvalidArgumentError(
+            f"the example of a spiking network is a sequence (T, B, …), got {tuple(inputs[0].shape)}."
+        )
     encoder = getattr(model, "encoder", None)
     timesteps = len(inputs[0]) if sequence else int(getattr(model, "timesteps", getattr(encoder, "timesteps", 1)))
     static = spiking and not sequence and bool(getattr(encoder, "static", False)) and kind == REAL
@@ -105,9 +107,7 @@ def _example_of(x: Tensor, prime: int, spiking: bool, sequence: bool) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device)
 
 
-def _states(
-    model: nn.Module, batch: tuple[Tensor, ...], prime: int, inputs: tuple[Tensor, ...]
-) -> list[StateOf]:
+def _states(model: nn.Module, batch: tuple[Tensor, ...], prime: int, inputs: tuple[Tensor, ...]) -> list[StateOf]:
     try:
         return find_states(model, batch, prime) if is_spiking(model) else []
     except SnnkitError:
@@ -121,7 +121,10 @@ def _exported(
 ) -> torch.export.ExportedProgram:
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), batch[0].dtype)
     given = tuple(
-        tuple(torch.empty(shape, dtype=value.dtype if value.is_floating_point() else dtype) for shape, value in zip(s.shapes, s.rest, strict=True))
+        tuple(
+            torch.empty(shape, dtype=value.dtype if value.is_floating_point() else dtype)
+            for shape, value in zip(s.shapes, s.rest, strict=True)
+        )
         for s in states
     )
     try:
@@ -180,7 +183,9 @@ def _translated(
     mutated = {**signature.buffers_to_mutate}
     if mutated:
         path = next(iter(mutated.values())).removeprefix(WRAPPED).lstrip(".")
-        raise CaptureError(f"the buffer {path!r} changes while the model runs: a graph keeps what changes as a state of a neuron.")
+        raise CaptureError(
+            f"the buffer {path!r} changes while the model runs: a graph keeps what changes as a state of a neuron."
+        )
     translation = Translation(builder, prime, model, builder.timesteps if states or builder.timesteps > 1 else 1)
     values: dict[Any, Value] = {}
     given = [node for node in program.graph.nodes if node.op == "placeholder" and node.name not in targets]

@@ -179,7 +179,9 @@ def einsum(call: ExportedCall) -> str:
     for term, value in zip(terms, values, strict=True):
         if value.layout is None:
             assert value.tensor is not None
-            inputs.append(call.builder.constant(value.tensor.detach(), f"{call.scope}.constant".lstrip("."), call.scope))
+            inputs.append(
+                call.builder.constant(value.tensor.detach(), f"{call.scope}.constant".lstrip("."), call.scope)
+            )
             kept.append(term)
             continue
         whole = value.layout.whole
@@ -195,7 +197,9 @@ def _terms(call: ExportedCall, equation: str, ranks: Sequence[int]) -> tuple[lis
     left, arrow, result = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     unused = [letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if letter not in equation]
-    dots = max((rank - len(t.replace("...", "")) for t, rank in zip(terms, ranks, strict=True) if "..." in t), default=0)
+    dots = max(
+        (rank - len(t.replace("...", "")) for t, rank in zip(terms, ranks, strict=True) if "..." in t), default=0
+    )
     spare = "".join(unused[:dots])
     written = []
     for term, rank in zip(terms, ranks, strict=True):
@@ -203,5 +207,7 @@ def _terms(call: ExportedCall, equation: str, ranks: Sequence[int]) -> tuple[lis
         written.append(term.replace("...", spare[dots - count :] if count else ""))
     if not arrow:
         letters = "".join(written)
-        result = "..." * bool(dots) + "".join(sorted(c for c in set(letters) if letters.count(c) == 1 and c not in spare))
+        result = "..." * bool(dots) + "".join(
+            sorted(c for c in set(letters) if letters.count(c) == 1 and c not in spare)
+        )
     return written, result.replace("...", spare)

@@ -55,7 +55,8 @@ class Step(nn.Module):
     def run(self) -> Callable[..., Any]:
         """What is called with the inputs."""
         model = getattr(self, WRAPPED)
-        return getattr(model, "forward_sequence", model)
+        run: Callable[..., Any] = getattr(model, "forward_sequence", model)
+        return run
 
     def forward(self, inputs: tuple[Tensor, ...], states: tuple[tuple[Tensor, ...], ...]) -> Any:
         """Return the outputs and the next states."""
@@ -131,8 +132,9 @@ def _rest(
         raise CaptureError(f"{name} ({type(module).__name__}) keeps a state that did not start in this step.")
     sizes = [_of_one(v.shape, prime) for v in state]
     x = torch.zeros(_of_one(given.shape, prime), dtype=given.dtype)
-    if hasattr(module, "rest"):
-        rest = module.rest(x)
+    own: Any = getattr(module, "rest", None)
+    if own is not None:
+        rest = own(x)
     else:
         rest = tuple(torch.zeros(size, dtype=v.dtype) for size, v in zip(sizes, state, strict=True))
         _check_rest(module, name, x, rest)

@@ -84,7 +84,7 @@ class Translation:
             self.reasons.append(reason)
 
     def _unknown(self, node: fx.Node) -> Value:
-        """What a refused call stands for: a signal of the right shape where there is one, so that others can be looked at."""
+        """Return a signal of the right shape for a refused call, where there is one: others are still looked at."""
         try:
             metas = pytree.tree_leaves(node.meta.get("val"))
             parts = []
@@ -173,8 +173,8 @@ class Translation:
         bodies = [a for a in node.args if isinstance(a, fx.Node) and a.op == "get_attr"]
         if not str(node.target).startswith("wrap_with_") or len(bodies) != 1:
             raise CaptureError(
-                f"{where_of(node)} holds control flow ({node.target}), which a graph does not: it is one fixed order of "
-                "operations."
+                f"{where_of(node)} holds control flow ({node.target}), which a graph does not: it is one fixed order "
+                "of operations."
             )
         body = getattr(owner, str(bodies[0].target))
         given = [values[a] for a in node.args[node.args.index(bodies[0]) + 1 :]]  # type: ignore[index]
@@ -270,4 +270,3 @@ def _before(first: fx.Node, second: fx.Node) -> bool:
         if node is second:
             return False
     return False
-

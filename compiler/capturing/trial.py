@@ -43,9 +43,10 @@ def check_own_neurons(model: nn.Module, graph: Graph, inputs: tuple[Tensor, ...]
     with torch.no_grad():
         wanted = pytree.tree_leaves(run(x))[0]
         got, _ = interpret(graph, x)
+    assert isinstance(got, Tensor)
     if wanted.shape != got.shape or not torch.allclose(wanted, got, rtol=1e-4, atol=1e-5):
         raise CaptureError(
-            f"the neurons {', '.join(names)} do not do step by step what they do on a sequence: the graph differs from the "
-            "model. Derive them from snnkit.neurons.PointNeuron with an operator, or keep their state in the active carry "
-            "as snnkit.neurons.Recurrent does."
+            f"the neurons {', '.join(names)} do not do step by step what they do on a sequence: the graph differs from "
+            "the model. Derive them from snnkit.neurons.PointNeuron with an operator, or keep their state in the "
+            "active carry as snnkit.neurons.Recurrent does."
         )

@@ -89,10 +89,10 @@ class GraphBuilder:
                 raise GraphError(f"{node.name} ({node.op}) reads {signal!r}, which does not exist.")
         check_node(node)
         made = infer(node, [self.signals[signal] for signal in node.inputs])
-        for signal in made:
-            if signal.name in self.signals:
-                raise GraphError(f"{node.name} ({node.op}) writes {signal.name!r}, which has a writer already.")
-        self.signals.update({signal.name: signal for signal in made})
+        for result in made:
+            if result.name in self.signals:
+                raise GraphError(f"{node.name} ({node.op}) writes {result.name!r}, which has a writer already.")
+        self.signals.update({result.name: result for result in made})
         self.nodes.append(node)
         self._node_names.add(node.name)
         return node.outputs
@@ -104,7 +104,11 @@ class GraphBuilder:
     def reshape(self, signal: str, shape: Sequence[int], scope: str = "") -> str:
         """Return ``signal`` in another shape, itself where it has it already."""
         shape = tuple(int(size) for size in shape)
-        return signal if self.signals[signal].shape == shape else self.add("reshape", (signal,), {"shape": shape}, scope=scope)
+        return (
+            signal
+            if self.signals[signal].shape == shape
+            else self.add("reshape", (signal,), {"shape": shape}, scope=scope)
+        )
 
     def neuron(
         self,
@@ -128,7 +132,9 @@ class GraphBuilder:
             reads.append(read)
         writes = tuple(self.unique(f"{read}_next") for read in reads)
         inputs = (x, *reads)
-        self.append(Node(name, op, inputs, (name, *writes), dict(attributes or {}), dict(parameters or {}), scope, role))
+        self.append(
+            Node(name, op, inputs, (name, *writes), dict(attributes or {}), dict(parameters or {}), scope, role)
+        )
         for read, written, (_, initial) in zip(reads, writes, states, strict=True):
             self.states.append(State(read, written, initial))
         return name

@@ -14,8 +14,8 @@ from compiler.graph.signals import Signal
 class Facts:
     """One evaluation of a node on N (sample, step) pairs at once.
 
-    ``inputs`` and ``outputs`` are its signals, ``values`` the tensors (N or 1, …) that its inputs hold, ``results`` what
-    it made of them.
+    ``inputs`` and ``outputs`` are its signals, ``values`` the tensors (N or 1, …) that its inputs hold, ``results``
+    what it made of them.
     """
 
     evaluations: int
@@ -48,5 +48,3 @@ def levels_of(value: Tensor, signal: Signal, evaluations: int) -> Tensor:
         levels = (levels / float(signal.type.scale)).round_()
     levels = levels.abs_() if signal.type.scale != 1 else levels.abs()
     return levels.expand(evaluations, *levels.shape[1:])
-
-

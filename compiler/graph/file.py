@@ -114,21 +114,22 @@ def _graph(key: str, structure: dict[str, Any], tensors: dict[str, Tensor]) -> G
     for name, op, inputs, outputs, attributes, parameters, scope, role in structure["nodes"]:
         attributes = {str(k): tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
         own = {parameter: tensors[f"{key}:{name}:{parameter}"] for parameter in parameters}
-        texts = _texts(name, op, scope, role, *inputs, *outputs)
-        nodes.append(Node(*texts[:2], tuple(inputs), tuple(outputs), attributes, own, *texts[2:4]))
-    signals = {
-        name: Signal(*_texts(name), tuple(shape), SignalType(*_texts(kind), int(low), int(high), Fraction(scale)))
-        for name, shape, kind, low, high, scale in structure["signals"]
-    }
+        name, op, scope, role = _texts(name, op, scope, role)
+        nodes.append(Node(name, op, _texts(*inputs), _texts(*outputs), attributes, own, scope, role))
+    signals = {}
+    for name, shape, kind, low, high, scale in structure["signals"]:
+        name, kind = _texts(name, kind)
+        signals[name] = Signal(name, tuple(shape), SignalType(kind, int(low), int(high), Fraction(scale)))
+    states = []
+    for read, written, initial in structure["states"]:
+        read, written = _texts(read, written)
+        states.append(State(read, written, tensors[f"{key}|{read}"] if initial is None else initial))
     return Graph(
         inputs=_texts(*structure["inputs"]),
         outputs=_texts(*structure["outputs"]),
         nodes=tuple(nodes),
         signals=signals,
-        states=tuple(
-            State(*_texts(read, written), tensors[f"{key}|{read}"] if initial is None else initial)
-            for read, written, initial in structure["states"]
-        ),
+        states=tuple(states),
         timesteps=structure["timesteps"],
         static_input=bool(structure["static_input"]),
         name=str(structure["name"]),

@@ -29,7 +29,7 @@ Shapes = Sequence[tuple[int, ...]]
 TypeRule = Callable[[Node, Sequence[SignalType], Shapes], SignalType]
 CountRule = Callable[[Node, "Facts"], Mapping[str, float]]
 Captures = Mapping[str, Callable[[Any], None]]
-"""Overloads of ATen, such as "aten.relu.default", each with what translates a call of it (a ``Call`` of ``capture``)."""
+"""Overloads of ATen, such as "aten.relu.default", each with what translates a ``Call`` of it."""
 
 NOT_CAPTURED: Captures = {}
 

@@ -111,7 +111,9 @@ def infer(node: Node, signals: list[Signal], dtype: torch.dtype = torch.float32)
         shapes = ", ".join(str(signal.shape) for signal in signals)
         raise GraphError(f"{node.name} ({node.op}) cannot take inputs of shapes {shapes}: {reason}") from None
     if len(results) != len(node.outputs):
-        raise GraphError(f"{node.name} ({node.op}) has {len(node.outputs)} outputs, the operation gives {len(results)}.")
+        raise GraphError(
+            f"{node.name} ({node.op}) has {len(node.outputs)} outputs, the operation gives {len(results)}."
+        )
     kind = op.type_rule(node, [s.type for s in signals], [s.shape for s in signals])
     types = [kind if index == 0 or op.same_types else REAL for index in range(len(results))]
     return [
@@ -132,7 +134,9 @@ def _check_results(graph: Graph, node: Node) -> None:
     for signal in infer(node, [graph.signals[name] for name in node.inputs]):
         given = graph.signals[signal.name]
         if given.shape != signal.shape:
-            raise GraphError(f"{node.name} ({node.op}) writes {signal.name!r} of {signal.shape}, declared {given.shape}.")
+            raise GraphError(
+                f"{node.name} ({node.op}) writes {signal.name!r} of {signal.shape}, declared {given.shape}."
+            )
         if given.type not in (signal.type, REAL):
             raise GraphError(
                 f"{node.name} ({node.op}) writes {signal.name!r} of type {signal.type}, declared {given.type}."
@@ -151,9 +155,9 @@ def _check_frame(graph: Graph) -> None:
         if any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in signal.shape):
             raise GraphError(f"the signal {key!r} has shape {signal.shape}; sizes are whole numbers ≥ 1.")
         check_type(signal.name, signal.type)
-    for signal in (*graph.inputs, *graph.outputs):
-        if signal not in graph.signals:
-            raise GraphError(f"the input or output {signal!r} is no signal of the graph.")
+    for name in (*graph.inputs, *graph.outputs):
+        if name not in graph.signals:
+            raise GraphError(f"the input or output {name!r} is no signal of the graph.")
     if len(set(graph.inputs)) != len(graph.inputs):
         raise GraphError("an input is listed twice.")
     read: set[str] = set(graph.inputs)

@@ -64,8 +64,8 @@ def _union_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> Sign
 def meet(facts: Facts, fan_out: Callable[[int], float] = lambda index: 1.0) -> dict[str, float]:
     """Count a product of two signals, element by element: what meets what.
 
-    Two events: one accumulate for every unit of the one that meets a unit of the other. One event: one accumulate of the
-    other operand for every unit. None: a multiplication.
+    Two events: one accumulate for every unit of the one that meets a unit of the other. One event: one accumulate of
+    the other operand for every unit. None: a multiplication.
     """
     first, second = facts.is_event(0), facts.is_event(1)
     if not first and not second:

@@ -32,7 +32,7 @@ def _logic(name: str, function: Callable[..., Tensor], count: int, overloads: tu
         names = ("self", "other")[:count]
         call.give(call.emit(name, [call.operand(argument) for argument in names]))
 
-    captures: Captures = {overload: capture for overload in overloads}
+    captures: Captures = dict.fromkeys(overloads, capture)
     return Operation(name, "elementwise", run, binary, each(activations=1), captures, inputs=(count, count))
 
 
@@ -76,8 +76,15 @@ OPERATIONS = (
     _comparison("lt", torch.lt),
     _comparison("eq", torch.eq),
     _comparison("ne", torch.ne),
-    _logic("logical_and", torch.logical_and, 2, ("aten.logical_and.default", "aten.bitwise_and.Tensor", "aten.__and__.Tensor")),
-    _logic("logical_or", torch.logical_or, 2, ("aten.logical_or.default", "aten.bitwise_or.Tensor", "aten.__or__.Tensor")),
+    _logic(
+        "logical_and",
+        torch.logical_and,
+        2,
+        ("aten.logical_and.default", "aten.bitwise_and.Tensor", "aten.__and__.Tensor"),
+    ),
+    _logic(
+        "logical_or", torch.logical_or, 2, ("aten.logical_or.default", "aten.bitwise_or.Tensor", "aten.__or__.Tensor")
+    ),
     _logic("logical_not", torch.logical_not, 1, ("aten.logical_not.default", "aten.bitwise_not.default")),
     CAST,
 )

@@ -65,7 +65,7 @@ def _reach(node: Node, levels: Tensor) -> float:
     # Connectivity is linear: the sum over samples may go through it at once.
     ones = torch.ones(groups, 1, *weight.shape[2:], dtype=x.dtype)
     reached = _CONV[rank](x.unsqueeze(0), ones, None, a["stride"], a["padding"], a["dilation"], groups)
-    return float(reached.sum()) * (weight.shape[0] // groups)
+    return float(reached.sum()) * float(weight.shape[0] // groups)
 
 
 def _count(node: Node, facts: Facts) -> Mapping[str, float]:
@@ -127,16 +127,16 @@ def _count_transposed(node: Node, facts: Facts) -> Mapping[str, float]:
     x = levels.reshape(-1, a["groups"], weight.shape[0] // a["groups"], *levels.shape[levels.ndim - rank :]).sum((0, 2))
     ones = torch.ones(a["groups"], 1, *weight.shape[2:], dtype=x.dtype)
     run = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[rank]
-    reached = run(x.unsqueeze(0), ones, None, a["stride"], a["padding"], a["output_padding"], a["groups"], a["dilation"])
+    reached = run(
+        x.unsqueeze(0), ones, None, a["stride"], a["padding"], a["output_padding"], a["groups"], a["dilation"]
+    )
     accumulates = float(reached.sum()) * weight.shape[1]
     return {**done, "ac": accumulates, "synaptic_events": accumulates}
 
 
 def _capture_transposed(rank: int) -> Callable[[Call], None]:
     def capture(call: Call) -> None:
-        attributes = {
-            key: pair(call[key], rank) for key in ("stride", "padding", "output_padding", "dilation")
-        }
+        attributes = {key: pair(call[key], rank) for key in ("stride", "padding", "output_padding", "dilation")}
         parameters = call.stored(weight="weight", bias="bias")
         attributes_all = {**attributes, "groups": int(call["groups"])}
         call.give(call.emit("conv_transpose", [call.signal("input")], attributes_all, parameters))

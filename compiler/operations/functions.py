@@ -1,4 +1,4 @@
-"""Functions of one value beside the activations: powers, roots, exponentials, rounding. One line each in ``OPERATIONS``."""
+"""Functions of one value beside the activations: powers, roots, exponentials, rounding; a line each."""
 
 from __future__ import annotations
 
@@ -127,4 +127,3 @@ OPERATIONS = (
     POW,
     POWER_OF,
 )
-

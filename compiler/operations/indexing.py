@@ -141,4 +141,3 @@ OPERATIONS = (
         {"axis": INT},
     ),
 )
-

@@ -460,4 +460,3 @@ OPERATIONS = (
         parameters=("index",),
     ),
 )
-

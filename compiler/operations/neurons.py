@@ -19,6 +19,8 @@ from snnkit.kernels import Operator
 from snnkit.neurons import OPERATORS
 from snnkit.surrogates import Sigmoid
 
+_SURROGATE: Any = Sigmoid()  # graphs have no backward
+
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "float": (float, int),
     "float | None": (float, int, NoneType),
@@ -48,7 +50,7 @@ def _constants(operator: Operator, node: Node) -> Any:
 
 def _runs(operator: Operator) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def sequence(node: Node, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        out, after = operator(x, state, _constants(operator, node), Sigmoid())
+        out, after = operator(x, state, _constants(operator, node), _SURROGATE)
         return (out, *(after or ()))
 
     def step(node: Node, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:

@@ -97,9 +97,7 @@ def _capture_rms_norm(call: Call) -> None:
 
 def _group_norm(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     p, a = node.parameters, node.attributes
-    return (
-        folded(x, a["rank"] + 1, lambda z: F.group_norm(z, a["groups"], p.get("weight"), p.get("bias"), a["eps"])),
-    )
+    return (folded(x, a["rank"] + 1, lambda z: F.group_norm(z, a["groups"], p.get("weight"), p.get("bias"), a["eps"])),)
 
 
 def _count_group_norm(node: Node, facts: Facts) -> Mapping[str, float]:

@@ -4,8 +4,8 @@ matmul      (…, n, k) @ (…, k, m); the axes in front broadcast
 einsum      ``equation`` over samples: the batch has no letter
 attention   softmax(q kᵀ · scale + mask) v; ``compiler.passes`` can split it into its products
 
-Counted by what meets what: events × events one accumulate for every unit of the one and of the other, events × reals one
-for every unit, reals × reals a multiply-accumulate.
+Counted by what meets what: events × events one accumulate for every unit of the one and of the other, events × reals
+one for every unit, reals × reals a multiply-accumulate.
 """
 
 from __future__ import annotations
@@ -85,7 +85,11 @@ def _einsum(node: Node, *values: Tensor) -> tuple[Tensor, ...]:
 def _letters(node: Node, shapes: Shapes) -> tuple[dict[str, int], list[str], str]:
     left, right = node.attributes["equation"].split("->")
     terms = left.split(",")
-    sizes = {letter: size for term, shape in zip(terms, shapes, strict=True) for letter, size in zip(term, shape, strict=True)}
+    sizes = {
+        letter: size
+        for term, shape in zip(terms, shapes, strict=True)
+        for letter, size in zip(term, shape, strict=True)
+    }
     return sizes, terms, right
 
 
@@ -108,7 +112,10 @@ def _count_einsum(node: Node, facts: Facts) -> Mapping[str, float]:
         return {**done, "mac": macs * (len(terms) - 1)}
     # All events at once, real operands as ones: the sum over the equation is what meets what.
     left, _ = node.attributes["equation"].split("->")
-    values = [facts.levels(i) if i in events else torch.ones_like(facts.values[i], dtype=torch.float64) for i in range(len(terms))]
+    values = [
+        facts.levels(i) if i in events else torch.ones_like(facts.values[i], dtype=torch.float64)
+        for i in range(len(terms))
+    ]
     spread = ",".join("Z" + term for term in left.split(","))
     met = float(torch.einsum(f"{spread}->", *values)) if "Z" not in left else macs
     return {**done, "ac": met, "synaptic_events": met}

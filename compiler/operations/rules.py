@@ -26,9 +26,7 @@ TEXT: tuple[type, ...] = (str,)
 def align(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Give all tensors the same rank: unit axes go behind the batch, since samples are aligned at their end."""
     rank = max(tensor.ndim for tensor in tensors)
-    return tuple(
-        t if t.ndim == rank else t.reshape(t.shape[0], *[1] * (rank - t.ndim), *t.shape[1:]) for t in tensors
-    )
+    return tuple(t if t.ndim == rank else t.reshape(t.shape[0], *[1] * (rank - t.ndim), *t.shape[1:]) for t in tensors)
 
 
 def folded(x: Tensor, kept: int, run: Callable[[Tensor], Tensor]) -> Tensor:
