@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers import ConvBN
-from snnkit.layers.folding import layer_then_norm, layer_then_scale, norm_then_conv
 from snnkit.layers.layer_scale import LayerScale
 from snnkit.layers.memory_order import channels_innermost
+from snnkit.layers.merging import layer_then_norm, layer_then_scale, norm_then_conv
 from snnkit.layers.normed_neuron import NormedNeuron
 from snnkit.layers.sequence import SEQUENCE_LAYERS
 from snnkit.neurons import PointNeuron

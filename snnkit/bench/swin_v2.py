@@ -22,7 +22,7 @@ from snnkit.bench.harness import compare
 from snnkit.bench.row import figure, rows
 from snnkit.checkpoints import load_weights
 from snnkit.deploy import deploy
-from snnkit.layers.checkpoint import checkpoint
+from snnkit.layers.recompute import recompute
 from snnkit.layers.shifted_windows import Windows
 from snnkit.models import create_model
 from snnkit.models.swin_v2 import SwinBlock
@@ -93,7 +93,7 @@ def _block_bytes(again: bool, sequential: int) -> tuple[int, int]:
     block = SwinBlock(96, 3, windows, (_WINDOW, _WINDOW), 4.0, 0.0, sequential).train()
     x = torch.randn(1, _TOKENS**2, 96, requires_grad=True)
     before = _resident()
-    y = checkpoint(block, x) if again else block(x)
+    y = recompute(block, x) if again else block(x)
     kept = _resident() - before
     y.mean().backward()
     return kept, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before

@@ -8,7 +8,8 @@ sums.py        the event-driven linear layer and convolution (C, ``csrc/``)
 groups.py      the event-driven convolution in groups, depthwise or not
 quantise.py    weights as int8
 choice.py      timing the ways, and which one is taken at which rate
-layer.py       what the layers share; layers.py: linear and convolution
+base.py        what the layers share
+layers.py      linear and convolution
 accelerate.py  a network with these layers
 training.py    convolutions that train by events: spikes kept as bits, gradients of weights summed over events
 library.py     the compiled C library, or why there is none: then all layers compute densely
@@ -21,6 +22,7 @@ from snnkit.events.layers import EventConv, EventLinear
 from snnkit.events.quantise import quantise
 from snnkit.events.sums import Geometry, Panels, event_conv, event_linear, panels
 from snnkit.events.training import train_by_events, weight_gradient
+from snnkit.renamed import old_module
 
 __all__ = [
     "EventConv",
@@ -44,3 +46,8 @@ __all__ = [
     "unpack",
     "weight_gradient",
 ]
+
+old_module(
+    "snnkit.events.layer",
+    {name: f"snnkit.events.base.{name}" for name in ("DENSE", "DENSE_INTEGERS", "WEIGHTS", "EventLayer")},
+)

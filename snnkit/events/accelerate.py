@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snnkit.deploy import PointwiseConv1d, PointwiseConv2d
 from snnkit.errors import InvalidArgumentError
-from snnkit.events.layer import DENSE, WEIGHTS, EventLayer
+from snnkit.events.base import DENSE, WEIGHTS, EventLayer
 from snnkit.events.layers import EventConv, EventLinear
 from snnkit.layers import sequence
 

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from snnkit.deploy import PointwiseConv1d
 from snnkit.errors import InvalidArgumentError
+from snnkit.events.base import EventLayer
 from snnkit.events.bits import Packed, try_pack, try_pack_pixels, unpack
 from snnkit.events.groups import event_group_conv, group_weights
-from snnkit.events.layer import EventLayer
 from snnkit.events.sums import MAX_CHANNELS, Geometry, event_conv, event_linear, scale_in_place
 
 

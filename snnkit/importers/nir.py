@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 from snnkit.importers.nir_network import NirNetwork, flat, schedule, sources_of
 from snnkit.importers.report import Layer, Translation
-from snnkit.layers.fold import over_time
+from snnkit.layers.sequence import over_time
 from snnkit.neurons import IF, LIF, CuBaLIF, LeakyIntegrator
 from snnkit.neurons.carry import active_carry
 from snnkit.surrogates import Sigmoid, spike

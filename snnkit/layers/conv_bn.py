@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snnkit.layers.fold import over_time
+from snnkit.layers.sequence import over_time
 
 
 class ConvBN(nn.Module):

@@ -1,4 +1,4 @@
-"""Two layers as one, exactly, for inference: what they multiply and add goes into the weights of a new layer."""
+"""Two layers merged into one, exactly, for inference: what both multiply and add goes into new weights."""
 
 from __future__ import annotations
 

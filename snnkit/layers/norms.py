@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from snnkit.checks import finite, whole
 from snnkit.errors import InvalidArgumentError
-from snnkit.layers.fold import over_time
+from snnkit.layers.sequence import over_time
 from snnkit.neurons.carry import active_carry
 
 

@@ -1,4 +1,4 @@
-"""Activation checkpointing that is right for spiking layers: forget the activations, compute them again in backward.
+"""Recomputing (activation checkpointing), right for spiking layers: forget activations, compute them again in backward.
 
 A call of a spiking layer is a whole sequence that starts at rest, so computing it again gives the same spikes. Batch
 norm would count every batch twice, though: its running statistics stay frozen while the block runs again. Random
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as _checkpoint
+from torch.utils.checkpoint import checkpoint
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
             norm._buffers.update(buffers)
 
 
-def checkpoint(module: nn.Module, *inputs: Tensor) -> Tensor:
+def recompute(module: nn.Module, *inputs: Tensor) -> Tensor:
     """Return ``module(*inputs)``, keeping its inputs only; backward runs it again.
 
     Equal to the plain call in outputs, gradients and running statistics. Not inside a ``Stream``: the second run
@@ -44,4 +44,4 @@ def checkpoint(module: nn.Module, *inputs: Tensor) -> Tensor:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), frozen_statistics(module)
 
-    return _checkpoint(module, *inputs, use_reentrant=False, context_fn=contexts)
+    return checkpoint(module, *inputs, use_reentrant=False, context_fn=contexts)

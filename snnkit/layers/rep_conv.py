@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snnkit.layers import sequence
-from snnkit.layers.fold import over_time
+from snnkit.layers.sequence import over_time
 
 
 class RepConv(nn.Module):

@@ -6,10 +6,17 @@ that a silenced neuron stays silent. To add one: a line in ``SEQUENCE_LAYERS``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from snnkit.layers.fold import over_time
+
+def over_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply ``layer`` ((N, …) → (N, …)) to a sequence (T, B, …) with N = T·B; returns (T, B, …)."""
+    timesteps, batch = x.shape[:2]
+    y = layer(x.flatten(0, 1))
+    return y.unflatten(0, (timesteps, batch))
 
 
 class _Folded:

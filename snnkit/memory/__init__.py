@@ -14,6 +14,7 @@ from snnkit.memory.plan import Plan, PlannedLayer, Step, plan, within_budget
 from snnkit.memory.planned import Choice, Planned
 from snnkit.memory.simulate import LayerMemory, Simulation, simulate
 from snnkit.memory.size import parse_bytes, show_bytes
+from snnkit.renamed import old_module
 
 __all__ = [
     "Choice",
@@ -30,3 +31,6 @@ __all__ = [
     "simulate",
     "within_budget",
 ]
+
+old_module("snnkit.memory.again", {"again": "snnkit.memory.recompute.recompute"})
+old_module("snnkit.memory.scratch", {"scratch": "snnkit.memory.workspace.workspace"})

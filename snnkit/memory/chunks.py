@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers import norms
-from snnkit.memory.again import again
+from snnkit.memory.recompute import recompute
 from snnkit.neurons import Neuron
 from snnkit.neurons.carry import Carry, Key
 
@@ -95,7 +95,7 @@ def in_chunks(model: nn.Module, run: Run, x: Tensor, chunks: int) -> Tensor:
             keys[:] = [(key, len(state)) for key, state in carry.states.items()]
             return (out, *(value for state in carry.states.values() for value in state))
 
-        out, *states = again(model, one, part, *states, draws=False)
+        out, *states = recompute(model, one, part, *states, draws=False)
         outputs.append(out)
     return torch.cat(outputs)
 

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.events.bits import MAX_LEVELS
-from snnkit.layers.checkpoint import frozen_statistics
+from snnkit.layers.recompute import frozen_statistics
 from snnkit.layers.sequence import SEQUENCE_LAYERS
 from snnkit.memory.spikes import levels_of, pack_spikes, unpack_spikes
 

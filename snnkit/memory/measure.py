@@ -20,7 +20,7 @@ def measure(
 ) -> int:
     """Return the most bytes that were alive during one forward and backward, above what was there before.
 
-    Every allocation of torch's allocator counts, scratch memory inside of operators too.
+    Every allocation of torch's allocator counts, the workspace of operators too.
 
     Args:
         model: is run once; running statistics of batch norm move, parameters do not. Gradients are removed.

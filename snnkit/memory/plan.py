@@ -115,7 +115,7 @@ def plan(
 ) -> Plan:
     """Predict the memory of a training step on inputs like ``example`` and choose how to fit it into ``budget``.
 
-    Nothing runs but on shapes, except: operators with scratch memory, on a few samples, and where chunks of time are
+    Nothing runs but on shapes, except: operators with a workspace, on a few samples, and where chunks of time are
     tried, a float64 copy of the model on one sample, to see that it does not mix time steps.
 
     Args:

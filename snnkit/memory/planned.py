@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from snnkit.memory.again import again
 from snnkit.memory.chunks import over_chunks
 from snnkit.memory.compress import Compression
+from snnkit.memory.recompute import recompute
 from snnkit.neurons.carry import active_carry
 
 
@@ -128,7 +128,7 @@ class Planned(nn.Module):
                 leaves, spec = tree_flatten(forward(*inputs))
             return tuple(leaves)
 
-        leaves = again(block, run, *inputs)
+        leaves = recompute(block, run, *inputs)
         return tree_unflatten(leaves, spec)
 
     @contextmanager

@@ -1,6 +1,6 @@
 """Run something without recording, and again in the backward: there with recording, so that hooks may save memory.
 
-Activation checkpointing as in ``snnkit.layers.checkpoint``, but what the second run keeps can itself be compressed.
+Recomputing as in ``snnkit.layers.recompute``, but what the second run keeps can itself be compressed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from snnkit.layers.checkpoint import frozen_statistics
+from snnkit.layers.recompute import frozen_statistics
 
 
-def again(
+def recompute(
     module: nn.Module, run: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, draws: bool = True
 ) -> tuple[Tensor, ...]:
     """Return ``run(*inputs)``, keeping ``inputs`` only; the backward runs it again.
@@ -32,10 +32,10 @@ def again(
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not torch.is_grad_enabled() or not (parameters or any(x.requires_grad for x in inputs)):
         return run(*inputs)
-    return _Again.apply(run, module, draws, len(inputs), *inputs, *parameters)
+    return _Recompute.apply(run, module, draws, len(inputs), *inputs, *parameters)
 
 
-class _Again(torch.autograd.Function):
+class _Recompute(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: Any, module: nn.Module, draws: bool, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)

@@ -1,8 +1,8 @@
 """Predict the memory of a training step without running it: shapes flow, storages are counted, nothing is allocated.
 
 The step runs on fake tensors (``torch._subclasses.FakeTensorMode``: shapes, strides and dtypes without data). Every
-storage that an operator returns is counted until it is freed; what was there before (parameters, input) is not. Scratch
-memory inside of operators is known from ``scratch.py`` on the CPU, and not on CUDA.
+storage that an operator returns is counted until it is freed; what was there before (parameters, input) is not. The
+workspace of operators is known from ``workspace.py`` on the CPU, and not on CUDA.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.memory.scratch import scratch
 from snnkit.memory.stand_in import stand_in
+from snnkit.memory.workspace import workspace
 
 _CUDA_BLOCK = 512
 """The CUDA allocator hands out multiples of this many bytes."""
@@ -105,7 +105,7 @@ class _Ledger(TorchDispatchMode):
         """Run the operator, then count what it returned."""
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.random[self.layer] = None
-        before = self.live + scratch(func, args, kwargs)
+        before = self.live + workspace(func, args, kwargs)
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):

@@ -1,4 +1,4 @@
-"""Scratch memory inside of operators on the CPU, which shapes do not tell: asked of the operator itself.
+"""The workspace of torch's operators on the CPU, memory that shapes do not tell: asked of the operator itself.
 
 A convolution may copy its input and weights into blocked layouts, or unfold its input; which, depends on its size, the
 processor and the build of torch. So every convolution, norm and pooling of a simulation is run, on as many samples as
@@ -30,11 +30,11 @@ _BATCHED: dict[Any, tuple[int, ...]] = {
     aten.avg_pool2d.default: (0,),
     aten.avg_pool2d_backward.default: (0, 1),
 }
-"""Operators with scratch memory, and which of their arguments hold the batch in their first axis."""
+"""Operators with a workspace, and which of their arguments hold the batch in their first axis."""
 
 
-def scratch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> int:
-    """Return the most bytes that live while ``func`` runs, its results included; 0 for operators without scratch.
+def workspace(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> int:
+    """Return the most bytes that live while ``func`` runs, its results included; 0 for operators without a workspace.
 
     Args:
         func: an ATen operator.

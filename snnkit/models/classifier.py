@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from snnkit.encoders import Direct
 from snnkit.errors import InvalidArgumentError
-from snnkit.layers.checkpoint import checkpoint
+from snnkit.layers.recompute import recompute
 from snnkit.readouts import Mean
 
 IMAGENET = {
@@ -53,7 +53,7 @@ class FeatureInfo(tuple[Feature, ...]):
 
 
 class _Model(nn.Module):
-    """What spiking and ordinary models share: the head, activation checkpointing, checks of the input.
+    """What spiking and ordinary models share: the head, recomputing blocks, checks of the input.
 
     Attributes set by the family:
         in_chans: C. num_classes: K. num_features: width before the head. head: ``nn.Linear`` or ``nn.Identity``.
@@ -107,9 +107,9 @@ class _Model(nn.Module):
         return set()
 
     def _block(self, block: nn.Module, *inputs: Tensor) -> Tensor:
-        """Run a block, checkpointed where that was asked for."""
+        """Run a block, recomputed in the backward where that was asked for."""
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(block, *inputs)
+            return recompute(block, *inputs)
         return block(*inputs)
 
     def _blocks(self, blocks: nn.Module, x: Tensor) -> Tensor:

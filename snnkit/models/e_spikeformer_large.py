@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.layers import ConvBN, sequence
 from snnkit.layers.drop_path import DropPath, rates
-from snnkit.layers.fold import over_time
 from snnkit.layers.layer_scale import LayerScale
 from snnkit.layers.masked import MaskedDecoder, Masking
 from snnkit.layers.membrane_attention import MembraneAttention
 from snnkit.layers.rep_conv import affine
+from snnkit.layers.sequence import over_time
 from snnkit.layers.sparse import sparse_conv_bn, spread
 from snnkit.layers.spike_conv import SpikeConv
 from snnkit.layers.spike_driven_attention import ScaledAttention

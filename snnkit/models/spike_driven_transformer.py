@@ -19,8 +19,8 @@ from torch.nn.functional import max_pool2d
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers.conv_bn import ConvBN
 from snnkit.layers.drop_path import rates
-from snnkit.layers.fold import over_time
 from snnkit.layers.membrane_attention import MembraneAttention
+from snnkit.layers.sequence import over_time
 from snnkit.layers.spike_driven_attention import attention_neuron, spike_attention
 from snnkit.layers.spiking_block import SpikingBlock
 from snnkit.layers.spiking_mlp import MembraneMLP

@@ -9,9 +9,9 @@ from torch import nn
 
 from snnkit.deploy import PointwiseConv1d
 from snnkit.errors import InvalidArgumentError
-from snnkit.events import EventConv, EventLinear, layer, pack, pack_pixels, quantise
+from snnkit.events import EventConv, EventLinear, base, pack, pack_pixels, quantise
+from snnkit.events.base import DENSE, DENSE_INTEGERS
 from snnkit.events.choice import EVENTS
-from snnkit.events.layer import DENSE, DENSE_INTEGERS
 from snnkit.events.library import why_not
 from snnkit.layers import sequence
 
@@ -43,7 +43,7 @@ def _stand_in(torch_layer, weights):
 
 
 def _force(made, way, monkeypatch):
-    monkeypatch.setattr(layer, "race", lambda ways: {name: float(name != way) + 1.0 for name in ways})
+    monkeypatch.setattr(base, "race", lambda ways: {name: float(name != way) + 1.0 for name in ways})
     made.forget()
 
 
@@ -144,7 +144,7 @@ def test_the_way_follows_the_rate(monkeypatch):
     """Events cost ten times the rate, dense costs 1: the crossing lies at 0.1."""
     made = EventLinear(nn.Linear(400, 10))
     rate = 0.0
-    monkeypatch.setattr(layer, "race", lambda ways: {EVENTS: 10.0 * rate, DENSE: 1.0})
+    monkeypatch.setattr(base, "race", lambda ways: {EVENTS: 10.0 * rate, DENSE: 1.0})
     for rate, expected in ((0.02, EVENTS), (0.5, DENSE), (0.05, EVENTS)):
         x = torch.zeros(20, 400)
         x[:, : int(400 * rate)] = 1.0
@@ -167,7 +167,7 @@ def test_packed_input_is_taken():
 
 @torch.no_grad()
 def test_without_a_compiler_all_is_dense_and_says_why(monkeypatch):
-    monkeypatch.setattr(layer, "why_not", lambda: "there is no C compiler")
+    monkeypatch.setattr(base, "why_not", lambda: "there is no C compiler")
     conv, x = nn.Conv2d(16, 40, 3), _spikes((2, 16, 7, 9))
     made = EventConv(conv)
     assert torch.equal(made(x), conv(x))

@@ -1,4 +1,4 @@
-"""Checkpointing. Would break it: statistics that count a batch twice, a momentum or a counter that is not put back."""
+"""Recomputing. Would break it: statistics that count a batch twice, a momentum or a counter that is not put back."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snnkit.layers import ConvBN
-from snnkit.layers.checkpoint import checkpoint
+from snnkit.layers.recompute import recompute
 from snnkit.neurons import LIF
 
 
@@ -22,7 +22,7 @@ def test_equals_the_plain_call(momentum):
     other = copy.deepcopy(plain)
     for _ in range(2):
         x = torch.randn(3, 2, 2, 6, 6).double()
-        for model, run in ((plain, plain), (other, lambda x: checkpoint(other, x))):
+        for model, run in ((plain, plain), (other, lambda x: recompute(other, x))):
             model.zero_grad()
             run(x).square().sum().backward()
         for (key, a), b in zip(plain.named_parameters(), other.parameters(), strict=True):
