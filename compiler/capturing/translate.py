@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from compiler.capturing.axes import MixesSamplesError, find
-from compiler.capturing.call import ExportedCall, base_name
+from compiler.capturing.call import ExportedCall, base_name, bound
 from compiler.capturing.refused import REFUSED
 from compiler.capturing.step import WRAPPED
 from compiler.capturing.values import Value
@@ -44,6 +44,9 @@ _SPREAD = (
     *("zeros", "ones", "full", "new_zeros", "new_ones", "new_full"),
 )
 """Calls that give every sample the same stored numbers."""
+
+_FACTORIES = ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
+"""Calls that take a signal for its type alone."""
 
 
 class Translation:
@@ -109,6 +112,8 @@ class Translation:
             return Value()
         if any(not source.known for source in sources):
             return Value()  # what it reads was refused already
+        if base_name(node.target) in _FACTORIES and not self._holds_batch(node):
+            return self._made(node, values)
         if all(source.tensor is not None for source in sources):
             if not self._holds_batch(node):
                 return self._folded(node, values)
@@ -149,6 +154,16 @@ class Translation:
         if node.args and functional(name, self.table) and isinstance(node.args[0], fx.Node):
             values[node.args[0]].tensor = made  # an in-place operation on stored numbers
         return Value(made.dtype, tensor=made)
+
+    def _made(self, node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
+        """Numbers that are made like a signal, whose values they do not read."""
+        meta, given = node.meta["val"], bound(node)
+        number = given.get("fill_value", float(base_name(node.target).startswith(("ones", "new_ones"))))
+        number = values[number].tensor if isinstance(number, fx.Node) else number
+        if number is None:
+            raise CaptureError(f"{where_of(node)} fills a tensor with a computed number.")
+        made = torch.full(tuple(meta.shape), float(number), dtype=meta.dtype)
+        return Value(meta.dtype, tensor=made)
 
     def _of_one_sample(self, node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
         """Stored numbers spread over the batch: the same call for one sample."""
