@@ -57,6 +57,12 @@ class Layout:
         return (*self.shape[: self.axis], self.merged, *self.shape[self.axis + 1 :])
 
     @property
+    def fronted(self) -> tuple[int, ...]:
+        """Shape of one sample with the axes in front of the batch, be they all 1."""
+        middle = (self.merged,) if self.merged > 1 else ()
+        return (*self.shape[: self.axis], *middle, *self.shape[self.axis + 1 :])
+
+    @property
     def before(self) -> int:
         """How many values of a sample come before the batch, in the order of memory."""
         return math.prod(self.shape[: self.axis]) * self.outer

@@ -290,6 +290,10 @@ class ExportedCall:
         """Add ``self`` with its axes in another order."""
         return shuffles.permuted(self, order)
 
+    def joined(self) -> str:
+        """Add ``tensors`` one after the other."""
+        return shuffles.joined(self)
+
     def stacked(self) -> str:
         """Add ``tensors`` along a new axis."""
         return shuffles.stacked(self)

@@ -8,8 +8,10 @@ into the batch disappear. Whatever has no place in a graph is reported at once, 
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -128,14 +130,26 @@ def _exported(
         for s in states
     )
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # caches that a model fills while it runs are no concern of a graph
+        with torch.no_grad(), _quiet():
             program = torch.export.export(Step(model, [s.key for s in states]), (batch, given), strict=False)
             return program.run_decompositions({}) if mutates_views(program.graph) else program
     except SnnkitError:
         raise
     except Exception as error:
         raise _not_run(model, batch, error) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's own remarks on an export back: what matters of them is said in one line."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _not_run(model: nn.Module, inputs: tuple[Tensor, ...], error: Exception) -> CaptureError:
@@ -158,7 +172,7 @@ def _place(error: BaseException) -> str:
     found, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if "/torch/" not in file and "/compiler/" not in file and "/snnkit/" not in file:
+        if not file.startswith("<") and "/torch/" not in file and "/compiler/" not in file:
             found = f" ({file.rsplit('/', 1)[-1]}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return found

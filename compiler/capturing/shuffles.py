@@ -37,6 +37,23 @@ def _present(layout: Layout) -> list[int]:
     return [*front, *middle, *range(layout.axis + 1, len(layout.shape))]
 
 
+def joined(call: ExportedCall) -> str:
+    """Return the argument ``tensors`` one after the other along an exported axis."""
+    out, dim = call.out, call.arguments["dim"]
+    axis = call_position(call, out, dim)
+    made = []
+    for node, signal in zip(call.arguments["tensors"], call.signals("tensors"), strict=True):
+        layout = call.values[node].layout
+        # A leading axis of 1, which the sample lacks, stands beside longer ones here.
+        short = layout is not None and layout.leads and not out.leads
+        made.append(call.reshape(signal, layout.fronted) if layout is not None and short else signal)
+    if axis is None:
+        if len(made) > 1:
+            raise call.refuse("joins time steps, which graphs do not have: they say what one step does")
+        return made[0]
+    return made[0] if len(made) == 1 else call.emit("concat", made, {"axis": axis})
+
+
 def stacked(call: ExportedCall) -> str:
     """Return the argument ``tensors`` along a new axis."""
     made, out = call.signals("tensors"), call.out

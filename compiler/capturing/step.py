@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from compiler.errors import CaptureError
 from snnkit.errors import InvalidArgumentError
-from snnkit.neurons import Neuron, PointNeuron
+from snnkit.neurons import AxonalDelay, Neuron, PointNeuron
 from snnkit.neurons.carry import Carry, Key
 
 WRAPPED = "_snnkit_wrapped"  # no user's module is called like this
@@ -92,7 +92,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def is_spiking(model: nn.Module) -> bool:
     """Whether a module takes sequences (T, B, …): it is a spiking classifier or holds neurons."""
-    return hasattr(model, "forward_sequence") or any(isinstance(module, Neuron) for module in model.modules())
+    return hasattr(model, "forward_sequence") or any(
+        isinstance(module, (Neuron, AxonalDelay)) for module in model.modules()
+    )
 
 
 def find_states(model: nn.Module, inputs: tuple[Tensor, ...], prime: int) -> list[StateOf]:

@@ -145,6 +145,10 @@ class Call(Protocol):
         """Add ``self`` with its exported axes in this order and return its signal."""
         ...
 
+    def joined(self) -> str:
+        """Add the argument ``tensors`` one after the other along ``dim`` and return its signal."""
+        ...
+
     def stacked(self) -> str:
         """Add the argument ``tensors`` along a new axis ``dim`` and return its signal."""
         ...

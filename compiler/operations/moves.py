@@ -136,11 +136,7 @@ def _concat(node: Node, *values: Tensor) -> tuple[Tensor, ...]:
 
 
 def _capture_cat(call: Call) -> None:
-    made = call.signals("tensors")
-    axis = call.axis("tensors", call["dim"])
-    if axis is None:
-        raise call.refuse("joins time steps, which graphs do not have: they say what one step does")
-    call.give(call.emit("concat", made, {"axis": axis}))
+    call.give(call.joined())
 
 
 def _capture_stack(call: Call) -> None:

@@ -43,11 +43,20 @@ def _capture_batch_norm(call: Call) -> None:
             "is a batch norm that takes its statistics from the batch: it mixes samples, and graphs hold networks in "
             "eval mode. Use track_running_stats=True"
         )
+    call.give(_stored_batch_norm(call))
+
+
+def _capture_batch_norm_without_training(call: Call) -> None:
+    """What batch norm becomes in a program whose writes into views were taken out; further results are empty."""
+    call.give_many([_stored_batch_norm(call)])
+
+
+def _stored_batch_norm(call: Call) -> str:
     parameters = call.stored(weight="weight", bias="bias", mean="running_mean", variance="running_var")
     axis = call.axis("input", 1)
     if axis is None:
         raise call.refuse("is a batch norm over time steps")
-    call.give(call.emit("batch_norm", [call.signal("input")], {"eps": call["eps"], "axis": axis}, parameters))
+    return call.emit("batch_norm", [call.signal("input")], {"eps": call["eps"], "axis": axis}, parameters)
 
 
 def _layer_norm(node: Node, x: Tensor) -> tuple[Tensor, ...]:
@@ -131,7 +140,10 @@ OPERATIONS = (
         _batch_norm,
         real,
         _count_batch_norm,
-        {"aten.batch_norm.default": _capture_batch_norm},
+        {
+            "aten.batch_norm.default": _capture_batch_norm,
+            "aten._native_batch_norm_legit_no_training.default": _capture_batch_norm_without_training,
+        },
         {"eps": NUMBER, "axis": INT},
         {},
         ("mean", "variance"),

@@ -33,7 +33,7 @@ from snnkit.neurons.carry import active_carry
 class AxonalDelay(nn.Module):
     """Delay of every channel by a number of its own: (T, B, C, …) → (T, B, C, …), same dtype.
 
-    Inside a stream the last D steps are carried. There is no graph form of it yet: ``capture`` refuses it.
+    Inside a stream the last D steps are carried.
 
     A trainable delay is kept between 0 and D: outside it counts as the nearer end, and only gradients that lead back
     reach it.

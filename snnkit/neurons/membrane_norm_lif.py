@@ -79,7 +79,7 @@ class MembraneNormLIF(Neuron):
         p = LIFParameters(self.tau, self.decay_input, self.v_threshold, self.v_reset, self.detach_reset)
         carry = active_carry()
         key, state = (None, None) if carry is None else carry.start(self, x)
-        v = torch.full_like(x[0], cfr.resting(self.v_reset)) if state is None else state[0]
+        (v,) = self.rest(x) if state is None else state
         spikes = []
         for x_t in x:
             h = self.vbn(charge(x_t, v, p))
@@ -88,6 +88,10 @@ class MembraneNormLIF(Neuron):
         if carry is not None:
             carry.leave(key, (v,))
         return torch.stack(spikes)
+
+    def rest(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the membrane at rest, (B, C, …), for a sequence (T, B, C, …)."""
+        return (torch.full_like(x[0], cfr.resting(self.v_reset)),)
 
     def extra_repr(self) -> str:
         """Show the constants in ``print(model)``."""

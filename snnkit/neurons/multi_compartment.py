@@ -41,7 +41,6 @@ class MultiCompartmentLIF(Neuron):
     """Soma with a passive dendrite of K compartments: currents (T, B, …) → spikes (T, B, …), same dtype.
 
     Time steps follow one another in Python. Inside a stream the soma's membrane and the dendrite (K, B, …) are carried.
-    There is no graph form of it yet: ``capture`` refuses it.
 
     Args:
         dendrites: K, compartments of the dendrite, ≥ 1.

@@ -64,8 +64,7 @@ class Recurrent(Neuron):
     """A point neuron with feedback from its own output: currents (T, B, …) → events (T, B, …), same dtype.
 
     Time steps follow one another in Python; a neuron without feedback runs its sequence in one kernel instead.
-    Inside a stream the last output is carried with the neuron's state. There is no graph form of it yet: ``capture``
-    refuses it.
+    Inside a stream the last output is carried with the neuron's state.
 
     Args:
         neuron: any point neuron, such as ``LIF()``.
@@ -87,6 +86,11 @@ class Recurrent(Neuron):
         self.neuron = neuron
         self.feedback = SelfFeedback() if feedback is None else feedback
 
+    def rest(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the last output and the neuron's state variables at rest, (B, …) each, for a sequence (T, B, …)."""
+        currents = x.to(state_dtype(x))
+        return (torch.zeros_like(currents[0]), *self.neuron.rest(currents))
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the events (T, B, …) for the current ``x`` (T, B, …), same dtype.
 
@@ -97,9 +101,7 @@ class Recurrent(Neuron):
         currents = x.to(state_dtype(x))
         carry = active_carry()
         key, carried = (None, None) if carry is None else carry.start(self, x)
-        if carried is None:
-            carried = (torch.zeros_like(currents[0]), *self.neuron.rest(currents))
-        out, *rest = carried
+        out, *rest = self.rest(x) if carried is None else carried
         state, outs = tuple(rest), []
         for current in currents:
             back = self.feedback(out.to(x.dtype))
