@@ -25,7 +25,10 @@ class CoreLimits:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Integer formats of a core: bits of weights, states, biases, and the ranges that follow."""
+    """Integer formats of a core: bits of weights, states, biases, and the ranges that follow.
+
+    ``semantics`` names the target (``compiler.targets``) whose rules say what the numbers mean.
+    """
 
     weight_bits: tuple[int, ...]
     weight_exponent: tuple[int, int]
@@ -117,8 +120,8 @@ class Mesh:
 class Chip:
     """A chip with ``cores`` equal cores.
 
-    ``neurons`` names the dynamics it runs, ``resets`` the kinds of reset; ``notes`` says what may and may not be
-    claimed.
+    ``neurons`` names the dynamics it runs, ``resets`` the kinds of reset ("hard", "soft" or "none") and
+    ``reset_value`` the only value that a hard reset leaves (None: any); ``notes`` says what may and may not be claimed.
     """
 
     name: str
@@ -130,4 +133,5 @@ class Chip:
     mesh: Mesh
     neurons: tuple[str, ...]
     resets: tuple[str, ...]
+    reset_value: float | None
     notes: str

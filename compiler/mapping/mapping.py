@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from compiler.errors import CompileError
-from compiler.lower import Lowered
+from compiler.errors import CompileError, Violation
 from compiler.mapping.axons import Axons, Ints, group, memory_bits
 from compiler.mapping.partition import partition
-from compiler.simulate.artifact import INPUT
-from compiler.simulate.fixed_point import effective_weights
+from compiler.network import INPUT, Lowered
+from compiler.targets import target_of
 from hw.chip import Chip
 
 
@@ -55,7 +54,7 @@ class Mapping:
                 "neurons": p.population.size,
                 "depth": p.depth,
                 "cores": sorted({int(core) for core in self.core_of[index]}),
-                "weight_bits": 8,
+                "weight_bits": max((q.weight_bits for q in self.lowered.projections if q.target == index), default=0),
             }
             for index, p in enumerate(self.lowered.placed)
         ]
@@ -73,8 +72,7 @@ def place(lowered: Lowered, chip: Chip) -> Mapping:
     """Partition a network and lay its slices on consecutive cores.
 
     Raises:
-        CompileError: the network needs more cores than the chip has, or a core's limit cannot be met; the message says
-            which layer, what it needs and what the chip has.
+        CompileError: the network needs more cores than the chip has, or a core's limit cannot be met.
     """
     at_least: dict[int, int] = {}
     while True:
@@ -90,10 +88,9 @@ def place(lowered: Lowered, chip: Chip) -> Mapping:
             if crowded:
                 parts = len(slices[index])
                 if parts >= len(core_of):
-                    raise CompileError(
-                        f"{crowded[0].population}: one neuron alone needs {crowded[0].out_axons:,} output axons, "
-                        f"a core of {chip.name} has {limit:,}; reduce the fan-out of that layer."
-                    )
+                    needs = f"{crowded[0].out_axons:,} output axons for one neuron"
+                    limited = f"a core of {chip.name} has {limit:,}; reduce the fan-out of that layer"
+                    raise CompileError(Violation(crowded[0].population, needs, limited))
                 factor = max(core.out_axons for core in crowded) / limit
                 at_least[index] = min(len(core_of), max(parts + 1, int(parts * factor)))
 
@@ -104,10 +101,10 @@ def _check_cores(lowered: Lowered, slices: list[list[Ints]], chip: Chip) -> None
         return
     sizes = sorted(((len(s), p.population.name) for s, p in zip(slices, lowered.placed, strict=True)), reverse=True)
     largest = ", ".join(f"{name} {count}" for count, name in sizes[:3])
-    raise CompileError(
-        f"the network needs {needed:,} cores, {chip.name} has {available:,}; the largest layers: {largest}. "
-        "Make these narrower, or lower the image size."
+    limit = (
+        f"{chip.name} has {available:,}; the largest layers: {largest}. Make these narrower, or lower the image size"
     )
+    raise CompileError(Violation("the network", f"{needed:,} cores", limit))
 
 
 def _lay_out(lowered: Lowered, slices: list[list[Ints]], chip: Chip) -> Mapping:
@@ -120,7 +117,8 @@ def _lay_out(lowered: Lowered, slices: list[list[Ints]], chip: Chip) -> Mapping:
             core += 1
         core_of.append(cores)
     # What the chip stores, not what was asked for: a sign mode may drop a bit, or a whole weight.
-    stored = (effective_weights(p.weights, p.weight_bits) for p in lowered.projections)
+    target = target_of(chip)
+    stored = (target.stored(p.weights, p.weight_bits) for p in lowered.projections)
     axons = tuple(group(w, core_of[p.target]) for w, p in zip(stored, lowered.projections, strict=True))
     loads = _loads(lowered, chip, core_of, axons, population_of)
     return Mapping(chip, lowered, tuple(core_of), axons, loads)

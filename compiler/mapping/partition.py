@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from compiler.errors import CompileError
-from compiler.lower import Lowered, Placed
+from compiler.errors import CompileError, Violation
 from compiler.mapping.axons import Ints, memory_bits
+from compiler.network import Lowered, Placed, Projection
 from hw.chip import Chip
 
 
@@ -26,8 +25,8 @@ class Need:
     in_axons: int
     synapse_bits: int
 
-    def exceeds(self, chip: Chip) -> str | None:
-        """Return which limit is exceeded, in words, or None."""
+    def exceeds(self, chip: Chip) -> tuple[str, str] | None:
+        """Return what exceeds a core and the core's limit, in words, or None."""
         limits = dict(chip.core.items())
         for what, unit in (
             ("neurons", "compartments"),
@@ -35,7 +34,7 @@ class Need:
             ("synapse_bits", "bits of synapses"),
         ):
             if getattr(self, what) > limits[what]:
-                return f"{getattr(self, what):,} {unit}, a core of {chip.name} has {limits[what]:,}"
+                return f"{getattr(self, what):,} {unit}", f"a core of {chip.name} has {limits[what]:,}"
         return None
 
 
@@ -45,14 +44,14 @@ def spatial_order(placed: Placed) -> Ints:
     return (np.moveaxis(numbers, 0, -1) if numbers.ndim > 1 else numbers).ravel()
 
 
-def need(neurons: Ints, incoming: list[csr_array], chip: Chip) -> Need:
-    """Return what ``neurons`` need, given the (target, source) matrices that feed their population."""
+def need(neurons: Ints, incoming: list[Projection], chip: Chip) -> Need:
+    """Return what ``neurons`` need, given the projections that feed their population."""
     axons = bits = 0
-    for weights in incoming:
-        reached = np.bincount(weights[neurons].indices, minlength=1)
+    for projection in incoming:
+        reached = np.bincount(projection.weights[neurons].indices, minlength=1)
         lengths = reached[reached > 0].astype(np.int64)
         axons += len(lengths)
-        bits += memory_bits(lengths, 8, len(neurons), chip.synapses)
+        bits += memory_bits(lengths, projection.weight_bits, len(neurons), chip.synapses)
     return Need(len(neurons), axons, bits)
 
 
@@ -65,7 +64,7 @@ def partition(lowered: Lowered, chip: Chip, at_least: dict[int, int] | None = No
         at_least: smallest number of slices for some populations (to spread out-axons).
 
     Raises:
-        CompileError: a single neuron exceeds a core (names population, need and limit).
+        CompileError: a single neuron exceeds a core.
     """
     return [
         _slices(lowered, index, placed, chip, (at_least or {}).get(index, 1))
@@ -75,7 +74,7 @@ def partition(lowered: Lowered, chip: Chip, at_least: dict[int, int] | None = No
 
 def _slices(lowered: Lowered, index: int, placed: Placed, chip: Chip, at_least: int) -> list[Ints]:
     order = spatial_order(placed)
-    incoming = [p.weights for p in lowered.projections if p.target == index]
+    incoming = [p for p in lowered.projections if p.target == index]
     limit = int(chip.core.neurons.value)
 
     def cut(parts: int) -> list[Ints] | None:
@@ -86,13 +85,10 @@ def _slices(lowered: Lowered, index: int, placed: Placed, chip: Chip, at_least: 
     parts, found = low, cut(low)
     while found is None:
         if parts >= len(order):
-            worst = next(
-                n for n in (need(order[i : i + 1], incoming, chip) for i in range(len(order))) if n.exceeds(chip)
-            )
-            raise CompileError(
-                f"{placed.population.name}: one of its neurons alone needs {worst.exceeds(chip)}; "
-                "reduce the fan-in of that layer."
-            )
+            alone = (need(order[i : i + 1], incoming, chip).exceeds(chip) for i in range(len(order)))
+            what, most = next(exceeds for exceeds in alone if exceeds is not None)
+            name = placed.population.name
+            raise CompileError(Violation(name, f"{what} for one neuron", f"{most}; reduce the fan-in of that layer"))
         low, parts = parts + 1, min(2 * parts, len(order))
         found = cut(parts)
     # The fewest slices lie between the last count that failed and the first that worked.

@@ -13,10 +13,11 @@ Only the graph form is written: a chain is a graph with one projection a populat
 Shapes: N neurons of one population, N0 input lines, T steps.
 """
 
+from __future__ import annotations
+
 import zipfile
 import zlib
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-INPUT = -1
-"""The source of a projection that is fed by the network's input."""
-
-RANGES: dict[str, tuple[int, int]] = {
-    "du": (0, 4095),
-    "dv": (0, 4095),
-    "vth": (0, 131071),
-    "bm": (-4096, 4095),
-    "be": (0, 7),
-    "weight": (-256, 255),
-    "wexp": (-8, 7),
-    "wbits": (1, 8),
-    "inp": (0, 1),
-}
-"""What the arithmetic of ``fixed_point`` can represent: name -> (lowest, highest)."""
+from compiler.network import INPUT, Network, Population, Projection
+from compiler.targets.loihi.arithmetic import RANGES
+from snnkit.files import atomic_path
 
 _INT32 = (-(2**31), 2**31 - 1)
 _Arrays = dict[str, NDArray[Any]]
@@ -48,69 +37,6 @@ class ArtifactError(ValueError):
     """An artifact that cannot be used; the message is one line saying which file, which key and what is allowed."""
 
     user_error = True
-
-
-@dataclass(frozen=True, eq=False)
-class Population:
-    """N neurons with one set of decays and one threshold; units are those of ``fixed_point``.
-
-    ``du``, ``dv``: decay constants out of 4096; ``vth``: threshold before its shift by 6 bits;
-    ``bias_mant``, ``bias_exp``: int32 (N,), the bias is ``bias_mant << bias_exp``.
-    """
-
-    name: str
-    du: int
-    dv: int
-    vth: int
-    bias_mant: NDArray[np.int32]
-    bias_exp: NDArray[np.int32]
-
-    @property
-    def size(self) -> int:
-        """Number of neurons N."""
-        return len(self.bias_mant)
-
-    @cached_property
-    def bias(self) -> NDArray[np.int64]:
-        """What is added to the voltage at every step, (N,)."""
-        return self.bias_mant.astype(np.int64) << self.bias_exp
-
-
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """Synapses from ``source`` (a population index or ``INPUT``) to population ``target``.
-
-    ``weights``: int32 csr_array (neurons of the target, neurons of the source) before the rounding of
-    ``fixed_point.effective_weights``; ``weight_exp``: shift of each neuron's sum; ``weight_bits``: bits a weight.
-    """
-
-    source: int
-    target: int
-    weights: csr_array
-    weight_exp: int
-    weight_bits: int
-
-    def __post_init__(self) -> None:
-        # One stored entry a synapse: range and rounding are about synapses. Leaves the matrix's meaning as it is.
-        self.weights.sum_duplicates()
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    """Populations, the projections between them, and the input spikes ``inputs``, uint8 (N0, T) of 0 and 1."""
-
-    populations: tuple[Population, ...]
-    projections: tuple[Projection, ...]
-    inputs: NDArray[np.uint8]
-
-    @property
-    def steps(self) -> int:
-        """Number of time steps T."""
-        return int(self.inputs.shape[1])
-
-    def source_size(self, source: int) -> int:
-        """Neurons of population ``source``, or input lines for ``INPUT``."""
-        return int(self.inputs.shape[0]) if source == INPUT else self.populations[source].size
 
 
 def load(path: str | Path) -> Network:
@@ -135,8 +61,6 @@ def load(path: str | Path) -> Network:
 
 def save(path: str | Path, network: Network) -> None:
     """Write ``network`` in graph form; the file appears complete or not at all. :class:`ArtifactError` if invalid."""
-    from snnkit.files import atomic_path  # here, so that reading an artifact needs nothing but numpy and scipy
-
     validate(network)
     arrays: dict[str, Any] = {"T": network.steps, "L": len(network.populations), "P": len(network.projections)}
     arrays |= {"inp": network.inputs, "names": np.array([p.name for p in network.populations], dtype=np.str_)}

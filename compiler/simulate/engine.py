@@ -1,37 +1,42 @@
 """The mapped program, run event by event in the chip's integer arithmetic, core by core, with counters.
 
 Each spike walks its axons; each axon adds its weights into the accumulators of its projection. At the next step the
-accumulators are shifted by the projection's exponent and drive the neurons by the equations of ``fixed_point``. Equal
-to ``reference`` in every spike and membrane, and fast enough for whole test sets.
+accumulators are shifted by the projection's exponent and drive the neurons by the target's own step, compiled. Equal to
+``reference`` in every spike and membrane, and fast enough for whole test sets.
 """
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from compiler.mapping.axons import Ints
 from compiler.mapping.mapping import Mapping
-from compiler.simulate.artifact import INPUT
-
-_STATE = 1 << 23
+from compiler.network import INPUT
+from compiler.targets import Target, target_of
 
 
 @dataclass(frozen=True)
-class Trace:
-    """What a run did. Shapes: B images, S steps, N neurons of a population.
+class CoreActivity:
+    """What the cores did in a run. Shapes: B images, S steps, N neurons of a population.
 
     ``spikes``: by population, uint8 (B, S, N); ``voltages``: by population, the last voltage int32 (B, N);
-    ``events_per_core``: synaptic events on each core in use, summed over images (cores,);
+    ``synaptic_events``: weights that were added on each core in use, summed over images (cores,);
     ``packets``: spikes sent from core to core, (cores + 1, cores), the last row from the host.
     """
 
     spikes: tuple[NDArray[np.uint8], ...]
     voltages: tuple[NDArray[np.int32], ...]
-    events_per_core: NDArray[np.int64]
+    synaptic_events: NDArray[np.int64]
     packets: NDArray[np.int64]
 
 
@@ -99,7 +104,7 @@ def flatten(mapping: Mapping) -> Tables:
     )
 
 
-def run(mapping: Mapping, tables: Tables, inputs: NDArray[np.uint8], biases: NDArray[np.int32]) -> Trace:
+def run(mapping: Mapping, tables: Tables, inputs: NDArray[np.uint8], biases: NDArray[np.int32]) -> CoreActivity:
     """Run B images from rest.
 
     Args:
@@ -113,8 +118,9 @@ def run(mapping: Mapping, tables: Tables, inputs: NDArray[np.uint8], biases: NDA
     spikes = np.zeros((images, lowered.steps, neurons), np.uint8)
     voltages = np.zeros((images, neurons), np.int32)
     hits = np.zeros(len(tables.axon_core), np.int64)
+    run_one = kernel(target_of(mapping.chip))
     for b in range(images):
-        _run_one(
+        run_one(
             inputs[b],
             biases[b],
             tables.du,
@@ -136,82 +142,75 @@ def run(mapping: Mapping, tables: Tables, inputs: NDArray[np.uint8], biases: NDA
     np.add.at(packets, (cores[tables.axon_source], tables.axon_core), hits)
     bounds = tables.neuron_start
     ranges = [slice(int(bounds[i]), int(bounds[i + 1])) for i in range(len(lowered.placed))]
-    return Trace(
+    return CoreActivity(
         spikes=tuple(spikes[:, :, r] for r in ranges),
         voltages=tuple(voltages[:, r] for r in ranges),
-        events_per_core=events.astype(np.int64),
+        synaptic_events=events.astype(np.int64),
         packets=packets,
     )
 
 
-@njit(cache=True, nogil=True)
-def _decay(x: int, amount: int) -> int:
-    size = (abs(x) * (4096 - amount)) >> 12
-    return size if x >= 0 else -size
+@lru_cache
+def kernel(target: Target) -> Callable[..., None]:
+    """Return the loop over one image, compiled with a target's own step."""
+    for part in target.parts:
+        register_jitable(part)
+    text = hashlib.sha256("".join(map(inspect.getsource, target.parts)).encode()).hexdigest()
+    return _compiled(target.step, target.shift_sum, text)
 
 
-@njit(cache=True, nogil=True)
-def _wrap32(x: int) -> int:
-    return ((x + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
+def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str) -> Callable[..., None]:
+    """Compile the loop, or take it from the cache: ``text`` is part of its key, so that no older step is found."""
 
-
-@njit(cache=True, nogil=True)
-def _run_one(
-    inputs: NDArray[np.uint8],
-    bias: NDArray[np.int32],
-    du: Ints,
-    dv: Ints,
-    vth: Ints,
-    source_start: Ints,
-    axon_start: Ints,
-    slot: NDArray[np.int32],
-    weight: NDArray[np.int32],
-    slot_neuron: NDArray[np.int32],
-    slot_shift: NDArray[np.int32],
-    spikes: NDArray[np.uint8],
-    voltages: NDArray[np.int32],
-    hits: Ints,
-) -> None:
-    """One image from rest: all integers in int64, int32 wraps written out where they can happen."""
-    lines, steps = inputs.shape
-    neurons, slots = len(du), len(slot_neuron)
-    u, v = np.zeros(neurons, np.int64), np.zeros(neurons, np.int64)
-    accumulated, current = np.zeros(slots, np.int64), np.zeros(neurons, np.int64)
-    firing = np.empty(lines + neurons, np.int64)
-    for t in range(steps):
-        current[:] = 0
-        for k in range(slots):
-            total = accumulated[k]
-            if total != 0:
-                shift = slot_shift[k]
-                shifted = (total << shift) if shift >= 0 else (total >> -shift)
-                current[slot_neuron[k]] += shifted
-                accumulated[k] = 0
-        fired = 0
-        for n in range(lines):
-            if inputs[n, t]:
-                firing[fired] = n
-                fired += 1
+    @njit(cache=True, nogil=True)
+    def run_one(
+        inputs: NDArray[np.uint8],
+        bias: NDArray[np.int32],
+        du: Ints,
+        dv: Ints,
+        vth: Ints,
+        source_start: Ints,
+        axon_start: Ints,
+        slot: NDArray[np.int32],
+        weight: NDArray[np.int32],
+        slot_neuron: NDArray[np.int32],
+        slot_shift: NDArray[np.int32],
+        spikes: NDArray[np.uint8],
+        voltages: NDArray[np.int32],
+        hits: Ints,
+    ) -> None:
+        """One image from rest, all integers in int64."""
+        assert text
+        lines, steps = inputs.shape
+        neurons, slots = len(du), len(slot_neuron)
+        u, v = np.zeros(neurons, np.int64), np.zeros(neurons, np.int64)
+        accumulated, current = np.zeros(slots, np.int64), np.zeros(neurons, np.int64)
+        firing = np.empty(lines + neurons, np.int64)
+        for t in range(steps):
+            current[:] = 0
+            for k in range(slots):
+                if accumulated[k] != 0:
+                    current[slot_neuron[k]] += shift_sum(accumulated[k], slot_shift[k])
+                    accumulated[k] = 0
+            fired = 0
+            for n in range(lines):
+                if inputs[n, t]:
+                    firing[fired] = n
+                    fired += 1
+            for n in range(neurons):
+                u[n], v[n], fires = step(u[n], v[n], current[n], bias[n], du[n], dv[n], vth[n])
+                if fires:
+                    spikes[t, n] = 1
+                    firing[fired] = lines + n
+                    fired += 1
+            if t + 1 < steps:
+                for f in range(fired):
+                    source = firing[f]
+                    for a in range(source_start[source], source_start[source + 1]):
+                        hits[a] += 1
+                        for s in range(axon_start[a], axon_start[a + 1]):
+                            accumulated[slot[s]] += weight[s]
         for n in range(neurons):
-            un = _wrap32(_decay(u[n], du[n] + 1) + (current[n] << 6))
-            if un > _STATE:
-                un -= 2 * _STATE
-            elif un <= -_STATE:
-                un += 2 * _STATE
-            u[n] = un
-            vn = min(max(_decay(v[n], dv[n]) + un + bias[n], -_STATE + 1), _STATE - 1)
-            if vn > (vth[n] << 6):
-                spikes[t, n] = 1
-                firing[fired] = lines + n
-                fired += 1
-                vn = 0
-            v[n] = vn
-        if t + 1 < steps:
-            for f in range(fired):
-                source = firing[f]
-                for a in range(source_start[source], source_start[source + 1]):
-                    hits[a] += 1
-                    for s in range(axon_start[a], axon_start[a + 1]):
-                        accumulated[slot[s]] += weight[s]
-    for n in range(neurons):
-        voltages[n] = v[n]
+            voltages[n] = v[n]
+
+    return run_one

@@ -9,9 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.network import INPUT, Network, Population
 from compiler.simulate import artifact
-from compiler.simulate.artifact import INPUT, Network
-from compiler.simulate.fixed_point import effective_weights, lif_step, shift_sum
+from compiler.targets.loihi.arithmetic import effective_weights, shift_sum, step
+
+Ints = NDArray[np.int64]
+
+
+def lif_step(u: Ints, v: Ints, a_in: Ints, population: Population) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """Advance the N neurons of ``population`` by one step.
+
+    ``u``, ``v``: int64 current and voltage after the previous step; ``a_in``: int64 sum of what the projections
+    deliver now. All of shape (N,), or (B, N) for B independent samples. Returns the new u, v and the spikes s (bool).
+    """
+    return step(u, v, a_in, population.bias, population.du, population.dv, population.vth)
 
 
 def run(network: Network, record: bool = True) -> dict[str, NDArray[Any]]:

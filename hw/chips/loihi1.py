@@ -41,6 +41,7 @@ CHIP = Chip(
     mesh=Mesh(width=8, height=4, cores_per_tile=4, source=_SANAFE),
     neurons=("lif", "integrate_fire"),
     resets=("hard",),
+    reset_value=0.0,
     notes=(
         "Bit-exact with lava-nc 0.10 fixed_pt, which is reported to differ from the silicon in current decay and in "
         "the voltage after reset (lava-nc issues 282, 322, 829): never claim bit-exactness with the chip itself."

@@ -14,12 +14,13 @@ from torch import nn
 
 import compiler
 from compiler.errors import CompileError
-from compiler.lower import lower
-from compiler.passes import merge_linear, quantise, simplify
-from compiler.passes.quantise import READOUT, split_bias
+from compiler.passes import simplify
 from compiler.program import Program
-from compiler.simulate import reference
+from compiler.simulate import artifact, reference
 from compiler.simulate.lava_bridge import LavaNotFound, compare, find_lava_python, run_lava
+from compiler.targets.loihi import lower, quantise
+from compiler.targets.loihi.formats import Formats
+from compiler.targets.loihi.scale import split_bias
 from hw import get_chip
 from hw.quantity import Quantity
 from snnkit.encoders import Direct
@@ -120,7 +121,8 @@ def test_lava_agrees_in_every_current_voltage_and_spike(tmp_path):
     except LavaNotFound as error:
         pytest.skip(str(error))
     program = compiler.compile(CASES["LIF"](), images(1))
-    network = compiler.emit.lava(program, tmp_path / "net.npz", images(1))
+    network = program.network(images(1))
+    artifact.save(tmp_path / "net.npz", network)
     comparison = compare(compiler.simulate.replay(tmp_path / "net.npz"), run_lava(tmp_path / "net.npz", python))
     assert comparison.exact, str(comparison)
     assert comparison.entries > 3 * network.steps * 100
@@ -128,7 +130,7 @@ def test_lava_agrees_in_every_current_voltage_and_spike(tmp_path):
 
 def test_artifact_replays_the_program(tmp_path):
     program = compiler.compile(CASES["LIF"](), images(1))
-    compiler.emit.lava(program, tmp_path / "net.npz", images(1))
+    artifact.save(tmp_path / "net.npz", program.network(images(1)))
     replayed = compiler.simulate.replay(tmp_path / "net.npz")
     trace = program.simulate(images(1))
     for index, placed in enumerate(program.mapping.lowered.placed):
@@ -153,7 +155,7 @@ def test_save_and_load(program, tmp_path):
 @pytest.mark.parametrize("largest", [1.0, 254.0, 255.0, 700.0, 5000.0, 32000.0])
 def test_bias_parts_add_up_and_fit(largest):
     bias = torch.linspace(-largest, largest, 41, dtype=torch.float64)
-    parts, total = split_bias(bias)
+    parts, total = split_bias(bias, Formats.of(get_chip("loihi1")))
     assert torch.equal(sum(m * 2**e for m, e in parts), total)
     for mantissa, exponent in parts:
         assert mantissa.abs().max() <= 254
@@ -178,7 +180,7 @@ def test_residual_is_balanced_by_relays():
         "stem_lif.relay1": 1,
         "second_lif": 2,
         "third_lif": 3,
-        READOUT: 4,
+        "readout": 4,
     }
 
 
@@ -273,7 +275,7 @@ def test_a_wide_readout_is_split_without_error():
 
 def test_quantised_weights_fit_the_arithmetic():
     graph = simplify(compiler.capture(CASES["LIF"](), images(1)))
-    lowered = lower(quantise(merge_linear(graph), get_chip("loihi1")), get_chip("loihi1"))
+    lowered = lower(quantise(graph, get_chip("loihi1")), get_chip("loihi1"))
     for projection in lowered.projections:
         assert np.abs(projection.weights.data).max() <= 254
         assert not (projection.weights.data % 2).any()

@@ -16,7 +16,7 @@ import compiler
 from compiler.errors import CompileError
 from compiler.mapping.axons import group
 from compiler.mapping.partition import spatial_order
-from compiler.simulate.artifact import INPUT
+from compiler.network import INPUT
 from hw import get_chip
 from hw.quantity import Quantity
 

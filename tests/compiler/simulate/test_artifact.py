@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
 
-from compiler.simulate.artifact import INPUT, ArtifactError, Network, Population, Projection, load, save
+from compiler.network import INPUT, Network, Population, Projection
+from compiler.simulate.artifact import ArtifactError, load, save
 from compiler.simulate.reference import replay, run
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "lava"

@@ -12,9 +12,9 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
 
-from compiler.simulate.artifact import INPUT, Network, Population, Projection
-from compiler.simulate.fixed_point import decay, effective_weights, lif_step, shift_sum, wrap_int32, wrap_state
-from compiler.simulate.reference import replay, run
+from compiler.network import INPUT, Network, Population, Projection
+from compiler.simulate.reference import lif_step, replay, run
+from compiler.targets.loihi.arithmetic import decay, effective_weights, shift_sum, wrap_int32, wrap_state
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "lava"
 FULL = 4095  # du = 4095 forgets the current at every step; dv = 4095 keeps 1/4096 of the voltage

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from compiler.simulate.artifact import INPUT, Network, Population, Projection, load, save
-from compiler.simulate.fixed_point import effective_weights
+from compiler.network import INPUT, Network, Population, Projection
+from compiler.simulate.artifact import load, save
 from compiler.simulate.lava_bridge import LavaNotFound, compare, find_lava_python, run_lava
 from compiler.simulate.reference import run
+from compiler.targets.loihi.arithmetic import effective_weights
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "lava"
 

@@ -1,0 +1,137 @@
+"""Between two neurons: which linear paths feed a current.
+
+A current is a sum of terms and of stored numbers. Each term is a linear path from one event signal (or an input) to the
+current; sums, differences, concatenations and whatever only moves values in between split it or change its order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compiler.errors import CompileError, Violation
+from compiler.graph import Graph, Node, operation
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A node on a path, and which of its inputs the path comes in by."""
+
+    node: Node
+    position: int = 0
+
+    @property
+    def weighs(self) -> bool:
+        """Whether values are weighed here (a layer, or a pool with its equal weights) and not only moved."""
+        return operation(self.node.op).kind in ("synapse", "pool")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of a current: ``factor`` times what the ``path`` makes of the signal ``source``, without biases."""
+
+    source: str
+    path: tuple[Hop, ...] = ()
+    factor: float = 1.0
+
+
+def terms(graph: Graph, signal: str, reader: str, chip: str = "a chip") -> tuple[Term, ...]:
+    """Return the summands of ``signal`` that depend on anything; ``reader`` names the neuron or output it feeds.
+
+    A path weighs its values once, but for averages, which may come before or behind a layer. ``chip`` is named in what
+    is refused.
+
+    Raises:
+        CompileError: there is an operation between two neurons that a set of synapses cannot do.
+    """
+    node = graph.producer(signal)
+    if node is None or operation(node.op).kind == "neuron":
+        return (Term(signal),)
+    if operation(node.op).kind == "constant":
+        return ()
+    if not _is_linear(node):
+        raise CompileError(
+            Violation(
+                reader,
+                f"{node.name} ({node.op}) before it, which synapses cannot do",
+                f"between two neurons {chip} has sums of convolutions, linear layers, averages and shortcuts",
+            )
+        )
+    found: list[Term] = []
+    for position, name in enumerate(node.inputs):
+        factor, hops = _step(graph, node, position)
+        for term in terms(graph, name, reader, chip):
+            before = next((hop.node for hop in term.path if _is_layer(hop.node)), None)
+            if hops and _is_layer(node) and before is not None:
+                raise CompileError(_two_layers(reader, node, before, chip))
+            found.append(Term(term.source, (*term.path, *hops), term.factor * factor))
+    return tuple(found)
+
+
+def _is_linear(node: Node) -> bool:
+    kind = operation(node.op)
+    if kind.kind == "elementwise":
+        return node.op in ("add", "sub", "neg")
+    return kind.linear and kind.kind in ("synapse", "pool", "move")
+
+
+def _is_layer(node: Node) -> bool:
+    return operation(node.op).kind == "synapse"
+
+
+def _step(graph: Graph, node: Node, position: int) -> tuple[float, tuple[Hop, ...]]:
+    """Return by what a node multiplies its input ``position``, and the hop where it does more than that."""
+    same = graph.shape(node.inputs[position]) == graph.shape(node.output)
+    if node.op == "scale" and node.parameters["weight"].numel() == 1 and not node.attributes and same:
+        return float(node.parameters["weight"]), ()
+    if node.op in ("add", "sub", "neg") and same:
+        return (-1.0 if node.op == "neg" or (node.op == "sub" and position == 1) else 1.0), ()
+    return 1.0, (Hop(node, position),)
+
+
+def _two_layers(reader: str, node: Node, before: Node, chip: str) -> Violation:
+    return Violation(
+        reader,
+        f"two layers in a row: {node.name} ({node.op}) multiplies its weights with the real signal {before.output!r}",
+        f"{chip} adds weights of spikes and multiplies nothing; put a neuron between {before.name} and {node.name}, "
+        "or merge the two",
+    )
+
+
+def at_rest(graph: Graph, signal: str) -> Tensor:
+    """Return what ``signal`` is where nothing fires, of its shape: the biases and stored numbers of a current."""
+    values: dict[str, Tensor] = {}
+
+    def value(name: str) -> Tensor:
+        return values[name] if name in values else torch.zeros(1, *graph.shape(name), dtype=torch.float64)
+
+    for node in _since_neurons(graph, signal):
+        results = operation(node.op).run(node, *(value(name) for name in node.inputs))
+        values.update(zip(node.outputs, results, strict=True))
+    return value(signal).expand(1, *graph.shape(signal))[0].double()
+
+
+def _since_neurons(graph: Graph, signal: str) -> list[Node]:
+    """Return the nodes between the last neurons (or inputs) and a signal, in order."""
+    waiting, found = [signal], {}
+    while waiting:
+        node = graph.producer(waiting.pop())
+        if node is not None and operation(node.op).kind != "neuron" and node.name not in found:
+            found[node.name] = node
+            waiting.extend(node.inputs)
+    return [node for node in graph if node.name in found]
+
+
+def through(graph: Graph, path: tuple[Hop, ...], x: Tensor) -> Tensor:
+    """Send a tensor (B, …) along a path, without biases: with zeros at every other input on the way."""
+    return _run(graph, path, x) - _run(graph, path, torch.zeros_like(x[:1]))
+
+
+def _run(graph: Graph, path: tuple[Hop, ...], x: Tensor) -> Tensor:
+    for hop in path:
+        inputs = [torch.zeros(1, *graph.shape(name), dtype=x.dtype) for name in hop.node.inputs]
+        inputs[hop.position] = x
+        x = operation(hop.node.op).run(hop.node, *inputs)[0]
+    return x

@@ -1,0 +1,60 @@
+"""Compile and check: one way from a model to a program, or to the list of what keeps it off the chip."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from compiler.capturing import graph_of
+from compiler.errors import CompileError, Violation
+from compiler.graph import Graph
+from compiler.passes import simplify
+from compiler.program import Program, assemble
+from compiler.targets import target_of
+from hw import get_chip
+
+__all__ = ["CompileError", "Violation", "check", "compile"]
+
+
+def check(
+    model_or_graph: nn.Module | Graph, chip: str, example: Tensor | None = None, input_type: str = "real"
+) -> list[Violation]:
+    """Return what keeps a network off ``chip``; an empty list means that it compiles.
+
+    Args:
+        model_or_graph: a module, captured with ``example``; or a graph.
+        chip: name of a chip.
+        example: one input of the right shape (needed for a module).
+        input_type: "real" for images (the first layers then run on the host), "binary" for spikes.
+
+    Raises:
+        CaptureError: the module holds an operator that graphs do not have.
+    """
+    try:
+        compile(model_or_graph, example, chip, input_type)
+    except CompileError as error:
+        return list(error.violations)
+    return []
+
+
+def compile(
+    model_or_graph: nn.Module | Graph, example: Tensor | None = None, chip: str = "loihi1", input_type: str = "real"
+) -> Program:
+    """Return ``model_or_graph`` as a program for ``chip``: captured, simplified, quantised, lowered and mapped.
+
+    Args:
+        model_or_graph: a module, captured with ``example``; or a graph.
+        example: one input of the right shape (needed for a module).
+        chip: name of a chip.
+        input_type: "real" for images (the first layers then run on the host), "binary" for spikes.
+
+    Raises:
+        CompileError: something does not fit; its ``violations`` say what, each with layer, need and limit.
+        CaptureError: the module holds an operator that graphs do not have.
+    """
+    silicon = get_chip(chip)
+    target = target_of(silicon)
+    graph = simplify(graph_of(model_or_graph, example, input_type))
+    violations = target.legal(graph, silicon)
+    if violations:
+        raise CompileError(*violations)
+    return assemble(graph, target.quantise(graph, silicon), silicon)

@@ -1,0 +1,20 @@
+"""The LIF cores of Loihi, in the arithmetic of lava-nc 0.10 ``fixed_pt``."""
+
+from compiler.targets.loihi import arithmetic
+from compiler.targets.loihi.formats import disagreement
+from compiler.targets.loihi.legal import legal
+from compiler.targets.loihi.lower import lower
+from compiler.targets.loihi.quantise import quantise
+from compiler.targets.target import Target
+
+TARGET = Target(
+    semantics=arithmetic.SEMANTICS,
+    legal=legal,
+    quantise=quantise,
+    lower=lower,
+    step=arithmetic.step,
+    shift_sum=arithmetic.shift_sum,
+    parts=arithmetic.PARTS,
+    stored=arithmetic.effective_weights,
+    disagreement=disagreement,
+)

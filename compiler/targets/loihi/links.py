@@ -1,0 +1,161 @@
+"""Links: the summands of a current in one form, source → selection → layer → selection.
+
+A selection says for each value which one it is taken from (−1: none). Averages become convolutions or merge into the
+layer beside them; what only moves values becomes part of a selection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compiler.analysis.currents import Hop, Term, terms, through
+from compiler.errors import CompileError, Violation
+from compiler.graph import Graph, Node, operation
+
+Ints = NDArray[np.int64]
+
+DENSE_LIMIT = 2**24
+"""Largest number of weights that two layers in a row may be merged into."""
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """A set of synapses: from the signal ``source``, whose values ``before`` selects, through one layer, and on.
+
+    ``before`` has the shape of the layer's input, ``after`` that of the current, ``middle`` is the layer's output.
+    ``op`` is "conv", "conv_transpose", "linear" or "scale" with its ``attributes`` and ``weight`` (float64);
+    ``name`` is the node's.
+    """
+
+    name: str
+    source: str
+    before: Ints
+    op: str
+    weight: Tensor
+    middle: tuple[int, ...]
+    after: Ints
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def exponent(self) -> int:
+        """Shift of the integer sum (of a quantised graph)."""
+        return int(self.attributes.get("weight_exponent", 0))
+
+    def node(self, weight: Tensor) -> Node:
+        """Return the layer as a node with these weights."""
+        return Node(self.name, self.op, ("",), (self.name,), self.attributes, {"weight": weight})
+
+    def run(self, weight: Tensor, x: Tensor) -> Tensor:
+        """Send ``x``, of the source's shape, through the link with other weights: the current, without shift."""
+        plain = {key: value for key, value in self.attributes.items() if key != "weight_exponent"}
+        node = replace(self.node(weight), attributes=plain)
+        (y,) = operation(self.op).run(node, _select(x.reshape(-1), self.before).unsqueeze(0))
+        return _select(y.reshape(-1), self.after)
+
+    def reach(self, weight: Tensor, sources: int) -> tuple[Tensor, Tensor]:
+        """Return the lowest (≤ 0) and highest (≥ 0) current of each neuron, over all spikes of ``sources`` neurons."""
+        ones = torch.ones(sources, dtype=weight.dtype)
+        return self.run(weight.clamp(max=0), ones), self.run(weight.clamp(min=0), ones)
+
+
+def _select(values: Tensor, picked: Ints) -> Tensor:
+    """Return ``values`` (flat) where ``picked`` says, 0 at −1."""
+    padded = torch.cat([values, values.new_zeros(1)])
+    return padded[torch.from_numpy(picked)]
+
+
+def links(graph: Graph, signal: str, reader: str, chip: str = "a chip") -> tuple[Link, ...]:
+    """Return the summands of ``signal``; ``reader`` names the neuron or output it feeds.
+
+    Raises:
+        CompileError: there is an operation between two neurons that a set of synapses cannot do.
+    """
+    shape = graph.shape(signal)
+    return tuple(_link(graph, term, shape, reader, chip) for term in terms(graph, signal, reader, chip))
+
+
+def _link(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip: str) -> Link:
+    source = graph.shape(term.source)
+    weighing = [i for i, hop in enumerate(term.path) if hop.weighs]
+    if not weighing:
+        picked = _selected(graph, term.path, source, reader, chip)
+        weight = torch.tensor(term.factor, dtype=torch.float64)
+        return Link(f"{reader}.shortcut", term.source, picked, "scale", weight, shape, everything(shape))
+    at = weighing[0]
+    layer = _as_layer(graph, term.path[at]) if len(weighing) == 1 else None
+    if layer is None:
+        return _merged(graph, term, shape, reader, chip)
+    middle = graph.shape(term.path[at].node.output)
+    return Link(
+        name=layer.name,
+        source=term.source,
+        before=_selected(graph, term.path[:at], source, reader, chip),
+        op=layer.op,
+        weight=layer.parameters["weight"].double() * term.factor,
+        middle=middle,
+        after=_selected(graph, term.path[at + 1 :], middle, reader, chip),
+        attributes=layer.attributes,
+    )
+
+
+def _as_layer(graph: Graph, hop: Hop) -> Node | None:
+    """Return a layer as it is, an average pool as a convolution, None for other averages."""
+    node = hop.node
+    if operation(node.op).kind == "synapse":
+        return node
+    shape = graph.shape(node.inputs[hop.position])
+    a = node.attributes
+    if node.op != "avg_pool" or a["ceil_mode"] or len(shape) <= len(a["kernel_size"]):
+        return None
+    if not a["divisor"] and not a["count_include_pad"] and any(a["padding"]):
+        return None
+    channels, window = shape[-len(a["kernel_size"]) - 1], math.prod(a["kernel_size"])
+    weight = torch.full((channels, 1, *a["kernel_size"]), 1.0 / (a["divisor"] or window), dtype=torch.float64)
+    settings = {"stride": a["stride"], "padding": a["padding"], "dilation": (1,) * len(a["stride"]), "groups": channels}
+    return replace(node, op="conv", attributes=settings, parameters={"weight": weight})
+
+
+def _merged(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip: str) -> Link:
+    """Return several layers in a row (at most one of them more than an average) as one linear layer."""
+    source = math.prod(graph.shape(term.source))
+    target = math.prod(shape)
+    names = " and ".join(hop.node.name for hop in term.path if hop.weighs)
+    if source * target > DENSE_LIMIT:
+        limit = f"{chip} weighs a spike once, and merging these would give {source:,} × {target:,} weights"
+        raise CompileError(Violation(reader, f"{names} in a row", f"{limit}; put a neuron between them"))
+    rows = []
+    for start in range(0, source, 256):
+        one_hot = torch.zeros(min(256, source - start), source, dtype=torch.float64)
+        one_hot[:, start:].fill_diagonal_(1.0)
+        rows.append(through(graph, term.path, one_hot.reshape(-1, *graph.shape(term.source))).reshape(-1, target))
+    weight = torch.cat(rows).T.contiguous() * term.factor
+    return Link(f"{reader}.merged", term.source, everything((source,)), "linear", weight, (target,), everything(shape))
+
+
+def everything(shape: tuple[int, ...]) -> Ints:
+    """Return the selection that takes every value where it stands."""
+    return np.arange(math.prod(shape)).reshape(shape)
+
+
+def _selected(graph: Graph, path: tuple[Hop, ...], shape: tuple[int, ...], reader: str, chip: str) -> Ints:
+    """Return which value of a signal of ``shape`` stands where behind a path that only moves values; −1 is none."""
+    if not path:
+        return everything(shape)
+    numbers = torch.arange(1, math.prod(shape) + 1, dtype=torch.float64).reshape(1, *shape)
+    picked: Ints = through(graph, path, numbers)[0].abs().round().long().numpy() - 1
+    # Whoever says that it only moves values is believed when it moves others the same way.
+    test = torch.cos(numbers)
+    moved = through(graph, path, test)[0].abs()
+    if not torch.equal(moved, _select(test.abs().reshape(-1), picked)):
+        names = ", ".join(f"{hop.node.name} ({hop.node.op})" for hop in path)
+        limit = f"{chip} has sums of convolutions, linear layers, averages and shortcuts between two neurons"
+        raise CompileError(Violation(reader, f"{names} before it, which mixes values", limit))
+    return picked

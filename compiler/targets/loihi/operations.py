@@ -1,0 +1,77 @@
+"""The operations of integer graphs: ``lif_fixed``, the neuron, and ``bias_current``, what the host writes for one.
+
+All tensors are floating point and hold whole numbers (float64 holds them exactly up to 2^53); only passes make these
+nodes, no model is captured into them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from compiler.graph.facts import Facts
+from compiler.graph.graph import Node
+from compiler.graph.operation import NOT_CAPTURED, Operation
+from compiler.operations.neurons import count_neuron
+from compiler.operations.rules import binary, real
+from compiler.targets.loihi import arithmetic
+
+
+def lif_fixed(node: Node, drive: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+    """The integer LIF of ``arithmetic.step``: returns (spikes, u, v).
+
+    Attributes du, dv, vth; ``drive`` is the synaptic current where the attribute drive says "current", and goes into
+    the bias register where it says "bias". ``scale``: threshold units of one unit of the float network's membrane.
+    ``layer``: the neuron of the float network it stands for. ``rounding``: how far the current of one step can be from
+    the float network's, in the latter's unit, when both get the same spikes.
+    """
+    if drive.is_meta:  # shapes alone are asked for
+        return tuple(torch.empty_like(drive) for _ in range(3))
+    a, given = node.attributes, drive.long()
+    none = torch.zeros_like(given)
+    a_in, bias = (none, given) if a["drive"] == "bias" else (given, none)
+    u, v, spikes = arithmetic.step(u.long(), v.long(), a_in, bias, a["du"], a["dv"], a["vth"])
+    return spikes.to(drive.dtype), u.to(drive.dtype), v.to(drive.dtype)
+
+
+def bias_current(node: Node, x: Tensor) -> tuple[Tensor, ...]:
+    """Round a real current to what a bias register holds: mantissa (signed) << exponent, in membrane units.
+
+    Attribute scale: membrane units per unit of current; exponent; mantissa_limit (largest magnitude). What lies beyond
+    the limit saturates, which changes no spike: the current is the same at every step, the limit lies above the
+    threshold (``quantise`` sees to it), so a neuron at the upper end fires at every step either way, and one at the
+    lower end never does.
+    """
+    a = node.attributes
+    step, limit = 2.0 ** a["exponent"], float(a["mantissa_limit"])
+    return ((x * a["scale"] / step).round().clamp(-limit, limit) * step,)
+
+
+def _count_bias(node: Node, facts: Facts) -> dict[str, float]:
+    return {"multiplies": float(facts.outputs_size)}
+
+
+_WHOLE, _TEXT, _NUMBER = (int,), (str,), (float, int)
+
+OPERATIONS = (
+    Operation(
+        "lif_fixed",
+        "neuron",
+        lif_fixed,
+        binary,
+        count_neuron,
+        NOT_CAPTURED,
+        {"du": _WHOLE, "dv": _WHOLE, "vth": _WHOLE, "scale": _NUMBER, "drive": _TEXT},
+        {"layer": _TEXT, "rounding": _NUMBER},
+        inputs=(3, 3),
+    ),
+    Operation(
+        "bias_current",
+        "elementwise",
+        bias_current,
+        real,
+        _count_bias,
+        NOT_CAPTURED,
+        {"scale": _NUMBER, "exponent": _WHOLE, "mantissa_limit": _WHOLE},
+    ),
+)
