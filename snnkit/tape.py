@@ -12,14 +12,23 @@ from torch.utils.hooks import RemovableHandle
 
 from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.neurons import Neuron, PointNeuron
+from snnkit.neurons.base import event_neurons
 from snnkit.neurons.carry import Carry, active_carry
 
 
 @dataclass
 class Layer:
-    """What one neuron layer did in the last call: ``spikes`` (T, B, …) and the ``currents`` that drove it.
+    """What one neuron layer did in the last call.
 
-    ``start`` is the state it began with inside a stream, None where it began at rest.
+    A spike is an output that is not 0: one message, of either sign and whatever it is worth. Its level says how many
+    unit events it stands for: |value| / scale, where the neuron's operator says what it sends. Binary and ternary
+    neurons send spikes of level 1, ``ILIF``, ``MultiSpike`` and ``Tracer`` also of higher ones.
+
+    Attributes:
+        neuron: the module.
+        currents: what drove it, (T, B, …).
+        spikes: what it sent, (T, B, …).
+        start: the state it began with inside a stream, None where it began at rest.
     """
 
     neuron: Neuron
@@ -28,9 +37,33 @@ class Layer:
     start: tuple[Tensor, ...] | None = None
 
     @property
+    def levels(self) -> Tensor:
+        """The level of every output, whole numbers ≥ 0 (T, B, …).
+
+        Raises:
+            InvalidArgumentError: the neuron sends real values; so do the counts and rates below.
+        """
+        return self.neuron.events_in(self.spikes)
+
+    @property
+    def spike_count(self) -> int:
+        """Number of spikes: outputs that are not 0."""
+        return int(self.levels.count_nonzero())
+
+    @property
+    def event_count(self) -> int:
+        """Number of unit events: the sum of the levels."""
+        return int(self.levels.sum(dtype=torch.float64))
+
+    @property
     def rate(self) -> float:
-        """Mean number of spikes per neuron and time step."""
-        return self.spikes.float().mean().item()
+        """Spikes per neuron and time step, 0 … 1."""
+        return self.spike_count / self.spikes.numel()
+
+    @property
+    def event_rate(self) -> float:
+        """Unit events per neuron and time step; above ``rate`` where levels are above 1."""
+        return self.event_count / self.spikes.numel()
 
     @property
     def membranes(self) -> Tensor:
@@ -43,7 +76,11 @@ class Layer:
 
 @dataclass
 class Tape:
-    """Recordings by layer name; a second call of the same neuron in one forward is ``name#1``."""
+    """Recordings by layer name; a second call of the same neuron in one forward is ``name#1``.
+
+    Counts and rates are those of ``Layer``, of the layers that send events, each spike once: a ``LeakyIntegrator``,
+    which sends its membrane, is recorded and not counted, and so is the neuron inside of a ``Noisy`` one.
+    """
 
     layers: dict[str, Layer] = field(default_factory=dict)
 
@@ -60,8 +97,27 @@ class Tape:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Mean firing rate by layer."""
-        return {name: layer.rate for name, layer in self.layers.items()}
+        """Spikes per neuron and time step, by layer."""
+        return {name: layer.rate for name, layer in self._counted()}
+
+    @property
+    def event_rates(self) -> dict[str, float]:
+        """Unit events per neuron and time step, by layer."""
+        return {name: layer.event_rate for name, layer in self._counted()}
+
+    @property
+    def spike_counts(self) -> dict[str, int]:
+        """Number of spikes by layer, over all steps, samples and neurons."""
+        return {name: layer.spike_count for name, layer in self._counted()}
+
+    @property
+    def event_counts(self) -> dict[str, int]:
+        """Number of unit events by layer, over all steps, samples and neurons."""
+        return {name: layer.event_count for name, layer in self._counted()}
+
+    def _counted(self) -> Iterator[tuple[str, Layer]]:
+        counted = event_neurons(layer.neuron for layer in self.layers.values())
+        return ((name, layer) for name, layer in self.layers.items() if layer.neuron in counted)
 
 
 @contextmanager
@@ -71,7 +127,8 @@ def record(model: nn.Module) -> Iterator[Tape]:
     Each forward of the model, and each step of a stream of it, starts the tape anew.
 
     Example:
-        ``with snnkit.record(model) as tape: model(images)``, then ``tape.rates`` or ``tape["stem.lif"].spikes``.
+        ``with snnkit.record(model) as tape: model(images)``, then ``tape.rates``, ``tape.spike_counts`` or
+        ``tape["stem.lif"].spikes``.
     """
     tape = Tape()
     starts: dict[Neuron, tuple[Tensor, ...] | None] = {}

@@ -48,7 +48,7 @@ class Operator:
         rest: values of the state variables at rest, given the constants; zeros if not given.
         kernels: faster kernels by name, slowest first; ``kernel="auto"`` takes the last that can run.
         events: what the neuron sends, given the constants: ("binary" | "signed" | "integer" | "pow2" | "real", low,
-            high), and a common factor of the values where that is not 1.
+            high), and where it is not 1 the scale: values are whole levels, low … high, times the scale.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from snnkit.checks import finite
 from snnkit.errors import InvalidArgumentError
 from snnkit.kernels import Operator
-from snnkit.kernels.call import Prepared
+from snnkit.kernels.call import Prepared, state_dtype
 from snnkit.kernels.charge_fire_reset import is_no_reset
 from snnkit.kernels.operator import check_save
 from snnkit.neurons.carry import active_carry
@@ -31,6 +32,32 @@ class Neuron(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Currents (T, B, …) → events (T, B, …), same dtype, from rest (or from the stream's state)."""
+
+    def sends(self) -> tuple[str, float, float, float | Tensor]:
+        """Return what it sends: the kind, the lowest and the highest level, and what one level is worth (the scale).
+
+        The kinds are those of ``Operator``. Spikes of 0 and 1, unless a class says otherwise; a neuron around another
+        sends what that one sends.
+        """
+        inner = getattr(self, "neuron", None)
+        return inner.sends() if isinstance(inner, Neuron) else ("binary", 0, 1, 1.0)
+
+    def events_in(self, sent: Tensor) -> Tensor:
+        """Return how many unit events each output is: |sent| / scale, whole numbers, of the shape of ``sent``.
+
+        Args:
+            sent: what the neuron returned, (T, B, …).
+
+        Raises:
+            InvalidArgumentError: the neuron sends real values, which are no events.
+        """
+        kind, _, _, scale = self.sends()
+        if kind == "real":
+            raise InvalidArgumentError(f"{type(self).__name__} sends real values, which are no events to be counted.")
+        if isinstance(scale, Tensor):
+            scale = scale.detach()
+            scale = scale.view(-1, *[1] * (sent.ndim - 3)) if scale.ndim else scale
+        return (sent.detach().to(state_dtype(sent)).abs() / scale).round()
 
 
 class PointNeuron(Neuron):
@@ -58,6 +85,11 @@ class PointNeuron(Neuron):
     @abstractmethod
     def constants(self) -> Any:
         """Return the operator's frozen dataclass of constants."""
+
+    def sends(self) -> tuple[str, float, float, float | Tensor]:
+        """Return what the operator says that it sends: kind, lowest and highest level, scale."""
+        kind, low, high, *scale = self.operator.events(self.constants())
+        return kind, low, high, scale[0] if scale else 1.0
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One time step in plain torch: current (B, …), state variables (B, …) → (spike, state)."""
@@ -133,6 +165,16 @@ class PointNeuron(Neuron):
         """Show the constants in ``print(model)``."""
         p = self.constants()
         return ", ".join(f"{name}={_shown(getattr(p, name))}" for name in self.operator.parameter_names)
+
+
+def event_neurons(neurons: Iterable[Neuron]) -> list[Neuron]:
+    """Return those whose outputs are to be counted, so that each spike counts once.
+
+    Left out are neurons that send real values, and those that another of ``neurons`` is built around.
+    """
+    neurons = list(neurons)
+    inside = [getattr(neuron, "neuron", None) for neuron in neurons]
+    return [neuron for neuron in neurons if neuron not in inside and neuron.sends()[0] != "real"]
 
 
 def check_sequence(neuron: nn.Module, x: Tensor) -> None:

@@ -97,6 +97,10 @@ class FewSpikes(Neuron):
             v = v - h * s
         return torch.stack(sent).to(x.dtype)
 
+    def events_in(self, sent: Tensor) -> Tensor:
+        """Return s[k], 0 or 1, of the shape of ``sent``: what a spike is worth differs from step to step."""
+        return (sent != 0).to(sent.dtype)
+
     def extra_repr(self) -> str:
         """Show the constants in ``print(model)``."""
         return f"steps={len(self.theta)}"

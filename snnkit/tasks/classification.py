@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.neurons import Neuron
+from snnkit.neurons.base import event_neurons
 from snnkit.tasks.task import Task
 
 
@@ -31,7 +32,7 @@ class ClassificationMetrics(nn.Module):
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.rate = MeanMetric()
         self.extra = nn.ModuleDict({name: MeanMetric() for name in extra})
-        self._neurons = tuple(module for module in model.modules() if isinstance(module, Neuron))
+        self._neurons = event_neurons(module for module in model.modules() if isinstance(module, Neuron))
 
     @torch.compiler.disable  # counting branches on values; the network and its loss are one graph without it
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, **extra: Tensor) -> None:
@@ -46,10 +47,13 @@ class ClassificationMetrics(nn.Module):
     def test(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
         """Add a test batch: cross-entropy without smoothing, accuracy, mean firing rate over layers.
 
+        A layer's firing rate is its spikes, of either sign and any level, per neuron and step; layers that send real
+        values do not count.
+
         Of B · views images for B labels, those of one label side by side, the probabilities are averaged.
         """
         rates: list[Tensor] = []
-        handles = [n.register_forward_hook(lambda _m, _x, s: rates.append(s.detach().mean())) for n in self._neurons]
+        handles = [n.register_forward_hook(lambda _m, _x, s: rates.append(_rate(s))) for n in self._neurons]
         try:
             with torch.no_grad():
                 logits = model(channels_last(images))
@@ -64,7 +68,7 @@ class ClassificationMetrics(nn.Module):
             )  # finite where a probability is too small for a float
         self.update(F.cross_entropy(logits, labels), logits, labels)
         if rates:
-            self.rate.update(torch.stack(rates).float().mean(), len(labels))
+            self.rate.update(torch.stack(rates).mean(), len(labels))
 
     def compute(self) -> dict[str, float]:
         """Return the means and start anew: loss, accuracy, score (= accuracy), what came by name, firing rate."""
@@ -115,6 +119,11 @@ class Classification(Task):
     def compute(self) -> dict[str, float]:
         """Return loss, accuracy, score (= accuracy) and, after ``evaluate``, the mean firing rate over layers."""
         return self.metrics.compute()
+
+
+def _rate(spikes: Tensor) -> Tensor:
+    """Share of the outputs (T, B, …) that are not 0, float32."""
+    return (spikes.detach() != 0).mean(dtype=torch.float32)
 
 
 def channels_last(images: Tensor) -> Tensor:

@@ -1,16 +1,17 @@
 """The tape: what it says of spikes, rates and membranes is what the neurons did, and it leaves no trace.
 
 Would break it: hooks that outlive the block, layers of an earlier forward left on the tape, the two calls of one neuron
-mixed up, a rate averaged over the wrong axes.
+mixed up, a rate averaged over the wrong axes, values that are added up where spikes are to be counted.
 """
 
 import pytest
 import torch
+from support.neurons import examples
 from torch import nn
 
 import snnkit
-from snnkit.errors import UnknownNameError
-from snnkit.neurons import IF, LIF
+from snnkit.errors import InvalidArgumentError, UnknownNameError
+from snnkit.neurons import IF, ILIF, LIF, FewSpikes, LeakyIntegrator, MultiSpike, Noisy, Recurrent, TernaryIF, Tracer
 
 
 class Net(nn.Module):
@@ -67,6 +68,90 @@ def test_rate_is_the_mean_over_steps_batch_and_neurons():
         spikes = neuron(x)
     assert tape["neuron"].rate == pytest.approx(int(spikes.sum()) / (5 * 3 * 2 * 4), rel=1e-6)
     assert 0 < tape["neuron"].rate < 1
+
+
+# Drives, so that what is sent can be written down: (neuron, currents per step, what it sends, spikes, unit events).
+SENT = {
+    "ternary": (lambda: TernaryIF(), [1.0, -1.0] * 4, [1, -1] * 4, 8, 8),
+    "ternary, rarely": (lambda: TernaryIF(), [0.5, 0.5, -0.5, -0.5], [0, 1, 0, -1], 2, 2),
+    "multi-spike": (lambda: MultiSpike(levels=4), [0.2, 1.0, 3.2, 9.0], [0, 0.25, 0.75, 1], 3, 8),
+    "multi-spike, whole": (lambda: MultiSpike(levels=3, divisor=1.0), [3.0, 0.0, 2.0], [3, 0, 2], 2, 5),
+    "multi-spike, thirds": (lambda: MultiSpike(levels=3), [1.0, 2.0, 3.0], [1 / 3, 2 / 3, 1], 3, 6),
+    # v = 0, x = 1.6 of thresholds 0.5: 3 spikes, 0.1 stays; 3/4 of it leaks, and 0.5 more makes one spike.
+    "integer LIF of low threshold": (lambda: ILIF(v_threshold=0.5), [1.6, 0.5, 0.0], [3, 1, 0], 2, 4),
+    "tracer of ±1": (lambda: Tracer(0.25, -4, 4), [0.5, 0.0, -0.25, 0.0], [0.25, 0.25, -0.25, 0], 3, 3),
+    "tracer of powers": (lambda: Tracer(0.25, -8, 8, max_exponent=2), [1.25, 0.0, -1.5], [1, 0.25, -1], 3, 9),
+    "tracer, graded": (lambda: Tracer(0.25, -8, 8, max_exponent=None), [1.25, 0.0, -1.5], [1.25, 0, -1.5], 2, 11),
+    "few spikes": (lambda: FewSpikes.relu(3, 8.0), [5.5, 0.0, 0.0], [4, 0, 1], 2, 2),
+    "binary": (lambda: IF(), [1.0, 0.0, 1.0, 0.5], [1, 0, 1, 0], 2, 2),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SENT)
+def test_spikes_are_messages_and_events_are_levels(name, dtype):
+    make, currents, sent, spikes, events = SENT[name]
+    x = torch.tensor(currents, dtype=dtype).view(-1, 1, 1).expand(-1, 2, 3)
+    neuron = make()
+    with snnkit.record(neuron) as tape:
+        neuron(x)
+    torch.testing.assert_close(tape["neuron"].spikes[:, 0, 0], torch.tensor(sent, dtype=dtype))
+    assert tape.spike_counts == {"neuron": 6 * spikes}
+    assert tape.event_counts == {"neuron": 6 * events}
+    assert tape.rates == {"neuron": spikes / len(sent)}
+    assert tape.event_rates == {"neuron": events / len(sent)}
+    assert tape["neuron"].levels.sum().item() == 6 * events
+
+
+@pytest.mark.parametrize("divisor", [3, 7, 15])
+def test_levels_survive_the_rounding_of_half_precision(divisor):
+    x = torch.arange(divisor + 1.0).view(-1, 1).bfloat16()
+    neuron = MultiSpike(levels=divisor)
+    with snnkit.record(neuron) as tape:
+        neuron(x)
+    assert tape["neuron"].levels.flatten().tolist() == list(range(divisor + 1))
+
+
+def test_a_scale_per_channel():
+    neuron = Tracer(torch.nn.Parameter(torch.tensor([0.25, 0.5])), -8, 8, max_exponent=None)
+    with snnkit.record(neuron) as tape:
+        neuron(torch.tensor([1.0, -1.5]).view(1, 1, 2, 1).expand(1, 3, 2, 5))
+    assert tape["neuron"].levels[0, 0, :, 0].tolist() == [4, 3]
+    assert tape.event_counts == {"neuron": 3 * 5 * (4 + 3)}
+
+
+def test_real_values_are_recorded_and_not_counted():
+    model = nn.Sequential(IF(), LeakyIntegrator())
+    with snnkit.record(model) as tape:
+        model(torch.ones(4, 1, 1))
+    assert list(tape) == ["0", "1"]
+    assert tape.rates == {"0": 1.0}
+    assert tape.spike_counts == {"0": 4}
+    with pytest.raises(InvalidArgumentError, match="LeakyIntegrator sends real values"):
+        _ = tape["1"].rate
+
+
+def test_a_neuron_around_another_sends_what_that_sends_and_is_counted_once():
+    model = nn.Sequential(Noisy(TernaryIF(), std=0.0))
+    with snnkit.record(model.train()) as tape:
+        model(torch.tensor([1.0, -1.0, 0.0]).view(3, 1, 1))
+    assert list(tape) == ["0.neuron", "0"]
+    assert tape.spike_counts == {"0": 2}
+    assert Recurrent(MultiSpike(levels=2)).sends() == MultiSpike(levels=2).sends()
+
+
+@pytest.mark.parametrize("name", examples())
+def test_what_a_neuron_sends_lies_on_its_levels(name):
+    neuron = examples()[name]().double()
+    kind, low, high, scale = neuron.sends()
+    if kind == "real" or name == "FewSpikes":
+        return
+    out = neuron(2 * torch.randn(6, 3, 5, 4, dtype=torch.float64))
+    levels = neuron.events_in(out)
+    assert levels.max() > 0
+    torch.testing.assert_close(levels * scale, out.abs(), rtol=0, atol=1e-12)
+    assert low * scale <= out.min() + 1e-12
+    assert out.max() <= high * scale + 1e-12
 
 
 @pytest.mark.parametrize("cls", [IF, LIF])

@@ -209,7 +209,11 @@ def test_what_it_sends():
         neuron = Tracer(0.5, -4, 3, exponent)
         return neuron.operator.events(neuron.constants())
 
-    assert [sent(k) for k in (0, 2, None)] == [("signed", -1, 1), ("pow2", -4, 4), ("integer", -7, 7)]
+    assert [sent(k) for k in (0, 2, None)] == [
+        ("signed", -1, 1, 0.5),
+        ("pow2", -4, 4, 0.5),
+        ("integer", -7, 7, 0.5),
+    ]
 
 
 def test_operator_check():
