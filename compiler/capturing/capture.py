@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from compiler.capturing.axes import MixesSamplesError, choose_prime, find
+from compiler.capturing.own_neurons import check_own_neurons, spelled_out
 from compiler.capturing.step import (
     WRAPPED,
     StateOf,
@@ -29,7 +30,6 @@ from compiler.capturing.step import (
     refuse_whole_sequences,
 )
 from compiler.capturing.translate import Translation, mutates_views
-from compiler.capturing.trial import check_own_neurons
 from compiler.capturing.values import Value
 from compiler.errors import CaptureError
 from compiler.graph import Graph, GraphBuilder, SignalType
@@ -67,12 +67,13 @@ def capture(model: nn.Module, example: Any, input_type: str = "real") -> Graph:
         refuse_whole_sequences(model)
         prime = choose_prime(_sizes(model, inputs))
         batch = tuple(_example_of(x, prime, spiking, sequence) for x in inputs)
-        states = _states(model, batch, prime, inputs)
-        program = _exported(model, batch, states, prime)
+        with spelled_out(model):
+            states = _states(model, batch, prime, inputs)
+            program = _exported(model, batch, states, prime)
         builder = GraphBuilder(type(model).__name__, timesteps if spiking else 1, static)
         graph = _translated(program, model, builder, states, prime, kind)
         if spiking:
-            check_own_neurons(model, graph, inputs, sequence)
+            check_own_neurons(model, tuple(_one_sample(x, sequence) for x in inputs))
     return graph
 
 
@@ -107,6 +108,11 @@ def _example_of(x: Tensor, prime: int, spiking: bool, sequence: bool) -> Tensor:
         raise InvalidArgumentError("the example is a single number; its first axis must be the batch.")
     shape = (1, prime, *sample) if spiking else (prime, *sample)
     return torch.empty(shape, dtype=x.dtype, device=x.device)
+
+
+def _one_sample(x: Tensor, sequence: bool) -> Tensor:
+    """Return one sample of the example as a sequence of one step."""
+    return x[:1, :1] if sequence else x[:1].unsqueeze(0)
 
 
 def _states(model: nn.Module, batch: tuple[Tensor, ...], prime: int, inputs: tuple[Tensor, ...]) -> list[StateOf]:

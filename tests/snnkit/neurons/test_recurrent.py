@@ -11,7 +11,6 @@ from torch import nn
 
 import compiler
 import snnkit
-from compiler.errors import CaptureError
 from snnkit.errors import InvalidArgumentError
 from snnkit.neurons import IF, LIF, Noisy, Recurrent, SelfFeedback, TwoCompartmentLIF
 from snnkit.surrogates import ATan
@@ -120,10 +119,14 @@ def test_half_precision():
     assert torch.equal(net(x), net(x.float()).bfloat16())
 
 
-def test_a_graph_is_refused_rather_than_wrong():
-    """One captured step starts at rest: it would lose the feedback without a word."""
-    with pytest.raises(CaptureError):
-        compiler.capture(nn.Sequential(Recurrent(LIF())), torch.rand(4, 2, 6))
+@pytest.mark.parametrize("v_reset", [0.0, -0.3, None])
+def test_a_graph_carries_the_feedback(v_reset):
+    """A graph of one step that starts at rest would lose the feedback, or a membrane that rests elsewhere than at 0."""
+    x = torch.rand(6, 2, 6, dtype=torch.float64) * 2
+    net = nn.Sequential(Recurrent(LIF(v_reset=v_reset), nn.Linear(6, 6))).double()
+    spikes, _ = compiler.interpret(compiler.capture(net, x[:, :1]), x)
+    assert torch.equal(spikes, net(x))
+    assert not torch.equal(spikes, net[0].neuron(x))  # the feedback matters
 
 
 @pytest.mark.parametrize(
