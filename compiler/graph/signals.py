@@ -16,14 +16,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from snnkit.errors import InvalidArgumentError, unknown_name
 
-LARGEST = 2**52
-"""Whole numbers up to here are exact in float64, sums included; wider intervals count as real."""
+LARGEST = 2**24
+"""Whole numbers up to here are exact in float32, in which networks run; wider intervals count as real.
+
+It also keeps apart what only looks whole: 1 and 0.35355 have a common step of 2^−25 or less, and a sum of the two is no
+number of spikes.
+"""
+
+Ends = Callable[[int, int], int]
 
 KINDS = ("real", "binary", "signed", "integer", "pow2")
 
@@ -74,6 +80,8 @@ class SignalType:
 
     def times(self, count: int) -> SignalType:
         """Return the type of a sum of ``count`` such signals."""
+        if count == 1:
+            return self
         return integer(count * self.low, count * self.high, self.scale) if self.is_event else REAL
 
     def sum(self, other: SignalType) -> SignalType:
@@ -82,26 +90,57 @@ class SignalType:
 
     def union(self, other: SignalType) -> SignalType:
         """Return the type of a signal that takes the values of either."""
+        return self._extreme(other, min, max)
+
+    def maximum(self, other: SignalType) -> SignalType:
+        """Return the type of the larger of two signals."""
+        return self._extreme(other, max, max)
+
+    def minimum(self, other: SignalType) -> SignalType:
+        """Return the type of the smaller of two signals."""
+        return self._extreme(other, min, min)
+
+    def _extreme(self, other: SignalType, low: Ends, high: Ends) -> SignalType:
         if self == other:
             return self
-        if {self.kind, other.kind} == {"binary", "signed"} and self.scale == other.scale:
-            return replace(SIGNED, scale=self.scale)
-        return self._joined(other, lambda a, b, c, d: (min(a, c), max(b, d)))
+        if not (self.is_event and other.is_event):
+            return REAL
+        # A signal that is always 0 has no kind and no step of its own.
+        moving = [one for one in (self, other) if not one.low == one.high == 0]
+        if len({one.scale for one in moving}) == 1:
+            ends = low(self.low, other.low), high(self.high, other.high)
+            return _narrowest({one.kind for one in moving}, *ends, moving[0].scale)
+        return self._joined(other, lambda a, b, c, d: (low(a, c), high(b, d)))
 
     def product(self, other: SignalType) -> SignalType:
         """Return the type of the product of two signals."""
         if not (self.is_event and other.is_event):
             return REAL
-        scale = self.scale * other.scale
-        kinds = {self.kind, other.kind}
-        if kinds == {"binary"}:
-            return replace(BINARY, scale=scale)
-        if kinds <= {"binary", "signed"}:
-            return replace(SIGNED, scale=scale)
         ends = [a * b for a in (self.low, self.high) for b in (other.low, other.high)]
-        if kinds <= {"binary", "signed", "pow2"}:
-            return SignalType("pow2", min(ends), max(ends), scale)
-        return integer(min(ends), max(ends), scale)
+        return _narrowest({self.kind, other.kind}, min(ends), max(ends), self.scale * other.scale)
+
+    def power(self, exponent: int) -> SignalType:
+        """Return the type of the signal to a whole power ≥ 0."""
+        if exponent == 0:
+            return integer(1, 1)
+        if not self.is_event:
+            return REAL
+        ends = [self.low**exponent, self.high**exponent]
+        if exponent % 2 == 0 and self.low < 0 < self.high:
+            ends.append(0)
+        return _narrowest({self.kind}, min(ends), max(ends), self.scale**exponent)
+
+    def rounded(self, function: Callable[[Fraction], int]) -> SignalType:
+        """Return the type after rounding to whole numbers by ``function``: floor, ceil, round or trunc.
+
+        Steps that floats do not hold exactly, such as 1/9, may fall on either side of a whole number or a half.
+        """
+        if not self.is_event or self.scale.denominator == 1:
+            return self
+        exact = self.scale.denominator & (self.scale.denominator - 1) == 0
+        bottom, top = self.low * self.scale, self.high * self.scale
+        blur = Fraction(0) if exact else max(abs(bottom), abs(top)) / 2**20
+        return integer(function(bottom - blur if bottom else bottom), function(top + blur if top else top))
 
     def with_zero(self) -> SignalType:
         """Return the type of a signal that may also be 0, as padding is."""
@@ -110,20 +149,21 @@ class SignalType:
         return integer(min(0, self.low), max(0, self.high), self.scale)
 
     def clamped(self, low: float, high: float) -> SignalType:
-        """Return the type after a clamp to [low, high]; real where an end is no level."""
+        """Return the type after a clamp to [low, high]."""
         if not self.is_event:
             return REAL
-        bottom = _level(low, self.low, self.scale, below=True)
-        top = _level(high, self.high, self.scale, below=False)
-        if bottom is None or top is None:
-            return REAL
-        if (bottom, top) == (self.low, self.high):
-            return self
-        # Outside of the interval every value becomes the nearer end.
-        bottom, top = min(bottom, top), max(bottom, top)
-        return integer(bottom, top, self.scale)
+        ends = []
+        for value in (self.low * self.scale, self.high * self.scale):
+            # As torch does it: the upper end has the last word.
+            value = value if low == -math.inf else max(value, Fraction(low))
+            ends.append(value if high == math.inf else min(value, Fraction(high)))
+        if ends[0] == ends[1]:
+            return single(ends[0])
+        step = common_step((self.scale, *ends))
+        kind = self.kind if step == self.scale else "integer"
+        return _narrowest({kind}, int(ends[0] / step), int(ends[1] / step), step)
 
-    def _joined(self, other: SignalType, ends: object) -> SignalType:
+    def _joined(self, other: SignalType, ends: Callable[[int, int, int, int], tuple[int, int]]) -> SignalType:
         """Bring two event types to their common step and combine their intervals; real where that is too wide."""
         if not (self.is_event and other.is_event):
             return REAL
@@ -132,7 +172,7 @@ class SignalType:
         theirs = mine if other.low == other.high == 0 else other.scale
         step = common_step((mine, theirs))
         a, b = int(mine / step), int(theirs / step)
-        low, high = ends(self.low * a, self.high * a, other.low * b, other.high * b)  # type: ignore[operator]
+        low, high = ends(self.low * a, self.high * a, other.low * b, other.high * b)
         return integer(low, high, step)
 
     @staticmethod
@@ -168,12 +208,21 @@ def integer(low: int, high: int, scale: Fraction | int = 1) -> SignalType:
     return SignalType("integer", low, high, Fraction(scale))
 
 
-def _level(end: float, own: int, scale: Fraction, below: bool) -> int | None:
-    """Return the level of a clamp's end, the interval's own end where that lies inside, None between two levels."""
-    if math.isinf(end) or (Fraction(end) <= own * scale if below else Fraction(end) >= own * scale):
-        return own
-    level = Fraction(end) / scale
-    return int(level) if level.denominator == 1 else None
+def single(value: Fraction | float | int) -> SignalType:
+    """Return the type of a signal that is always the same number."""
+    exact = Fraction(value)
+    sign = (exact > 0) - (exact < 0)
+    return integer(sign, sign, abs(exact) or 1)
+
+
+def _narrowest(kinds: set[str], low: int, high: int, scale: Fraction) -> SignalType:
+    """Return the narrowest type for values in [low, high] that come of signals of these ``kinds``."""
+    if kinds <= {"binary", "signed"} and high == 1 and low in (0, -1):
+        return SignalType("binary" if low == 0 else "signed", low, high, scale)
+    powers = all(abs(end).bit_count() <= 1 and abs(end) < 2**50 for end in (low, high))
+    if powers and "pow2" in kinds and kinds <= {"binary", "signed", "pow2"}:
+        return SignalType("pow2", low, high, scale)
+    return integer(low, high, scale)
 
 
 def common_step(steps: Iterable[Fraction]) -> Fraction:
