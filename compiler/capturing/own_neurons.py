@@ -88,7 +88,8 @@ def check_own_neurons(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 raise CaptureError(
                     f"{name or 'the model'} ({type(neuron).__name__}) does not do step by step what it does on a "
                     "sequence, so a graph of one step would differ from the model. Give it step(x_t, state) -> (out_t, "
-                    "state) and rest(x) -> state, or keep its state in the active carry as snnkit.neurons.Recurrent does."
+                    "state) and rest(x) -> state, or keep its state in the active carry as "
+                    "snnkit.neurons.Recurrent does."
                 )
 
 
@@ -97,7 +98,10 @@ def _shapes(model: nn.Module, own: dict[str, Any], inputs: tuple[Tensor, ...]) -
     found: dict[str, tuple[int, ...]] = {}
 
     def remember(name: str) -> Any:
-        return lambda module, arguments: found.setdefault(name, tuple(arguments[0].shape))
+        def hook(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            found.setdefault(name, tuple(arguments[0].shape))
+
+        return hook
 
     hooks = [module.register_forward_pre_hook(remember(name)) for name, module in own.items()]
     try:
