@@ -11,11 +11,13 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from compiler.capturing.axes import MixesSamplesError, choose_prime, find
 from compiler.capturing.own_neurons import check_own_neurons, spelled_out
@@ -66,10 +68,12 @@ def capture(model: nn.Module, example: Any, input_type: str = "real") -> Graph:
     with evaluating(model):
         refuse_whole_sequences(model)
         prime = choose_prime(_sizes(model, inputs))
-        batch = tuple(_example_of(x, prime, spiking, sequence) for x in inputs)
+        mode = FakeTensorMode(allow_non_fake_inputs=True)  # shapes without data: a thousand large images cost nothing
+        with mode:
+            batch = tuple(_example_of(x, prime, spiking, sequence) for x in inputs)
         with spelled_out(model):
-            states = _states(model, batch, prime, inputs)
-            program = _exported(model, batch, states, prime)
+            states = _states(model, batch, mode, prime, inputs)
+            program = _exported(model, batch, states, mode)
         builder = GraphBuilder(type(model).__name__, timesteps if spiking else 1, static)
         graph = _translated(program, model, builder, states, prime, kind)
         if spiking:
@@ -102,7 +106,7 @@ def _sizes(model: nn.Module, inputs: tuple[Tensor, ...]) -> Iterator[int]:
 
 
 def _example_of(x: Tensor, prime: int, spiking: bool, sequence: bool) -> Tensor:
-    """Return one time step of the example with P samples; its memory is never touched."""
+    """Return one time step of the example with P samples."""
     sample = x.shape[2:] if sequence else x.shape[1:]
     if x.ndim == 0:
         raise InvalidArgumentError("the example is a single number; its first axis must be the batch.")
@@ -115,26 +119,34 @@ def _one_sample(x: Tensor, sequence: bool) -> Tensor:
     return x[:1, :1] if sequence else x[:1].unsqueeze(0)
 
 
-def _states(model: nn.Module, batch: tuple[Tensor, ...], prime: int, inputs: tuple[Tensor, ...]) -> list[StateOf]:
+def _states(
+    model: nn.Module, batch: tuple[Tensor, ...], mode: FakeTensorMode, prime: int, inputs: tuple[Tensor, ...]
+) -> list[StateOf]:
     try:
-        return find_states(model, batch, prime) if is_spiking(model) else []
-    except SnnkitError:
+        return find_states(model, batch, mode, prime) if is_spiking(model) else []
+    except SnnkitError as error:
+        if _takes_images(model, inputs[0]) and not hasattr(model, "forward_sequence"):
+            raise CaptureError(
+                f"{type(model).__name__} takes no sequence (T, B, …), so its time steps cannot be told apart: {error} "
+                "Capture the part of it that runs on sequences, such as its encoder."
+            ) from error
         raise
     except Exception as error:
         raise _not_run(model, inputs, error) from error
 
 
 def _exported(
-    model: nn.Module, batch: tuple[Tensor, ...], states: list[StateOf], prime: int
+    model: nn.Module, batch: tuple[Tensor, ...], states: list[StateOf], mode: FakeTensorMode
 ) -> torch.export.ExportedProgram:
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), batch[0].dtype)
-    given = tuple(
-        tuple(
-            torch.empty(shape, dtype=value.dtype if value.is_floating_point() else dtype)
-            for shape, value in zip(s.shapes, s.rest, strict=True)
+    with mode:
+        given = tuple(
+            tuple(
+                torch.empty(shape, dtype=value.dtype if value.is_floating_point() else dtype)
+                for shape, value in zip(s.shapes, s.rest, strict=True)
+            )
+            for s in states
         )
-        for s in states
-    )
     try:
         with torch.no_grad(), _quiet():
             program = torch.export.export(Step(model, [s.key for s in states]), (batch, given), strict=False)
@@ -151,7 +163,7 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -166,8 +178,8 @@ def _not_run(model: nn.Module, inputs: tuple[Tensor, ...], error: Exception) -> 
     if "GuardOnDataDependent" in type(error).__name__ or "data-dependent" in text.lower():
         place = _place(error)
         return CaptureError(
-            f"{name} decides by its data what to compute{place}: {reason} A graph is one fixed order of operations; "
-            "write the choice with torch.where, or take it out of the model."
+            f"{name} decides by its data what to compute{place}. A graph is one fixed order of operations: write the "
+            "choice with torch.where, or take it out of the model."
         )
     shapes = ", ".join(str(tuple(x.shape[1:])) for x in inputs)
     return CaptureError(f"torch could not run {name} on samples of shape {shapes}{_place(error)}: {reason}")

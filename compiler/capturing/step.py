@@ -97,7 +97,7 @@ def is_spiking(model: nn.Module) -> bool:
     )
 
 
-def find_states(model: nn.Module, inputs: tuple[Tensor, ...], prime: int) -> list[StateOf]:
+def find_states(model: nn.Module, inputs: tuple[Tensor, ...], mode: FakeTensorMode, prime: int) -> list[StateOf]:
     """Run a step without data and return what it carries to the next.
 
     Raises:
@@ -105,10 +105,8 @@ def find_states(model: nn.Module, inputs: tuple[Tensor, ...], prime: int) -> lis
     """
     names = {module: name for name, module in model.named_modules()}
     carry = Recording(names)
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
-        fakes = [mode.from_tensor(x) for x in inputs]
-        with carry.active():
-            Step(model).run(*fakes)
+    with mode, torch.no_grad(), carry.active():
+        Step(model).run(*inputs)
     found = []
     for key, state in carry.states.items():
         if not state:
