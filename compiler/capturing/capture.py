@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from compiler.analysis.types import infer_signals
 from compiler.capturing.axes import MixesSamplesError, choose_prime, find
 from compiler.capturing.own_neurons import check_own_neurons, spelled_out
 from compiler.capturing.step import (
@@ -78,7 +79,7 @@ def capture(model: nn.Module, example: Any, input_type: str = "real") -> Graph:
         graph = _translated(program, model, builder, states, prime, kind)
         if spiking:
             check_own_neurons(model, tuple(_one_sample(x, sequence) for x in inputs))
-    return graph
+    return infer_signals(graph)
 
 
 def graph_of(model_or_graph: nn.Module | Graph, example: Any, input_type: str = "real") -> Graph:
@@ -138,13 +139,9 @@ def _states(
 def _exported(
     model: nn.Module, batch: tuple[Tensor, ...], states: list[StateOf], mode: FakeTensorMode
 ) -> torch.export.ExportedProgram:
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), batch[0].dtype)
     with mode:
         given = tuple(
-            tuple(
-                torch.empty(shape, dtype=value.dtype if value.is_floating_point() else dtype)
-                for shape, value in zip(s.shapes, s.rest, strict=True)
-            )
+            tuple(torch.empty(shape, dtype=dtype) for shape, dtype in zip(s.shapes, s.dtypes, strict=True))
             for s in states
         )
     try:

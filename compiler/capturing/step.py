@@ -75,6 +75,7 @@ class StateOf:
     name: str
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[torch.dtype, ...]
     rest: tuple[Tensor, ...]
 
 
@@ -115,8 +116,8 @@ def find_states(model: nn.Module, inputs: tuple[Tensor, ...], mode: FakeTensorMo
         name = names.get(module, type(module).__name__) + (f"#{call}" if call else "")
         state_names = module.operator.state_names if isinstance(module, PointNeuron) else _numbered(len(state))
         shapes = tuple(tuple(v.shape) for v in state)
-        given = carry.given.get(key)
-        found.append(StateOf(key, name, tuple(state_names), shapes, _rest(module, name, given, state, prime)))
+        dtypes, given = tuple(v.dtype for v in state), carry.given.get(key)
+        found.append(StateOf(key, name, tuple(state_names), shapes, dtypes, _rest(module, name, given, state, prime)))
     return found
 
 
@@ -134,7 +135,7 @@ def _rest(
     x = torch.zeros(_of_one(given.shape, prime), dtype=given.dtype)
     own: Any = getattr(module, "rest", None)
     if own is not None:
-        rest = own(x)
+        rest = own(x.double())  # a reset of −0.1 is to stay −0.1
     else:
         rest = tuple(torch.zeros(size, dtype=v.dtype) for size, v in zip(sizes, state, strict=True))
         _check_rest(module, name, x, rest)
