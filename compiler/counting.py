@@ -1,9 +1,10 @@
 """Count: what a network does on data, exactly, layer by layer.
 
 The graph is interpreted, and every node counted by the rule of its own operation, from the types and levels of what it
-reads: a real operand costs a multiply-accumulate a weight (``mac``); an event of level k costs |k| accumulates for every
-weight it reaches (``ac``), found by running the connectivity over the events themselves, so strides, borders and groups
-are exact. Sums over samples are whole numbers before they are divided by the number of samples.
+reads: a real operand costs a multiply-accumulate a weight (``mac``); an event of level k costs |k| accumulates for
+every weight it reaches (``ac``), a power of two one shift and accumulate. Which weights an event reaches is found by
+running the connectivity over the events themselves, so strides, borders and groups are exact. Sums over samples are
+whole numbers before they are divided by the number of samples.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from compiler.capturing import capture
 from compiler.errors import GraphError
 from compiler.graph import Graph, Node, operation
 from compiler.graph.facts import Facts
-from compiler.interpreting import interpret, read_inputs
+from compiler.interpreting import interpret, read_inputs, static_signals
 from compiler.passes import simplify
 from hw.counts import Counts, LayerCounts
 from snnkit.errors import InvalidArgumentError
@@ -66,7 +67,7 @@ class Tally:
 
     def __init__(self, graph: Graph):
         self.graph, self.samples, self.steps = graph, 0, 0
-        self.static: set[str] = set()
+        self.static: frozenset[str] = frozenset()
         self._sums: dict[str, dict[str, float]] = {}
 
     def add(self, x: Tensor) -> None:
@@ -80,8 +81,8 @@ class Tally:
             raise InvalidArgumentError(
                 f"batches of {self.steps} and of {given.timesteps} time steps cannot be averaged."
             )
-        # Only an input without a time axis is the same at every step.
-        self.static = set(self.graph.static_signals()) if given.still else set()
+        static = static_signals(self.graph, given.still)
+        self.static = static if self.samples == 0 else self.static & static
         self.steps, self.samples = given.timesteps, self.samples + given.batch
         interpret(self.graph, x, watch=self._watch)
 
@@ -90,7 +91,7 @@ class Tally:
         for name, number in operation(node.op).count_rule(node, facts).items():
             if name not in _COUNTS:
                 raise GraphError(f"the operation {node.op!r} counts {name!r}, which hw.counts does not know.")
-            sums[name] = sums.get(name, 0.0) + number
+            sums[name] = sums.get(name, 0.0) + number * facts.repeats
 
     def counts(self) -> Counts:
         """Return means per sample.

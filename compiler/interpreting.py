@@ -8,7 +8,7 @@ and whoever looks at states, takes the plain way; both give the same numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -118,6 +118,11 @@ def runs_at_once(graph: Graph, probes: Sequence[str] = ()) -> bool:
     return all(operation(n.op).kind != "neuron" or operation(n.op).sequence is not None for n in graph)
 
 
+def static_signals(graph: Graph, still: bool) -> frozenset[str]:
+    """Return the signals that are the same at every step; a sequence as input (not ``still``) may change."""
+    return replace(graph, static_input=graph.static_input and still).static_signals()
+
+
 def last_reads(graph: Graph, kept: set[str]) -> dict[str, list[str]]:
     """Return, for each node, the signals that nothing reads after it."""
     last: dict[str, str] = {}
@@ -155,13 +160,15 @@ class _Run:
     watch: Watch | None
     values: dict[str, Tensor] = field(default_factory=dict)
 
-    def tell(self, node: Node, evaluations: int, inputs: Sequence[Tensor], results: Sequence[Tensor]) -> None:
-        """Tell the one who watches what a node did."""
+    def tell(
+        self, node: Node, evaluations: int, inputs: Sequence[Tensor], results: Sequence[Tensor], repeats: int = 1
+    ) -> None:
+        """Tell the one who watches what a node did, and in how many steps the same."""
         if self.watch is not None:
             signals = self.graph.signals
             before: list[Signal] = [signals[name] for name in node.inputs]
             after: list[Signal] = [signals[name] for name in node.outputs]
-            self.watch(node, Facts(evaluations, before, after, inputs, results))
+            self.watch(node, Facts(evaluations, before, after, inputs, results, repeats))
 
 
 class _Stepwise(_Run):
@@ -174,7 +181,7 @@ class _Stepwise(_Run):
         outputs: list[list[Tensor]] = [[] for _ in graph.outputs]
         records: dict[str, list[Tensor]] = {probe: [] for probe in self.probes}
         kept = {*graph.outputs, *self.probes, *(s.written for s in graph.states)}
-        done, static = last_reads(graph, kept), graph.static_signals()
+        done, static = last_reads(graph, kept), static_signals(graph, given.still)
         for t in range(given.timesteps):
             fed = given.tensors if given.still else tuple(x[t] for x in given.tensors)
             values = {**dict(zip(graph.inputs, fed, strict=True)), **state}
@@ -182,8 +189,7 @@ class _Stepwise(_Run):
                 inputs = [values[name] for name in node.inputs]
                 results = operation(node.op).run(node, *inputs)
                 values.update(zip(node.outputs, results, strict=True))
-                once = given.still and node.output in static
-                if not once or t == 0:
+                if node.output not in static or t == 0:
                     self.tell(node, given.batch, inputs, results)
                 for signal in done.get(node.name, ()):
                     del values[signal]
@@ -208,6 +214,7 @@ class _AtOnce(_Run):
         kept = {*graph.outputs, *self.probes}
         done = last_reads(graph, kept)
         self.single = set() if not given.still else set(graph.inputs)
+        self.static = static_signals(graph, given.still)
         self.states = start_of(graph, given.batch, given.tensors[0])
         for name, x in zip(graph.inputs, given.tensors, strict=True):
             self.values[name] = x if given.still else x.flatten(0, 1)
@@ -236,7 +243,9 @@ class _AtOnce(_Run):
         self.values.update(zip(node.outputs, results, strict=True))
         if once:
             self.single.update(node.outputs)
-        self.tell(node, self.given.batch * (1 if once else steps), inputs, results)
+        # Computed once, and yet done at every step unless the graph says that its input never changes.
+        repeats = steps if once and node.output not in self.static else 1
+        self.tell(node, self.given.batch * (1 if once else steps), inputs, results, repeats)
 
     def _folded(self, name: str) -> Tensor:
         """Return a signal for all steps; one that is the same at every step and for every sample stays as it is."""

@@ -7,19 +7,48 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 # A total adds up one of these over the layers.
-COUNTED = ("dense_macs", "mac", "ac", "synaptic_events", "bias_adds", "spikes", "neuron_updates", "activations", "adds")
+COUNTED = (
+    "dense_macs",
+    "mac",
+    "ac",
+    "synaptic_events",
+    "bias_adds",
+    "spikes",
+    "neuron_updates",
+    "activations",
+    "adds",
+    "multiplies",
+    "divisions",
+    "exponentials",
+    "roots",
+)
 
 
 @dataclass(frozen=True)
 class LayerCounts:
     """What one layer did, mean per image over all time steps (exact sums over the images, divided by their number).
 
-    ``kind`` is "synapse" (has weights), "neuron" (has state), "activation", or "other" (adds, pools, reshapes).
-    ``dense_macs`` are those of an accelerator that skips nothing; ``mac`` and ``ac`` what real or spiking operands
-    leave to be done: a multiply-accumulate for each weight that meets a real number, one accumulate for each weight
-    and unit of an integer event. ``static`` marks layers whose input is the same at every step, so that one evaluation
-    serves all steps; their counts are those of one evaluation, and ``static_repeats`` how often a naive run repeats it.
-    ``adds`` are additions outside synapses and neurons (residuals, pooling). ``rate`` is spikes per neuron and step.
+    ``kind`` is "synapse" (weights meet a signal), "product" (two signals meet), "neuron" (has dynamics of its own),
+    "activation", "norm", "pool", "elementwise" or "move" (values change place, which is no arithmetic).
+
+    | count | what |
+    |---|---|
+    | dense_macs | multiply-accumulates of an accelerator that skips nothing |
+    | mac | multiply-accumulates where a weight or a signal meets a real number |
+    | ac | accumulates: an event of level k adds each weight it reaches k times, a power of two once, shifted |
+    | synaptic_events | the same number: synaptic operations |
+    | bias_adds | biases added |
+    | spikes | what neurons sent, levels added up: a spike of −1 counts 1, one of level 3 counts 3 |
+    | rate | spikes per neuron and step |
+    | neuron_updates | neurons × steps |
+    | activations | comparisons: activations, largest values |
+    | adds | additions outside of layers and neurons: residuals, pooling, sums |
+    | multiplies | multiplications outside of layers: real × real, statistics of norms |
+    | divisions, exponentials, roots | logarithms and trigonometric functions are exponentials |
+
+    Between two events, every unit of the one that meets a unit of the other is an accumulate. ``static`` marks layers
+    whose input is the same at every step, so that one evaluation serves all steps; their counts are those of one
+    evaluation, and ``static_repeats`` how often a naive run repeats it.
     """
 
     name: str
@@ -38,6 +67,10 @@ class LayerCounts:
     neuron_updates: float = 0.0
     activations: float = 0.0
     adds: float = 0.0
+    multiplies: float = 0.0
+    divisions: float = 0.0
+    exponentials: float = 0.0
+    roots: float = 0.0
     static: bool = False
     static_repeats: int = 1
 

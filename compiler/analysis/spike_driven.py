@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compiler.graph import Graph, Node, is_neuron, operation
+from compiler.graph import REAL, Graph, Node, is_neuron, operation
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,20 @@ class Verdict:
 
 
 def spike_driven(graph: Graph) -> Verdict:
-    """Return the verdict on a typed graph."""
+    """Return the verdict on a typed graph.
+
+    Only signals that come from the input count: what is made of stored numbers alone could be stored itself.
+    """
     encoding: list[str] = []
     breaks: list[tuple[str, str]] = []
     spiking = any(is_neuron(node) for node in graph)
     images = set(graph.inputs)  # the input itself, also under another shape
+    stored: set[str] = set()
     for node in graph:
-        if operation(node.op).kind == "move" and node.inputs and all(name in images for name in node.inputs):
+        if all(name in stored for name in node.inputs):
+            stored.update(node.outputs)
+            continue
+        if _keeps_pixels(graph, node) and all(name in images or name in stored for name in node.inputs):
             images.add(node.output)
         edge = _real_edge(graph, node)
         if edge is None:
@@ -50,28 +57,40 @@ def spike_driven(graph: Graph) -> Verdict:
     return Verdict(True, tuple(encoding), None)
 
 
+def _keeps_pixels(graph: Graph, node: Node) -> bool:
+    """Whether the input is still the input after a node: moved, pooled, or less a stored mean."""
+    return operation(node.op).kind in ("move", "pool") or node.op in ("add", "sub")
+
+
 def _real_edge(graph: Graph, node: Node) -> str | None:
-    """Return the real signal that a node multiplies with reals; None where it does not."""
+    """Return the real signal that a node multiplies with reals, or the one it normalises; None if it does neither."""
     kind, inputs = operation(node.op).kind, node.inputs
     real = [name for name in inputs if not graph.type(name).is_event]
     if kind == "synapse":
         # One number for all values can go into the layer before or the threshold after.
         factor = node.op == "scale" and node.parameters["weight"].numel() == 1
         return real[0] if real and not factor else None
-    if node.op == "attention":
-        first = all(not graph.type(name).is_event for name in inputs[:2])
-        return inputs[0] if first else inputs[2] if not graph.type(inputs[2]).is_event else None
-    if kind == "product":
-        return real[0] if len(real) == len(inputs) else None
-    return real[0] if kind == "norm" and real else None
+    if kind == "norm" or node.op == "attention":
+        return inputs[0]
+    if node.op in ("var", "norm") or (node.op == "pow" and node.attributes["exponent"] not in (0, 1)):
+        return real[0] if real else None
+    if kind == "product" or node.op == "div":
+        return real[0] if len(real) > 1 else None
+    return None
 
 
 def _words(graph: Graph, node: Node, edge: str) -> str:
-    kind = graph.type(edge)
-    what = f"{node.name} ({node.op})"
+    what, signal = f"{node.name} ({node.op})", f"the {graph.type(edge)} signal {edge!r}"
     if operation(node.op).kind == "synapse":
-        return f"{what} multiplies its weights with the {kind} signal {edge!r}"
+        return f"{what} multiplies its weights with {signal}"
     if operation(node.op).kind == "norm":
-        return f"{what} normalises the {kind} signal {edge!r}"
-    other = next((name for name in node.inputs if name != edge), edge)
-    return f"{what} multiplies the {kind} signal {edge!r} with the {graph.type(other)} signal {other!r}"
+        return f"{what} normalises {signal}"
+    others = [f"the {graph.type(name)} signal {name!r}" for name in node.inputs if name != edge]
+    if node.op == "attention" and any(graph.type(name).is_event for name in node.inputs[:2]):
+        return f"{what} normalises the product of {signal} with {others[0]}"
+    if not others or node.op in ("var", "norm", "pow"):
+        return f"{what} multiplies {signal} with itself"
+    met = [name for name in node.inputs if name != edge and not graph.type(name).is_event]
+    other = f"the {REAL} signal {met[0]!r}" if met and node.op != "attention" else others[0]
+    verb, by = ("divides", "by") if node.op == "div" else ("multiplies", "with")
+    return f"{what} {verb} {signal} {by} {other}"

@@ -6,21 +6,29 @@ exponentials of their usual form: GELU's error function and tanh count as one ex
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from compiler.graph.facts import Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import CountRule, Operation, TypeRule
+from compiler.graph.signals import REAL, SignalType
 from compiler.operations.call import Call
 from compiler.operations.rules import NUMBER, TEXT, each, real, scaled_by
 
 _COMPARED = each(activations=1)
 _SMOOTH = each(multiplies=2, adds=1, exponentials=1, divisions=1)
 _HARD = each(activations=2, multiplies=1, adds=1)
+
+
+def _of_positive(x: SignalType) -> SignalType:
+    """What leaves positive values as they are, and events with them."""
+    return x if x.is_event and x.low >= 0 else REAL
 
 
 def _unary(
@@ -61,6 +69,12 @@ def _clamp_type(node: Node, types: Any, shapes: Any) -> Any:
     return types[0].clamped(node.attributes["low"], node.attributes["high"])
 
 
+def _count_clamp(node: Node, facts: Facts) -> Mapping[str, float]:
+    """A comparison with each end that there is."""
+    ends = sum(math.isfinite(node.attributes[end]) for end in ("low", "high"))
+    return {"activations": float(ends * facts.outputs_size)}
+
+
 def _ends(low: str, high: str) -> Callable[[Call], None]:
     def capture(call: Call) -> None:
         ends = {}
@@ -83,7 +97,7 @@ CLAMP = Operation(
     "activation",
     _clamp,
     _clamp_type,
-    each(activations=2),
+    _count_clamp,
     {
         "aten.clamp.default": _ends("min", "max"),
         "aten.clamp_min.default": _ends("min", ""),
@@ -96,15 +110,32 @@ CLAMP = Operation(
 
 OPERATIONS = (
     _unary("relu", torch.relu, _COMPARED, scaled_by(lambda x: x.clamped(0, torch.inf))),
-    _unary("leaky_relu", F.leaky_relu, _HARD, defaults={"negative_slope": 0.01}),
+    _unary(
+        "leaky_relu",
+        F.leaky_relu,
+        each(activations=1, multiplies=1),
+        scaled_by(_of_positive),
+        {"negative_slope": 0.01},
+    ),
     _unary("gelu", _gelu, _SMOOTH, defaults={"approximate": "none"}),
-    _unary("silu", F.silu, _SMOOTH),
+    _unary("silu", F.silu, each(adds=1, exponentials=1, divisions=1)),
     _unary("mish", F.mish, each(multiplies=2, adds=1, exponentials=2, divisions=1)),
     _unary("sigmoid", torch.sigmoid, each(adds=1, exponentials=1, divisions=1)),
     _unary("tanh", torch.tanh, each(adds=2, exponentials=1, divisions=1)),
-    _unary("elu", F.elu, each(activations=1, multiplies=1, adds=1, exponentials=1), defaults={"alpha": 1.0}),
-    _unary("selu", F.selu, each(activations=1, multiplies=1, adds=1, exponentials=1)),
-    _unary("softplus", F.softplus, each(adds=1, exponentials=2), defaults={"beta": 1, "threshold": 20}),
+    _unary(
+        "elu",
+        F.elu,
+        each(activations=1, multiplies=1, adds=1, exponentials=1),
+        scaled_by(_of_positive),
+        {"alpha": 1.0},
+    ),
+    _unary("selu", F.selu, each(activations=1, multiplies=2, adds=1, exponentials=1)),
+    _unary(
+        "softplus",
+        F.softplus,
+        each(activations=1, multiplies=2, adds=1, exponentials=2),
+        defaults={"beta": 1, "threshold": 20},
+    ),
     _unary("hardsigmoid", F.hardsigmoid, _HARD),
     _unary("hardswish", F.hardswish, each(activations=2, multiplies=2, adds=1)),
     _unary("erf", torch.erf, _SMOOTH),

@@ -7,13 +7,12 @@ become a ``constant`` node.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from compiler.graph.facts import Facts
+from compiler.graph.facts import Facts, total_units
 from compiler.graph.graph import Node
 from compiler.graph.operation import Captures, CountRule, Operation, Shapes, TypeRule
 from compiler.graph.signals import REAL, SignalType
@@ -50,38 +49,59 @@ def _product_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> Si
     return types[0].product(types[1])
 
 
+def _is_number(divisor: SignalType) -> bool:
+    """Whether a divisor is always the same number, so that to divide is to multiply."""
+    return divisor.is_event and divisor.low == divisor.high != 0
+
+
 def _quotient_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
     divisor = types[1]
-    if divisor.is_event and divisor.low == divisor.high != 0:
-        return types[0].scaled(1 / (Fraction(divisor.low) * divisor.scale))
-    return REAL
+    return types[0].scaled(1 / (divisor.low * divisor.scale)) if _is_number(divisor) else REAL
 
 
-def _union_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
-    return types[0].union(types[1])
+def _count_quotient(node: Node, facts: Facts) -> Mapping[str, float]:
+    size = float(facts.outputs_size)
+    if not _is_number(facts.inputs[1].type):
+        return {"divisions": size}
+    if not facts.is_event(0):
+        return {"multiplies": size}
+    accumulates = facts.total_units(0) * (size / max(facts.inputs_size, 1))
+    return {"ac": accumulates, "synaptic_events": accumulates}
 
 
-def meet(facts: Facts, fan_out: Callable[[int], float] = lambda index: 1.0) -> dict[str, float]:
-    """Count a product of two signals, element by element: what meets what.
+def _maximum_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
+    return types[0].maximum(types[1])
+
+
+def _minimum_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
+    return types[0].minimum(types[1])
+
+
+def _count_product(node: Node, facts: Facts) -> Mapping[str, float]:
+    """Count a product of two signals, value by value: what meets what.
 
     Two events: one accumulate for every unit of the one that meets a unit of the other. One event: one accumulate of
     the other operand for every unit. None: a multiplication.
     """
-    first, second = facts.is_event(0), facts.is_event(1)
-    if not first and not second:
+    events = [index for index in (0, 1) if facts.is_event(index)]
+    if not events:
         return {"multiplies": float(facts.outputs_size)}
-    if first and second:
-        a, b = align(facts.levels(0), facts.levels(1))
-        done = float((a * b).sum())
+    if len(events) == 2:
+        done = _units_met(facts)
     else:
-        index = 0 if first else 1
-        levels = facts.levels(index)
-        done = float(levels.sum()) * facts.outputs_size / max(levels.numel(), 1)
+        size = facts.evaluations * facts.inputs[events[0]].size
+        done = facts.total_units(events[0]) * (facts.outputs_size / max(size, 1))
     return {"ac": done, "synaptic_events": done}
 
 
-def _count_product(node: Node, facts: Facts) -> Mapping[str, float]:
-    return meet(facts)
+def _units_met(facts: Facts) -> float:
+    kinds, made = {signal.type.kind for signal in facts.inputs}, facts.outputs[0]
+    if made.type.is_event and "pow2" not in kinds:
+        # |a|·|b| is the level of the product.
+        return total_units(facts.results[0], made, facts.evaluations)
+    x, y = align(facts.units(0), facts.units(1))
+    met = x.double() * y
+    return float(met.sum()) * (facts.evaluations // max(met.shape[0], 1))
 
 
 def _capture_sum(sign: int) -> Callable[[Call], None]:
@@ -206,12 +226,12 @@ OPERATIONS = (
     _binary("add", "elementwise", torch.add, _sum_type, each(adds=1), _SUMS, linear=True),
     _binary("sub", "elementwise", torch.sub, _difference_type, each(adds=1), _DIFFERENCES, linear=True),
     _binary("mul", "product", torch.mul, _product_type, _count_product, _PRODUCTS),
-    _binary("div", "elementwise", torch.true_divide, _quotient_type, each(divisions=1), _QUOTIENTS),
+    _binary("div", "elementwise", torch.true_divide, _quotient_type, _count_quotient, _QUOTIENTS),
     _binary(
         "maximum",
         "elementwise",
         torch.maximum,
-        _union_type,
+        _maximum_type,
         each(activations=1),
         {"aten.maximum.default": _capture_extreme("maximum"), "aten.max.other": _capture_extreme("maximum")},
     ),
@@ -219,7 +239,7 @@ OPERATIONS = (
         "minimum",
         "elementwise",
         torch.minimum,
-        _union_type,
+        _minimum_type,
         each(activations=1),
         {"aten.minimum.default": _capture_extreme("minimum"), "aten.min.other": _capture_extreme("minimum")},
     ),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from compiler.graph.graph import Node
-from compiler.graph.operation import Captures, Operation
+from compiler.graph.operation import Captures, Operation, Shapes
+from compiler.graph.signals import BINARY, REAL, SignalType
 from compiler.operations.call import Call
-from compiler.operations.rules import TEXT, align, binary, each, same
+from compiler.operations.rules import TEXT, align, binary, each, free
 
 
 def _comparison(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Operation:
@@ -52,12 +54,22 @@ def _capture_cast(call: Call) -> None:
     call.give(call.emit("cast", [source], {"to": kind}, like))
 
 
+def _cast_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
+    kind, to = types[0], node.attributes["to"]
+    if to == "bool":
+        return BINARY
+    if to == "int":
+        return kind.rounded(math.trunc)
+    # A format with few digits does not hold every whole number.
+    return kind if kind.magnitude <= 1 / torch.finfo(node.parameters["like"].dtype).eps else REAL
+
+
 CAST = Operation(
     "cast",
     "move",
     _cast,
-    same,
-    each(),
+    _cast_type,
+    free,
     {
         "aten.to.dtype": _capture_cast,
         "aten.to.device": _capture_cast,

@@ -44,32 +44,53 @@ def dense_macs(node: Node, facts: Facts) -> float:
     return float(facts.outputs_size * node.parameters["weight"][0].numel())
 
 
-def weighted(node: Node, facts: Facts, reach: Callable[[Tensor], float]) -> dict[str, float]:
-    """Count a layer with weights: ``reach(levels)`` says how many weights all events together meet."""
-    dense = dense_macs(node, facts)
+def weighted(node: Node, facts: Facts, reach: Callable[[], float]) -> dict[str, float]:
+    """Count a layer with weights: ``reach()`` says how many weights all units of all events together meet."""
+    return operand_counts(node, facts, dense_macs(node, facts), reach)
+
+
+def operand_counts(node: Node, facts: Facts, dense: float, reach: Callable[[], float]) -> dict[str, float]:
+    """Count ``dense`` weights met by reals, or what ``reach()`` says of events, and the biases."""
     done = {"dense_macs": dense}
     if "bias" in node.parameters:
         done["bias_adds"] = float(facts.outputs_size)
     if not facts.is_event(0):
         return {**done, "mac": dense}
-    levels = facts.levels(0)
-    accumulates = reach(levels)
+    accumulates = reach()
     return {**done, "ac": accumulates, "synaptic_events": accumulates}
 
 
-def _reach(node: Node, levels: Tensor) -> float:
-    """Σ over events of |level| × the weights it reaches, by running the connectivity over the events themselves."""
+def _readers(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
+    """How many (output, kernel offset) pairs of one axis read each of its ``size`` positions."""
+    found, output = torch.zeros(size, dtype=torch.float64), torch.arange(outputs)
+    for offset in range(kernel):
+        read = output * stride + offset * dilation - padding
+        found[read[(read >= 0) & (read < size)]] += 1
+    return found
+
+
+def _targets(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
+    """How many outputs of one axis each of its ``size`` positions is written to, transposed."""
+    written = torch.arange(size)[:, None] * stride + torch.arange(kernel) * dilation - padding
+    return ((written >= 0) & (written < outputs)).sum(1).double()
+
+
+def _reach(node: Node, facts: Facts, fan_out: Callable[..., Tensor]) -> float:
+    """Σ over events of their units × the kernel offsets that lead from there to an output, for one output channel."""
     a, weight = node.attributes, node.parameters["weight"]
-    rank, groups = weight.ndim - 2, a["groups"]
-    x = levels.reshape(-1, groups, weight.shape[1], *levels.shape[levels.ndim - rank :]).sum((0, 2), keepdim=False)
-    # Connectivity is linear: the sum over samples may go through it at once.
-    ones = torch.ones(groups, 1, *weight.shape[2:], dtype=x.dtype)
-    reached = _CONV[rank](x.unsqueeze(0), ones, None, a["stride"], a["padding"], a["dilation"], groups)
-    return float(reached.sum()) * float(weight.shape[0] // groups)
+    rank = weight.ndim - 2
+    sums = facts.unit_sums(0, range(len(facts.inputs[0].shape) + 1 - rank))
+    sums = sums.reshape(sums.shape[sums.ndim - rank :])
+    outputs = facts.outputs[0].shape[-rank:]
+    for axis in reversed(range(rank)):
+        settings = (weight.shape[2 + axis], a["stride"][axis], a["padding"][axis], a["dilation"][axis])
+        sums = sums @ fan_out(sums.shape[axis], outputs[axis], *settings)
+    return float(sums)
 
 
 def _count(node: Node, facts: Facts) -> Mapping[str, float]:
-    return weighted(node, facts, lambda levels: _reach(node, levels))
+    filters = node.parameters["weight"].shape[0] // node.attributes["groups"]
+    return weighted(node, facts, lambda: _reach(node, facts, _readers) * filters)
 
 
 def _capture(rank: int) -> Callable[[Call], None]:
@@ -113,25 +134,10 @@ def _run_transposed(node: Node, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _count_transposed(node: Node, facts: Facts) -> Mapping[str, float]:
-    """Every input value meets every weight of its channel, but for what the padding cuts off."""
-    a, weight = node.attributes, node.parameters["weight"]
-    rank = weight.ndim - 2
-    per_input = weight[0].numel()
-    dense = float(facts.evaluations * facts.inputs[0].size * per_input)
-    done = {"dense_macs": dense}
-    if "bias" in node.parameters:
-        done["bias_adds"] = float(facts.outputs_size)
-    if not facts.is_event(0):
-        return {**done, "mac": dense}
-    levels = facts.levels(0)
-    x = levels.reshape(-1, a["groups"], weight.shape[0] // a["groups"], *levels.shape[levels.ndim - rank :]).sum((0, 2))
-    ones = torch.ones(a["groups"], 1, *weight.shape[2:], dtype=x.dtype)
-    run = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[rank]
-    reached = run(
-        x.unsqueeze(0), ones, None, a["stride"], a["padding"], a["output_padding"], a["groups"], a["dilation"]
-    )
-    accumulates = float(reached.sum()) * weight.shape[1]
-    return {**done, "ac": accumulates, "synaptic_events": accumulates}
+    """Every input value meets every weight of its channel, but for events those that the padding cuts off."""
+    weight = node.parameters["weight"]
+    dense = float(facts.inputs_size * weight[0].numel())
+    return operand_counts(node, facts, dense, lambda: _reach(node, facts, _targets) * weight.shape[1])
 
 
 def _capture_transposed(rank: int) -> Callable[[Call], None]:

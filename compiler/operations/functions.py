@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
+from compiler.graph.facts import Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import CountRule, Operation, Shapes, TypeRule
-from compiler.graph.signals import BINARY, SIGNED, SignalType, integer
+from compiler.graph.signals import BINARY, REAL, SIGNED, SignalType, integer
 from compiler.operations.call import Call
-from compiler.operations.rules import NUMBER, each, free, real, scaled_by
+from compiler.operations.rules import NUMBER, binary, each, free, real, scaled_by
 
 
 def _function(
@@ -27,46 +30,37 @@ def _function(
 
 
 def _absolute(x: SignalType) -> SignalType:
+    return x.maximum(x.scaled(-1)).clamped(0, math.inf)
+
+
+def _rounded(function: Callable[[Fraction], int]) -> TypeRule:
+    return scaled_by(lambda x: x.rounded(function))
+
+
+def _sign(x: SignalType) -> SignalType:
     if not x.is_event:
-        return x
-    if x.low >= 0:
-        return x
-    return integer(0, x.magnitude, x.scale) if x.kind != "signed" else SignalType("binary", 0, 1, x.scale)
-
-
-def _rounded(x: SignalType) -> SignalType:
-    """Whole numbers stay; other steps are not followed."""
-    return x if x.is_event and x.scale.denominator == 1 else SignalType()
+        return SIGNED
+    low, high = ((end > 0) - (end < 0) for end in (x.low, x.high))
+    return {(0, 1): BINARY, (-1, 1): SIGNED}.get((low, high)) or integer(low, high)
 
 
 def _pow(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (torch.pow(x, node.attributes["exponent"]),)
 
 
-def _pow_type(node: Node, types: list[SignalType], shapes: Shapes) -> SignalType:
-    exponent, kind = node.attributes["exponent"], types[0]
-    if exponent != int(exponent) or not 1 <= exponent <= 8:
-        return SignalType()
-    if kind == BINARY:
-        return BINARY
-    if kind.kind == "signed" and kind.scale == 1:
-        return SIGNED if exponent % 2 else BINARY
-    result = kind
-    for _ in range(int(exponent) - 1):
-        result = result.product(kind)
-    if result.is_event and exponent % 2 == 0:
-        return integer(0, result.high, result.scale)
-    return result
+def _pow_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
+    exponent = node.attributes["exponent"]
+    return types[0].power(int(exponent)) if exponent in range(9) else REAL
 
 
-def _pow_count(node: Node, facts: object) -> dict[str, float]:
-    exponent, size = node.attributes["exponent"], facts.outputs_size  # type: ignore[attr-defined]
-    if exponent == int(exponent) and abs(exponent) <= 8:
-        divided = {"divisions": 1.0 * size} if exponent < 0 else {}
-        return {"multiplies": (max(abs(int(exponent)), 1) - 1.0) * size, **divided}
+def _pow_count(node: Node, facts: Facts) -> Mapping[str, float]:
+    exponent, size = node.attributes["exponent"], float(facts.outputs_size)
+    divided = {"divisions": size} if exponent < 0 else {}
+    if abs(exponent) in range(9):
+        return {"multiplies": max(abs(int(exponent)) - 1, 0) * size, **divided}
     if abs(exponent) == 0.5:
-        return {"roots": 1.0 * size, **({"divisions": 1.0 * size} if exponent < 0 else {})}
-    return {"exponentials": 2.0 * size, "multiplies": 1.0 * size}
+        return {"roots": size, **divided}
+    return {"exponentials": 2 * size, "multiplies": size}
 
 
 def _capture_pow(call: Call) -> None:
@@ -93,7 +87,7 @@ POW = Operation(
     "pow",
     "elementwise",
     _pow,
-    _pow_type,  # type: ignore[arg-type]
+    _pow_type,
     _pow_count,
     {"aten.pow.Tensor_Scalar": _capture_pow, "aten.square.default": _capture_square},
     {"exponent": NUMBER},
@@ -111,7 +105,7 @@ POWER_OF = Operation(
 OPERATIONS = (
     _function("neg", torch.neg, free, scaled_by(lambda x: x.scaled(-1)), linear=True),
     _function("abs", torch.abs, each(activations=1), scaled_by(_absolute)),
-    _function("sign", torch.sign, each(activations=2), lambda node, types, shapes: SIGNED),
+    _function("sign", torch.sign, each(activations=2), scaled_by(_sign)),
     _function("exp", torch.exp, each(exponentials=1)),
     _function("log", torch.log, each(exponentials=1)),
     _function("sqrt", torch.sqrt, each(roots=1)),
@@ -119,11 +113,11 @@ OPERATIONS = (
     _function("reciprocal", torch.reciprocal, each(divisions=1)),
     _function("sin", torch.sin, each(exponentials=1)),
     _function("cos", torch.cos, each(exponentials=1)),
-    _function("floor", torch.floor, each(activations=1), scaled_by(_rounded)),
-    _function("ceil", torch.ceil, each(activations=1), scaled_by(_rounded)),
-    _function("round", torch.round, each(activations=1), scaled_by(_rounded)),
-    _function("trunc", torch.trunc, each(activations=1), scaled_by(_rounded)),
-    _function("isnan", torch.isnan, each(activations=1), lambda node, types, shapes: BINARY),
+    _function("floor", torch.floor, each(activations=1), _rounded(math.floor)),
+    _function("ceil", torch.ceil, each(activations=1), _rounded(math.ceil)),
+    _function("round", torch.round, each(activations=1), _rounded(round)),
+    _function("trunc", torch.trunc, each(activations=1), _rounded(math.trunc)),
+    _function("isnan", torch.isnan, each(activations=1), binary),
     POW,
     POWER_OF,
 )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from compiler.graph.facts import Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import Operation, Shapes
 from compiler.graph.signals import SignalType, integer
 from compiler.operations.call import Call
-from compiler.operations.rules import BOOL, INT, align, each, free, real, same
+from compiler.operations.rules import BOOL, INT, align, compared, free, same, stored
 
 
 def _gather(node: Node, x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
@@ -50,6 +52,16 @@ def _scatter_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> Si
 def _argsort(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     a = node.attributes
     return (torch.argsort(x, stable=a["stable"], dim=a["axis"], descending=a["descending"]),)
+
+
+def _count_sort(node: Node, facts: Facts) -> Mapping[str, float]:
+    """n·⌈log₂ n⌉ comparisons, as merging halves takes at most."""
+    length = facts.inputs[0].shape[node.attributes["axis"]]
+    return {"activations": float(facts.inputs_size * math.ceil(math.log2(length)))}
+
+
+def _lookup_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
+    return stored(node.parameters["weight"])
 
 
 def _position(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
@@ -97,7 +109,7 @@ OPERATIONS = (
         "lookup",
         "move",
         _lookup,
-        real,
+        _lookup_type,
         free,
         {"aten.embedding.default": _capture_embedding},
         parameters=("weight",),
@@ -127,7 +139,7 @@ OPERATIONS = (
         "elementwise",
         _argsort,
         _position,
-        each(activations=1),
+        _count_sort,
         {"aten.argsort.stable": _capture_argsort, "aten.argsort.default": _capture_argsort},
         {"axis": INT, "descending": BOOL, "stable": BOOL},
     ),
@@ -136,7 +148,7 @@ OPERATIONS = (
         "pool",
         _argmax,
         _position,
-        each(activations=1),
+        compared,
         {"aten.argmax.default": _capture_argmax},
         {"axis": INT},
     ),

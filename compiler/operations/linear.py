@@ -25,7 +25,7 @@ def _run(node: Node, x: Tensor) -> tuple[Tensor, ...]:
 
 def _count(node: Node, facts: Facts) -> Mapping[str, float]:
     outputs = node.parameters["weight"].shape[0]
-    return weighted(node, facts, lambda levels: float(levels.sum()) * outputs)
+    return weighted(node, facts, lambda: facts.total_units(0) * outputs)
 
 
 def _capture(call: Call) -> None:

@@ -6,6 +6,7 @@ flattened input, or 0 where the index is −1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +17,9 @@ from torch import Tensor
 from compiler.graph.facts import Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import NOT_CAPTURED, Operation, Shapes
-from compiler.graph.signals import SignalType, integer
+from compiler.graph.signals import REAL, SignalType, single
 from compiler.operations.call import Call
-from compiler.operations.rules import INT, INTS, NUMBER, TEXT, free, same, union
+from compiler.operations.rules import INT, INTS, NUMBER, TEXT, free, same, stored, union
 
 
 def _reshape(node: Node, x: Tensor) -> tuple[Tensor, ...]:
@@ -200,14 +201,9 @@ def _pad(node: Node, x: Tensor) -> tuple[Tensor, ...]:
 
 def _pad_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
     a, kind = node.attributes, types[0]
-    if a["mode"] != "constant" or not kind.is_event:
+    if a["mode"] != "constant" or not any(amount > 0 for amount in a["amounts"]):
         return kind
-    level = a["value"] / kind.scale if a["value"] in (0, 0.0) else None
-    return kind.with_zero() if level == 0 else kind.union(_number_type(a["value"]))
-
-
-def _number_type(value: float) -> SignalType:
-    return integer(int(value), int(value)) if float(value).is_integer() else SignalType()
+    return kind.union(single(a["value"])) if math.isfinite(a["value"]) else REAL
 
 
 def _capture_pad(call: Call) -> None:
@@ -250,17 +246,7 @@ def _constant(node: Node) -> tuple[Tensor, ...]:
 
 
 def _constant_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
-    value = node.parameters["value"].detach()
-    if value.dtype == torch.bool:
-        return SignalType("binary", 0, 1)
-    if not value.numel() or not bool(torch.isfinite(value).all()):
-        return SignalType()
-    low, high = (float(end) for end in torch.aminmax(value))
-    if low == high:
-        return integer(1, 1).scaled(low) if low else integer(0, 0)
-    if max(abs(low), abs(high)) <= 2**20 and bool((value == value.round()).all()):
-        return integer(int(low), int(high))
-    return SignalType()
+    return stored(node.parameters["value"])
 
 
 def _filled(value: float | None) -> Callable[[Call], None]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from compiler.graph.facts import Facts, levels_of
+from compiler.graph.facts import Facts, total_units
 from compiler.graph.graph import Node
 from compiler.graph.operation import Operation, Shapes
 from compiler.graph.signals import BINARY, REAL, SIGNED, SignalType
@@ -34,13 +34,19 @@ def events_of(op: str, constants: Mapping[str, Any]) -> SignalType:
     operator = OPERATORS[op]
     p = operator.parameters(**{name: constants[name] for name in operator.parameter_names})
     kind, low, high, *scale = operator.events(p)
-    exact = Fraction(scale[0]) if scale else Fraction(1)
+    exact = _fraction(scale[0]) if scale else Fraction(1)
     if kind == "real":
         return REAL
     plain = {"binary": BINARY, "signed": SIGNED}.get(kind)
     if plain is not None:
         return plain.scaled(exact)
     return SignalType(kind, int(low), int(high), exact)
+
+
+def _fraction(step: float) -> Fraction:
+    """Return the short fraction that a neuron means by a step such as 1/3, else what the float is exactly."""
+    short = Fraction(step).limit_denominator(1024)
+    return short if float(short) == step else Fraction(step)
 
 
 def _constants(operator: Operator, node: Node) -> Any:
@@ -68,10 +74,10 @@ def _type_of(operator: Operator) -> Callable[[Node, Sequence[SignalType], Shapes
 
 
 def count_neuron(node: Node, facts: Facts) -> Mapping[str, float]:
-    """Updates of every neuron, and what it sent: ``spikes`` adds up levels, a spike of level 3 counts three times."""
+    """Updates of every neuron, and what it sent: ``spikes`` adds up |level|, a spike of level −3 counts three times."""
     done = {"neuron_updates": float(facts.outputs_size)}
     if facts.outputs[0].type.is_event:
-        done["spikes"] = float(levels_of(facts.results[0], facts.outputs[0], facts.evaluations).sum())
+        done["spikes"] = total_units(facts.results[0], facts.outputs[0], facts.evaluations)
     return done
 
 

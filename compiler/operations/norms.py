@@ -33,8 +33,12 @@ def _batch_norm(node: Node, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _count_batch_norm(node: Node, facts: Facts) -> Mapping[str, float]:
+    """One weight and one bias for each value."""
     size = float(facts.outputs_size)
-    return {"mac": size, "dense_macs": size}
+    if not facts.is_event(0):
+        return {"mac": size, "dense_macs": size}
+    accumulates = facts.total_units(0)
+    return {"dense_macs": size, "ac": accumulates, "synaptic_events": accumulates, "bias_adds": size}
 
 
 def _capture_batch_norm(call: Call) -> None:
@@ -70,23 +74,33 @@ def _rms_norm(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (F.rms_norm(x, x.shape[-a["axes"] :], node.parameters.get("weight"), eps),)
 
 
-def _count_statistics(node: Node, facts: Facts, size: int) -> dict[str, float]:
-    """Mean and variance of rows of ``size`` values, then one multiplication and subtraction each."""
-    total = float(facts.outputs_size)
-    rows = total / size
-    affine = float("weight" in node.parameters) * total
-    shifts = float("bias" in node.parameters) * total
+def _count_statistics(node: Node, facts: Facts, length: int) -> dict[str, float]:
+    """Rows of ``length`` values: mean, differences, their squares' mean, 1/√(… + ε), and a product with that."""
+    size = float(facts.outputs_size)
+    rows = size / length
     return {
-        "adds": 3 * total + shifts,
-        "multiplies": 2 * total + affine,
-        "divisions": 2 * rows,
+        "adds": 3 * size + rows + ("bias" in node.parameters) * size,
+        "multiplies": 2 * size + 2 * rows + ("weight" in node.parameters) * size,
+        "divisions": rows,
         "roots": rows,
     }
 
 
-def _count_layer_norm(node: Node, facts: Facts) -> Mapping[str, float]:
+def _length(node: Node, facts: Facts) -> int:
     shape = facts.inputs[0].shape
-    return _count_statistics(node, facts, math.prod(shape[len(shape) - node.attributes["axes"] :]))
+    return math.prod(shape[len(shape) - node.attributes["axes"] :])
+
+
+def _count_layer_norm(node: Node, facts: Facts) -> Mapping[str, float]:
+    return _count_statistics(node, facts, _length(node, facts))
+
+
+def _count_rms_norm(node: Node, facts: Facts) -> Mapping[str, float]:
+    """As a layer norm without the mean."""
+    size = float(facts.outputs_size)
+    rows = size / _length(node, facts)
+    weighted = ("weight" in node.parameters) * size
+    return {"adds": size + rows, "multiplies": 2 * size + rows + weighted, "divisions": rows, "roots": rows}
 
 
 def _capture_layer_norm(call: Call) -> None:
@@ -165,7 +179,7 @@ OPERATIONS = (
         "norm",
         _rms_norm,
         real,
-        _count_layer_norm,
+        _count_rms_norm,
         {"aten.rms_norm.default": _capture_rms_norm},
         {"axes": INT, "eps": NUMBER},
         optional_parameters=("weight",),

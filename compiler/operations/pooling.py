@@ -50,13 +50,27 @@ def _window(node: Node) -> int:
     return math.prod(node.attributes["kernel_size"])
 
 
+def _divisors(node: Node, shape: tuple[int, ...]) -> set[int]:
+    """Return the numbers of values that windows divide by, each: those inside where borders do not count."""
+    a, divisors = node.attributes, {1}
+    sizes = shape[len(shape) - len(a["kernel_size"]) :]
+    for kernel, stride, pad, size in zip(a["kernel_size"], a["stride"], a["padding"], sizes, strict=True):
+        along = set()
+        for start in range(-pad, size, stride):
+            end = min(start + kernel, size + pad)
+            if end - start < kernel and not a["ceil_mode"]:
+                break
+            along.add(end - start if a["count_include_pad"] else min(end, size) - max(start, 0))
+        divisors = {one * other for one in divisors for other in along}
+    return divisors
+
+
 def _avg_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
-    a, window = node.attributes, _window(node)
-    kind = types[0].with_zero()
+    a = node.attributes
+    kind = types[0].with_zero() if any(a["padding"]) or a["ceil_mode"] else types[0]
     if a["divisor"]:
-        return kind.times(window).scaled(Fraction(1, a["divisor"]))
-    inside = not a["ceil_mode"] and (a["count_include_pad"] or not any(a["padding"]))
-    return _averaged(kind, {window} if inside else set(range(1, window + 1)))
+        return kind.times(_window(node)).scaled(Fraction(1, a["divisor"]))
+    return _averaged(kind, _divisors(node, shapes[0]))
 
 
 def _averaged(kind: SignalType, windows: set[int]) -> SignalType:

@@ -23,6 +23,7 @@ from compiler.graph.operation import Operation, Shapes
 from compiler.graph.signals import SignalType
 from compiler.operations.call import Call
 from compiler.operations.rules import BOOL, NUMBER, TEXT, align, real
+from compiler.operations.softmax import softmax_counts
 
 
 def _matmul(node: Node, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
@@ -33,32 +34,31 @@ def _matmul_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> Sig
     return types[0].product(types[1]).times(shapes[0][-1])
 
 
-def product_counts(facts: Facts, left: int, right: int, macs: float) -> dict[str, float]:
-    """Count (…, n, k) @ (…, k, m), ``macs`` of a machine that skips nothing; ``left``, ``right`` are input numbers."""
+def product_counts(facts: Facts, left: int, right: int, axes: tuple[int, int], macs: float) -> dict[str, float]:
+    """Count the product of inputs ``left`` and ``right``, of ``macs`` multiply-accumulates if nothing is skipped.
+
+    ``axes`` are those of the rows of the one and of the columns of the other: every row meets every column.
+    """
     done = {"dense_macs": macs}
-    first, second = facts.is_event(left), facts.is_event(right)
-    if not first and not second:
+    events = [index for index in (left, right) if facts.is_event(index)]
+    if not events:
         return {**done, "mac": macs}
-    if first and second:
-        # Σ_k (Σ_n |x_nk|)(Σ_m |y_km|): every unit on either side of each k.
-        x, y = align(facts.levels(left).sum(-2), facts.levels(right).sum(-1))
-        accumulates = float((x * y).sum())
-    elif first:
-        accumulates = _units(facts, left, facts.inputs[right].shape[-1], macs)
+    if len(events) == 2:
+        # Σ_k (Σ_n |x_nk|)(Σ_m |y_km|): every unit of the one meets every unit of the other at the same k.
+        x, y = align(facts.unit_sums(left, axes[:1]), facts.unit_sums(right, axes[1:]))
+        accumulates = float((x.squeeze(axes[0]) * y.squeeze(axes[1])).sum())
     else:
-        accumulates = _units(facts, right, facts.inputs[left].shape[-2], macs)
+        accumulates = units_spread(facts, events[0], macs)
     return {**done, "ac": accumulates, "synaptic_events": accumulates}
 
 
-def _units(facts: Facts, index: int, fan_out: int, macs: float) -> float:
-    """Units of one event operand, each met by ``fan_out`` values of the other, as often as it is broadcast."""
-    levels = facts.levels(index)
-    repeats = macs / max(levels.numel() * fan_out, 1)
-    return float(levels.sum()) * fan_out * repeats
+def units_spread(facts: Facts, index: int, macs: float) -> float:
+    """Units of the one event operand of ``macs`` products, each value of which is in equally many of them."""
+    return facts.total_units(index) * (macs / max(facts.evaluations * facts.inputs[index].size, 1))
 
 
 def _count_matmul(node: Node, facts: Facts) -> Mapping[str, float]:
-    return product_counts(facts, 0, 1, float(facts.outputs_size * facts.inputs[0].shape[-1]))
+    return product_counts(facts, 0, 1, (-2, -1), float(facts.outputs_size * facts.inputs[0].shape[-1]))
 
 
 def _capture_matmul(call: Call) -> None:
@@ -85,11 +85,10 @@ def _einsum(node: Node, *values: Tensor) -> tuple[Tensor, ...]:
 def _letters(node: Node, shapes: Shapes) -> tuple[dict[str, int], list[str], str]:
     left, right = node.attributes["equation"].split("->")
     terms = left.split(",")
-    sizes = {
-        letter: size
-        for term, shape in zip(terms, shapes, strict=True)
-        for letter, size in zip(term, shape, strict=True)
-    }
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, size in zip(term, shape, strict=True):
+            sizes[letter] = max(size, sizes.get(letter, 1))
     return sizes, terms, right
 
 
@@ -102,23 +101,40 @@ def _einsum_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> Sig
 
 
 def _count_einsum(node: Node, facts: Facts) -> Mapping[str, float]:
+    """A sum over the letters that the result lacks, of products of all operands."""
     sizes, terms, _ = _letters(node, [signal.shape for signal in facts.inputs])
     macs = float(facts.evaluations * math.prod(sizes.values()))
     if len(terms) == 1:
-        return {"adds": macs}
-    done = {"dense_macs": macs}
-    events = [index for index in range(len(terms)) if facts.is_event(index)]
-    if not events:
-        return {**done, "mac": macs * (len(terms) - 1)}
-    # All events at once, real operands as ones: the sum over the equation is what meets what.
-    left, _ = node.attributes["equation"].split("->")
-    values = [
-        facts.levels(i) if i in events else torch.ones_like(facts.values[i], dtype=torch.float64)
-        for i in range(len(terms))
-    ]
-    spread = ",".join("Z" + term for term in left.split(","))
-    met = float(torch.einsum(f"{spread}->", *values)) if "Z" not in left else macs
-    return {**done, "ac": met, "synaptic_events": met}
+        return {"adds": macs} if macs > facts.outputs_size else {}
+    reals = sum(not facts.is_event(index) for index in range(len(terms)))
+    done = {"dense_macs": macs * (len(terms) - 1)}
+    if reals > 1:
+        done["mac"] = macs * (reals - 1)
+    if reals < len(terms):
+        done["ac"] = done["synaptic_events"] = _einsum_met(facts, sizes, terms)
+    return done
+
+
+def _einsum_met(facts: Facts, sizes: Mapping[str, int], terms: Sequence[str]) -> float:
+    """What units meet: the equation over units, with ones for reals, added up over every letter.
+
+    Letters of one operand alone are summed up before, which leaves little to multiply.
+    """
+    met, names = 1.0, iter(range(52))
+    number = {letter: next(names) for letter in sizes}
+    batch, operands = next(names), []
+    for index, term in enumerate(terms):
+        others = "".join(other for at, other in enumerate(terms) if at != index)
+        shape = facts.inputs[index].shape
+        own = [a - len(term) for a, letter in enumerate(term) if letter not in others and term.count(letter) == 1]
+        if facts.is_event(index):
+            sums = facts.unit_sums(index, own)
+        else:
+            met *= math.prod(shape[a] for a in own)
+            sums = torch.ones(1, *(1 if a - len(term) in own else n for a, n in enumerate(shape)), dtype=torch.float64)
+            sums = sums.expand(facts.evaluations, *sums.shape[1:])
+        operands += [sums, [batch, *(number[letter] for letter in term)]]
+    return met * float(torch.einsum(*operands, []))
 
 
 def _capture_einsum(call: Call) -> None:
@@ -140,42 +156,20 @@ def _attention(node: Node, q: Tensor, k: Tensor, v: Tensor, *mask: Tensor) -> tu
 def _count_attention(node: Node, facts: Facts) -> Mapping[str, float]:
     """q·kᵀ by what q and k carry, softmax, and the product of its reals with v."""
     shape = facts.outputs[0].shape
-    (queries, depth), keys = facts.inputs[0].shape[-2:], facts.inputs[1].shape[-2]
+    depth, keys = facts.inputs[0].shape[-1], facts.inputs[1].shape[-2]
     rows = float(facts.evaluations * math.prod(shape[:-1]))
     logits = rows * keys
-    done = _first_product(facts, logits * depth)
-    second = rows * keys * shape[-1]
+    done = product_counts(facts, 0, 1, (-2, -2), logits * depth)
+    second = logits * shape[-1]
+    done["dense_macs"] += second
     if facts.is_event(2):
-        accumulates = _units(facts, 2, queries, second)
-        done["ac"] = done.get("ac", 0.0) + accumulates
-        done["synaptic_events"] = done.get("synaptic_events", 0.0) + accumulates
+        for name in ("ac", "synaptic_events"):
+            done[name] = done.get(name, 0.0) + units_spread(facts, 2, second)
     else:
         done["mac"] = done.get("mac", 0.0) + second
-    done["dense_macs"] += second
-    masks = logits if len(facts.inputs) > 3 else 0.0
-    return {
-        **done,
-        "multiplies": logits,
-        "adds": logits + masks,
-        "exponentials": logits,
-        "divisions": logits,
-        "activations": logits,
-    }
-
-
-def _first_product(facts: Facts, macs: float) -> dict[str, float]:
-    done = {"dense_macs": macs}
-    first, second = facts.is_event(0), facts.is_event(1)
-    if not first and not second:
-        return {**done, "mac": macs}
-    if first and second:
-        x, y = align(facts.levels(0).sum(-2), facts.levels(1).sum(-2))
-        accumulates = float((x * y).sum())
-    elif first:
-        accumulates = _units(facts, 0, facts.inputs[1].shape[-2], macs)
-    else:
-        accumulates = _units(facts, 1, facts.inputs[0].shape[-2], macs)
-    return {**done, "ac": accumulates, "synaptic_events": accumulates}
+    soft = softmax_counts(logits, rows)
+    masked = logits if len(facts.inputs) > 3 else 0.0
+    return {**done, **soft, "multiplies": logits, "adds": soft["adds"] + masked}
 
 
 def _capture_attention(call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
@@ -13,7 +14,7 @@ from compiler.graph.graph import Node
 from compiler.graph.operation import Captures, CountRule, Operation, Shapes, TypeRule
 from compiler.graph.signals import SignalType, integer
 from compiler.operations.call import Call
-from compiler.operations.rules import BOOL, INT, INTS, NUMBER, each, each_input, real, reduced, same
+from compiler.operations.rules import BOOL, INT, INTS, NUMBER, compared, each, each_input, real, reduced, same
 
 Reduce = Callable[[Tensor, tuple[int, ...], bool], Tensor]
 
@@ -71,7 +72,7 @@ def _mean_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> Signa
 
 def _count_mean(node: Node, facts: Facts) -> Mapping[str, float]:
     scaled = {} if facts.is_event(0) else {"multiplies": float(facts.outputs_size)}
-    return {"adds": float(facts.evaluations * facts.inputs[0].size), **scaled}
+    return {"adds": float(facts.inputs_size), **scaled}
 
 
 def _var(node: Node, x: Tensor) -> tuple[Tensor, ...]:
@@ -80,8 +81,9 @@ def _var(node: Node, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _count_var(node: Node, facts: Facts) -> Mapping[str, float]:
-    size = float(facts.evaluations * facts.inputs[0].size)
-    return {"adds": 3 * size, "multiplies": size, "divisions": 2.0 * facts.outputs_size}
+    """Mean, differences, their squares, and the sum of those; both sums are divided by known numbers."""
+    size = float(facts.inputs_size)
+    return {"adds": 3 * size, "multiplies": size + 2.0 * facts.outputs_size}
 
 
 def _capture_var(root: bool) -> Callable[[Call], None]:
@@ -107,10 +109,14 @@ def _norm(node: Node, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _count_norm(node: Node, facts: Facts) -> Mapping[str, float]:
-    size = float(facts.evaluations * facts.inputs[0].size)
-    if node.attributes["order"] == 1:
-        return {"adds": size, "activations": size}
-    return {"adds": size, "multiplies": size, "roots": float(facts.outputs_size)}
+    """(Σ |x|^p)^(1/p); the largest value for p = ∞, the number of values ≠ 0 for p = 0."""
+    size, results, order = float(facts.inputs_size), float(facts.outputs_size), node.attributes["order"]
+    if order == 2:
+        return {"adds": size, "multiplies": size, "roots": results}
+    if math.isinf(order):
+        return {"activations": 2 * size - results}
+    powers = {} if order in (0, 1) else {"exponentials": 2 * (size + results), "multiplies": size + results}
+    return {"adds": size, "activations": size, **powers}
 
 
 def _capture_norm(call: Call) -> None:
@@ -154,12 +160,8 @@ OPERATIONS = (
         ("aten.mean.dim", "aten.mean.default"),
         linear=True,
     ),
-    _reduction(
-        "max", lambda x, axes, keep: x.amax(axes, keepdim=keep), same, each_input(activations=1), ("aten.amax.default",)
-    ),
-    _reduction(
-        "min", lambda x, axes, keep: x.amin(axes, keepdim=keep), same, each_input(activations=1), ("aten.amin.default",)
-    ),
+    _reduction("max", lambda x, axes, keep: x.amax(axes, keepdim=keep), same, compared, ("aten.amax.default",)),
+    _reduction("min", lambda x, axes, keep: x.amin(axes, keepdim=keep), same, compared, ("aten.amin.default",)),
     Operation(
         "var",
         "pool",

@@ -5,16 +5,18 @@ A count rule returns numbers for all evaluations it is told of, under the names 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from compiler.graph.facts import Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import CountRule, Shapes, TypeRule
-from compiler.graph.signals import BINARY, REAL, SignalType
+from compiler.graph.signals import BINARY, REAL, SIGNED, SignalType, integer, single
 
 INTS: tuple[type, ...] = (tuple,)
 INT: tuple[type, ...] = (int,)
@@ -55,10 +57,7 @@ def binary(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalTyp
 
 def union(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
     """The result takes the values of any input."""
-    kind = types[0]
-    for other in types[1:]:
-        kind = kind.union(other)
-    return kind
+    return union_of(types)
 
 
 def free(node: Node, facts: Facts) -> Mapping[str, float]:
@@ -79,10 +78,37 @@ def each_input(**costs: float) -> CountRule:
     """Return the rule that every value of the first input costs so much."""
 
     def rule(node: Node, facts: Facts) -> Mapping[str, float]:
-        size = facts.evaluations * facts.inputs[0].size
-        return {name: cost * size for name, cost in costs.items()}
+        return {name: cost * facts.inputs_size for name, cost in costs.items()}
 
     return rule
+
+
+def compared(node: Node, facts: Facts) -> Mapping[str, float]:
+    """One of n values is found by n − 1 comparisons."""
+    return {"activations": float(facts.inputs_size - facts.outputs_size)}
+
+
+def stored(value: Tensor) -> SignalType:
+    """Return the type of a signal that holds stored numbers."""
+    value = value.detach()
+    if value.dtype == torch.bool:
+        return BINARY
+    if not value.numel() or not bool(torch.isfinite(value).all()):
+        return REAL
+    low, high = (float(end) for end in torch.aminmax(value))
+    if low == high:
+        return single(low)
+    step = max(abs(low), abs(high))
+    if bool(((value == 0) | (value.abs() == step)).all()):
+        ends = int(low / step), int(high / step)
+        plain = {(0, 1): BINARY, (-1, 1): SIGNED}.get(ends) or integer(*ends)
+        return plain.scaled(step)
+    return integer(int(low), int(high)) if bool((value == value.round()).all()) else REAL
+
+
+def union_of(types: Sequence[SignalType]) -> SignalType:
+    """Return the type of a signal that takes the values of any of ``types``."""
+    return functools.reduce(lambda one, other: one.union(other), types)
 
 
 def scaled_by(function: Callable[[SignalType], SignalType]) -> TypeRule:

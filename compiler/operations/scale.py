@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from compiler.graph.facts import Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import NOT_CAPTURED, Operation, Shapes
 from compiler.graph.signals import REAL, SignalType
-from compiler.operations.conv import shifted
-from compiler.operations.rules import INT
+from compiler.operations.conv import operand_counts, shifted
+from compiler.operations.rules import INT, stored
 
 
 def _run(node: Node, x: Tensor) -> tuple[Tensor, ...]:
@@ -26,20 +25,13 @@ def _run(node: Node, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
-    weight = node.parameters["weight"]
-    if not types[0].is_event or not weight.numel() or node.attributes.get("weight_exponent", 0):
-        return REAL
-    low, high = (float(end) for end in torch.aminmax(weight.detach()))
-    return types[0].scaled(low) if low == high and abs(low) < float("inf") else REAL
+    # Masks are as good as signals; a weight of whole numbers keeps whole numbers whole.
+    return REAL if node.attributes.get("weight_exponent", 0) else types[0].product(stored(node.parameters["weight"]))
 
 
 def _count(node: Node, facts: Facts) -> Mapping[str, float]:
     dense = float(facts.outputs_size)
-    if not facts.is_event(0):
-        return {"dense_macs": dense, "mac": dense}
-    levels = facts.levels(0)
-    accumulates = float(levels.sum()) * dense / max(levels.numel(), 1)
-    return {"dense_macs": dense, "ac": accumulates, "synaptic_events": accumulates}
+    return operand_counts(node, facts, dense, lambda: facts.total_units(0) * (dense / max(facts.inputs_size, 1)))
 
 
 OPERATIONS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
@@ -42,11 +42,23 @@ def _fold(node: Node, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _fold_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
-    return types[0].with_zero().times(math.prod(node.attributes["kernel_size"]))
+    """As many values meet at a place as kernel offsets of each axis reach it."""
+    a, most, fewest = node.attributes, 1, 1
+    for axis in (0, 1):
+        size, pad, stride = a["output_size"][axis], a["padding"][axis], a["stride"][axis]
+        reach = (a["kernel_size"][axis] - 1) * a["dilation"][axis]
+        blocks = (size + 2 * pad - reach - 1) // stride + 1
+        starts = [block * stride - pad for block in range(blocks)]
+        offsets = [offset * a["dilation"][axis] for offset in range(a["kernel_size"][axis])]
+        met = Counter(start + offset for start in starts for offset in offsets)
+        numbers = [met[place] for place in range(size)]
+        most, fewest = most * max(numbers), fewest * min(numbers)
+    kind = types[0] if fewest else types[0].with_zero()
+    return kind.times(most) if fewest == most else kind.times(most).union(kind.times(fewest or 1))
 
 
 def _count_fold(node: Node, facts: Facts) -> Mapping[str, float]:
-    return {"adds": float(facts.evaluations * facts.inputs[0].size)}
+    return {"adds": float(facts.inputs_size)}
 
 
 def _capture_fold(call: Call) -> None:

@@ -1,6 +1,7 @@
 """Arithmetic only, 45 nm, 32-bit floating point: the model of most spiking-network papers, with its gaps made visible.
 
-    E = E_MAC·(MACs) + E_AC·(ACs + bias adds + adds) + Σ_neurons updates·(m·E_mul + a·E_add)
+    E = E_MAC·(MACs) + E_AC·(ACs + bias adds + adds + comparisons) + E_mul·(multiplications)
+        + Σ_neurons updates·(m·E_mul + a·E_add)
 
 | symbol | meaning | value |
 |---|---|---|
@@ -10,9 +11,10 @@
 | m, a | multiplications and additions (comparisons included) of one neuron update | by dynamics |
 
 The interval covers what papers disagree about, not the constants, for which one source gives one number each:
-low leaves neuron updates, biases and plain adds out (the published formula E_MAC·FL + E_AC·SOP, arXiv 2209.15425) and
-charges a first layer with constant input once; nominal counts everything that is executed; high charges that first
-layer at every step. Memory, routing and static power are in none of them.
+low leaves neuron updates, biases, plain adds and multiplications out (the published formula E_MAC·FL + E_AC·SOP, arXiv
+2209.15425) and charges a first layer with constant input once; nominal counts everything that is executed; high charges that first
+layer at every step. Memory, routing and static power are in none of them. Divisions, exponentials and roots have no
+constant in the source: layers that need them are named, and the estimate is a lower bound.
 
 Source of the constants: M. Horowitz, ISSCC 2014, as tabulated in PMC8934428, Table 3.
 """
@@ -29,6 +31,7 @@ ADD = Quantity(0.9, "pJ", _SOURCE)
 MAC = Quantity(4.6, "pJ", _SOURCE)
 AC = Quantity(0.9, "pJ", _SOURCE)
 
+_NO_PRICE = ("divisions", "exponentials", "roots")
 _UNIT = "uJ"
 _TITLE = "arithmetic only, 45 nm, 32-bit floating point"
 _ENDS = {
@@ -45,8 +48,13 @@ def _update_cost(layer: LayerCounts, counts: Counts) -> Interval:
 
 
 def _unpriced(counts: Counts) -> list[str]:
+    """Names of the layers that do what has no price here."""
     known = counts.neuron_operations
-    return [layer.name for layer in counts.per_layer if layer.neuron_updates and layer.op not in known]
+    return [
+        layer.name
+        for layer in counts.per_layer
+        if (layer.neuron_updates and layer.op not in known) or any(getattr(layer, what) for what in _NO_PRICE)
+    ]
 
 
 def _layer_parts(layer: LayerCounts, counts: Counts) -> dict[str, Interval]:
@@ -56,6 +64,7 @@ def _layer_parts(layer: LayerCounts, counts: Counts) -> dict[str, Interval]:
         "multiply-accumulates": MAC.interval.times(layer.mac, layer.mac, layer.mac * repeats),
         "accumulates": AC.interval.times(layer.ac, layer.ac, layer.ac * repeats),
         "neuron updates": _update_cost(layer, counts),
+        "multiplications": MULTIPLY.interval.times(0.0, layer.multiplies, layer.multiplies * repeats),
         "biases, adds, comparisons": ADD.interval.times(0.0, other, other * repeats),
     }
 
@@ -63,6 +72,7 @@ def _layer_parts(layer: LayerCounts, counts: Counts) -> dict[str, Interval]:
 _FORMULAS = {
     "multiply-accumulates": "MACs × E_MAC",
     "accumulates": "ACs × E_AC",
+    "multiplications": "multiplications outside of layers with weights × E_mul",
     "neuron updates": "updates × (multiplications × E_mul + additions and comparisons × E_add)",
     "biases, adds, comparisons": "(bias adds + residual and pooling adds + activation comparisons) × E_add",
 }
@@ -75,6 +85,8 @@ def _estimate(counts: Counts) -> Energy:
         total = Interval(0.0, 0.0, 0.0, "pJ")
         for _, layer_parts in by_layer:
             total = total + layer_parts[name]
+        if name == "multiplications" and total.high == 0:
+            continue  # spiking networks have none
         parts.append(Part(name, total.to(_UNIT), formula))
     whole = Interval(0.0, 0.0, 0.0, _UNIT)
     for part in parts:

@@ -23,8 +23,8 @@ class Part:
 class Energy:
     """Energy per image: the total, its parts, the nominal share of each layer, and the constants with their sources.
 
-    ``uncounted`` names what the counts could not classify and layers of neurons whose operations per update are not
-    known; an estimate with a non-empty list is a lower bound.
+    ``uncounted`` names what the counts could not classify, layers of neurons whose operations per update are not known
+    and layers that do what the model has no price for; an estimate with a non-empty list is a lower bound.
     """
 
     model: str
