@@ -1,0 +1,90 @@
+"""Pools and shapes in NIR, both ways."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from compiler.exchange.nir.context import Reading, Writing
+from compiler.exchange.nir.package import NirError
+from compiler.exchange.nir.weights import numbers
+from compiler.graph import Node
+
+
+def write_avg_pool(w: Writing, node: Node) -> None:
+    """avg_pool → AvgPool2d, or SumPool2d where it divides by 1."""
+    a, shape = node.attributes, w.shape(node.inputs[0])
+    window = math.prod(a["kernel_size"])
+    if len(a["kernel_size"]) != 2 or len(shape) != 3:
+        raise NirError(f"{node.name} (avg_pool) pools a signal of shape {shape}; NIR pools (C, H, W) over H and W.")
+    if a["divisor"] not in (0, 1, window):
+        raise NirError(
+            f"{node.name} (avg_pool) divides by {a['divisor']}; NIR divides by the window's size, {window}, or by 1. "
+            "Divide by 1 and scale what follows."
+        )
+    if a["ceil_mode"] and w.shape(node.output)[1:] != _floored(a, shape[1:]):
+        raise NirError(f"{node.name} (avg_pool) has windows that hang over the border (ceil_mode), which NIR has not.")
+    summed = a["divisor"] == 1 and window != 1
+    if any(a["padding"]) and not summed:
+        if not a["count_include_pad"] and not a["divisor"]:
+            raise NirError(
+                f"{node.name} (avg_pool) leaves padded zeros out of its averages, which NIR cannot say; build it with "
+                "count_include_pad=True."
+            )
+        w.notes.append(f"{node.name} counts padded zeros in its averages; NIR does not say whether to")
+    kind = w.package.SumPool2d if summed else w.package.AvgPool2d
+    w.put(node, kind(*(np.array(a[key]) for key in ("kernel_size", "stride", "padding"))))
+
+
+def _floored(a: Any, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the output size of a pool without windows that hang over the border."""
+    settings = zip(size, a["kernel_size"], a["stride"], a["padding"], strict=True)
+    return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in settings)
+
+
+def read_pool(r: Reading, name: str, node: Any, x: str) -> str:
+    """AvgPool2d, SumPool2d → avg_pool; padded zeros count."""
+    r.rank(x, 3)
+    attributes: dict[str, Any] = {key: numbers(getattr(node, key), 2) for key in ("kernel_size", "stride", "padding")}
+    if min(*attributes["kernel_size"], *attributes["stride"]) < 1:
+        raise ValueError(f"kernel_size={attributes['kernel_size']}, stride={attributes['stride']}")
+    attributes |= {"ceil_mode": False, "count_include_pad": True}
+    attributes["divisor"] = 1 if type(node).__name__ == "SumPool2d" else 0
+    return r.add(name, "avg_pool", (x,), attributes)
+
+
+def write_reshape(w: Writing, node: Node) -> None:
+    """reshape → Flatten, where neighbouring axes become one; NIR's shapes have no batch axis."""
+    before, after = w.shape(node.inputs[0]), w.shape(node.output)
+    if before == after:
+        w.sources[node.output] = w.read(node.inputs[0], node.name)
+        return
+    ends = _merged(before, after)
+    if ends is None:
+        raise NirError(
+            f"{node.name} (reshape) makes {after} of {before}; NIR's Flatten merges neighbouring axes into one and "
+            "does nothing else."
+        )
+    w.put(node, w.package.Flatten(input_type={"input": np.array(before)}, start_dim=ends[0], end_dim=ends[1]))
+
+
+def _merged(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return the first and last axis that were merged, the last one as −1; None where something else was done."""
+    rank = len(before)
+    for start in range(rank):
+        for end in range(rank - 1, start - 1, -1):
+            if (*before[:start], math.prod(before[start : end + 1]), *before[end + 1 :]) == after:
+                return start, -1 if end == rank - 1 else end
+    return None
+
+
+def read_flatten(r: Reading, name: str, node: Any, x: str) -> str:
+    """Flatten → reshape; axis 0 is the first of a sample, as in all of NIR."""
+    shape = r.shape(x)
+    start, end = (int(axis) + (len(shape) if axis < 0 else 0) for axis in (node.start_dim, node.end_dim))
+    if not 0 <= start <= end < len(shape):
+        raise ValueError(f"it flattens axes {int(node.start_dim)} to {int(node.end_dim)}")
+    merged = (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+    return x if merged == shape else r.add(name, "reshape", (x,), {"shape": merged})
