@@ -12,9 +12,9 @@
 
 The interval covers what papers disagree about, not the constants, for which one source gives one number each:
 low leaves neuron updates, biases, plain adds and multiplications out (the published formula E_MAC·FL + E_AC·SOP, arXiv
-2209.15425) and charges a first layer with constant input once; nominal counts everything that is executed; high charges that first
-layer at every step. Memory, routing and static power are in none of them. Divisions, exponentials and roots have no
-constant in the source: layers that need them are named, and the estimate is a lower bound.
+2209.15425) and charges a first layer with constant input once; nominal counts all that is executed; high charges that
+first layer at every step. Memory, routing and static power are in none of them. Divisions, exponentials and roots
+have no constant in the source: layers that need them are named, and the estimate is a lower bound.
 
 Source of the constants: M. Horowitz, ISSCC 2014, as tabulated in PMC8934428, Table 3.
 """
