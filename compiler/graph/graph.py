@@ -146,11 +146,15 @@ class Graph:
         return frozenset(static)
 
     def with_nodes(self, nodes: tuple[Node, ...], signals: Mapping[str, Signal]) -> Graph:
-        """Return the graph with other nodes; signals that nothing reads or writes are dropped."""
+        """Return the graph with other nodes; signals that nothing reads or writes are dropped, and so are states."""
         used = set(self.inputs) | set(self.outputs)
         for node in nodes:
             used.update(node.inputs, node.outputs)
-        states = tuple(state for state in self.states if state.read in used and state.written in used)
+        kept: dict[str, State] = {}
+        while more := [s for s in self.states if s.read in used and s.read not in kept]:
+            kept |= {state.read: state for state in more}
+            used |= {state.written for state in more}  # which may be a state itself, as in a delay of two steps
+        states = tuple(state for state in self.states if state.read in kept)
         return replace(self, nodes=nodes, states=states, signals={k: v for k, v in signals.items() if k in used})
 
     def double(self) -> Graph:
