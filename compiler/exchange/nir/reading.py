@@ -236,7 +236,8 @@ class _Network:
         shape = np.asarray(self.nodes[name].delay).shape
         states = [self.reading.state(f"{name}.{step}", shape) for step in range(1, steps + 1)]
         for before, after in itertools.pairwise(states):
-            self.builder.carry(after, before)
+            # A state that no node reads would be taken for one that nothing needs.
+            self.builder.carry(after, self.reading.add(self.reading.new(f"{before}.kept"), "identity", (before,)))
         self.first[name] = states[0]
         return states[-1]
 

@@ -113,7 +113,8 @@ REFUSED: Mapping[str, str] = {
         *("layer_norm", "rms_norm", "group_norm"),
     ),
     **_each("NIR has no softmax; leave it to who reads the output", "softmax", "log_softmax"),
-    **_each(_PRODUCT, "mul", "matmul", "einsum", "attention", "div"),
+    **_each(_PRODUCT, "mul", "matmul", "einsum", "attention"),
+    "div": "NIR has no quotient of two signals; multiply by stored numbers, one over the divisor",
     **_each(
         _POINT,
         *("maximum", "minimum", "where", "abs", "sign", "exp", "log", "sqrt", "rsqrt", "reciprocal", "sin", "cos"),

@@ -99,7 +99,8 @@ def write(
 
 def _dtype(graph: Graph) -> np.dtype[Any]:
     """Return the dtype of the graph's parameters: float32 or float64; torch's default where there are none."""
-    found = {p.dtype for node in graph for p in node.parameters.values()} or {torch.get_default_dtype()}
+    found = {p.dtype for node in graph for p in node.parameters.values() if p.is_floating_point()}
+    found = found or {torch.get_default_dtype()}
     if found <= {torch.float32, torch.float64}:
         return np.dtype(np.float64 if torch.float64 in found else np.float32)
     other = ", ".join(sorted(str(dtype) for dtype in found - {torch.float32, torch.float64}))
