@@ -144,6 +144,19 @@ class ExportedCall:
             raise self.refuse("combines samples with other samples")
         return value.signal
 
+    def beside(self, name: str, dim: int) -> str:
+        """Return an argument that lacks the axis ``dim`` of ``self`` as a signal."""
+        value, whole = self.value(name), self.layout("self")
+        if value.tensor is None:
+            return value.signal
+        dim %= len(whole.shape)
+        rest = Layout(
+            (*whole.shape[:dim], *whole.shape[dim + 1 :]), whole.axis - (dim < whole.axis), whole.outer, whole.inner
+        )
+        shape = self._aligned(value.tensor, rest) if value.tensor.ndim else ()
+        spread = value.tensor.reshape(shape).expand(rest.sample)
+        return self.builder.constant(spread, self._name("constant"), self.scope)
+
     def factor(self, name: str) -> Tensor:
         """Return a stored argument in the shape that meets a sample of the result."""
         tensor = self.tensor(name)

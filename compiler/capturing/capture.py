@@ -9,6 +9,7 @@ into the batch disappear. Whatever has no place in a graph is reported at once, 
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -18,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export.graph_signature import OutputKind
 
 from compiler.analysis.types import infer_signals
-from compiler.capturing.axes import MixesSamplesError, choose_prime, find
+from compiler.capturing.axes import PRIMES, MixesSamplesError, choose_prime, find
 from compiler.capturing.own_neurons import check_own_neurons, spelled_out
 from compiler.capturing.step import (
     WRAPPED,
@@ -171,6 +173,7 @@ def _not_run(model: nn.Module, inputs: tuple[Tensor, ...], error: Exception) -> 
     """Say why torch.export could not trace a model."""
     text = str(error)
     reason = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    reason = re.sub(rf"\b({'|'.join(map(str, PRIMES))})\b", "B", reason)
     name = type(model).__name__
     if "GuardOnDataDependent" in type(error).__name__ or "data-dependent" in text.lower():
         place = _place(error)
@@ -232,6 +235,9 @@ def _translated(
     except MixesSamplesError as error:
         raise CaptureError(f"an input or state {error}.") from None
     results = translation.run(program.graph, values, program.graph_module)
+    # A model that writes into its input has that input among its results; the graph only reads it.
+    kinds = [spec.kind for spec in signature.output_specs]
+    results = [value for value, kind in zip(results, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
     if translation.reasons:
         raise refused(type(model).__name__, translation.reasons)
     outputs, nexts = results[: len(results) - len(reads)], results[len(results) - len(reads) :]
@@ -250,7 +256,13 @@ def _state_signal(builder: GraphBuilder, read: str, value: Value) -> str:
 
 
 def _output(builder: GraphBuilder, value: Value, index: int) -> str:
-    if value.signal:
+    layout = value.layout
+    if value.signal and layout is not None:
+        if (layout.axis and not layout.leads) or layout.merged > 1:
+            raise CaptureError(
+                f"output {index} has its samples along axis {layout.axis} together with or behind others; results of a "
+                "graph are (B, …): put the batch in front."
+            )
         return value.signal
     if value.tensor is not None:
         raise CaptureError(f"output {index} depends on weights alone, not on the input; leave it out.")

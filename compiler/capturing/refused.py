@@ -37,6 +37,8 @@ REFUSED: dict[str, str] = {
         "numbers the samples of the batch, so that one depends on its place among the others",
     ),
     "aten.meshgrid.indexing": "makes a grid from the input; grids of fixed sizes are folded into constants",
+    "aten.one_hot.default": "makes whole numbers of classes; compare with torch.arange(classes) instead",
+    "aten.broadcast_tensors.default": "brings tensors to one shape without need; operators broadcast by themselves",
     "aten.nonzero.default": "has a result whose size depends on the data",
     "aten.masked_select.default": "has a result whose size depends on the data; multiply with the mask instead",
     "aten.unique2.default": "has a result whose size depends on the data",

@@ -156,6 +156,9 @@ def matmul(call: ExportedCall, left: str, right: str) -> str:
             raise call.refuse("multiplies along the batch, which mixes samples")
     if a.layout is not None and b.layout is not None:
         return _both(call, left, right)
+    if a.tensor is not None and a.tensor.ndim == 1:
+        row = call.builder.constant(a.tensor.detach().reshape(1, -1), f"{call.scope}.constant".lstrip("."), call.scope)
+        return call.emit("matmul", [row, call.signal(right)])
     return call.emit("matmul", [call.operand(left), call.operand(right)])
 
 
@@ -167,17 +170,12 @@ def _aside(call: ExportedCall, layout: Layout, signal: str, stored: Tensor, stor
 
 
 def _both(call: ExportedCall, left: str, right: str) -> str:
-    """Two signals: vectors get an axis of one, the batch must be in front of both."""
-    signals = []
-    for name, vector in ((left, -1), (right, -2)):
+    """Two signals: the batch must be in front of both matrices."""
+    for name in (left, right):
         layout = call.layout(name)
-        if len(layout.shape) == 2 and layout.axis == 0 and len(call.out.shape) < 3:
-            raise call.refuse("multiplies samples with each other")
-        if layout.axis - len(layout.shape) >= -2 and len(layout.shape) > 1:
+        if layout.axis - len(layout.shape) >= -2:
             raise call.refuse("multiplies along the batch, which mixes samples")
-        signals.append(call.signal(name))
-        assert vector
-    return call.emit("matmul", signals)
+    return call.emit("matmul", [call.operand(left), call.operand(right)])
 
 
 def einsum(call: ExportedCall) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from compiler.graph.facts import Facts
 from compiler.graph.graph import Node
-from compiler.graph.operation import CountRule, Operation, TypeRule
+from compiler.graph.operation import NOT_CAPTURED, Captures, CountRule, Operation, TypeRule
 from compiler.graph.signals import REAL, SignalType
 from compiler.operations.call import Call
 from compiler.operations.rules import NUMBER, TEXT, each, real, scaled_by
@@ -37,9 +37,9 @@ def _unary(
     count: CountRule,
     type_rule: TypeRule = real,
     defaults: dict[str, Any] | None = None,
-    overloads: tuple[str, ...] = ("default",),
+    more: Captures = NOT_CAPTURED,
 ) -> Operation:
-    """Return an activation whose further arguments are attributes of the same names."""
+    """Return an activation whose further arguments are attributes of the same names; ``more`` calls lead to it."""
     own = defaults or {}
 
     def run(node: Node, x: Tensor) -> tuple[Tensor, ...]:
@@ -49,7 +49,7 @@ def _unary(
         call.give(call.emit(name, [call.signal("self")], {key: _plain(call[key], own[key]) for key in own}))
 
     kinds = {key: TEXT if isinstance(value, str) else NUMBER for key, value in own.items()}
-    captures = {f"aten.{name}.{overload}": capture for overload in overloads}
+    captures = {f"aten.{name}.default": capture, **more}
     return Operation(name, "activation", run, type_rule, count, captures, kinds)
 
 
@@ -108,6 +108,20 @@ CLAMP = Operation(
     {"low": NUMBER, "high": NUMBER},
 )
 
+
+def _capture_glu(call: Call) -> None:
+    """The first half of an axis times the sigmoid of the second."""
+    axis = call.axis("self", call["dim"])
+    if axis is None:
+        raise call.refuse("is a gate over time steps")
+    x = call.signal("self")
+    half = call.shape_of(x)[axis] // 2
+    first, second = (
+        call.emit("slice", [x], {"axis": axis, "start": start, "stop": start + half, "step": 1}) for start in (0, half)
+    )
+    call.give(call.emit("mul", [first, call.emit("sigmoid", [second])]))
+
+
 OPERATIONS = (
     _unary("relu", torch.relu, _COMPARED, scaled_by(lambda x: x.clamped(0, torch.inf))),
     _unary(
@@ -120,7 +134,12 @@ OPERATIONS = (
     _unary("gelu", _gelu, _SMOOTH, defaults={"approximate": "none"}),
     _unary("silu", F.silu, each(adds=1, exponentials=1, divisions=1)),
     _unary("mish", F.mish, each(multiplies=2, adds=1, exponentials=2, divisions=1)),
-    _unary("sigmoid", torch.sigmoid, each(adds=1, exponentials=1, divisions=1)),
+    _unary(
+        "sigmoid",
+        torch.sigmoid,
+        each(adds=1, exponentials=1, divisions=1),
+        more={"aten.glu.default": _capture_glu},
+    ),
     _unary("tanh", torch.tanh, each(adds=2, exponentials=1, divisions=1)),
     _unary(
         "elu",

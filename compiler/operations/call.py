@@ -23,6 +23,11 @@ class Where(Protocol):
         ...
 
     @property
+    def axis(self) -> int:
+        """Exported axis of the batch."""
+        ...
+
+    @property
     def sample(self) -> tuple[int, ...]:
         """Shape of one sample."""
         ...
@@ -53,6 +58,10 @@ class Call(Protocol):
 
     def operand(self, name: str) -> str:
         """Return an argument as a signal that broadcasts against the result; constants become nodes."""
+        ...
+
+    def beside(self, name: str, dim: int) -> str:
+        """Return an argument that lacks the axis ``dim`` of ``self`` as a signal that broadcasts without it."""
         ...
 
     def factor(self, name: str) -> Tensor:

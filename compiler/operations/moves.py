@@ -270,25 +270,71 @@ def _capture_copy(call: Call) -> None:
     call.give(source)
 
 
+def _replaced(call: Call, source: str, places: range) -> None:
+    """Answer with ``self`` whose values at ``places`` along the axis ``dim`` are those of ``source``."""
+    size, axis = call.layout("self").shape[call["dim"]], call.axis("self", call["dim"])
+    if axis is None:
+        raise call.refuse("writes into time steps")
+    shape = list(call.shape_of(call.operand("self")))
+    shape[axis] = len(places)
+    if call.shape_of(source) != tuple(shape):
+        source = call.emit("expand", [source], {"shape": tuple(shape)})
+    if len(places) == size:
+        call.give(source)
+        return
+    both = call.emit("concat", [call.operand("self"), source], {"axis": axis})
+    index = torch.arange(size)
+    index[torch.tensor(places, dtype=torch.long)] = size + torch.arange(len(places))
+    call.give(call.emit("take", [both], {"axis": axis}, {"index": index}))
+
+
 def _capture_slice_scatter(call: Call) -> None:
     """``self`` with a slice along one axis replaced by ``src``."""
-    dim, size = call["dim"], call.layout("self").shape[call["dim"]]
+    size = call.layout("self").shape[call["dim"]]
     start = call["start"] if call.has("start") else 0
     stop = call["end"] if call.has("end") else 2**62
-    start, stop, _ = slice(start, stop, 1).indices(size)
-    if call["step"] != 1:
-        raise call.refuse("writes every so many values of a slice; write them one after the other")
-    parts = [sliced(call, "self", dim, 0, start)] if start else []
-    parts.append(call.operand("src"))
-    parts += [sliced(call, "self", dim, stop, size)] if stop < size else []
-    axis = call.axis("self", dim)
-    call.give(call.emit("concat", parts, {"axis": axis}) if len(parts) > 1 else parts[0])
+    _replaced(call, call.operand("src"), range(*slice(start, stop, call["step"]).indices(size)))
+
+
+def _capture_select_scatter(call: Call) -> None:
+    """``self`` with one place along one axis replaced by ``src``, which lacks that axis."""
+    size, axis = call.layout("self").shape[call["dim"]], call.axis("self", call["dim"])
+    if axis is None:
+        raise call.refuse("writes into time steps")
+    shape = list(call.shape_of(call.operand("self")))
+    shape[axis] = 1
+    source = call.reshape(call.beside("src", call["dim"]), shape)
+    place = call["index"] % size
+    _replaced(call, source, range(place, place + 1))
+
+
+def _capture_pixel_shuffle(call: Call) -> None:
+    """Channels (C·r·r) of every pixel become r × r pixels."""
+    x, r = call.operand("self"), int(call["upscale_factor"])
+    *lead, channels, height, width = call.shape_of(x)
+    if len(call.layout("self").shape) - call.layout("self").axis < 4:
+        raise call.refuse("shuffles pixels of different samples")
+    n = len(lead)
+    x = call.reshape(x, (*lead, channels // r**2, r, r, height, width))
+    x = call.emit("permute", [x], {"axes": (*range(-5 - n, -5), -5, -2, -4, -1, -3)})
+    call.give(call.reshape(x, (*lead, channels // r**2, height * r, width * r)))
+
+
+def _capture_pixel_unshuffle(call: Call) -> None:
+    """r × r pixels become channels (C·r·r) of one."""
+    x, r = call.operand("self"), int(call["downscale_factor"])
+    *lead, channels, height, width = call.shape_of(x)
+    n = len(lead)
+    x = call.reshape(x, (*lead, channels, height // r, r, width // r, r))
+    x = call.emit("permute", [x], {"axes": (*range(-5 - n, -5), -5, -3, -1, -4, -2)})
+    call.give(call.reshape(x, (*lead, channels * r**2, height // r, width // r)))
 
 
 _CONSTANTS = {
     **{f"aten.{name}.default": _filled(0) for name in ("zeros", "zeros_like", "new_zeros")},
     **{f"aten.{name}.default": _filled(1) for name in ("ones", "ones_like", "new_ones")},
     **{f"aten.{name}.default": _filled(None) for name in ("full", "full_like", "new_full")},
+    "aten.zero.default": _filled(0),
     "aten.fill.Scalar": _filled(None),
     "aten.fill.Tensor": _filled(None),
 }
@@ -330,6 +376,12 @@ def _permute_captures() -> dict[str, Callable[[Call], None]]:
     def reversed_two(call: Call, rank: int) -> list[int]:
         return [1, 0] if rank == 2 else list(range(rank))
 
+    def last_two(call: Call, rank: int) -> list[int]:
+        return [*range(rank - 2), rank - 1, rank - 2]
+
+    def turned(call: Call, rank: int) -> list[int]:
+        return list(range(rank))[::-1]
+
     def plain(call: Call, rank: int) -> list[int]:
         return [dim % rank for dim in call["dims"]]
 
@@ -341,6 +393,12 @@ def _permute_captures() -> dict[str, Callable[[Call], None]]:
         "aten.movedim.int": by(moved),
         "aten.movedim.intlist": by(moved),
         "aten.t.default": by(reversed_two),
+        "aten.mT.default": by(last_two),
+        "aten.mH.default": by(last_two),
+        "aten.adjoint.default": by(last_two),
+        "aten.numpy_T.default": by(turned),
+        "aten.pixel_shuffle.default": _capture_pixel_shuffle,
+        "aten.pixel_unshuffle.default": _capture_pixel_unshuffle,
     }
 
 
@@ -410,6 +468,7 @@ OPERATIONS = (
             "aten.concatenate.default": _capture_cat,
             "aten.stack.default": _capture_stack,
             "aten.slice_scatter.default": _capture_slice_scatter,
+            "aten.select_scatter.default": _capture_select_scatter,
             "aten.repeat.default": _repeated,
             "aten.repeat_interleave.self_int": _capture_repeat_interleave,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
 from types import NoneType
 from typing import Any
@@ -34,8 +34,8 @@ def events_of(op: str, constants: Mapping[str, Any]) -> SignalType:
     operator = OPERATORS[op]
     p = operator.parameters(**{name: constants[name] for name in operator.parameter_names})
     kind, low, high, *scale = operator.events(p)
-    exact = _fraction(scale[0]) if scale else Fraction(1)
-    if kind == "real":
+    exact = _step(scale[0]) if scale else Fraction(1)
+    if kind == "real" or exact is None:
         return REAL
     plain = {"binary": BINARY, "signed": SIGNED}.get(kind)
     if plain is not None:
@@ -43,8 +43,15 @@ def events_of(op: str, constants: Mapping[str, Any]) -> SignalType:
     return SignalType(kind, int(low), int(high), exact)
 
 
-def _fraction(step: float) -> Fraction:
-    """Return the short fraction that a neuron means by a step such as 1/3, else what the float is exactly."""
+def _step(step: float | Tensor) -> Fraction | None:
+    """Return the short fraction that a neuron means by a step such as 1/3, else what the float is exactly.
+
+    None where every channel has its own: no one step divides them all.
+    """
+    if isinstance(step, Tensor):
+        if bool((step != step.flatten()[0]).any()):
+            return None
+        step = float(step.flatten()[0])
     short = Fraction(step).limit_denominator(1024)
     return short if float(short) == step else Fraction(step)
 
@@ -77,7 +84,9 @@ def count_neuron(node: Node, facts: Facts) -> Mapping[str, float]:
     """Updates of every neuron, and what it sent: ``spikes`` adds up |level|, a spike of level −3 counts three times."""
     done = {"neuron_updates": float(facts.outputs_size)}
     if facts.outputs[0].type.is_event:
-        done["spikes"] = total_units(facts.results[0], facts.outputs[0], facts.evaluations)
+        # A power of two is one event to those that read it, and yet as many spikes as its level says.
+        sent = replace(facts.outputs[0], type=replace(facts.outputs[0].type, kind="integer"))
+        done["spikes"] = total_units(facts.results[0], sent, facts.evaluations)
     return done
 
 

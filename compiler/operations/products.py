@@ -11,7 +11,7 @@ one for every unit, reals × reals a multiply-accumulate.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +73,21 @@ def _capture_matmul(call: Call) -> None:
 
 def _capture_bmm(call: Call) -> None:
     call.give(call.matmul("self", "mat2"))
+
+
+def _capture_addmm(left: str, right: str) -> Callable[[Call], None]:
+    """beta · self + alpha · (left @ right)."""
+
+    def capture(call: Call) -> None:
+        product, summand = call.matmul(left, right), call.operand("self")
+        product = call.reshape(product, call.out.sample)
+        if call["alpha"] != 1:
+            product = call.emit("scale", [product], {}, {"weight": call.number(call["alpha"])})
+        if call["beta"] != 1:
+            summand = call.emit("scale", [summand], {}, {"weight": call.number(call["beta"])})
+        call.give(call.emit("add", [product, summand]))
+
+    return capture
 
 
 def _einsum(node: Node, *values: Tensor) -> tuple[Tensor, ...]:
@@ -197,6 +212,8 @@ OPERATIONS = (
             "aten.matmul.default": _capture_matmul,
             "aten.bmm.default": _capture_bmm,
             "aten.mm.default": _capture_bmm,
+            "aten.addmm.default": _capture_addmm("mat1", "mat2"),
+            "aten.baddbmm.default": _capture_addmm("batch1", "batch2"),
         },
         inputs=(2, 2),
     ),

@@ -37,7 +37,10 @@ def _reduction(
 
 
 def _dims(call: Call) -> Sequence[int] | None:
-    dim = call["dim"] if call.has("dim") else None
+    try:
+        dim = call["dim"] if call.has("dim") else None
+    except KeyError:  # over everything
+        return None
     return [dim] if isinstance(dim, int) else dim
 
 

@@ -86,6 +86,14 @@ class Recurrent(Neuron):
         self.neuron = neuron
         self.feedback = SelfFeedback() if feedback is None else feedback
 
+    def _step(self, current: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One step of the neuron; as one operator where an exported program is to show it as such."""
+        if not torch.compiler.is_exporting():
+            return self.neuron.step(current, state)
+        given = self.neuron._prepare(current.ndim)
+        out, after = self.neuron.operator.run(current.unsqueeze(0), state, given)
+        return out[0], after or ()
+
     def rest(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the last output and the neuron's state variables at rest, (B, …) each, for a sequence (T, B, …)."""
         currents = x.to(state_dtype(x))
@@ -110,7 +118,7 @@ class Recurrent(Neuron):
                     f"Recurrent: the feedback turns {tuple(out.shape)} into {tuple(back.shape)}, but is added to "
                     f"currents of shape {tuple(current.shape)}."
                 )
-            out, state = self.neuron.step(current + back.to(current.dtype), state)
+            out, state = self._step(current + back.to(current.dtype), state)
             outs.append(out)
         if carry is not None:
             carry.leave(key, (out, *state))
