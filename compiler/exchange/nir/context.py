@@ -64,6 +64,13 @@ class Writing:
         self.sources[node.output] = (name,)
         return name
 
+    def follow(self, node: Node, made: Any, shape: tuple[int, ...], name: str = "") -> None:
+        """Add one more NIR node to what a graph's node became so far, whose signal has ``shape``."""
+        name = self.name(name or f"{node.name}_then")
+        self.nodes[name] = made
+        self.connect(self.sources[node.output], name, shape)
+        self.sources[node.output] = (name,)
+
     def read(self, signal: str, reader: str) -> tuple[str, ...]:
         """Return the sources of a signal; a membrane has none."""
         if signal in self.constants:

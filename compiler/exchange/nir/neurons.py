@@ -133,8 +133,7 @@ def _membranes(w: Writing, node: Node, *rest: Any) -> None:
         if state is None or state.written != written:
             raise NirError(f"{node.name} ({node.op}) has a state {signal!r} that is not its own; NIR's neurons are.")
         initial = state.initial.double().numpy() if isinstance(state.initial, Tensor) else np.asarray(state.initial)
-        # A captured state is at rest in float32, whatever the type of its neuron's constants.
-        if ((initial != np.asarray(start)) & (initial != np.float32(start))).any():
+        if (initial != np.asarray(start)).any():
             shown = f"{float(initial):g}" if initial.ndim == 0 else "other numbers"
             wanted = f"{start:g}" if np.ndim(start) == 0 else "the like"
             raise NirError(

@@ -55,6 +55,57 @@ def read_pool(r: Reading, name: str, node: Any, x: str) -> str:
     return r.add(name, "avg_pool", (x,), attributes)
 
 
+def write_adaptive_pool(w: Writing, node: Node) -> None:
+    """adaptive_avg_pool → AvgPool2d, where its windows are all alike."""
+    shape, size = w.shape(node.inputs[0]), tuple(node.attributes["output_size"])
+    if len(shape) != 3 or len(size) != 2 or any(n % m for n, m in zip(shape[1:], size, strict=True)):
+        raise NirError(
+            f"{node.name} (adaptive_avg_pool) makes {size} of a signal of shape {shape}; NIR pools (C, H, W) with "
+            "windows of one size. Give sizes that divide."
+        )
+    _write_average(w, node, tuple(n // m for n, m in zip(shape[1:], size, strict=True)))
+
+
+def write_mean(w: Writing, node: Node) -> None:
+    """mean of whole maps → AvgPool2d, and a Flatten where the axes go."""
+    shape, axes = w.shape(node.inputs[0]), tuple(sorted(node.attributes["axes"]))
+    if len(shape) != 3 or axes != (-2, -1):
+        raise NirError(
+            f"{node.name} (mean) averages axes {axes} of a signal of shape {shape}; NIR averages (C, H, W) over H and "
+            "W alone."
+        )
+    _write_average(w, node, shape[1:])
+    if not node.attributes["keepdim"]:
+        before = (shape[0], 1, 1)
+        flatten = w.package.Flatten(input_type={"input": np.array(before)}, start_dim=0, end_dim=-1)
+        w.follow(node, flatten, before)
+
+
+def _write_average(w: Writing, node: Node, kernel: tuple[int, ...]) -> None:
+    w.put(node, w.package.AvgPool2d(np.array(kernel), np.array(kernel), np.array((0, 0))))
+    if math.prod(kernel) > 1:
+        w.notes.append(f"{node.name} became an average pool: sums may round differently")
+
+
+def write_max_pool(w: Writing, node: Node) -> None:
+    """max_pool of spikes → SumPool2d and Threshold: a window holds a spike where its sum lies above 0."""
+    a, signal = node.attributes, node.inputs[0]
+    shape, kind = w.shape(signal), w.graph.type(signal)
+    if len(a["kernel_size"]) != 2 or len(shape) != 3 or not kind.is_event or str(kind) != "binary":
+        raise NirError(
+            f"{node.name} (max_pool) pools a signal of shape {shape} and type {kind}; NIR has no maximum, but that of "
+            "spikes in maps (C, H, W), a sum above 0. Use an average pool."
+        )
+    if set(a["dilation"]) != {1} or (a["ceil_mode"] and w.shape(node.output)[1:] != _floored(a, shape[1:])):
+        raise NirError(
+            f"{node.name} (max_pool) has windows with gaps (dilation) or over the border (ceil_mode), which NIR lacks."
+        )
+    pool = w.package.SumPool2d(*(np.array(a[key]) for key in ("kernel_size", "stride", "padding")))
+    after = w.shape(node.output)
+    w.put(node, pool, f"{node.name}_sum")
+    w.follow(node, w.package.Threshold(np.zeros(after, w.dtype)), after, node.name)
+
+
 def write_reshape(w: Writing, node: Node) -> None:
     """reshape → Flatten, where neighbouring axes become one; NIR's shapes have no batch axis."""
     before, after = w.shape(node.inputs[0]), w.shape(node.output)

@@ -236,8 +236,7 @@ class _Network:
         shape = np.asarray(self.nodes[name].delay).shape
         states = [self.reading.state(f"{name}.{step}", shape) for step in range(1, steps + 1)]
         for before, after in itertools.pairwise(states):
-            # A state that no node reads would be taken for one that nothing needs.
-            self.builder.carry(after, self.reading.add(self.reading.new(f"{before}.kept"), "identity", (before,)))
+            self.builder.carry(after, before)
         self.first[name] = states[0]
         return states[-1]
 

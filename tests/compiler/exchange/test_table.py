@@ -49,9 +49,8 @@ def test_nothing_is_read_that_nir_does_not_have():
 def test_a_refused_operation_names_its_node_and_the_reason(tmp_path):
     builder = GraphBuilder()
     x = builder.input("input", (4, 6, 6))
-    pooled = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1), "ceil_mode": False}
-    y = builder.add("max_pool", (x,), pooled, name="pool")
-    with pytest.raises(NirError, match=r"pool \(max_pool\): NIR has no maximum pool; use an average pool\."):
+    y = builder.add("adaptive_max_pool", (x,), {"output_size": (2, 2)}, name="pool")
+    with pytest.raises(NirError, match=r"pool \(adaptive_max_pool\): NIR has no maximum pool; use an average pool\."):
         write(builder.finish([y]), tmp_path / "a.nir")
     assert list(tmp_path.iterdir()) == []
 
@@ -80,9 +79,13 @@ def test_every_operation_without_a_membrane_makes_the_round(tmp_path):
     a = builder.add("avg_pool", (d,), {**pool, "kernel_size": (2, 2), "divisor": 0}, name="averages")
     b = builder.add("avg_pool", (d,), {**pool, "kernel_size": (2, 2), "divisor": 1}, name="sums")
     z = builder.add("add", (a, b), name="both")
+    z = builder.add("add", (z, builder.add("max_pool", (s,), PEAKS, name="peaks")), name="three")
+    fourths = builder.add("adaptive_avg_pool", (z,), {"output_size": (2, 2)}, name="fourths")
+    means = builder.add("mean", (fourths,), {"axes": (-2, -1), "keepdim": False}, name="means")
     rows = builder.add("reshape", (z,), {"shape": (4, 16)}, name="rows")
     flat = builder.add("reshape", (rows,), {"shape": (64,)}, name="flat")
     out = builder.add("linear", (flat,), {}, {"weight": torch.randn(3, 64)}, name="head")
+    out = builder.add("add", (out, builder.add("linear", (means,), {}, {"weight": torch.randn(3, 4)}, name="short")))
     graph = builder.finish([out]).double()
     used = {node.op for node in graph}
     report = write(graph, tmp_path / "a.nir")
@@ -140,6 +143,7 @@ def _adds(shape, constant):
     return builder.finish([builder.add("add", (x, builder.constant(constant, "c")), name="sum")])
 
 
+PEAKS = {"kernel_size": (3, 3), "stride": (2, 2), "padding": (1, 1), "dilation": (1, 1), "ceil_mode": False}
 REFUSED = {
     "constant without a layer": (lambda: _adds((4,), torch.ones(4)), r"sum \(add\) adds stored numbers.*bias"),
     "one-dimensional pool": (
@@ -160,6 +164,12 @@ REFUSED = {
         ),
         "one and two",
     ),
+    "windows that differ": (
+        lambda: _one("adaptive_avg_pool", (2, 7, 7), {"output_size": (3, 3)}),
+        r"makes \(3, 3\) of a signal of shape \(2, 7, 7\)",
+    ),
+    "mean of channels": (lambda: _one("mean", (2, 7, 7), {"axes": (-3,), "keepdim": False}), r"axes \(-3,\)"),
+    "maximum of numbers": (lambda: _one("max_pool", (2, 7, 7), PEAKS), r"type real; NIR has no maximum"),
     "split axes": (lambda: _one("reshape", (8,), {"shape": (2, 4)}), r"makes \(2, 4\) of \(8,\)"),
     "growing scale": (lambda: _one("scale", (1, 4), {}, {"weight": torch.ones(3, 1)}), r"shape \(3, 4\)"),
     "cast": (lambda: _one("cast", (4,), {"to": "int"}), r"node \(cast\) changes the type"),
@@ -237,3 +247,18 @@ def test_exchange_is_lazy():
         "compiler.exchange.nir.write, compiler.exchange.nir.read, compiler.exchange.lava.write\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_the_maximum_of_spikes_is_a_sum_above_zero(padding, tmp_path):
+    """Bit for bit, borders included: there the windows hold fewer values."""
+    builder = GraphBuilder()
+    x = builder.input("input", (2, 7, 9), compiler.SignalType.parse("binary"))
+    graph = builder.finish([builder.add("max_pool", (x,), {**PEAKS, "padding": (padding, padding)}, name="peaks")])
+    write(graph, tmp_path / "a.nir")
+    back = read(tmp_path / "a.nir")
+    assert str(back.type("peaks")) == "binary"
+    x = (torch.rand(6, 2, 7, 9) < 0.1).float()
+    y = compiler.interpret(graph, x)[0]
+    assert 0.2 < y.mean() < 0.9
+    assert torch.equal(y, compiler.interpret(back, x)[0])
