@@ -26,6 +26,9 @@ from hw.counts import Counts, LayerCounts
 from snnkit.errors import InvalidArgumentError
 from snnkit.neurons import OPERATORS
 
+NEURON_OPERATIONS = {"lif_fixed": (1, 2, 1), **{name: one.operations for name, one in OPERATORS.items()}}
+"""(multiplications, additions, comparisons) of one update of every neuron; the first is that of integer graphs."""
+
 _COUNTS = frozenset(f.name for f in fields(LayerCounts) if f.type in ("float", "float | None"))
 
 
@@ -84,9 +87,10 @@ class Tally:
         static = static_signals(self.graph, given.still)
         self.static = static if self.samples == 0 else self.static & static
         self.steps, self.samples = given.timesteps, self.samples + given.batch
-        interpret(self.graph, x, watch=self._watch)
+        interpret(self.graph, x, watch=self.watch)
 
-    def _watch(self, node: Node, facts: Facts) -> None:
+    def watch(self, node: Node, facts: Facts) -> None:
+        """Add what one node did, as ``interpret`` tells it."""
         sums = self._sums.setdefault(node.name, {})
         for name, number in operation(node.op).count_rule(node, facts).items():
             if name not in _COUNTS:
@@ -103,8 +107,8 @@ class Tally:
             raise InvalidArgumentError("the batches hold no images.")
         layers = tuple(self._layer(node) for node in self.graph if operation(node.op).kind != "constant")
         used = {node.op for node in self.graph}
-        costs = {name: one.operations for name, one in OPERATORS.items() if name in used}
-        return Counts(layers, self.steps, self.samples, (), {**costs, **_integer_costs(used)})
+        costs = {name: cost for name, cost in NEURON_OPERATIONS.items() if name in used}
+        return Counts(layers, self.steps, self.samples, (), costs)
 
     def _layer(self, node: Node) -> LayerCounts:
         graph, op = self.graph, operation(node.op)
@@ -124,8 +128,3 @@ class Tally:
             static_repeats=self.steps if static else 1,
             **numbers,
         )
-
-
-def _integer_costs(used: set[str]) -> dict[str, tuple[int, int, int]]:
-    """(multiplications, additions, comparisons) of one update of the neurons that targets bring."""
-    return {"lif_fixed": (1, 2, 1)} if "lif_fixed" in used else {}

@@ -116,6 +116,9 @@ class SignalType:
         """Return the type of the product of two signals."""
         if not (self.is_event and other.is_event):
             return REAL
+        for one, number in ((self, other), (other, self)):
+            if number.low == number.high:
+                return one.scaled(number.low * number.scale)
         ends = [a * b for a in (self.low, self.high) for b in (other.low, other.high)]
         return _narrowest({self.kind, other.kind}, min(ends), max(ends), self.scale * other.scale)
 
