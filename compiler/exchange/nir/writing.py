@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -39,6 +40,7 @@ class NirReport:
         nodes, edges: how many the file holds, inputs and outputs included.
         expanded: graph names of the convolutions whose groups were written as zero blocks of a dense one.
         notes: what a reader of the file should know, one sentence each.
+        names: for the graph's signals the nodes of the file that give them out; sums have none.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class NirReport:
     edges: int
     expanded: tuple[str, ...]
     notes: tuple[str, ...]
+    names: Mapping[str, str]
 
 
 def write(
@@ -94,7 +97,8 @@ def write(
     with atomic_path(path) as temporary:
         package.write(str(temporary), network)
     notes = (f"one time step is one Euler step of dt={dt:g}; membranes start at v_reset", *w.notes)
-    return NirReport(Path(path), len(w.nodes), len(edges), tuple(w.expanded), notes)
+    names = {signal: sources[0] for signal, sources in w.sources.items() if len(sources) == 1 and sources[0] in w.nodes}
+    return NirReport(Path(path), len(w.nodes), len(edges), tuple(w.expanded), notes, names)
 
 
 def _dtype(graph: Graph) -> np.dtype[Any]:

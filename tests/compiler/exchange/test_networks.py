@@ -32,17 +32,17 @@ def test_every_network_that_is_carried_comes_back_spike_by_spike(name, tmp_path)
             nn.init.uniform_(module.weight, 0.6, 1.4)
             nn.init.uniform_(module.bias, 0.2, 0.9)
     graph = simplify(compiler.capture(model, torch.zeros(1, *shape))).double()
-    write(graph, tmp_path / "a.nir", dt=1e-3)
+    names = write(graph, tmp_path / "a.nir", dt=1e-3).names
     back = read(tmp_path / "a.nir")
     assert back.timesteps == 4
     x = torch.rand(2, *shape, dtype=torch.float64)
     neurons = [node.output for node in graph if is_neuron(node)]
     y, spikes = compiler.interpret(graph, x, probes=neurons)
-    y_back, spikes_back = compiler.interpret(back, x, probes=[name.replace(".", "_") for name in neurons])
+    y_back, spikes_back = compiler.interpret(back, x, probes=[names[neuron] for neuron in neurons])
     fired = 0
     for neuron in neurons:
-        assert torch.equal(spikes[neuron], spikes_back[neuron.replace(".", "_")]), neuron
-        assert str(back.type(neuron.replace(".", "_"))) == str(graph.type(neuron))
+        assert torch.equal(spikes[neuron], spikes_back[names[neuron]]), neuron
+        assert str(back.type(names[neuron])) == str(graph.type(neuron))
         fired += bool(spikes[neuron].any())
     assert fired > 0.8 * len(neurons)
     torch.testing.assert_close(y, y_back, rtol=1e-12, atol=1e-12)
