@@ -185,6 +185,15 @@ class ExportedCall:
         except MixesSamplesError as error:
             raise self.refuse(f"{error}: {base_name(self.node.target)} along axis {dim} mixes samples") from None
 
+    def apart(self, name: str, last: int) -> str:
+        """Return an argument as a signal whose batch lies in front of the last so many exported axes."""
+        layout = self.value(name).layout
+        if layout is not None and layout.axis - len(layout.shape) >= -last:
+            raise self.refuse(
+                f"works along the batch: {base_name(self.node.target)} on {self._shown(layout.shape)} mixes samples"
+            )
+        return self.signal(name) if layout is not None else self.operand(name)
+
     def axes(self, name: str, dims: Sequence[int] | None) -> tuple[int, ...]:
         """Return exported axes as negative axes of the sample, without leading ones."""
         layout = self.layout(name)

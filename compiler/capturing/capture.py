@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,14 +22,16 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export.graph_signature import OutputKind
 
+import compiler
 from compiler.analysis.types import infer_signals
 from compiler.capturing.axes import PRIMES, MixesSamplesError, choose_prime, find
-from compiler.capturing.own_neurons import check_own_neurons, spelled_out
+from compiler.capturing.own_neurons import check_own_neurons, check_steps, spelled_out
 from compiler.capturing.step import (
     WRAPPED,
     StateOf,
     Step,
     check_example,
+    check_types,
     evaluating,
     find_states,
     is_spiking,
@@ -40,6 +43,8 @@ from compiler.errors import CaptureError
 from compiler.graph import Graph, GraphBuilder, SignalType
 from compiler.graph.signals import REAL
 from snnkit.errors import InvalidArgumentError, SnnkitError
+
+_OURS = (str(Path(compiler.__file__).parent),)
 
 
 def capture(model: nn.Module, example: Any, input_type: str = "real") -> Graph:
@@ -70,6 +75,7 @@ def capture(model: nn.Module, example: Any, input_type: str = "real") -> Graph:
     static = spiking and not sequence and bool(getattr(encoder, "static", False)) and kind == REAL
     with evaluating(model):
         refuse_whole_sequences(model)
+        check_types(model, inputs)
         prime = choose_prime(_sizes(model, inputs))
         mode = FakeTensorMode(allow_non_fake_inputs=True)  # shapes without data: a thousand large images cost nothing
         with mode:
@@ -81,6 +87,7 @@ def capture(model: nn.Module, example: Any, input_type: str = "real") -> Graph:
         graph = _translated(program, model, builder, states, prime, kind)
         if spiking:
             check_own_neurons(model, tuple(_one_sample(x, sequence) for x in inputs))
+            check_steps(model, graph, inputs, sequence)
     return infer_signals(graph)
 
 
@@ -190,7 +197,7 @@ def _place(error: BaseException) -> str:
     found, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith("<") and "/torch/" not in file and "/compiler/" not in file:
+        if not file.startswith(("<", *_OURS)) and "/torch/" not in file:
             found = f" ({file.rsplit('/', 1)[-1]}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return found
@@ -258,6 +265,11 @@ def _state_signal(builder: GraphBuilder, read: str, value: Value) -> str:
 def _output(builder: GraphBuilder, value: Value, index: int) -> str:
     layout = value.layout
     if value.signal and layout is not None:
+        if builder.timesteps > 1 and not (layout.axis == 1 and layout.leads):
+            raise CaptureError(
+                f"output {index} has no time axis in front: a graph says what comes out of one step. Return the whole "
+                "sequence (T, B, …), and take steps or means of it outside."
+            )
         if (layout.axis and not layout.leads) or layout.merged > 1:
             raise CaptureError(
                 f"output {index} has its samples along axis {layout.axis} together with or behind others; results of a "

@@ -7,14 +7,18 @@ it, each runs a few steps both ways, at once and one by one, and a difference is
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from compiler.errors import CaptureError
+from compiler.graph import Graph
+from compiler.interpreting import interpret
 from snnkit.neurons import OPERATORS, Neuron, PointNeuron
 from snnkit.neurons.carry import active_carry
 from snnkit.stream import Stream
@@ -91,6 +95,36 @@ def check_own_neurons(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                     "state) and rest(x) -> state, or keep its state in the active carry as "
                     "snnkit.neurons.Recurrent does."
                 )
+
+
+def check_steps(model: nn.Module, graph: Graph, inputs: tuple[Tensor, ...], sequence: bool) -> None:
+    """Let a network of the user's own and its graph run a few steps: code may look at the number of a step.
+
+    What is not seen in one step, such as weights for each step by ``w[:len(x)]``, shows here. In float64, so that no
+    rounding makes a spike.
+
+    Raises:
+        CaptureError: they differ.
+    """
+    if type(model).__module__.startswith(("snnkit.", "torch.nn.")) or len(inputs) != 1 or not sequence:
+        return
+    steps = max(2, graph.timesteps)
+    generator = torch.Generator().manual_seed(0)
+    x = 2 * torch.rand(steps, 1, *inputs[0].shape[2:], generator=generator, dtype=torch.float64)
+    try:
+        double = copy.deepcopy(model).double()
+        with torch.no_grad():
+            wanted = pytree.tree_leaves(double(x))[0]
+    except (RuntimeError, TypeError, ValueError):  # it cannot be copied, or takes another number of steps
+        return
+    found, _ = interpret(graph.double(), x)
+    got = found if isinstance(found, Tensor) else found[0]
+    if wanted.shape != got.shape or not torch.allclose(wanted.double(), got.double(), rtol=1e-6, atol=1e-8):
+        raise CaptureError(
+            f"{type(model).__name__} does not do in every time step what it does in the first: over {steps} steps its "
+            "graph gives something else. A graph says what happens in one step; take what depends on the step's "
+            "number, or on other steps, out of the model."
+        )
 
 
 def _shapes(model: nn.Module, own: dict[str, Any], inputs: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:

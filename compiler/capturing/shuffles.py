@@ -110,6 +110,10 @@ def indexed(call: ExportedCall) -> str:
         if len(given) == 1 and given[0] == (0, given[0][1]) and given[0][1].signal:
             return call.emit("lookup", [given[0][1].signal], {}, {"weight": call.tensor("self")})
         raise call.refuse("looks up a stored table at several computed positions")
+    if any(value.dtype == torch.bool and value.tensor is None for _, value in given):
+        raise call.refuse(
+            "picks values by a computed mask: how many depends on the data; multiply with the mask instead"
+        )
     if any(value.tensor is None for _, value in given):
         raise call.refuse("takes values at computed positions; use torch.gather")
     dims = [dim for dim, _ in given]

@@ -116,6 +116,11 @@ def find_states(model: nn.Module, inputs: tuple[Tensor, ...], mode: FakeTensorMo
         name = names.get(module, type(module).__name__) + (f"#{call}" if call else "")
         state_names = module.operator.state_names if isinstance(module, PointNeuron) else _numbered(len(state))
         shapes = tuple(tuple(v.shape) for v in state)
+        if not all(any(size and size % prime == 0 for size in shape) for shape in shapes):
+            raise CaptureError(
+                f"{name or 'the model'} ({type(module).__name__}) mixes time steps: it counts them, or has numbers of its "
+                "own for each, so that no step is like another. Use a neuron whose steps are alike."
+            )
         dtypes, given = tuple(v.dtype for v in state), carry.given.get(key)
         found.append(StateOf(key, name, tuple(state_names), shapes, dtypes, _rest(module, name, given, state, prime)))
     return found
@@ -177,6 +182,31 @@ def refuse_whole_sequences(model: nn.Module) -> None:
                 f"{name or 'the model'} ({type(module).__name__}) mixes time steps: it has no form that runs step by "
                 "step, which a graph needs. Use a neuron whose steps depend on earlier ones only."
             )
+
+
+def check_types(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Refuse an example whose type does not fit the weights, which a run without data would not see.
+
+    Raises:
+        CaptureError: another floating-point type than the weights', or whole numbers that it cannot take.
+    """
+    weights = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    for x in inputs:
+        if x.is_floating_point():
+            if len(weights) == 1 and x.dtype not in weights:
+                (wanted,) = weights
+                raise CaptureError(
+                    f"the example is of {x.dtype}, the weights of {type(model).__name__} are of {wanted}: convert one."
+                )
+        elif weights:
+            try:
+                with torch.no_grad():
+                    model(*inputs)
+            except (RuntimeError, ValueError, InvalidArgumentError) as error:
+                raise CaptureError(
+                    f"{type(model).__name__} does not take an example of {x.dtype}: {str(error).splitlines()[0]}"
+                ) from None
+            return
 
 
 def check_example(model: nn.Module, example: Any) -> tuple[Tensor, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
 from compiler.capturing.axes import MixesSamplesError, find
@@ -83,6 +85,7 @@ class Translation:
         return []
 
     def _note(self, node: fx.Node, reason: str) -> None:
+        reason = re.sub(rf"\b{self.prime}\b", "B", reason)
         if reason not in self.reasons:
             self.reasons.append(reason)
 
@@ -95,7 +98,7 @@ class Translation:
                 layout = find(tuple(meta.shape), self.prime)
                 hole = self.builder.constant(torch.zeros(layout.sample), "refused")
                 parts.append(Value(meta.dtype, signal=hole, layout=layout))
-        except (MixesSamplesError, AttributeError, GraphError):
+        except (MixesSamplesError, AttributeError, GraphError, GuardOnDataDependentSymNode):
             return Value()
         if not isinstance(node.meta.get("val"), (tuple, list)):
             return parts[0] if parts else Value()
@@ -111,7 +114,11 @@ class Translation:
         if name in ("aten._assert_tensor_metadata.default", "aten._assert_async.msg"):
             return Value()
         if any(not source.known for source in sources):
-            return Value()  # what it reads was refused already
+            return self._unknown(node)  # what it reads was refused already
+        if name in REFUSED and not self._depends_on_weights(node, sources):
+            raise self._refused(node, REFUSED[name])
+        if draws(node):
+            raise self._refused(node, REFUSED["aten.rand.default"])
         if base_name(node.target) in _FACTORIES and not self._holds_batch(node):
             return self._made(node, values)
         if all(source.tensor is not None for source in sources):
@@ -140,8 +147,10 @@ class Translation:
         return Value()
 
     def _holds_batch(self, node: fx.Node) -> bool:
-        metas = pytree.tree_leaves(node.meta.get("val"))
-        return any(size and size % self.prime == 0 for meta in metas if isinstance(meta, Tensor) for size in meta.shape)
+        """Whether a result holds the batch, or has a size that depends on the data."""
+        metas = [meta for meta in pytree.tree_leaves(node.meta.get("val")) if isinstance(meta, Tensor)]
+        sizes = [size for meta in metas for size in meta.shape]
+        return any(not isinstance(size, int) or (size > 0 and size % self.prime == 0) for size in sizes)
 
     def _folded(self, node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
         """Compute what depends on weights alone."""
@@ -196,9 +205,14 @@ class Translation:
         inner = dict(zip((n for n in body.graph.nodes if n.op == "placeholder"), given, strict=True))
         return Value(parts=self.run(body.graph, inner, body))
 
+    def _depends_on_weights(self, node: fx.Node, sources: list[Value]) -> bool:
+        """Whether a call is one of fixed numbers, which is folded, as an arange of fixed length is."""
+        return not self._holds_batch(node) and all(source.tensor is not None for source in sources) and not draws(node)
+
+    def _refused(self, node: fx.Node, why: str) -> CaptureError:
+        return CaptureError(f"{where_of(node)} uses {base_name(node.target)!r}, which {why}.")
+
     def _unknown_operator(self, call: ExportedCall, name: str) -> CaptureError:
-        if name in REFUSED:
-            return call.refuse(f"uses {base_name(call.node.target)!r}, which {REFUSED[name]}")
         given = base_name(call.node.target)
         known = {key.split(".")[1] for key in self.table}
         same = sorted(key for key in self.table if key.split(".")[1] == given.rstrip("_"))
@@ -213,6 +227,17 @@ class Translation:
             except AttributeError:
                 self._leaves[scope] = False
         return self._leaves[scope]
+
+
+def draws(node: fx.Node) -> bool:
+    """Whether a call draws random numbers; dropout and attention do only where they are told to."""
+    if torch.Tag.nondeterministic_seeded not in node.target.tags:  # type: ignore[union-attr]
+        return False
+    given = bound(node)
+    for name in ("train", "training", "dropout_p"):
+        if name in given:
+            return bool(given[name])
+    return True
 
 
 def _owned(value: Value) -> Any:

@@ -91,6 +91,13 @@ class Call(Protocol):
         """
         ...
 
+    def apart(self, name: str, last: int) -> str:
+        """Return an argument as a signal whose batch lies in front of the last so many exported axes.
+
+        CaptureError where it lies among them: what works on these axes would mix samples.
+        """
+        ...
+
     def axes(self, name: str, dims: Sequence[int] | None) -> tuple[int, ...]:
         """Return exported axes as negative axes of the sample; leading axes of size 1 are left out.
 

@@ -98,7 +98,7 @@ def _capture(rank: int) -> Callable[[Call], None]:
         parameters = call.stored(weight="weight", bias="bias")
         weight = parameters["weight"]
         stride, dilation = pair(call["stride"], rank), pair(call["dilation"], rank)
-        padding, x = call["padding"], call.signal("input")
+        padding, x = call["padding"], call.apart("input", rank + 1)
         if isinstance(padding, str):
             x, padding = _padded(call, x, padding, weight.shape[2:], dilation)
         attributes = {
@@ -145,7 +145,7 @@ def _capture_transposed(rank: int) -> Callable[[Call], None]:
         attributes = {key: pair(call[key], rank) for key in ("stride", "padding", "output_padding", "dilation")}
         parameters = call.stored(weight="weight", bias="bias")
         attributes_all = {**attributes, "groups": int(call["groups"])}
-        call.give(call.emit("conv_transpose", [call.signal("input")], attributes_all, parameters))
+        call.give(call.emit("conv_transpose", [call.apart("input", rank + 1)], attributes_all, parameters))
 
     return capture
 

@@ -133,7 +133,9 @@ def _capture_group_norm(call: Call) -> None:
     if axis is None:
         raise call.refuse("is a group norm over time steps")
     attributes = {"groups": int(call["num_groups"]), "eps": call["eps"], "rank": -axis - 1}
-    call.give(call.emit("group_norm", [call.signal("input")], attributes, call.stored(weight="weight", bias="bias")))
+    call.give(
+        call.emit("group_norm", [call.apart("input", -axis)], attributes, call.stored(weight="weight", bias="bias"))
+    )
 
 
 def _capture_instance_norm(call: Call) -> None:
@@ -144,7 +146,9 @@ def _capture_instance_norm(call: Call) -> None:
         raise call.refuse("is an instance norm over time steps")
     channels = call.layout("input").shape[1]
     attributes = {"groups": channels, "eps": call["eps"], "rank": -axis - 1}
-    call.give(call.emit("group_norm", [call.signal("input")], attributes, call.stored(weight="weight", bias="bias")))
+    call.give(
+        call.emit("group_norm", [call.apart("input", -axis)], attributes, call.stored(weight="weight", bias="bias"))
+    )
 
 
 OPERATIONS = (

@@ -98,7 +98,7 @@ def _capture_avg(rank: int) -> Callable[[Call], None]:
             "count_include_pad": bool(call["count_include_pad"]),
             "divisor": divisor,
         }
-        call.give(call.emit("avg_pool", [call.signal("self")], attributes))
+        call.give(call.emit("avg_pool", [call.apart("self", rank)], attributes))
 
     return capture
 
@@ -124,7 +124,7 @@ def _capture_max(rank: int) -> Callable[[Call], None]:
             "dilation": pair(call["dilation"], rank),
             "ceil_mode": bool(call["ceil_mode"]),
         }
-        call.give(call.emit("max_pool", [call.signal("self")], attributes))
+        call.give(call.emit("max_pool", [call.apart("self", rank)], attributes))
 
     return capture
 
@@ -170,7 +170,7 @@ def _count_adaptive_max(node: Node, facts: Facts) -> Mapping[str, float]:
 def _capture_adaptive(name: str, rank: int, indices: bool) -> Callable[[Call], None]:
     def capture(call: Call) -> None:
         size = pair(call["output_size"], rank)
-        made = call.emit(name, [call.signal("self")], {"output_size": size})
+        made = call.emit(name, [call.apart("self", rank)], {"output_size": size})
         if indices:
             call.give_many([made])
         else:

@@ -192,6 +192,8 @@ def _capture_attention(call: Call) -> None:
         raise call.refuse("is attention with dropout; graphs hold networks in eval mode")
     if call["enable_gqa"]:
         raise call.refuse("shares keys between groups of heads (enable_gqa); repeat them")
+    for name in ("query", "key", "value"):
+        call.apart(name, 2)
     q = call.operand("query")
     scale = call["scale"] if call.has("scale") else 1.0 / math.sqrt(call.shape_of(q)[-1])
     inputs = [q, call.operand("key"), call.operand("value")]

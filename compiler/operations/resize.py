@@ -66,7 +66,7 @@ def _capture(mode: str, rank: int) -> Callable[[Call], None]:
             "scales": tuple(float(s) for s in scales) if scales else (0.0,) * rank,
             "align_corners": corners,
         }
-        call.give(call.emit("resize", [call.signal("input")], attributes))
+        call.give(call.emit("resize", [call.apart("input", rank)], attributes))
 
     return capture
 

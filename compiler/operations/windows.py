@@ -32,7 +32,7 @@ def _unfold_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> Sig
 
 
 def _capture_unfold(call: Call) -> None:
-    call.give(call.emit("unfold", [call.signal("self")], _settings(call)))
+    call.give(call.emit("unfold", [call.apart("self", 3)], _settings(call)))
 
 
 def _fold(node: Node, x: Tensor) -> tuple[Tensor, ...]:
@@ -63,7 +63,7 @@ def _count_fold(node: Node, facts: Facts) -> Mapping[str, float]:
 
 def _capture_fold(call: Call) -> None:
     attributes = {**_settings(call), "output_size": pair(call["output_size"], 2)}
-    call.give(call.emit("fold", [call.signal("self")], attributes))
+    call.give(call.emit("fold", [call.apart("self", 2)], attributes))
 
 
 def _windows(node: Node, x: Tensor) -> tuple[Tensor, ...]:
