@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compiler.graph import Graph
+from compiler.graph import Graph, is_neuron
 from compiler.interpreting import interpret
 from compiler.network import Network
 from compiler.simulate import engine
@@ -38,6 +39,16 @@ class Trace:
     synaptic_events: NDArray[np.int64]
     packets: NDArray[np.int64]
 
+    @property
+    def events_per_core(self) -> NDArray[np.int64]:
+        """The former name of ``synaptic_events``."""
+        warnings.warn(
+            "Trace.events_per_core is now Trace.synaptic_events; the old name goes with the next release.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.synaptic_events
+
 
 @dataclass(frozen=True, eq=False)
 class Equality:
@@ -48,7 +59,8 @@ class Equality:
 
     Float network → quantised graph: of ``float_compared`` neuron-steps ``float_mismatches`` differ, ``float_by_layer``
     says in which layers (differing, compared); the logits differ by ``float_logit_error`` at most, and by
-    ``float_logit_bound`` at most wherever all spikes agree. ``float_verdict`` is one word.
+    ``float_logit_bound`` at most wherever all spikes agree. ``float_proven`` says that nothing was rounded: they agree
+    on every input. ``float_verdict`` is one word.
     """
 
     images: int
@@ -62,6 +74,7 @@ class Equality:
     float_compared: int
     float_by_layer: dict[str, tuple[int, int]]
     float_logit_bound: float
+    float_proven: bool
 
     @property
     def verdict(self) -> str:
@@ -94,7 +107,8 @@ class Equality:
     @property
     def float_text(self) -> str:
         """The verdict on float network → quantised graph, in words."""
-        said = f"float network → quantised graph: {self.float_verdict} (measured on {self.images:,} samples): "
+        how = "proven, nothing was rounded; " if self.float_proven else ""
+        said = f"float network → quantised graph: {self.float_verdict} ({how}measured on {self.images:,} samples): "
         said += f"{self.float_mismatches:,} of {self.float_compared:,} spikes differ"
         if self.float_mismatches:
             rates = {name: differ / count for name, (differ, count) in self.float_by_layer.items()}
@@ -232,7 +246,14 @@ def verify(program: Program, x: Tensor, trace: Trace) -> Equality:
         float_compared=compared,
         float_by_layer={name: (differ, count) for name, (differ, count) in by_layer.items()},
         float_logit_bound=float(program.readout.attributes.get("rounding", float("inf"))),
+        float_proven=_proven(program.graph),
     )
+
+
+def _proven(graph: Graph) -> bool:
+    """Whether no weight, bias or threshold was rounded and nothing decays: then the float network computes the same."""
+    kept = [n.attributes for n in graph if is_neuron(n)]
+    return all(a.get("rounding", 1.0) == 0.0 and a["dv"] == 0 and a["drive"] == "current" for a in kept)
 
 
 def network(program: Program, x: Tensor) -> Network:

@@ -51,7 +51,7 @@ def terms(graph: Graph, signal: str, reader: str, chip: str = "a chip") -> tuple
         return (Term(signal),)
     if operation(node.op).kind == "constant":
         return ()
-    if not _is_linear(node):
+    if not _is_linear(graph, node):
         raise CompileError(
             Violation(
                 reader,
@@ -70,11 +70,19 @@ def terms(graph: Graph, signal: str, reader: str, chip: str = "a chip") -> tuple
     return tuple(found)
 
 
-def _is_linear(node: Node) -> bool:
+def _is_linear(graph: Graph, node: Node) -> bool:
     kind = operation(node.op)
     if kind.kind == "elementwise":
-        return node.op in ("add", "sub", "neg")
+        return node.op in ("add", "sub", "neg") or _divisor(graph, node) is not None
     return kind.linear and kind.kind in ("synapse", "pool", "move")
+
+
+def _divisor(graph: Graph, node: Node) -> float | None:
+    """Return the number that a node divides by, None where it does something else."""
+    by = graph.producer(node.inputs[1]) if node.op == "div" else None
+    if by is None or by.op != "constant" or by.parameters["value"].numel() != 1:
+        return None
+    return float(by.parameters["value"]) or None
 
 
 def _is_layer(node: Node) -> bool:
@@ -88,7 +96,8 @@ def _step(graph: Graph, node: Node, position: int) -> tuple[float, tuple[Hop, ..
         return float(node.parameters["weight"]), ()
     if node.op in ("add", "sub", "neg") and same:
         return (-1.0 if node.op == "neg" or (node.op == "sub" and position == 1) else 1.0), ()
-    return 1.0, (Hop(node, position),)
+    divisor = _divisor(graph, node)
+    return (1.0, (Hop(node, position),)) if divisor is None else (1.0 / divisor, ())
 
 
 def _two_layers(reader: str, node: Node, before: Node, chip: str) -> Violation:
@@ -96,7 +105,7 @@ def _two_layers(reader: str, node: Node, before: Node, chip: str) -> Violation:
         reader,
         f"two layers in a row: {node.name} ({node.op}) multiplies its weights with the real signal {before.output!r}",
         f"{chip} adds weights of spikes and multiplies nothing; put a neuron between {before.name} and {node.name}, "
-        "or merge the two",
+        "or merge the two (compiler.passes.merge_layers)",
     )
 
 

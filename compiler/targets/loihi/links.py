@@ -1,7 +1,7 @@
 """Links: the summands of a current in one form, source → selection → layer → selection.
 
 A selection says for each value which one it is taken from (−1: none). Averages become convolutions or merge into the
-layer beside them; what only moves values becomes part of a selection.
+layer beside them (``averages``); what only moves values becomes part of a selection.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from compiler.analysis.currents import Hop, Term, terms, through
 from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, Node, operation
+from compiler.targets.loihi.averages import as_convolution, joined
 
 Ints = NDArray[np.int64]
 
@@ -89,38 +90,30 @@ def _link(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip: s
         picked = _selected(graph, term.path, source, reader, chip)
         weight = torch.tensor(term.factor, dtype=torch.float64)
         return Link(f"{reader}.shortcut", term.source, picked, "scale", weight, shape, everything(shape))
-    at = weighing[0]
-    layer = _as_layer(graph, term.path[at]) if len(weighing) == 1 else None
+    first, last = weighing[0], weighing[-1]
+    layer = _as_layer(graph, term.path[first : last + 1])
     if layer is None:
         return _merged(graph, term, shape, reader, chip)
-    middle = graph.shape(term.path[at].node.output)
+    middle = graph.shape(term.path[last].node.output)
     return Link(
-        name=layer.name,
+        name=_name(term, reader),
         source=term.source,
-        before=_selected(graph, term.path[:at], source, reader, chip),
+        before=_selected(graph, term.path[:first], source, reader, chip),
         op=layer.op,
         weight=layer.parameters["weight"].double() * term.factor,
         middle=middle,
-        after=_selected(graph, term.path[at + 1 :], middle, reader, chip),
+        after=_selected(graph, term.path[last + 1 :], middle, reader, chip),
         attributes=layer.attributes,
     )
 
 
-def _as_layer(graph: Graph, hop: Hop) -> Node | None:
-    """Return a layer as it is, an average pool as a convolution, None for other averages."""
-    node = hop.node
-    if operation(node.op).kind == "synapse":
-        return node
-    shape = graph.shape(node.inputs[hop.position])
-    a = node.attributes
-    if node.op != "avg_pool" or a["ceil_mode"] or len(shape) <= len(a["kernel_size"]):
-        return None
-    if not a["divisor"] and not a["count_include_pad"] and any(a["padding"]):
-        return None
-    channels, window = shape[-len(a["kernel_size"]) - 1], math.prod(a["kernel_size"])
-    weight = torch.full((channels, 1, *a["kernel_size"]), 1.0 / (a["divisor"] or window), dtype=torch.float64)
-    settings = {"stride": a["stride"], "padding": a["padding"], "dilation": (1,) * len(a["stride"]), "groups": channels}
-    return replace(node, op="conv", attributes=settings, parameters={"weight": weight})
+def _as_layer(graph: Graph, path: tuple[Hop, ...]) -> Node | None:
+    """Return a path that weighs at its ends as one layer, None where that takes a matrix."""
+    nodes = [hop.node for hop in path]
+    shapes = [graph.shape(hop.node.inputs[hop.position]) for hop in path]
+    if len(path) == 1:
+        return nodes[0] if operation(nodes[0].op).kind == "synapse" else as_convolution(nodes[0], shapes[0])
+    return joined(nodes[0], nodes[1], shapes[0], shapes[1]) if len(path) == 2 else None
 
 
 def _merged(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip: str) -> Link:
@@ -137,7 +130,14 @@ def _merged(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip:
         one_hot[:, start:].fill_diagonal_(1.0)
         rows.append(through(graph, term.path, one_hot.reshape(-1, *graph.shape(term.source))).reshape(-1, target))
     weight = torch.cat(rows).T.contiguous() * term.factor
-    return Link(f"{reader}.merged", term.source, everything((source,)), "linear", weight, (target,), everything(shape))
+    name = _name(term, reader)
+    return Link(name, term.source, everything((source,)), "linear", weight, (target,), everything(shape))
+
+
+def _name(term: Term, reader: str) -> str:
+    """Name a link after the layer it stands for."""
+    layers = [hop.node.name for hop in term.path if operation(hop.node.op).kind == "synapse"]
+    return layers[0] if layers else f"{reader}.average"
 
 
 def everything(shape: tuple[int, ...]) -> Ints:

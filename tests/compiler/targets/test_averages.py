@@ -94,7 +94,7 @@ def test_every_average_is_one_set_of_synapses(pool, around):
         torch.testing.assert_close(link.run(link.weight, spikes) + bias, expected, rtol=0, atol=1e-12)
     if pool in ("uneven border", "rounded up", "adaptive"):
         assert link.op == "linear", "windows differ: a matrix"
-    elif around != "before a padded one":
+    elif around != "before a padded one" and not (pool == "padded" and around.startswith("behind")):
         assert link.op == "conv", "one kernel"
 
 
