@@ -5,8 +5,9 @@ import torch
 import compiler
 import hw
 import snnkit
-from compiler.passes import relu_twin, simplify
-from compiler.passes.infer_signals import spike_driven
+from compiler.analysis.spike_driven import spike_driven
+from compiler.converting import relu_twin
+from compiler.passes import simplify
 
 torch.manual_seed(0)
 model = snnkit.create_model("spiking_cnn_small").eval()

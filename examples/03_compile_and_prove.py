@@ -46,6 +46,9 @@ print("violations:", compiler.check(net, "loihi1", images[:1]))
 program = compiler.compile(net, images[:1], chip="loihi1")
 print(f"{len(program.mapping.cores)} cores; on the host: {program.host_layers}")
 equality = program.verify(images)
-print(f"{equality.mismatches} of {equality.compared:,} spikes differ ({equality.spikes:,} fired): {equality.verdict}")
+print(f"float graph → quantised graph: {equality.float_mismatches:,} of {equality.float_compared:,} spikes differ")
+print(f"  logits by up to {equality.float_logit_error:.3g}: {equality.float_verdict}")
+print(f"quantised graph → integer program: {equality.mismatches} of {equality.compared:,} spikes differ")
+print(f"  ({equality.spikes:,} fired): {equality.verdict}")
 assert equality.mismatches == 0
 assert equality.spikes > 0

@@ -6,13 +6,16 @@ writes another file than it says, a report that lacks what was computed.
 
 import argparse
 import json
+import re
 import resource
 import shutil
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 import torch
+from support.data import recordings
 
 import snnkit
 from snnkit.cli import main
@@ -59,6 +62,7 @@ def test_help_is_quick_and_light():
         "chips",
         "train",
         "eval",
+        "capture",
         "check",
         "energy",
         "compile",
@@ -88,7 +92,12 @@ def test_the_whole_way_verb_by_verb(run_folder, call):
     assert "on the host: stem.conv" in out
     code, out, _ = call("simulate", run_folder, "--images", 40)
     assert code == 0
-    assert "differ between the quantised graph and the integer program: 0 of" in out
+    assert re.search(r"float graph → quantised graph: [\d,]+ of [\d,]+ spikes differ\n", out)
+    assert "quantised graph → integer program: 0 of " in out
+    assert re.search(r"0 of 400 output membranes: exact \([\d,]+ spikes fired\)", out)
+    code, out, _ = call("capture", run_folder, "--types")
+    assert code == 0
+    assert "○ real" in out
     code, out, _ = call("export", run_folder, "--format", "nir")
     assert code == 0
     assert "exact, 0 of" in out
@@ -100,6 +109,12 @@ def test_the_whole_way_verb_by_verb(run_folder, call):
     page = (run_folder / "report.html").read_text()
     assert "stem_lif" in page
     assert "loihi1" in page
+    assert '<svg xmlns="http://www.w3.org/2000/svg" class="net"' in page
+
+    graph = json.loads((run_folder / "graph.json").read_text())
+    assert [block["label"] for block in graph["blocks"]][:2] == ["stem.conv", "stem_lif"]
+    assert graph["kinds"]["neuron"] == {"lif": 4}
+    assert graph["verdict"] == "spike-driven but for the encoding layer stem.conv"
 
     counts = json.loads((run_folder / "counts.json").read_text())
     layers = {layer["name"]: layer for layer in counts["network"]["per_layer"]}
@@ -114,6 +129,10 @@ def test_the_whole_way_verb_by_verb(run_folder, call):
     mapping = json.loads((run_folder / "mapping.json").read_text())
     assert mapping["equality"]["spike_mismatches"] == 0
     assert mapping["equality"]["spikes"] > 1000
+    found = mapping["equality"]
+    assert found["float_compared"] == found["compared"] == sum(of for _, of in found["float_by_layer"].values())
+    assert found["float_mismatches"] == sum(differ for differ, _ in found["float_by_layer"].values())
+    assert found["float_verdict"] == ("approximate" if found["float_mismatches"] else "bounded")
     assert mapping["host"]["macs"] == layers["stem.conv"]["mac"]
     assert [row["format"] for row in mapping["exchange"]] == ["NIR"]
     events = sum(core["events_per_image"] for core in mapping["cores"])
@@ -140,7 +159,7 @@ def test_events_and_packets_on_the_chip_are_those_of_its_spikes(run_folder):
 
     given = resolve(str(run_folder))
     x, _, _ = given.test_images(2)
-    program = compiler.compile(given.model, x[:1])
+    program = compiler.compile(given.graph)
     trace = program.simulate(x)
     events = packets = 0
     for b in range(2):
@@ -152,7 +171,7 @@ def test_events_and_packets_on_the_chip_are_those_of_its_spikes(run_folder):
             fired = source[:, :-1].sum(1).astype(int)
             events += int(fired @ (projection.weights != 0).sum(0))
             packets += int(fired[axons.source].sum())
-    assert int(trace.events_per_core.sum()) == events
+    assert int(trace.synaptic_events.sum()) == events
     assert int(trace.packets.sum()) == packets
     assert events > 10_000
 
@@ -171,7 +190,9 @@ def test_demo(tmp_path, monkeypatch, call):
     assert (mapping["equality"]["images"], mapping["equality"]["spike_mismatches"]) == (20, 0)
     assert mapping["exchange"][0]["verdict"] == "exact"
     assert json.loads((folder / "metrics.jsonl").read_text())["test"]["accuracy"] > 0.6
-    assert "differ between the quantised graph and the integer program: 0 of" in out
+    assert "quantised graph → integer program: 0 of" in out
+    assert "float graph → quantised graph: " in out
+    assert "graph.json" in names
 
 
 def test_train_by_command(tmp_path, monkeypatch, call):
@@ -206,6 +227,13 @@ MISTAKES = {
     "unknown verb": (["trian"], 2, "train"),
     "unknown flag": (["chips", "--verbos"], 2, "--verbos"),
     "unknown model": (["check", "spiking_cnn_smal"], 2, "Did you mean 'spiking_cnn_small'"),
+    "unknown model to capture": (["capture", "spiking_cnn_smal"], 2, "Did you mean 'spiking_cnn_small'"),
+    "unknown timm model": (["capture", "timm:resnet81"], 2, "Did you mean 'resnet18'"),
+    "missing graph": (["capture", "none.graph"], 2, "none.graph does not exist"),
+    "picture of another kind": (["capture", "spiking_cnn_small", "--picture", "a.png"], 2, ".svg or .mmd"),
+    "graph of another name": (["capture", "spiking_cnn_small", "--output", "a.json"], 2, "NAME.graph"),
+    "no such type": (["capture", "spiking_cnn_small", "--input-type", "binar"], 2, "Did you mean 'binary'"),
+    "no time": (["capture", "spiking_cnn_small", "--timesteps", "0"], 2, "must be ≥ 1"),
     "unknown model pattern": (["models", "spiking_cn"], 2, "Did you mean 'spiking_cnn_small'"),
     "unknown chip": (["chips", "loihi"], 2, "Did you mean 'loihi1'"),
     "unknown chip for compile": (["compile", "spiking_cnn_small", "--chip", "lohi1"], 2, "Did you mean 'loihi1'"),
@@ -241,6 +269,179 @@ def test_mistakes_get_one_clear_line(case, call, tmp_path, monkeypatch):
     if err.startswith("snnkit:"):
         assert len(err.strip().splitlines()) == 1, err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_capture_shows_writes_and_draws(call, tmp_path, monkeypatch):
+    """What is printed fits in 80 columns, a saved graph is read back as the same, pictures are what their names say."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call("capture", "spiking_cnn_small", "--output", "a.graph", "--picture", "a.svg")
+    assert code == 0, err
+    assert all(len(line) <= 80 for line in out.splitlines()), out
+    assert "input     input (1, 28, 28) real" in out
+    assert "nodes     12 (16 before simplifying)" in out
+    assert "verdict   spike-driven but for the encoding layer stem.conv" in out
+    svg = (tmp_path / "a.svg").read_text()
+    assert svg.startswith("<svg ")
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    code, out, err = call("capture", "a.graph", "--text", "--picture", "a.mmd", "--timesteps", "2")
+    assert code == 0, err
+    assert out.startswith("graph SpikingCNN, T=2, the input is the same at every step\n")
+    assert "  stem.conv (16, 28, 28) real = conv(input;" in out
+    assert (tmp_path / "a.mmd").read_text().startswith("flowchart TD\n")
+    code, out, _ = call("check", "a.graph")
+    assert code == 0
+    assert "fits loihi1" in out
+
+
+def test_capture_lists_what_weights_read(call):
+    """Depthwise outputs of Meta-SpikeFormer go into weights as they are: every one is marked, none beside them."""
+    code, out, _ = call("capture", "meta_spikeformer_tiny", "--types")
+    assert code == 0
+    marked = [line for line in out.splitlines() if line.startswith("✗ real")]
+    assert "✗ real                stages.0.blocks.0.mixer.depthwise → .project.conv (conv)" in [
+        re.sub(r"^✗ real +", "✗ real                ", line) for line in marked
+    ]
+    assert "○ real" in out
+    listed = re.search(r"✗ (\d+) of \d+ signals", out)
+    assert listed is not None
+    assert int(listed[1]) == len(marked)
+    for line in marked:
+        assert "lif →" not in line
+
+
+class Lottery(torch.nn.Module):
+    """Draws numbers and picks the largest, which graphs do not."""
+
+    img_size, in_chans, num_classes = 8, 1, 2
+
+    def forward(self, x):
+        return x.flatten(1).topk(2).values + torch.rand_like(x.flatten(1)[:, :2])
+
+
+def test_everything_that_keeps_a_model_from_being_captured(call, monkeypatch):
+    """capture and check list every reason, a line each; the other verbs give the first in one line."""
+    from compiler.commands import source
+
+    monkeypatch.setattr(source, "list_models", lambda: ["lottery"])
+    monkeypatch.setattr(source, "create_model", lambda name: Lottery())
+    for verb in ("capture", "check"):
+        code, out, err = call(verb, "lottery")
+        assert code == 3, err
+        lines = [line for line in out.splitlines() if line.startswith("  ")]
+        assert len(lines) == 2
+        assert any("picks the largest" in line for line in lines)
+        assert any("random" in line for line in lines)
+    code, _, err = call("compile", "lottery")
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "and 1 more; `snnkit check lottery` lists them" in err
+
+
+@pytest.mark.parametrize("damage", ["text", "truncated", "program", "shape"])
+def test_graph_files_that_do_not_hold_together(damage, call, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from compiler import Signal, capture
+
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.graph"
+    graph = capture(snnkit.create_model("spiking_cnn_small").eval(), torch.zeros(1, 1, 28, 28))
+    if damage == "text":
+        path.write_text("no graph")
+    elif damage == "shape":
+        wrong = {**graph.signals, "stem.conv": Signal("stem.conv", (16, 28, 27))}
+        replace(graph, signals=wrong).save(path)
+    else:
+        graph.save(path)
+        path.write_bytes(path.read_bytes()[:1000])
+    if damage == "program":
+        from compiler.graph.file import write_graphs
+
+        write_graphs(path, {"source": graph, "quantised": graph}, {"chip": "loihi1"})
+    code, _, err = call("capture", path)
+    assert code == 2
+    assert "a.graph" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+EXAMPLES = {
+    "spiking_cnn_small": (1, 1, 28, 28),
+    "timm:resnet18": (1, 3, 224, 224),
+    "timm:inception_v3": (1, 3, 299, 299),
+    "swinv2_tiny_window8_256": (1, 3, 256, 256),
+    "meta_spikeformer_hardvs": (1, 2, 224, 224),
+    "meta_spikeformer_seg_15m": (1, 3, 512, 512),
+    "uniformer_video_small": (1, 3, 16, 224, 224),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_have_the_shape_of_the_model(name):
+    from compiler.commands.source import Source
+    from snnkit.data import DataConfig
+
+    with torch.device("meta"):
+        model = snnkit.create_model(name)
+    assert Source(name, model, {}, None, DataConfig()).example.shape == EXAMPLES[name]
+
+
+@pytest.fixture(scope="module")
+def event_run(tmp_path_factory):
+    """A small network trained for one epoch on recordings of events, three frames each."""
+    from snnkit.engine import train
+    from snnkit.recipes import get_recipe
+
+    folder = tmp_path_factory.mktemp("events")
+    config = get_recipe("demo")
+    config.epochs = 1
+    config.model.sizes = {"width": 4}
+    config.data.dataset, config.data.source = "event_folder", str(recordings(folder / "data", side=20))
+    config.data.frames, config.data.batch_size, config.data.shift_pixels = 3, 2, 0
+    config.data.sensor_height = config.data.sensor_width = 20
+    return train(config, folder / "run").folder
+
+
+def test_samples_of_events_keep_their_time(event_run, call, tmp_path):
+    """(T, B, …): counts are those of each sample alone, and do not depend on how many are counted."""
+    import compiler
+    from compiler.commands.source import resolve
+
+    given = resolve(str(event_run))
+    x, labels, _ = given.test_images(4)
+    assert x.shape == (3, 4, 2, 20, 20)
+    assert given.example.shape == (3, 1, 2, 20, 20)
+    assert len(labels) == 4
+    assert x[:, :2, 1].sum() == 0  # the first class has off events only
+    assert not given.graph.static_input
+    assert given.graph.timesteps == 3
+    both = compiler.count(given.graph, [x])
+    alone = [compiler.count(given.graph, [x[:, n : n + 1]]) for n in range(4)]
+    for key in ("spikes", "ac", "mac"):
+        assert both.total(key) == pytest.approx(sum(one.total(key) for one in alone) / 4)
+    folder = shutil.copytree(event_run, tmp_path / "run")
+    code, _, err = call("energy", folder, "--images", 4)
+    assert code == 0, err
+    counts = json.loads((folder / "counts.json").read_text())
+    assert counts["images"] == 4
+    assert counts["network"]["totals"]["spikes"] == pytest.approx(both.total("spikes"))
+
+
+def test_events_that_change_from_step_to_step_fit_no_bias_register(event_run, call, tmp_path):
+    """check, compile and simulate agree, and say what would fit; counts above 1 are no spikes."""
+    folder = shutil.copytree(event_run, tmp_path / "run")
+    code, out, _ = call("check", folder)
+    assert code == 3
+    assert "a real input that changes from step to step" in out
+    for verb in ("compile", "simulate"):
+        code, _, err = call(verb, folder)
+        assert code == 2
+        assert "a real input that changes from step to step" in err
+    assert not (folder / "network.program").exists()
+    code, out, err = call("check", folder, "--input-type", "binary")
+    assert code == 0, out
+    code, _, err = call("simulate", folder, "--input-type", "binary")
+    assert code == 2
+    assert re.search(r"the input of .* is binary; the test samples hold values from 0 to \d", err)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "pickle", "foreign"])

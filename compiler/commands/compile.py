@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def compile_(source: str, *, chip: str = "loihi1", output: Path | None = None) -> None:
+def compile_(source: str, *, chip: str = "loihi1", output: Path | None = None, input_type: str = "real") -> None:
     """Quantise a network for a chip, map it, and write the program.
 
     With the folder of a run, mapping.json is written there and the program goes to network.program.
@@ -13,11 +13,13 @@ def compile_(source: str, *, chip: str = "loihi1", output: Path | None = None) -
     Parameters
     ----------
     source
-        Folder of a run, a checkpoint, or a model's name.
+        Folder of a run, a checkpoint, a model's name, or a .graph file.
     chip
         Name of a chip.
     output
         File for the program.
+    input_type
+        What the input consists of: real (images; the first layers run on the host), or binary (spikes).
     """
     from hw import get_chip
 
@@ -25,11 +27,11 @@ def compile_(source: str, *, chip: str = "loihi1", output: Path | None = None) -
     from compiler.commands import show
     from compiler.commands.source import resolve
     from compiler.commands.stages import describe_mapping
-    from compiler.compile import compile
+    from compiler.compiling import compile
     from snnkit.engine.progress import console
 
-    given = resolve(source)
-    program = compile(given.model, given.example, chip)
+    given = resolve(source, input_type)
+    program = compile(given.graph, chip=chip)
     show.mapping(describe_mapping(program, given.folder))
     path = output or (given.folder or Path()) / "network.program"
     program.save(path)

@@ -53,22 +53,20 @@ def _count_map_and_hand_on(folder: Path, images: int, title: Callable[[str], Non
     """Everything between training and the report, on the weights and test images of a run."""
     from importlib.util import find_spec
 
-    from compiler.capture import capture
+    from compiler.analysis.spike_driven import spike_driven
     from compiler.commands import show, stages
-    from compiler.commands.source import resolve
-    from compiler.compile import compile
-    from compiler.emit import lava
-    from compiler.passes import simplify
-    from compiler.passes.infer_signals import spike_driven
+    from compiler.commands.source import first, resolve
+    from compiler.compiling import compile
+    from compiler.exchange import lava
     from snnkit.engine.progress import console
 
     title("2 · capture it as a graph")
     given = resolve(str(folder))
     x, labels, classes = given.test_images(images)
-    captured = capture(given.model, x[:1])
-    graph = simplify(captured)
+    graph = given.graph
     graph.save(folder / "network.graph")
-    console.print(f"{len(captured.nodes)} nodes, {len(graph.nodes)} after folding batch norm; {spike_driven(graph)}")
+    stages.describe_graph(graph, folder)
+    console.print(f"{len(given.captured)} nodes, {len(graph)} after simplifying; {spike_driven(graph)}")
 
     title(f"3 · count it on {len(x):,} test images, beside its ordinary twin")
     counts, twin, priced, twin_priced = stages.count_and_price(graph, x, "45nm", folder)
@@ -82,10 +80,10 @@ def _count_map_and_hand_on(folder: Path, images: int, title: Callable[[str], Non
     show.equality(stages.run_on_chip(program, x, labels, classes, folder))
 
     title("5 · hand it on")
-    lava(program, folder / "lava.npz", x[:1])
+    lava.write(program, folder / "lava.npz", first(graph, x))
     console.print("lava: lava.npz holds the program with the first test image")
     if find_spec("nir"):
-        row = stages.exchange_nir(graph, x[:100], folder / "network.nir")
+        row = stages.exchange_nir(graph, first(graph, x, 100), folder / "network.nir")
         stages.record_exchange(folder, [row])
         console.print(f"NIR: network.nir, {row['verdict']}: {row['detail']}")
     else:

@@ -7,20 +7,27 @@ from typing import Literal
 
 
 def export(
-    source: str, *, format: Literal["nir", "lava"] = "nir", output: Path | None = None, chip: str = "loihi1"
+    source: str,
+    *,
+    format: Literal["nir", "lava"] = "nir",
+    output: Path | None = None,
+    chip: str = "loihi1",
+    input_type: str = "real",
 ) -> None:
     """Write a network as NIR, or its compiled program with one test image as an artifact for lava.
 
     Parameters
     ----------
     source
-        Folder of a run, a checkpoint, or a model's name.
+        Folder of a run, a checkpoint, a model's name, or a .graph file.
     format
         nir (HDF5) or lava (npz).
     output
         File to write; by default network.nir or lava.npz in the folder of the run, or here.
     chip
         Name of a chip (lava).
+    input_type
+        What the input consists of: real, binary, signed, or integer[low,high].
     """
     from hw import get_chip
 
@@ -28,22 +35,21 @@ def export(
     from compiler.commands.source import resolve
     from snnkit.engine.progress import console
 
-    given = resolve(source)
+    given = resolve(source, input_type)
     path = output or (given.folder or Path()) / {"nir": "network.nir", "lava": "lava.npz"}[format]
     if format == "lava":
-        from compiler.compile import compile
-        from compiler.emit import lava
+        from compiler.compiling import compile
+        from compiler.exchange import lava
 
+        program = compile(given.graph, chip=chip)
         x, _, _ = given.test_images(1)
-        network = lava(compile(given.model, x, chip), path, x)
+        network = lava.write(program, path, x)
         console.print(f"{path}: {len(network.populations)} populations, {network.steps} steps, first test image")
         return
-    from compiler.capture import capture
     from compiler.commands.stages import exchange_nir, record_exchange
-    from compiler.passes import simplify
 
     x, _, _ = given.test_images(100)
-    row = exchange_nir(simplify(capture(given.model, x[:1])), x, path)
+    row = exchange_nir(given.graph, x, path)
     if given.folder is not None and (given.folder / "mapping.json").exists():
         record_exchange(given.folder, [row])
     console.print(f"{path}: {row['verdict']}, {row['detail']}")

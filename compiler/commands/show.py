@@ -2,13 +2,108 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from compiler.analysis.readings import Reading, readings
+from compiler.analysis.spike_driven import spike_driven
+from compiler.errors import CaptureError
+from compiler.graph import Graph, is_neuron
 from hw.counts import Counts
 from hw.energy import Energy
 from snnkit.engine.progress import console
+
+if TYPE_CHECKING:
+    from compiler.commands.source import Source
+
+
+def captured_or_reasons(given: Source) -> Graph:
+    """Return the captured graph, or print everything that keeps it from being captured and exit with code 3."""
+    try:
+        return given.captured
+    except CaptureError as error:
+        found = error.reasons
+        console.print(f"{given.text}: {_plural(len(found), 'thing')} that graphs do not have")
+        for reason in found:
+            console.print(f"  {reason}")
+        sys.exit(3)
+
+
+def graph(description: dict[str, Any], captured: int) -> None:
+    """Print what ``stages.describe_graph`` says of a graph, ``captured`` nodes before it was simplified."""
+    static = ", the same input at every step" if description["static_input"] else ""
+    console.print(f"{description['name']}, T={description['timesteps']}{static}")
+    for what in ("input", "output"):
+        for signal in description[f"{what}s"]:
+            console.print(f"{what:9} {signal['name']} {tuple(signal['shape'])} {signal['type']}")
+    states, nodes = description["states"], description["nodes"]
+    if states["count"]:
+        console.print(f"states    {states['count']:,} with {states['values']:,} values in each sample")
+    before = f" ({captured:,} before simplifying)" if captured != nodes else ""
+    console.print(f"nodes     {nodes:,}{before}, {_plural(description['stored'], 'stored number')}")
+    console.print()
+    _blocks(description["blocks"])
+    console.print()
+    table = Table("operations", "", box=None)
+    for kind, found in description["kinds"].items():
+        table.add_row(kind, _counted(found))
+    console.print(table, soft_wrap=False)
+    console.print()
+    types = sorted(description["types"].items(), key=lambda pair: -pair[1])
+    console.print(f"signals   {', '.join(f'{count:,} {kind}' for kind, count in types)}", soft_wrap=False)
+    console.print(f"verdict   {description['verdict']}", soft_wrap=False)
+    if description["breaks"] > 1:
+        console.print(f"          and {description['breaks'] - 1:,} more: `snnkit capture … --types` lists them")
+
+
+def _blocks(blocks: list[dict[str, Any]]) -> None:
+    table = Table("block", "nodes", "states", "what it does", box=None)
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for block in blocks:
+        row = (block["label"], f"{block['nodes']:,}", f"{block['states']:,}" if block["states"] else "")
+        table.add_row(*row, _counted(block["operations"]))
+    console.print(table, soft_wrap=False)
+
+
+def _counted(found: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" if count > 1 else name for name, count in found.items())
+
+
+def types(graph: Graph) -> None:
+    """Print every signal that a weight, a product or a norm reads, marked where it breaks a spike-driven claim."""
+    found, spiking = readings(graph), any(is_neuron(node) for node in graph)
+    width = max((len(str(reading.type)) for reading in found), default=0)
+    for reading in found:
+        reader = _below(reading.node.name, reading.signal)
+        console.print(f"{_mark(reading)} {reading.type!s:{width}}  {reading.signal} → {reader} ({reading.node.op})")
+    broken = sum(reading.breaks for reading in found)
+    if broken:
+        console.print(f"✗ {broken:,} of {_plural(len(found), 'signal')} read are real where spikes should be")
+    if any(reading.encodes for reading in found):
+        console.print("○ the real input, which encoding layers may read")
+    if not spiking:
+        console.print("an ordinary network: it has no neurons and claims nothing")
+    console.print(f"verdict   {spike_driven(graph)}", soft_wrap=False)
+
+
+def _mark(reading: Reading) -> str:
+    return "✗" if reading.breaks else "○" if reading.encodes else " "
+
+
+def _below(name: str, beside: str) -> str:
+    """A name without the modules it shares with another, which leaves a dot in front."""
+    parts, others = name.split("."), beside.split(".")
+    shared = 0
+    while shared < min(len(parts), len(others)) - 1 and parts[shared] == others[shared]:
+        shared += 1
+    return f".{'.'.join(parts[shared:])}" if shared else name
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def counts(network: Counts, twin: Counts) -> None:
@@ -88,10 +183,30 @@ def equality(result: dict[str, Any]) -> None:
     console.print(f"float accuracy      {result['float_accuracy']:.2%}  ({result['images']:,} test images)")
     console.print(f"quantised accuracy  {result['quantised_accuracy']:.2%}")
     console.print(f"chip accuracy       {result['chip_accuracy']:.2%}")
-    console.print(
-        f"spikes that differ between the quantised graph and the integer program: {result['spike_mismatches']} "
-        f"of {result['compared']:,} compared ({result['spikes']:,} spikes): {result['verdict']}"
+    for line in compared(result):
+        console.print(line)
+
+
+def compared(result: dict[str, Any]) -> list[str]:
+    """Return both comparisons in words, each with the two ends that were compared; ``stages.compared`` gives them."""
+    differ, all_ = result["float_mismatches"], result["float_compared"]
+    lines = [f"float graph → quantised graph: {differ:,} of {all_:,} spikes differ"]
+    layers = {name: bad / of for name, (bad, of) in result["float_by_layer"].items() if of}
+    if differ:
+        worst = max(layers, key=layers.__getitem__)
+        lines.append(f"  most in {worst} ({layers[worst]:.2%})")
+    error, bound = result["float_logit_error"], result["float_logit_bound"]
+    proven = f", at most {bound:.3g} where spikes agree" if bound is not None and error else ""
+    measured = ", measured" if result["float_verdict"] == "approximate" else ""
+    lines.append(f"  and logits by up to {error:.3g}{proven}: {result['float_verdict']}{measured}")
+    lines.append(
+        f"quantised graph → integer program: {result['spike_mismatches']:,} of {result['compared']:,} spikes differ"
     )
+    lines.append(
+        f"  and {result['membrane_mismatches']:,} of {result['membranes']:,} output membranes: {result['verdict']} "
+        f"({result['spikes']:,} spikes fired)"
+    )
+    return lines
 
 
 def _unit(unit: str) -> str:

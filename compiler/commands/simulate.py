@@ -17,16 +17,17 @@ def simulate(
     images: int = 1000,
     runtime: Literal["chip", "lava"] = "chip",
     lava_python: Path | None = None,
+    input_type: str = "real",
 ) -> None:
     """Run test images through the mapped integer program and compare.
 
-    With runtime chip, the program is compared with the quantised graph on all images; with runtime lava, lava-nc runs
-    the same network on the first image and every current, voltage and spike is compared.
+    With runtime chip, the float graph is compared with the quantised graph and that with the program, on all images;
+    with runtime lava, lava-nc runs the same network on the first image and every current, voltage and spike is compared.
 
     Parameters
     ----------
     source
-        Folder of a run, a checkpoint, or a model's name.
+        Folder of a run, a checkpoint, a model's name, or a .graph file.
     chip
         Name of a chip.
     images
@@ -35,33 +36,36 @@ def simulate(
         Who runs the program.
     lava_python
         A Python interpreter with lava-nc; `make lava` makes one.
+    input_type
+        What the input consists of: real (images), or binary (spikes).
     """
     from hw import get_chip
 
     get_chip(chip)
     from compiler.commands.source import resolve
-    from compiler.compile import compile
+    from compiler.compiling import compile
 
     if runtime == "lava":
         from compiler.simulate.lava_bridge import find_lava_python
 
         python = find_lava_python(None if lava_python is None else str(lava_python))
-        given = resolve(source)
-        _in_lava(given, compile(given.model, given.example, chip), python)
+        given = resolve(source, input_type)
+        _in_lava(given, compile(given.graph, chip=chip), python)
         return
     from compiler.commands import show
     from compiler.commands.stages import run_on_chip
 
-    given = resolve(source)
+    given = resolve(source, input_type)
+    program = compile(given.graph, chip=chip)
     x, labels, classes = given.test_images(images)
-    show.equality(run_on_chip(compile(given.model, x[:1], chip), x, labels, classes, given.folder))
+    show.equality(run_on_chip(program, x, labels, classes, given.folder))
 
 
 def _in_lava(given: Source, program: Program, python: Path) -> None:
     import tempfile
 
     from compiler.commands.stages import record_exchange
-    from compiler.emit import lava
+    from compiler.exchange import lava
     from compiler.simulate import replay
     from compiler.simulate.lava_bridge import compare, run_lava
     from snnkit.engine.progress import console
@@ -69,7 +73,7 @@ def _in_lava(given: Source, program: Program, python: Path) -> None:
     x, _, _ = given.test_images(1)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "network.npz"
-        lava(program, path, x)
+        lava.write(program, path, x)
         ours, theirs = replay(path), run_lava(path, python)
     comparison = compare(ours, theirs)
     console.print(str(comparison))

@@ -1,69 +1,191 @@
-"""What the verbs share: from a word on the command line to a model, its run folder and test images."""
+"""What the verbs share: from a word on the command line to a network, its graph, its run folder and test images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from compiler.capturing import capture
+from compiler.errors import CaptureError
+from compiler.graph import Graph, SignalType
 from snnkit.checkpoints import build_model
 from snnkit.data import DataConfig, load_images
+from snnkit.data.order import Skipped
 from snnkit.engine import find_checkpoint
 from snnkit.engine.progress import console
-from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, unknown_name
 from snnkit.files import read_json
 from snnkit.models import create_model, list_models
+
+GRAPH = ".graph"
+_FILES = (GRAPH, ".safetensors", ".pth", ".pt", ".program", ".nir")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model in eval mode; ``folder`` is its run folder (None for a loose checkpoint or an untrained model)."""
+    """A model in eval mode, or a graph that was saved; ``folder`` is the run folder (None where there is none).
 
-    model: nn.Module
+    ``kind`` is what the input consists of: real numbers or, for recordings of events, "binary", "integer[low,high]" …
+    """
+
+    text: str
+    network: nn.Module | Graph
     config: dict[str, Any]
     folder: Path | None
     data: DataConfig
+    kind: str = "real"
+
+    @cached_property
+    def captured(self) -> Graph:
+        """The graph as it was saved, or as it is captured.
+
+        Raises:
+            CaptureError: the model holds what graphs do not have; ``reasons`` says all of it.
+        """
+        if isinstance(self.network, Graph):
+            return self.network
+        return capture(self.network, self.example, self.kind)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """``captured`` as most verbs want it: simplified; what keeps it from being captured in one line.
+
+        Raises:
+            CaptureError: as ``captured``, naming the first reason and where the others are listed.
+        """
+        from compiler.passes import simplify
+
+        try:
+            return simplify(self.captured)
+        except CaptureError as error:
+            others = len(error.reasons) - 1
+            more = f" (and {others} more; `snnkit check {self.text}` lists them)" if others else ""
+            raise CaptureError(f"{error.reasons[0]}{more}", error.reasons) from None
+
+    @property
+    def example(self) -> Tensor:
+        """A blank input of the right shape: (1, C, H, W), a clip (1, C, F, H, W) or a sequence (T, 1, C, H, W)."""
+        assert isinstance(self.network, nn.Module)
+        channels, *sides = input_size(self.network, self.config)
+        if not self.data.frames:
+            return torch.zeros(1, channels, *sides)
+        if hasattr(self.network, "forward_sequence"):
+            return torch.zeros(self.data.frames, 1, channels, *sides[-2:])
+        return torch.zeros(1, channels, self.data.frames, *sides[-2:])
 
     def test_images(self, count: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-        """Return the first ``count`` test images (B, C, H, W), their labels (B,) and the class names."""
+        """Return the first ``count`` test samples, their labels (B,) and the class names.
+
+        Images are (B, C, H, W), clips (B, C, F, H, W), sequences such as recordings of events (T, B, C, H, W).
+
+        Raises:
+            InvalidArgumentError: count < 1, or samples that the network does not take.
+            CorruptFileError: none can be read.
+        """
         if count < 1:
             raise InvalidArgumentError(f"--images {count}: must be ≥ 1.")
         data = load_images(replace(self.data, test_clips=1, test_crops=1), seed=0)
         dataset: Any = data.test.dataset
-        pairs = [dataset[i] for i in range(min(count, len(dataset)))]
-        return torch.stack([x for x, _ in pairs]), torch.tensor([y for _, y in pairs]), data.classes
+        found = [dataset[index] for index in range(min(count, len(dataset)))]
+        pairs = [pair for pair in found if not isinstance(pair, Skipped)]
+        if not pairs:
+            raise CorruptFileError(f"none of the first {len(found)} test samples of {data.origin} can be read.")
+        x = torch.stack([sample for sample, _ in pairs], 1 if data.time_first else 0)
+        self._check(x)
+        return x, torch.tensor([label for _, label in pairs]), data.classes
 
-    @property
-    def example(self) -> Tensor:
-        """A blank image of the model's size, (1, C, H, W)."""
-        size = self.model.img_size
-        return torch.zeros(1, int(self.model.in_chans), int(size), int(size))  # type: ignore[arg-type]
+    def _check(self, x: Tensor) -> None:
+        """Raise InvalidArgumentError unless the network takes such samples."""
+        graph = self.graph
+        if len(graph.inputs) != 1:
+            raise InvalidArgumentError(f"{graph.name} has {len(graph.inputs)} inputs; test images are one.")
+        shape = graph.shape(graph.inputs[0])
+        if x.shape[batch_axis(graph, x) + 1 :] != shape:
+            own = "" if self.folder else " Give the folder of a run: its network is fed as it was trained."
+            raise InvalidArgumentError(
+                f"{self.text} takes samples of shape {tuple(shape)}; those of {self.data.dataset} are "
+                f"{tuple(x.shape[-len(shape) :])}.{own}"
+            )
+        kind = graph.type(graph.inputs[0])
+        if kind.is_event:
+            levels = x.double() / float(kind.scale)
+            low, high = float(levels.min()), float(levels.max())
+            if low < kind.low or high > kind.high or not bool((levels == levels.round()).all()):
+                raise InvalidArgumentError(
+                    f"the input of {self.text} is {kind}; the test samples hold values from {low:g} to {high:g}."
+                )
 
 
-def resolve(text: str) -> Source:
-    """Return the model meant by a run folder (its last weights), a checkpoint, or a model's name (then untrained).
+def batch_axis(graph: Graph, x: Tensor) -> int:
+    """Return where samples lie in an input: 0 for (B, …), 1 for sequences (T, B, …)."""
+    return max(x.ndim - 1 - len(graph.shape(graph.inputs[0])), 0)
+
+
+def first(graph: Graph, x: Tensor, count: int = 1) -> Tensor:
+    """Return the first ``count`` samples of an input."""
+    return x.narrow(batch_axis(graph, x), 0, min(count, x.shape[batch_axis(graph, x)]))
+
+
+def input_size(model: nn.Module, config: dict[str, Any]) -> tuple[int, ...]:
+    """Return the shape of one sample of a model: (C, H, W), or (C, F, H, W) where a model of clips says so.
+
+    It is what the model was trained on, else what it says itself, else what timm says of its published weights.
+    """
+    given = getattr(model, "pretrained_cfg", None) or getattr(getattr(model, "backbone", None), "pretrained_cfg", None)
+    channels, *sides = (given or {}).get("input_size") or (3, 224, 224)
+    channels = config.get("in_chans", getattr(model, "in_chans", channels))
+    size = getattr(model, "trained_size", None) or getattr(model, "img_size", None) or tuple(sides[-2:])
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    return (int(channels), *(int(side) for side in sides[:-2]), int(height), int(width))
+
+
+def resolve(text: str, kind: str = "real") -> Source:
+    """Return what is meant by a run folder (its last weights), a checkpoint, a saved graph, or a model's name.
+
+    A model's name stands for an untrained one; timm's models are called timm:NAME. ``kind`` is the input's type.
 
     Raises:
-        UnknownNameError: neither a path nor a model.
-        CorruptFileError: the path holds no readable weights.
+        UnknownNameError: neither a path nor a model, or no such type.
+        CorruptFileError: the path holds no readable weights, or no graph that holds together.
+        InvalidArgumentError: a type for a saved graph, which has its own.
     """
+    SignalType.parse(kind)
     path = Path(text)
     if not path.exists():
-        if text in list_models():
-            console.print(f"{text}: no weights given, using untrained ones.")
-            return Source(create_model(text).eval(), {"name": text}, None, DataConfig())
-        raise unknown_name(
-            "run, checkpoint or model", text, [*list_models(), *_runs()], "Give a path or a model's name."
-        )
-    model, config = build_model(find_checkpoint(path))
+        return Source(text, _untrained(text), {"name": text}, None, DataConfig(), kind)
+    if path.suffix == GRAPH:
+        if kind != "real":
+            raise InvalidArgumentError(f"--input-type {kind}: {text} is a saved graph, whose input has its type.")
+        return Source(text, Graph.load(path), {}, None, DataConfig())
+    try:
+        model, config = build_model(find_checkpoint(path))
+    except SnnkitError:
+        raise
+    except OSError as error:
+        raise CorruptFileError(f"{text} cannot be read: {error.strerror or error}.") from None
     data, folder = DataConfig(), path if path.is_dir() else None
     if folder is not None and (folder / "config.json").exists():
         saved = read_json(folder / "config.json")["data"]
         data = DataConfig(**{key: value for key, value in saved.items() if key in DataConfig.__dataclass_fields__})
-    return Source(model, config, folder, data)
+    return Source(text, model, config, folder, data, kind)
+
+
+def _untrained(text: str) -> nn.Module:
+    if text not in list_models() and not text.startswith("timm:"):
+        if Path(text).suffix in _FILES or "/" in text:
+            raise CorruptFileError(
+                f"{text} does not exist; give a run folder, a checkpoint, a graph or a model's name."
+            )
+        known = [*list_models(), *_runs()]
+        raise unknown_name("run, checkpoint or model", text, known, "Give a path or a model's name.")
+    model = create_model(text).eval()
+    console.print(f"{text}: no weights given, using untrained ones.")
+    return model
 
 
 def _runs() -> list[str]:

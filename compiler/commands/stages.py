@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.count import count
-from compiler.emit.nir import nir as emit_nir
-from compiler.emit.read_nir import read_nir
-from compiler.graph import Graph
-from compiler.interpret import interpret
+from compiler.analysis.readings import readings
+from compiler.analysis.spike_driven import spike_driven
+from compiler.commands.source import batch_axis, first
+from compiler.converting import relu_twin
+from compiler.counting import count
+from compiler.exchange import nir
+from compiler.graph import Graph, is_neuron
+from compiler.graph.picture import describe
+from compiler.interpreting import interpret
 from compiler.mapping.partition import spatial_order
-from compiler.operations import is_neuron
-from compiler.passes import relu_twin
-from compiler.passes.infer_signals import spike_driven
-from compiler.program import Program, Trace
+from compiler.program import Equality, Program, Trace
 from hw import energy
 from hw.counts import Counts
 from hw.energy import Energy
@@ -29,18 +31,35 @@ _BATCH = 100
 RASTER_BINS = 64
 
 
-def batches(images: Tensor) -> list[Tensor]:
-    """Cut images into batches that fit small memories."""
-    return list(torch.split(images, _BATCH))
+def batches(graph: Graph, images: Tensor) -> list[Tensor]:
+    """Cut images (B, …), or sequences (T, B, …), into batches of samples that fit small memories."""
+    return list(torch.split(images, _BATCH, batch_axis(graph, images)))
+
+
+def describe_graph(graph: Graph, folder: Path | None) -> dict[str, Any]:
+    """Return a typed graph as plain data: its blocks and edges, operations, types and verdict; write graph.json."""
+    verdict = spike_driven(graph)
+    description = describe(graph, broken(graph))
+    description |= {"spike_driven": verdict.spike_driven, "verdict": str(verdict), "breaks": verdict.breaks}
+    if folder is not None:
+        write_json(folder / "graph.json", description)
+    return description
+
+
+def broken(graph: Graph) -> frozenset[str]:
+    """Return the nodes that keep a spiking network from being spike-driven; an ordinary one makes no such claim."""
+    if not any(is_neuron(node) for node in graph):
+        return frozenset()
+    return frozenset(reading.node.name for reading in readings(graph) if reading.breaks)
 
 
 def count_and_price(
     graph: Graph, images: Tensor, model: str, folder: Path | None
 ) -> tuple[Counts, Counts, Energy, Energy]:
     """Count a simplified graph and its ReLU twin on images, price both; write counts.json and energy.json."""
-    network = count(graph, batches(images))
-    # What a twin executes does not depend on the images: one is enough.
-    twin = replace(count(relu_twin(graph), [images[:1]]), images=network.images)
+    network = count(graph, batches(graph, images))
+    # What a twin executes in its one step does not depend on the images: one is enough.
+    twin = replace(count(relu_twin(graph), [_one_step(graph, images)]), images=network.images)
     priced, twin_priced = energy.estimate(network, model), energy.estimate(twin, model)
     if folder is not None:
         verdict = spike_driven(graph)
@@ -63,6 +82,12 @@ def count_and_price(
             {**priced.provenance(), "network": priced.to_dict(), "twin": twin_priced.to_dict()},
         )
     return network, twin, priced, twin_priced
+
+
+def _one_step(graph: Graph, images: Tensor) -> Tensor:
+    """The first sample as an ordinary network takes it, (1, …): of a sequence its first step."""
+    one = first(graph, images)
+    return one[0] if batch_axis(graph, images) else one
 
 
 def describe_mapping(program: Program, folder: Path | None) -> dict[str, Any]:
@@ -89,27 +114,45 @@ def run_on_chip(
     """Run test images in integers, compare with the quantised graph, and add what happened to mapping.json."""
     trace = program.simulate(images)
     equality = program.verify(images, trace)
-    floating = torch.cat([interpret(program.source_graph, batch)[0].mean(0) for batch in batches(images)])
-    result = {
-        "images": equality.images,
-        "float_accuracy": _accuracy(floating, labels),
+    result = compared(equality) | {
+        "float_accuracy": _accuracy(equality.float_logits, labels),
         "quantised_accuracy": _accuracy(equality.quantised_logits, labels),
         "chip_accuracy": _accuracy(trace.logits, labels),
-        "spikes": equality.spikes,
-        "compared": equality.compared,
-        "spike_mismatches": equality.mismatches,
-        "membrane_mismatches": equality.membrane_mismatches,
-        "verdict": equality.verdict,
     }
     if folder is not None:
         path = folder / "mapping.json"
         description = read_json(path) if path.exists() else describe_mapping(program, None)
-        for core, events in zip(description["cores"], trace.events_per_core, strict=True):
+        for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
             core["events_per_image"] = float(events) / equality.images
         description |= {"traffic": traffic(program, trace, equality.images), "equality": result}
         write_json(path, description)
         write_json(folder / "raster.json", raster(program, trace, classes[int(labels[0])]))
     return result
+
+
+def compared(equality: Equality) -> dict[str, Any]:
+    """Return both comparisons as plain data: float → quantised graph (``float_…``), quantised graph → program."""
+    return {
+        "images": equality.images,
+        "spikes": equality.spikes,
+        "compared": equality.compared,
+        "spike_mismatches": equality.mismatches,
+        "membranes": equality.quantised_logits.numel(),
+        "membrane_mismatches": equality.membrane_mismatches,
+        "verdict": equality.verdict,
+        "float_compared": equality.float_compared,
+        "float_mismatches": equality.float_mismatches,
+        "float_by_layer": {name: list(pair) for name, pair in equality.float_by_layer.items()},
+        "float_logit_error": equality.float_logit_error,
+        "float_logit_bound": _bound(equality),
+        "float_verdict": equality.float_verdict,
+    }
+
+
+def _bound(equality: Equality) -> float | None:
+    """What the logits differ by at most; None where spikes differ or nothing is proven."""
+    bound = equality.float_logit_bound
+    return bound if math.isfinite(bound) and not equality.float_mismatches else None
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -142,20 +185,21 @@ def raster(program: Program, trace: Trace, label: str) -> dict[str, Any]:
             continue
         order = spatial_order(placed)
         bins = min(RASTER_BINS, len(order))
-        steps = trace.spikes[placed.signal][:, 0, order]
+        steps = trace.spikes[placed.layer][:, 0, order]
         sums = [[int(part.sum()) for part in np.array_split(row, bins)] for row in steps]
-        populations.append({"name": placed.signal, "neurons": len(order), "bins": bins, "counts": sums})
+        populations.append({"name": placed.layer, "neurons": len(order), "bins": bins, "counts": sums})
     return {"image": 0, "label": label, "populations": populations}
 
 
 def exchange_nir(graph: Graph, images: Tensor, path: Path) -> dict[str, Any]:
     """Write NIR, read it back with ``nir.read``, run both graphs and compare every spike."""
-    emit_nir(graph, path)
-    again = read_nir(path, timesteps=graph.timesteps)
+    nir.write(graph, path)
+    again = nir.read(path, timesteps=graph.timesteps)
     layers = [node.output for node in graph if is_neuron(node)]
     theirs = [node.output for node in again if is_neuron(node)]
     differing = total = 0
-    for batch in batches(images):
+    samples = images.shape[batch_axis(graph, images)]
+    for batch in batches(graph, images):
         _, ours = interpret(graph, batch, probes=layers)
         _, read = interpret(again, batch, timesteps=graph.timesteps, probes=theirs)
         for mine, other in zip(layers, theirs, strict=True):
@@ -165,7 +209,7 @@ def exchange_nir(graph: Graph, images: Tensor, path: Path) -> dict[str, Any]:
         "format": "NIR",
         "file": path.name,
         "verdict": "exact" if differing == 0 else "approximate",
-        "detail": f"{differing:,} of {total:,} spikes differ after reading back ({len(images)} images)",
+        "detail": f"{differing:,} of {total:,} spikes differ after reading back ({samples:,} images)",
         "differing": differing,
     }
 

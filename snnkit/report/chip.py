@@ -130,8 +130,8 @@ def equality(run: Run, palette: Palette) -> dict[str, Any] | None:
         return None
     images = number(found.get("images"))
     stages = [
-        _stage("Float network", found.get("float_accuracy"), "as trained"),
-        _stage("Quantised network", found.get("quantised_accuracy"), "integer weights and thresholds"),
+        _stage("Float graph", found.get("float_accuracy"), "as trained"),
+        _stage("Quantised graph", found.get("quantised_accuracy"), "integer weights and thresholds"),
         _stage(
             "Integer program", found.get("chip_accuracy"), f"simulated for {text(run.mapping.get('chip')) or 'chip'}"
         ),
@@ -140,6 +140,7 @@ def equality(run: Run, palette: Palette) -> dict[str, Any] | None:
         "images": plural(images, "image") if images is not None else "",
         "stages": [stage for stage in stages if stage["accuracy"]] if found else [],
         "links": [_rounding(found), _on_chip(found)],
+        "layers": _by_layer(found, palette),
         "exchange": [
             {"format": text(row.get("format")), "file": text(row.get("file")), "detail": text(row.get("detail"))}
             | _verdict(row.get("verdict"))
@@ -148,24 +149,44 @@ def equality(run: Run, palette: Palette) -> dict[str, Any] | None:
     }
 
 
+def _by_layer(found: dict[str, Any], palette: Palette) -> list[dict[str, Any]]:
+    """In which layers the quantised graph fires other spikes than the float graph."""
+    table = []
+    for name, pair in obj(found, "float_by_layer").items():
+        differing, places = (number(value) for value in pair) if isinstance(pair, list) and len(pair) == 2 else (0, 0)
+        share = ratio(differing, places)
+        if share is not None:
+            row = {"name": name, "population": palette.of(name), "differing": differing, "places": places}
+            table.append(row | {"share": share})
+    return table if any(row["differing"] for row in table) else []
+
+
 def _stage(title: str, reached: Any, note: str) -> dict[str, str]:
     return {"title": title, "accuracy": percent(reached) if number(reached) is not None else "", "note": note}
 
 
 def _rounding(found: dict[str, Any]) -> dict[str, str]:
+    """Float graph against quantised graph; runs of earlier versions know the accuracies only."""
     before, after = number(found.get("float_accuracy")), number(found.get("quantised_accuracy"))
-    if before is None or after is None:
-        return _verdict(None) | {"detail": ""}
-    change = 100 * (after - before)
-    words = "no change in accuracy" if abs(change) < 0.05 else f"{change:+.1f} points".replace("-", "−")
-    return _verdict("approximate") | {"detail": words}
+    differing, places = number(found.get("float_mismatches")), number(found.get("float_compared"))
+    said = []
+    if differing is not None:
+        said.append(f"{si(differing)} of {si(places)} spikes differ" if places else f"{si(differing)} spikes differ")
+        error = number(found.get("float_logit_error"))
+        said.append(f"logits by up to {error:.2g}" if error else "")
+    if before is not None and after is not None:
+        change = 100 * (after - before)
+        same = abs(change) < 0.05
+        said.append("no change in accuracy" if same else f"{change:+.1f} points".replace("-", "−"))
+    verdict = found.get("float_verdict") or ("approximate" if said else None)
+    return _verdict(verdict) | {"detail": "; ".join(part for part in said if part)}
 
 
 def _on_chip(found: dict[str, Any]) -> dict[str, str]:
-    differing, spikes = number(found.get("spike_mismatches")), number(found.get("spikes"))
+    differing, places = number(found.get("spike_mismatches")), number(found.get("compared"))
     words = ""
     if differing is not None:
-        words = f"{whole(differing)} of {si(spikes)} spikes differ" if spikes else f"{whole(differing)} spikes differ"
+        words = f"{whole(differing)} of {si(places)} spikes differ" if places else f"{whole(differing)} spikes differ"
     return _verdict(found.get("verdict")) | {"detail": words}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from snnkit.files import atomic_path
-from snnkit.report import chip, headline, sections, values
+from snnkit.report import chip, headline, network, sections, values
 from snnkit.report.palette import Palette
 from snnkit.report.read import ReportError, Run, read_run
 
@@ -20,6 +20,7 @@ _SCRIPTS = ("core.js", "charts_training.js", "charts_energy.js", "charts_chip.js
 # key, title, function, and the command that adds what is missing
 _SECTIONS = (
     ("training", "Learning", sections.training, "snnkit train"),
+    ("network", "Network", network.network, "snnkit capture {run}"),
     ("rates", "Firing rates", sections.rates, "snnkit energy {run}"),
     ("energy", "Energy", sections.energy, "snnkit energy {run}"),
     ("operations", "Operations", sections.operations, "snnkit energy {run}"),

@@ -24,6 +24,7 @@ class Run:
     environment: dict[str, Any]
     summary: dict[str, Any]
     metrics: list[dict[str, Any]]
+    graph: dict[str, Any]
     counts: dict[str, Any]
     energy: dict[str, Any]
     mapping: dict[str, Any]
@@ -45,6 +46,7 @@ def read_run(folder: Path) -> Run:
         environment=_read_object(folder / "environment.json"),
         summary=_read_object(folder / "summary.json"),
         metrics=_read_lines(folder / "metrics.jsonl"),
+        graph=_read_object(folder / "graph.json"),
         counts=_read_object(folder / "counts.json"),
         energy=_read_object(folder / "energy.json"),
         mapping=_read_object(folder / "mapping.json"),

@@ -114,6 +114,42 @@ def _layers(spiking: bool) -> list[dict[str, Any]]:
     return layers
 
 
+def graph() -> dict[str, Any]:
+    def signal(name: str, kind: str, *shape: int) -> dict[str, Any]:
+        return {"name": name, "type": kind, "shape": list(shape)}
+
+    blocks, edges = [], []
+    for index, (name, op, *_) in enumerate(BLOCKS):
+        does = {"conv" if op == "conv2d" else op: 1, "lif": 1}
+        kinds = {"synapse": 1, "neuron": 1}
+        blocks.append({"label": name, "nodes": 2, "kinds": kinds, "operations": does, "states": 1, "broken": 0})
+        carried = (
+            signal("input", "real", 1, 28, 28) if index == 0 else signal(f"{BLOCKS[index - 1][0]}.lif", "binary", 32)
+        )
+        edges.append({"from": index - 1, "to": index, "later": False, "signals": [carried]})
+    edges.append({"from": 1, "to": 4, "later": False, "signals": [signal("block1.lif", "binary", 32, 14, 14)]})
+    edges.append({"from": 3, "to": 2, "later": True, "signals": [signal("block3.lif", "binary", 64, 7, 7)]})
+    edges.append({"from": 5, "to": -1, "later": False, "signals": [signal("fc1.lif", "binary", 256)]})
+    return {
+        "name": "SpikingCNN",
+        "timesteps": T,
+        "static_input": True,
+        "nodes": 12,
+        "inputs": [signal("input", "real", 1, 28, 28)],
+        "outputs": [signal("fc1.lif", "binary", 256)],
+        "states": {"count": 6, "values": 20640},
+        "stored": 102346,
+        "kinds": {"synapse": {"conv": 5, "linear": 1}, "neuron": {"lif": 6}},
+        "types": {"real": 7, "binary": 6},
+        "blocks": blocks,
+        "edges": edges,
+        "mermaid": "flowchart TD\n  in --> b0\n",
+        "spike_driven": True,
+        "verdict": "spike-driven but for the encoding layer stem",
+        "breaks": 0,
+    }
+
+
 def counts() -> dict[str, Any]:
     def side(spiking: bool) -> dict[str, Any]:
         layers = _layers(spiking)
@@ -234,7 +270,11 @@ def mapping() -> dict[str, Any]:
         "traffic": {"packets_per_image": 38211.5, "hops_per_image": 71022.0, "max_link_load": 5120.2},
         "steps": 9,
         "equality": {"images": 200, "float_accuracy": 0.88, "quantised_accuracy": 0.875, "chip_accuracy": 0.875}
-        | {"spikes": 2231040, "compared": 32614400, "spike_mismatches": 0, "verdict": "exact"},
+        | {"spikes": 2231040, "compared": 32614400, "spike_mismatches": 0, "verdict": "exact"}
+        | {"membranes": 2000, "membrane_mismatches": 0}
+        | {"float_compared": 32614400, "float_mismatches": 81536, "float_verdict": "approximate"}
+        | {"float_logit_error": 0.0213, "float_logit_bound": None}
+        | {"float_by_layer": {"stem.lif": [0, 5017600], "block1.lif": [81536, 5017600]}},
         "exchange": [
             {"format": "NIR", "file": "network.nir", "verdict": "exact"}
             | {"detail": "0 of 2231040 spikes differ after reading back"},
@@ -268,6 +308,7 @@ FILES: dict[str, Callable[[], Any]] = {
     "environment.json": environment,
     "metrics.jsonl": metrics,
     "summary.json": summary,
+    "graph.json": graph,
     "counts.json": counts,
     "energy.json": energy,
     "mapping.json": mapping,

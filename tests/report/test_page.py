@@ -7,12 +7,13 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from snnkit.report import ReportError, write_report
 
-SECTIONS = ("training", "rates", "energy", "operations", "cores", "raster", "equality", "made")
+SECTIONS = ("training", "network", "rates", "energy", "operations", "cores", "raster", "equality", "made")
 
 
 class Reader(HTMLParser):
@@ -69,6 +70,7 @@ def test_every_section_is_there_for_a_full_run(make_run):
     ("missing", "gone", "command"),
     [
         ("metrics.jsonl", {"training"}, "snnkit train"),
+        ("graph.json", {"network"}, "snnkit capture"),
         ("counts.json", {"rates", "operations"}, "snnkit energy"),
         ("energy.json", {"energy"}, "snnkit energy"),
         ("mapping.json", {"cores", "equality"}, "snnkit compile"),
@@ -125,9 +127,49 @@ def test_headline_does_not_hide_bad_news(make_run, invented):
     assert "of 32.6 M compared" in text
 
 
+def test_both_ends_of_every_comparison_are_named(make_run, invented):
+    """Breaks when "exact" stands beside the program without what quantising did before it."""
+    reader = Reader(write_report(make_run()))
+    assert re.search(r"Float graph 88.0 % as trained approximate 81.5 k of 32.6 M spikes differ;", reader.text)
+    assert "logits by up to 0.021; −0.5 points" in reader.text
+    assert re.search(r"exact 0 of 32.6 M spikes differ Integer program", reader.text)
+    assert "block1.lif 81,536 5.02 M 1.62 %" in reader.text
+    mapping = invented["mapping.json"]()
+    mapping["equality"] |= {"float_mismatches": 0, "float_verdict": "bounded"}
+    mapping["equality"]["float_by_layer"] = {"stem.lif": [0, 5017600], "x": None, "y": ["a", None]}
+    text = Reader(write_report(make_run(mapping=mapping))).text
+    assert "bounded 0 of 32.6 M spikes differ" in text
+    assert "layer by layer" not in text
+
+
+def test_picture_of_the_network(make_run, invented):
+    """Breaks when a block or an arrow is missing, or when an arrow to nowhere is drawn or stops the page."""
+    page = write_report(make_run()).read_text(encoding="utf-8")
+    (picture,) = re.findall(r'<svg [^>]*class="net".*?</svg>', page, flags=re.S)
+    ElementTree.fromstring(picture)
+    graph = invented["graph.json"]()
+    for block in graph["blocks"]:
+        assert f">{block['label']}</text>" in picture
+    arrows = re.findall(r'<g class="net-(\w+)( net-later)?"><title>([^<]*)</title>', picture)
+    assert len(arrows) == len(graph["edges"])
+    assert arrows.count(("real", "", "real · 1×28×28")) == 1
+    assert ("spikes", " net-later", "binary · 64×7×7") in arrows
+    graph["edges"] += [
+        {"from": 0, "to": 99, "signals": []},
+        {"from": None, "to": 0.5, "signals": None},
+        {"from": 2, "to": 2},
+    ]
+    graph["blocks"].append({"kinds": {"synapse": "many"}, "operations": None, "nodes": None})
+    other = write_report(make_run(graph=graph)).read_text(encoding="utf-8")
+    (picture,) = re.findall(r'<svg [^>]*class="net".*?</svg>', other, flags=re.S)
+    ElementTree.fromstring(picture)
+    assert len(re.findall(r'<g class="net-(?:real|spikes)', picture)) == len(arrows) + 2  # and two in the legend
+
+
 def test_empty_values_show_as_a_dash(make_run, invented):
     """Breaks when a null or missing field reaches the reader as None, null, NaN or undefined."""
-    counts, mapping, energy = (invented[f"{name}.json"]() for name in ("counts", "mapping", "energy"))
+    counts, mapping, energy, graph = (invented[f"{n}.json"]() for n in ("counts", "mapping", "energy", "graph"))
+    graph |= dict.fromkeys(("name", "timesteps", "inputs", "outputs", "states", "types", "kinds", "verdict", "breaks"))
     for layer in counts["network"]["per_layer"]:
         layer |= {"mac": None, "rate": None, "op": None, "input_type": None}
     counts["network"]["per_layer"][0] = {"name": "stem.conv"}
@@ -136,7 +178,7 @@ def test_empty_values_show_as_a_dash(make_run, invented):
     mapping["populations"][0] = {"name": "stem.lif"}
     mapping["cores"][0] = {"id": 0, "x": 0, "y": 0, "population": "stem.lif"}
     energy |= {"twin": None, "ends": None, "constants": [{"name": "E_MAC"}], "uncounted": None}
-    run = make_run(counts=counts, mapping=mapping, energy=energy, environment={"git": None}, summary={})
+    run = make_run(counts=counts, mapping=mapping, energy=energy, graph=graph, environment={"git": None}, summary={})
     (run / "metrics.jsonl").write_text(
         '{"epoch": 1, "train": {"loss": NaN}, "test": {"loss": 1e999, "accuracy": 0.5}}\n'
     )
@@ -153,12 +195,18 @@ def test_hostile_names_stay_words(make_run, invented):
     counts["network"]["per_layer"][1]["name"] = name
     mapping["populations"][0]["name"] = mapping["chip"] = name
     mapping["cores"][0]["population"] = raster["populations"][0]["name"] = raster["label"] = name
+    graph = invented["graph.json"]()
+    graph["blocks"][0] |= {"label": name, "operations": {name: 2}, "kinds": {name: 1}}
+    graph["edges"][0]["signals"][0] |= {"type": name, "shape": [name]}
+    graph |= {"verdict": name, "mermaid": name, "kinds": {name: {name: 1}}, "types": {name: 1}, "name": name}
     config = invented["config.json"]()
     config["model"]["name"] = name
     clean = Reader(write_report(make_run()))
-    reader = Reader(write_report(make_run(counts=counts, mapping=mapping, raster=raster, config=config)))
+    changed = {"counts": counts, "mapping": mapping, "raster": raster, "config": config, "graph": graph}
+    reader = Reader(write_report(make_run(**changed)))
     assert reader.tags.count("script") == clean.tags.count("script")
     assert "img" not in reader.tags
+    assert reader.text.count("<img") > clean.text.count("<img")
     assert name in json.loads(reader.data)["populations"]
 
 
