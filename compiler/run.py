@@ -5,24 +5,43 @@ from __future__ import annotations
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compiler.graph import Graph, is_neuron
+from compiler.graph import Graph, Node, is_neuron
 from compiler.interpreting import interpret
+from compiler.mapping import Mapping
 from compiler.network import Network
 from compiler.simulate import engine
 from snnkit.errors import InvalidArgumentError
 
-if TYPE_CHECKING:
-    from compiler.program import Program
-
 _BATCH = 50
 _ROUNDING = 1e-12  # of the largest logit: sums of float64 in another order
+
+
+class Runnable(Protocol):
+    """What a run needs of a program (``compiler.program.Program``, where each is described)."""
+
+    @property
+    def source_graph(self) -> Graph: ...  # noqa: D102
+    @property
+    def graph(self) -> Graph: ...  # noqa: D102
+    @property
+    def mapping(self) -> Mapping: ...  # noqa: D102
+    @property
+    def host_graph(self) -> Graph | None: ...  # noqa: D102
+    @property
+    def readout(self) -> Node: ...  # noqa: D102
+    @property
+    def tables(self) -> engine.Tables: ...  # noqa: D102
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def output_shape(self) -> tuple[int, ...]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -120,7 +139,7 @@ class Equality:
         return f"{said}; logits differ by up to {self.float_logit_error:.3g}{bound}"
 
 
-def pack(program: Program, x: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def pack(program: Runnable, x: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Return what enters the chip for B images: input lines (B, lines, steps) and biases (B, all neurons).
 
     Raises:
@@ -155,7 +174,7 @@ def _spikes(x: Tensor, sequence: bool, timesteps: int) -> NDArray[np.uint8]:
     return packed
 
 
-def _biases(program: Program, x: Tensor) -> NDArray[np.int32]:
+def _biases(program: Runnable, x: Tensor) -> NDArray[np.int32]:
     """What the host writes into bias registers, (B, all neurons); 0 where spikes drive a population."""
     lowered, host = program.mapping.lowered, program.host_graph
     images = x.shape[x.ndim - 1 - len(program.input_shape)]
@@ -175,7 +194,7 @@ def _biases(program: Program, x: Tensor) -> NDArray[np.int32]:
     return biases
 
 
-def simulate(program: Program, x: Tensor) -> Trace:
+def simulate(program: Runnable, x: Tensor) -> Trace:
     """Run images (B, …), or spikes (T, B, …), through the mapped integer program."""
     lines, biases = pack(program, x)
     mapping, tables = program.mapping, program.tables
@@ -203,13 +222,13 @@ def simulate(program: Program, x: Tensor) -> Trace:
     )
 
 
-def logits(program: Program, membrane: Tensor) -> Tensor:
+def logits(program: Runnable, membrane: Tensor) -> Tensor:
     """Turn the readout's last membrane, of any shape, into the float network's units: mean outputs over time."""
-    scale, shift = program.readout.attributes["scale"], program.chip.arithmetic.threshold_shift
+    scale, shift = program.readout.attributes["scale"], program.mapping.chip.arithmetic.threshold_shift
     return membrane / float(2**shift * scale * program.graph.timesteps)
 
 
-def verify(program: Program, x: Tensor, trace: Trace) -> Equality:
+def verify(program: Runnable, x: Tensor, trace: Trace) -> Equality:
     """Compare the mapped program with ``interpret`` of the quantised graph, and that with the float graph."""
     batch_axis = x.ndim - 1 - len(program.input_shape)
     floating = program.source_graph.double()
@@ -256,7 +275,7 @@ def _proven(graph: Graph) -> bool:
     return all(a.get("rounding", 1.0) == 0.0 and a["dv"] == 0 and a["drive"] == "current" for a in kept)
 
 
-def network(program: Program, x: Tensor) -> Network:
+def network(program: Runnable, x: Tensor) -> Network:
     """Return the integer network with the input of **one** image (1, …): what lava and the reference run."""
     lines, biases = pack(program, x)
     if len(lines) != 1:
