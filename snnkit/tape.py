@@ -46,24 +46,24 @@ class Layer:
         return self.neuron.events_in(self.spikes)
 
     @property
-    def spike_count(self) -> int:
-        """Number of spikes: outputs that are not 0."""
+    def message_count(self) -> int:
+        """Number of outputs that are not 0, whatever their level."""
         return int(self.levels.count_nonzero())
 
     @property
-    def event_count(self) -> int:
-        """Number of unit events: the sum of the levels."""
+    def spike_count(self) -> int:
+        """Number of spikes: the sum of the levels, one of level 3 counts three times."""
         return int(self.levels.sum(dtype=torch.float64))
 
     @property
-    def rate(self) -> float:
-        """Spikes per neuron and time step, 0 … 1."""
-        return self.spike_count / self.spikes.numel()
+    def message_rate(self) -> float:
+        """Outputs that are not 0 per neuron and time step, 0 … 1."""
+        return self.message_count / self.spikes.numel()
 
     @property
-    def event_rate(self) -> float:
-        """Unit events per neuron and time step; above ``rate`` where levels are above 1."""
-        return self.event_count / self.spikes.numel()
+    def rate(self) -> float:
+        """Spikes per neuron and time step; above ``message_rate`` where levels are above 1."""
+        return self.spike_count / self.spikes.numel()
 
     @property
     def membranes(self) -> Tensor:
@@ -96,24 +96,24 @@ class Tape:
         return len(self.layers)
 
     @property
+    def message_rates(self) -> dict[str, float]:
+        """Outputs that are not 0 per neuron and time step, by layer."""
+        return {name: layer.message_rate for name, layer in self._counted()}
+
+    @property
     def rates(self) -> dict[str, float]:
         """Spikes per neuron and time step, by layer."""
         return {name: layer.rate for name, layer in self._counted()}
 
     @property
-    def event_rates(self) -> dict[str, float]:
-        """Unit events per neuron and time step, by layer."""
-        return {name: layer.event_rate for name, layer in self._counted()}
+    def message_counts(self) -> dict[str, int]:
+        """Number of outputs that are not 0 by layer, over all steps, samples and neurons."""
+        return {name: layer.message_count for name, layer in self._counted()}
 
     @property
     def spike_counts(self) -> dict[str, int]:
         """Number of spikes by layer, over all steps, samples and neurons."""
         return {name: layer.spike_count for name, layer in self._counted()}
-
-    @property
-    def event_counts(self) -> dict[str, int]:
-        """Number of unit events by layer, over all steps, samples and neurons."""
-        return {name: layer.event_count for name, layer in self._counted()}
 
     def _counted(self) -> Iterator[tuple[str, Layer]]:
         counted = event_neurons(layer.neuron for layer in self.layers.values())

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export.graph_signature import OutputKind
 
-import compiler
 from compiler.analysis.types import infer_signals
 from compiler.capturing.axes import PRIMES, MixesSamplesError, choose_prime, find
 from compiler.capturing.own_neurons import check_own_neurons, check_steps, spelled_out
@@ -44,7 +43,7 @@ from compiler.graph import Graph, GraphBuilder, SignalType
 from compiler.graph.signals import REAL
 from snnkit.errors import InvalidArgumentError, SnnkitError
 
-_OURS = (str(Path(compiler.__file__).parent),)
+_OURS = str(Path(__file__).parents[1])
 
 
 def capture(model: nn.Module, example: Any, input_type: str = "real") -> Graph:
@@ -197,7 +196,7 @@ def _place(error: BaseException) -> str:
     found, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith(("<", *_OURS)) and "/torch/" not in file:
+        if not file.startswith(("<", _OURS)) and "/torch/" not in file:
             found = f" ({file.rsplit('/', 1)[-1]}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return found

@@ -118,8 +118,8 @@ def find_states(model: nn.Module, inputs: tuple[Tensor, ...], mode: FakeTensorMo
         shapes = tuple(tuple(v.shape) for v in state)
         if not all(any(size and size % prime == 0 for size in shape) for shape in shapes):
             raise CaptureError(
-                f"{name or 'the model'} ({type(module).__name__}) mixes time steps: it counts them, or has numbers of its "
-                "own for each, so that no step is like another. Use a neuron whose steps are alike."
+                f"{name or 'the model'} ({type(module).__name__}) mixes time steps: it counts them, or has numbers of "
+                "its own for each, so that no step is like another. Use a neuron whose steps are alike."
             )
         dtypes, given = tuple(v.dtype for v in state), carry.given.get(key)
         found.append(StateOf(key, name, tuple(state_names), shapes, dtypes, _rest(module, name, given, state, prime)))

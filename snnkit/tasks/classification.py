@@ -53,7 +53,7 @@ class ClassificationMetrics(nn.Module):
         Of B · views images for B labels, those of one label side by side, the probabilities are averaged.
         """
         rates: list[Tensor] = []
-        handles = [n.register_forward_hook(lambda _m, _x, s: rates.append(_rate(s))) for n in self._neurons]
+        handles = [n.register_forward_hook(lambda m, _x, s: rates.append(_rate(m, s))) for n in self._neurons]
         try:
             with torch.no_grad():
                 logits = model(channels_last(images))
@@ -121,9 +121,9 @@ class Classification(Task):
         return self.metrics.compute()
 
 
-def _rate(spikes: Tensor) -> Tensor:
-    """Share of the outputs (T, B, …) that are not 0, float32."""
-    return (spikes.detach() != 0).mean(dtype=torch.float32)
+def _rate(neuron: Neuron, spikes: Tensor) -> Tensor:
+    """Spikes per neuron and time step of what a neuron sent (T, B, …), one of level 3 counted three times; float32."""
+    return neuron.events_in(spikes.detach()).mean(dtype=torch.float32)
 
 
 def channels_last(images: Tensor) -> Tensor:

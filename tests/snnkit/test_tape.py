@@ -96,10 +96,10 @@ def test_spikes_are_messages_and_events_are_levels(name, dtype):
     with snnkit.record(neuron) as tape:
         neuron(x)
     torch.testing.assert_close(tape["neuron"].spikes[:, 0, 0], torch.tensor(sent, dtype=dtype))
-    assert tape.spike_counts == {"neuron": 6 * spikes}
-    assert tape.event_counts == {"neuron": 6 * events}
-    assert tape.rates == {"neuron": spikes / len(sent)}
-    assert tape.event_rates == {"neuron": events / len(sent)}
+    assert tape.message_counts == {"neuron": 6 * spikes}
+    assert tape.spike_counts == {"neuron": 6 * events}
+    assert tape.message_rates == {"neuron": spikes / len(sent)}
+    assert tape.rates == {"neuron": events / len(sent)}
     assert tape["neuron"].levels.sum().item() == 6 * events
 
 
@@ -117,7 +117,7 @@ def test_a_scale_per_channel():
     with snnkit.record(neuron) as tape:
         neuron(torch.tensor([1.0, -1.5]).view(1, 1, 2, 1).expand(1, 3, 2, 5))
     assert tape["neuron"].levels[0, 0, :, 0].tolist() == [4, 3]
-    assert tape.event_counts == {"neuron": 3 * 5 * (4 + 3)}
+    assert tape.spike_counts == {"neuron": 3 * 5 * (4 + 3)}
 
 
 def test_real_values_are_recorded_and_not_counted():

@@ -1,4 +1,4 @@
-"""The firing rate of a test: spikes per neuron and step, whatever their sign, level and scale.
+"""The firing rate of a test: spikes per neuron and step, by level, whatever their sign and scale.
 
 Would break it: values that are averaged, real membranes or one neuron's spikes counted twice.
 """
@@ -29,7 +29,7 @@ class Alternating(nn.Module):
     ("layers", "rate"),
     [
         ([TernaryIF()], 2 / 4),
-        ([MultiSpike(levels=4)], 1 / 4),
+        ([MultiSpike(levels=4)], 2 / 4),
         ([TernaryIF(), IF()], (2 / 4 + 1 / 4) / 2),
         ([TernaryIF(), LeakyIntegrator()], 2 / 4),
         ([Noisy(TernaryIF(), std=0.0), IF()], (2 / 4 + 1 / 4) / 2),
