@@ -5,6 +5,7 @@ unrolled with wrong borders, strides or groups, a synapse on the wrong core, a w
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,6 +151,20 @@ def test_save_and_load(program, tmp_path):
     program.graph.save(tmp_path / "g.graph")
     with pytest.raises(CorruptFileError, match="no compiled program"):
         Program.load(tmp_path / "g.graph")
+
+
+def test_a_program_of_the_version_before_still_runs():
+    """Written before graphs had roles and layers had names in them; spikes and logits as they were then."""
+    golden = Path(__file__).parents[1] / "golden"
+    program = Program.load(golden / "program_1.program")
+    with np.load(golden / "program_1.npz", allow_pickle=False) as then:
+        x = torch.from_numpy(then["x"]).double()
+        trace = program.simulate(x)
+        assert torch.equal(trace.logits, torch.from_numpy(then["logits"]))
+        assert set(trace.spikes) == {"lif1", "lif2", "lif3"}
+        for name, spikes in trace.spikes.items():
+            np.testing.assert_array_equal(spikes, then[name])
+    assert program.verify(x, trace).verdict == "exact"
 
 
 @pytest.mark.parametrize("largest", [1.0, 254.0, 255.0, 700.0, 5000.0, 32000.0])
