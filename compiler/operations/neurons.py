@@ -16,6 +16,7 @@ from compiler.graph.operation import Operation, Shapes
 from compiler.graph.signals import BINARY, REAL, SIGNED, SignalType
 from compiler.operations.call import Call
 from snnkit.kernels import Operator
+from snnkit.kernels.operator import type_name
 from snnkit.neurons import OPERATORS
 from snnkit.surrogates import Sigmoid
 
@@ -107,7 +108,7 @@ def neuron_operation(operator: Operator) -> Operation:
         _type_of(operator),
         count_neuron,
         {f"snnkit.{operator.name}.default": _capture(operator)},
-        {f.name: _KINDS[str(f.type)] for f in fields(operator.parameters)},
+        {f.name: _KINDS[type_name(f.type)] for f in fields(operator.parameters)},
         inputs=(1 + len(operator.state_names), 1 + len(operator.state_names)),
         sequence=sequence,
     )

@@ -222,7 +222,7 @@ class Operator:
     def _define(self) -> None:
         states = "".join(f"Tensor? {name}, " for name in self.state_names)
         grads = "".join(f"Tensor? grad_{name}, " for name in self.state_names)
-        constants = "".join(f"{_SCHEMA_TYPES[str(f.type)]} {f.name}, " for f in fields(self.parameters))
+        constants = "".join(f"{_SCHEMA_TYPES[type_name(f.type)]} {f.name}, " for f in fields(self.parameters))
         returned = ", ".join(["Tensor"] * (2 + len(self.state_names)))
         self._forward = torch.library.custom_op(
             f"snnkit::{self.name}",
@@ -333,6 +333,11 @@ class _Direct(torch.autograd.Function):
             return (None, None, result.x, *(None,) * count)
         to_state = (g if v is not None else None for g, v in zip(result.state, call.state, strict=True))
         return (None, None, result.x, *to_state, *result.tensors)
+
+
+def type_name(annotation: Any) -> str:
+    """Return the type of a constant as it is written, whether annotations are strings in its file or not."""
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 @lru_cache(maxsize=256)

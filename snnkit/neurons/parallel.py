@@ -154,7 +154,9 @@ class SlidingPSN(Neuron):
         check_sequence(self, x)
         carry = active_carry()
         key, state = (None, None) if carry is None else carry.start(self, x)
-        past = torch.zeros_like(x[:1]).expand(self.k - 1, *x.shape[1:]) if state is None else torch.stack(state[1:])
+        past = torch.zeros_like(x[:1]).expand(self.k - 1, *x.shape[1:])
+        if state is not None and self.k > 1:
+            past = torch.stack(state[1:])
         seen = torch.cat([past, x]) if self.k > 1 else x
         # One product after the other, in the order of time: a stream and a whole sequence then round alike.
         h = self.bias.to(x.dtype)

@@ -88,7 +88,7 @@ class Recurrent(Neuron):
 
     def _step(self, current: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One step of the neuron; as one operator where an exported program is to show it as such."""
-        if not torch.compiler.is_exporting():
+        if not torch.compiler.is_exporting() or "forward" in vars(self.neuron):  # the latter: spelled out for a graph
             return self.neuron.step(current, state)
         given = self.neuron._prepare(current.ndim)
         out, after = self.neuron.operator.run(current.unsqueeze(0), state, given)
