@@ -164,7 +164,8 @@ class SlidingPSN(Neuron):
             h = h + weight * seen[j : j + len(x)]
         look(self, h)
         if carry is not None:
-            carry.leave(key, (x[-1], *seen[len(seen) - self.k + 1 :]))  # the first is what a stream checks shapes by
+            kept = seen[len(seen) - self.k + 1 :] if self.k > 1 else ()
+            carry.leave(key, (x[-1], *kept))  # the first is what a stream checks shapes by
         return spike(h, self.surrogate)
 
     def extra_repr(self) -> str:
