@@ -26,24 +26,25 @@ def bench(
     list_
         Only say which there are.
     """
-    from snnkit.bench import BENCHMARKS
+    from snnkit.bench import about, modules
     from snnkit.engine.progress import console
     from snnkit.errors import InvalidArgumentError, unknown_name
 
+    known = modules()
     if list_:
-        for name, what in BENCHMARKS.items():
-            console.print(f"{name:12} {what}")
+        for name in known:
+            console.print(f"{name:16} {about(name)}")
         return
     for name in names:
-        if name not in BENCHMARKS:
-            raise unknown_name("benchmark", name, BENCHMARKS)
+        if name not in known:
+            raise unknown_name("benchmark", name, known)
     if repeats < 1 or threads < 1:
         raise InvalidArgumentError(f"repeats={repeats}, threads={threads}: both must be ≥ 1.")
-    for name in names or BENCHMARKS:
-        _measure(name, repeats, threads, output)
+    for name in names or known:
+        _measure(name, known[name], repeats, threads, output)
 
 
-def _measure(name: str, repeats: int, threads: int, output: Path) -> None:
+def _measure(name: str, module: str, repeats: int, threads: int, output: Path) -> None:
     import importlib
 
     import torch
@@ -58,7 +59,7 @@ def _measure(name: str, repeats: int, threads: int, output: Path) -> None:
     torch.set_num_threads(threads)
     keep_freed_memory()
     try:
-        rows = importlib.import_module(f"snnkit.bench.{name}").run(repeats)
+        rows = importlib.import_module(module).run(repeats)
     except ModuleNotFoundError as error:
         raise InvalidArgumentError(
             f"the benchmark {name!r} needs {error.name}, a peer to compare with: pip install 'snnkit[test]'."

@@ -1,0 +1,1 @@
+"""Benchmarks of the compiler; ``snnkit bench`` finds them by the entry points of the group ``snnkit.benchmarks``."""
