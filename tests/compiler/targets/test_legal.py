@@ -59,7 +59,7 @@ CASES = {
     "not a number": (lambda: net(IF(), torch.nan), "0.weight", "numbers that are not finite", "train again"),
     "feedback": (
         lambda: net(Recurrent(IF(), nn.Linear(5, 5))),
-        "1.neuron",
+        "1",
         "spikes of the step before",
         "without loops",
     ),

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import compiler
+import hw
 import hw.chips
 from compiler.errors import CompileError
 from compiler.graph import is_neuron
@@ -405,6 +406,14 @@ def test_formats_are_the_chips(case, described):
         if node.op == "bias_current":
             assert node.attributes["mantissa_limit"] < 2 ** (chip.arithmetic.bias_mantissa_bits.value - 1)
             assert node.attributes["exponent"] < 2**chip.arithmetic.bias_exponent_bits.value
+
+
+@pytest.mark.parametrize("name", hw.list_chips())
+def test_every_chip_has_a_target_that_can_hold_its_numbers(name):
+    chip = get_chip(name)
+    assert target_of(chip).semantics == chip.arithmetic.semantics
+    assert set(chip.resets) <= {"hard", "soft", "none"}
+    assert chip.reset_value is None or "hard" in chip.resets
 
 
 def test_a_chip_that_contradicts_its_semantics_is_refused():
