@@ -219,9 +219,17 @@ def _kernel(
         return parts.reshape(w2.shape[0], w2.shape[1], *made.shape[2:]).contiguous(), groups2
     if groups2 % groups1:
         return None
+    channels, middle = w1.shape[1], w1.shape[0] // groups2
+    if math.prod(taps2) == 1:
+        made = torch.bmm(w2.reshape(groups2, -1, middle), w1.reshape(groups2, middle, -1))
+        return made.reshape(-1, channels, *taps1), groups1
+    if math.prod(taps1) == 1:
+        second = w2.reshape(groups2, -1, middle, math.prod(taps2)).transpose(2, 3).reshape(groups2, -1, middle)
+        made = torch.bmm(second, w1.reshape(groups2, middle, channels))
+        return made.reshape(len(w2), -1, channels).transpose(1, 2).reshape(-1, channels, *taps2), groups1
     # Every first kernel, an image of its input channel, meets the second kernels that read its results.
     images = w1.reshape(groups1, -1, *w1.shape[1:]).transpose(1, 2)  # (groups, I, M, taps)
-    images = images.transpose(0, 1).reshape(w1.shape[1], w1.shape[0], *taps1)
+    images = images.transpose(0, 1).reshape(channels, w1.shape[0], *taps1)
     if any(step > 1 for step in inner):
         images = _dilated(images, inner)
     second = w2.reshape(groups2, -1, *w2.shape[1:]).transpose(1, 2).reshape(w1.shape[0], -1, *taps2)
