@@ -463,3 +463,15 @@ def test_sizes_of_one_are_no_batch(size):
     assert sum(map(is_neuron, graph)) == 2
     assert operations_of(graph) == ["conv", "lif", "conv", "integrate_fire"]
     assert_firing(graph, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_keeps_its_states_as_a_stream_does(dtype):
+    """A stream holds the states of half precision in float32; so does a graph, and it gives the same every time."""
+    model = nn.Sequential(LIF(v_threshold=0.3), IF(0.3)).to(dtype)
+    graph, x = capture(model, torch.zeros(1, 1, 500, dtype=dtype)), noise(6, 3, 500).to(dtype)
+    wanted = snnkit.Stream(model).run(x)
+    for stepwise in (True, False, True, False):
+        got, _ = interpret(graph, x, stepwise=stepwise)
+        assert got.dtype == dtype
+        assert torch.equal(got, wanted)
