@@ -101,6 +101,10 @@ def test_the_whole_way_verb_by_verb(run_folder, call):
     code, out, _ = call("export", run_folder, "--format", "nir")
     assert code == 0
     assert "exact, 0 of" in out
+    for name in ("network.program", "network.nir"):  # both hold the graph that they were made from
+        code, out, _ = call("capture", run_folder / name)
+        assert code == 0
+        assert "spike-driven but for the encoding layer stem" in out
     code, out, _ = call("export", run_folder, "--format", "lava")
     assert code == 0
     assert (run_folder / "lava.npz").exists()

@@ -31,7 +31,8 @@ def capture(
     Parameters
     ----------
     source
-        Folder of a run, a checkpoint, a model's name (timm's are called timm:NAME), or a .graph file.
+        Folder of a run, a checkpoint, a model's name (timm's are called timm:NAME), or a file that holds a graph
+        (.graph, .program, .nir).
     text
         Print the whole graph instead, a line for every operation.
     types
@@ -50,6 +51,7 @@ def capture(
     """
     from compiler.commands.source import GRAPH, resolve
     from compiler.graph.picture import check_suffix
+    from snnkit.engine.progress import console
     from snnkit.errors import InvalidArgumentError
 
     if picture is not None:
@@ -60,8 +62,10 @@ def capture(
         raise InvalidArgumentError(f"--timesteps {timesteps}: must be ≥ 1.")
     given = resolve(source, input_type)
     graph = _graph(given, simplify, timesteps)
+    written = _written(graph, output, picture)
     _show(given, graph, text, types)
-    _write(given, graph, output, picture)
+    for what, path in written:
+        console.print(f"{what}: {path}")
 
 
 def _graph(given: Source, simplify: bool, timesteps: int | None) -> Graph:
@@ -95,14 +99,15 @@ def _show(given: Source, graph: Graph, text: bool, types: bool) -> None:
         show.graph(description, len(given.captured.nodes))
 
 
-def _write(given: Source, graph: Graph, output: Path | None, picture: Path | None) -> None:
+def _written(graph: Graph, output: Path | None, picture: Path | None) -> list[tuple[str, Path]]:
     from compiler.commands.stages import broken
     from compiler.graph.picture import draw
-    from snnkit.engine.progress import console
 
+    written = []
     if output is not None:
         graph.save(output)
-        console.print(f"graph: {output}")
+        written.append(("graph", output))
     if picture is not None:
         draw(graph, picture, broken(graph))
-        console.print(f"picture: {picture}")
+        written.append(("picture", picture))
+    return written

@@ -110,6 +110,8 @@ def counts(network: Counts, twin: Counts) -> None:
     """Print what each layer did per image, the twin's multiply-accumulates beside it."""
     dense = {layer.name: layer.mac for layer in twin.per_layer}
     table = Table("layer", "reads", "spikes", "rate", "AC", "MAC", "twin's MAC", box=None, title="per image")
+    for column in table.columns[:2]:
+        column.overflow = "fold"
     for column in table.columns[2:]:
         column.justify = "right"
     for layer in network.per_layer:
@@ -127,7 +129,9 @@ def counts(network: Counts, twin: Counts) -> None:
     static = [layer.name for layer in network.per_layer if layer.static and layer.mac]
     if static:
         repeats = f"a run that repeats it at every step multiplies its MACs by {network.timesteps}"
-        console.print(f"{', '.join(static)} reads the same pixels at every step and is counted once; {repeats}.")
+        console.print(
+            f"{', '.join(static)} reads the same pixels at every step and is counted once; {repeats}.", soft_wrap=False
+        )
 
 
 def energies(network: Energy, twin: Energy) -> None:
@@ -144,24 +148,15 @@ def energies(network: Energy, twin: Energy) -> None:
                 table.add_row(f"  {part.name}", *(f"{v:.3f}" for v in (e.low, e.nominal, e.high)), style="dim")
     console.print(table)
     sources = {quantity.source for quantity in network.constants.values()}
-    console.print(f"model {network.model}: {network.title}; {'; '.join(sorted(sources))}")
+    console.print(f"model {network.model}: {network.title}; {'; '.join(sorted(sources))}", soft_wrap=False)
 
 
 def mapping(description: dict[str, Any]) -> None:
     """Print the populations and how full the fullest core of each is."""
     limits = description["limits"]
     names = ("neurons", "in_axons", "out_axons", "synapse_bits")
-    table = Table(
-        "population",
-        "neurons",
-        "depth",
-        "cores",
-        "fullest core: neurons",
-        "in axons",
-        "out axons",
-        "synapses",
-        box=None,
-    )
+    table = Table("population", "neurons", "depth", "cores", "full:", "in", "out", "synapses", box=None)
+    table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.justify = "right"
     for population in description["populations"]:
@@ -170,12 +165,14 @@ def mapping(description: dict[str, Any]) -> None:
         row = (population["name"], f"{population['neurons']:,}", str(population["depth"]), str(len(cores)))
         table.add_row(*row, *fullest)
     console.print(table)
+    console.print("full: the fullest core of each, in neurons, in axons, out axons and synapse memory", soft_wrap=False)
     used, host = len(description["cores"]), description["host"]
     console.print(
         f"{used} of {limits['cores']} cores of {description['chip']}; a run takes {description['steps']} steps"
     )
     if host["layers"]:
-        console.print(f"on the host: {', '.join(host['layers'])} ({host['macs']:,.0f} MAC per image), {host['note']}")
+        said = f"on the host: {', '.join(host['layers'])} ({host['macs']:,.0f} MAC per image), {host['note']}"
+        console.print(said, soft_wrap=False)
 
 
 def equality(result: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,22 @@ from snnkit.files import read_json
 from snnkit.models import create_model, list_models
 
 GRAPH = ".graph"
-_FILES = (GRAPH, ".safetensors", ".pth", ".pt", ".program", ".nir")
+
+
+def _of_program(path: Path) -> Graph:
+    from compiler.program import Program
+
+    return Program.load(path).source_graph
+
+
+def _of_nir(path: Path) -> Graph:
+    from compiler.exchange import nir
+
+    return nir.read(path)
+
+
+_GRAPHS: dict[str, Callable[[Path], Graph]] = {GRAPH: Graph.load, ".program": _of_program, ".nir": _of_nir}
+_FILES = (*_GRAPHS, ".safetensors", ".pth", ".pt")
 
 
 @dataclass(frozen=True)
@@ -145,9 +161,10 @@ def input_size(model: nn.Module, config: dict[str, Any]) -> tuple[int, ...]:
 
 
 def resolve(text: str, kind: str = "real") -> Source:
-    """Return what is meant by a run folder (its last weights), a checkpoint, a saved graph, or a model's name.
+    """Return what is meant by a run folder (its last weights), a checkpoint, a file with a graph, or a model's name.
 
-    A model's name stands for an untrained one; timm's models are called timm:NAME. ``kind`` is the input's type.
+    Files with graphs are .graph, .program (the network it was compiled from) and .nir. A model's name stands for an
+    untrained one; timm's models are called timm:NAME. ``kind`` is the input's type.
 
     Raises:
         UnknownNameError: neither a path nor a model, or no such type.
@@ -158,10 +175,10 @@ def resolve(text: str, kind: str = "real") -> Source:
     path = Path(text)
     if not path.exists():
         return Source(text, _untrained(text), {"name": text}, None, DataConfig(), kind)
-    if path.suffix == GRAPH:
+    if path.suffix in _GRAPHS:
         if kind != "real":
-            raise InvalidArgumentError(f"--input-type {kind}: {text} is a saved graph, whose input has its type.")
-        return Source(text, Graph.load(path), {}, None, DataConfig())
+            raise InvalidArgumentError(f"--input-type {kind}: {text} holds a graph, whose input has its type.")
+        return Source(text, _GRAPHS[path.suffix](path), {}, None, DataConfig())
     try:
         model, config = build_model(find_checkpoint(path))
     except SnnkitError:
