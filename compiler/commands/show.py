@@ -195,6 +195,7 @@ def compared(result: dict[str, Any]) -> list[str]:
     error, bound = result["float_logit_error"], result["float_logit_bound"]
     proven = f", at most {bound:.3g} where spikes agree" if bound is not None and error else ""
     measured = ", measured" if result["float_verdict"] == "approximate" else ""
+    measured = ", proven: nothing was rounded" if result["float_proven"] else measured
     lines.append(f"  and logits by up to {error:.3g}{proven}: {result['float_verdict']}{measured}")
     lines.append(
         f"quantised graph → integer program: {result['spike_mismatches']:,} of {result['compared']:,} spikes differ"

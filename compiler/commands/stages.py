@@ -146,6 +146,7 @@ def compared(equality: Equality) -> dict[str, Any]:
         "float_logit_error": equality.float_logit_error,
         "float_logit_bound": _bound(equality),
         "float_verdict": equality.float_verdict,
+        "float_proven": equality.float_proven,
     }
 
 
