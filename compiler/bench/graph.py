@@ -55,7 +55,7 @@ def _interpreted(repeats: int) -> list[dict[str, Any]]:
         batch = _BATCH_OF.get(name, _BATCH)
         sizes: dict[str, Any] = {"img_size": shape[-1], "timesteps": _STEPS}
         x = torch.rand(_STEPS, batch, *shape)
-        cases.append((f"{name}, T = {_STEPS}, batch {batch}", create_model(name, **sizes), x, x[0, :1]))
+        cases.append((f"{name}, T = {_STEPS}, batch {batch}", _lively(create_model(name, **sizes)), x, x[0, :1]))
     for name, model, side, batch in (
         ("swinv2_tiny_window8_256", create_model("swinv2_tiny_window8_256"), 256, 1),
         ("uniformer_small", create_model("uniformer_small"), 224, 1),
