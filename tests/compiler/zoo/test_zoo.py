@@ -15,11 +15,14 @@ from torch.utils import _pytree as pytree
 import snnkit
 from compiler import Graph, capture, interpret, verify
 from compiler.errors import CaptureError
+from compiler.exchange.nir import read
+from snnkit.importers import from_nir
 from snnkit.models import families
 from snnkit.neurons import NEURONS as CLASSES
 from snnkit.neurons import Neuron
 
 from .case import Case, constant
+from .imported import nir_graph
 from .networks import CASES
 from .refused import REFUSED
 
@@ -121,6 +124,18 @@ def test_the_graph_is_the_model(case, tmp_path):
         again = verify(Graph.load(tmp_path / "graph"))
         assert_same(again, graph)
         assert_close(run_graph(again, inputs)[0], wanted, "read again")
+
+
+@pytest.mark.parametrize("recurrent", [False, True], ids=["feed-forward", "recurrent"])
+def test_a_nir_file_is_the_same_network_both_ways(recurrent, tmp_path):
+    """Read as a graph, and read as a torch network."""
+    nir = pytest.importorskip("nir")
+    nir.write(tmp_path / "net.nir", nir_graph(recurrent))
+    graph, model = verify(read(tmp_path / "net.nir")).double(), from_nir(tmp_path / "net.nir").double()
+    x = torch.randn(6, 3, 6, generator=torch.Generator().manual_seed(0)).double() + 0.4
+    wanted = model(x).detach()
+    assert 0.05 < wanted.mean() < 0.95
+    assert torch.equal(interpret(graph, x)[0], wanted)
 
 
 @pytest.mark.parametrize("name", REFUSED)
