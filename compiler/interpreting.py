@@ -74,7 +74,10 @@ def read_inputs(graph: Graph, x: Tensor | Sequence[Tensor], timesteps: int | Non
     Raises:
         InvalidArgumentError: it does not fit.
     """
-    tensors = (x,) if isinstance(x, Tensor) else tuple(x)
+    tensors = (x,) if isinstance(x, Tensor) else tuple(x) if isinstance(x, (tuple, list)) else ()
+    if not tensors or any(not isinstance(tensor, Tensor) for tensor in tensors):
+        given = type(x).__name__ if not tensors else ", ".join(type(tensor).__name__ for tensor in tensors)
+        raise InvalidArgumentError(f"the graph {graph.name!r} takes a tensor, or a tuple of them, got {given}.")
     if len(tensors) != len(graph.inputs):
         raise InvalidArgumentError(f"the graph {graph.name!r} has {len(graph.inputs)} inputs, got {len(tensors)}.")
     kinds = set()
@@ -142,6 +145,8 @@ def start_of(graph: Graph, batch: int, like: Tensor) -> dict[str, Tensor]:
         (p.dtype for node in graph for p in node.parameters.values() if p.is_floating_point()),
         like.dtype if like.is_floating_point() else torch.get_default_dtype(),
     )
+    if dtype in (torch.float16, torch.bfloat16):
+        dtype = torch.float32  # half types are storage; the dynamics is computed in float32
     found = {}
     for state in graph.states:
         shape = (batch, *graph.shape(state.read))
@@ -258,5 +263,6 @@ class _AtOnce(_Run):
     def _sequence(self, name: str) -> Tensor:
         value, steps, batch = self.values[name], self.given.timesteps, self.given.batch
         if name in self.single or value.shape[0] == 1:
-            return value.expand(batch, *value.shape[1:]).expand(steps, batch, *value.shape[1:])
+            # A copy: whoever writes into a result must not write into an input, a weight or another step.
+            return value.expand(batch, *value.shape[1:]).expand(steps, batch, *value.shape[1:]).clone()
         return value.reshape(steps, batch, *value.shape[1:])

@@ -35,7 +35,7 @@ def test_public_names_exist(package):
 
 
 def test_no_file_of_the_compiler_hides_a_public_function():
-    """Importing a file binds its name to the package: none may be that of a function, and none needs patching for it."""
+    """Importing a file binds its name to the package: none may be that of a function, and none needs patching."""
     import compiler
 
     files = {module.name for module in pkgutil.iter_modules(compiler.__path__)}

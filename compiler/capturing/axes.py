@@ -87,6 +87,8 @@ def find(shape: Sequence[int], prime: int, like: Layout | None = None) -> Layout
     Raises:
         MixesSamplesError: no axis, or more than one, holds the batch.
     """
+    if any(not isinstance(size, int) for size in shape):
+        raise MixesSamplesError("has a result whose size depends on the data")
     shape = tuple(int(size) for size in shape)
     axes = [axis for axis, size in enumerate(shape) if size and size % prime == 0]
     if not axes:

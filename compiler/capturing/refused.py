@@ -41,7 +41,10 @@ REFUSED: dict[str, str] = {
     "aten.broadcast_tensors.default": "brings tensors to one shape without need; operators broadcast by themselves",
     "aten.nonzero.default": "has a result whose size depends on the data",
     "aten.masked_select.default": "has a result whose size depends on the data; multiply with the mask instead",
-    "aten.unique2.default": "has a result whose size depends on the data",
+    **dict.fromkeys(
+        ("aten._unique2.default", "aten.unique_dim.default", "aten.unique_consecutive.default"),
+        "has a result whose size depends on the data",
+    ),
     "aten.topk.default": "picks the largest values; use argsort and gather, whose order a graph can say",
     "aten.sort.default": "sorts values; use argsort and gather",
     "aten.fft_fft2.default": "is a Fourier transform over complex numbers",

@@ -29,12 +29,18 @@ class Recording(Carry):
 
     def __init__(self, names: dict[nn.Module, str]):
         super().__init__(names)
-        self.given: dict[Key, Tensor] = {}
+        self.first: dict[nn.Module, Tensor] = {}
+
+    def inside(self) -> Recording:
+        """Return a carry for a loop inside of the step, which remembers for this one."""
+        inner = Recording(self.names)
+        inner.first = self.first
+        return inner
 
     def start(self, neuron: nn.Module, x: Tensor) -> tuple[Key, tuple[Tensor, ...] | None]:
         """Return (key, starting state), as ``Carry.start``."""
         key, state = super().start(neuron, x)
-        self.given.setdefault(key, x)
+        self.first.setdefault(neuron, x)
         return key, state
 
 
@@ -121,7 +127,7 @@ def find_states(model: nn.Module, inputs: tuple[Tensor, ...], mode: FakeTensorMo
                 f"{name or 'the model'} ({type(module).__name__}) mixes time steps: it counts them, or has numbers of "
                 "its own for each, so that no step is like another. Use a neuron whose steps are alike."
             )
-        dtypes, given = tuple(v.dtype for v in state), carry.given.get(key)
+        dtypes, given = tuple(v.dtype for v in state), carry.first.get(key[0])
         found.append(StateOf(key, name, tuple(state_names), shapes, dtypes, _rest(module, name, given, state, prime)))
     return found
 
@@ -143,7 +149,8 @@ def _rest(
         rest = own(x.double())  # a reset of −0.1 is to stay −0.1
     else:
         rest = tuple(torch.zeros(size, dtype=v.dtype) for size, v in zip(sizes, state, strict=True))
-        _check_rest(module, name, x, rest)
+        if not getattr(module, "starts_at_zero", False):
+            _check_rest(module, name, x, rest)
     return tuple(value.detach().expand(size) for value, size in zip(rest, sizes, strict=True))
 
 

@@ -115,11 +115,11 @@ def counts(network: Counts, twin: Counts) -> None:
     for column in table.columns[2:]:
         column.justify = "right"
     for layer in network.per_layer:
-        if layer.kind not in ("synapse", "neuron"):
+        if layer.kind not in ("synapse", "product", "neuron"):
             continue
         spikes = "" if layer.spikes is None else f"{layer.spikes:,.0f}"
         rate = "" if layer.rate is None else f"{layer.rate:.3f}"
-        work = [f"{value:,.0f}" if value else "" for value in (layer.ac, layer.mac, dense[layer.name])]
+        work = [f"{value:,.0f}" if value else "" for value in (layer.ac, layer.mac, dense.get(layer.name, 0.0))]
         table.add_row(layer.name, layer.input_type, spikes, rate, *work)
     totals = [network.total("ac"), network.total("mac"), twin.total("mac")]
     table.add_row(
@@ -147,6 +147,14 @@ def energies(network: Energy, twin: Energy) -> None:
             if e.high:
                 table.add_row(f"  {part.name}", *(f"{v:.3f}" for v in (e.low, e.nominal, e.high)), style="dim")
     console.print(table)
+    for title, priced in (("spiking network", network), ("ordinary twin", twin)):
+        if priced.uncounted:
+            shown = ", ".join(priced.uncounted[:3]) + (
+                f" and {len(priced.uncounted) - 3} more" * (len(priced.uncounted) > 3)
+            )
+            console.print(
+                f"{title}: a lower bound; not priced: divisions, exponentials or roots of {shown}", soft_wrap=False
+            )
     sources = {quantity.source for quantity in network.constants.values()}
     console.print(f"model {network.model}: {network.title}; {'; '.join(sorted(sources))}", soft_wrap=False)
 

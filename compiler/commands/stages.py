@@ -194,10 +194,10 @@ def raster(program: Program, trace: Trace, label: str) -> dict[str, Any]:
 
 def exchange_nir(graph: Graph, images: Tensor, path: Path) -> dict[str, Any]:
     """Write NIR, read it back with ``nir.read``, run both graphs and compare every spike."""
-    nir.write(graph, path)
+    written = nir.write(graph, path)
     again = nir.read(path, timesteps=graph.timesteps)
     layers = [node.output for node in graph if is_neuron(node)]
-    theirs = [node.output for node in again if is_neuron(node)]
+    theirs = [written.names[name] for name in layers]
     differing = total = 0
     samples = images.shape[batch_axis(graph, images)]
     for batch in batches(graph, images):

@@ -82,11 +82,23 @@ def read_graphs(path: str | Path) -> tuple[dict[str, Graph], dict[str, str]]:
         extra = {str(key): str(value) for key, value in structure["extra"].items()}
     except GraphError as error:
         raise CorruptFileError(f"{path} describes a graph that does not hold together: {error}") from None
-    except (KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError, IndexError) as error:
-        raise CorruptFileError(
-            f"{path} describes a graph that does not hold together: {type(error).__name__} {error}."
-        ) from None
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ZeroDivisionError,
+        IndexError,
+        OverflowError,
+        RuntimeError,
+    ) as error:
+        raise CorruptFileError(f"{path} describes a graph that does not hold together: {_first_line(error)}.") from None
     return graphs, extra
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__} {lines[0] if lines else ''}".strip()
 
 
 def _structure(graph: Graph) -> dict[str, Any]:

@@ -18,6 +18,9 @@ from compiler.graph.operation import Operation, operation
 from compiler.graph.signals import KINDS, REAL, Signal, SignalType
 from snnkit.errors import nearest
 
+_BATCH = 1009
+"""Samples of the runs without data: what works along the batch changes this number."""
+
 
 def verify(graph: Graph) -> Graph:
     """Return ``graph`` if it holds together.
@@ -78,7 +81,20 @@ def check_node(node: Node) -> Operation:
     for name in node.parameters:
         if name not in known:
             raise GraphError(f"{where} has a parameter {name!r} that the operation does not know.")
+    if op.kind in ("synapse", "norm") and any(not p.is_floating_point() for p in node.parameters.values()):
+        raise GraphError(f"{where} has weights that are no floating-point numbers.")
+    _check_axes(where, node)
     return op
+
+
+def _check_axes(where: str, node: Node) -> None:
+    """Axes are counted from the end of a sample, so that none is the batch."""
+    for name in ("axis", "axes"):
+        value = node.attributes.get(name)
+        counted = isinstance(value, int) and node.op in ("layer_norm", "rms_norm")  # so many last axes
+        axes = () if value is None or counted else value if isinstance(value, tuple) else (value,)
+        if any(axis >= 0 for axis in axes) or len(set(axes)) < len(axes):
+            raise GraphError(f"{where}: {name} = {value!r}, wanted different negative numbers, counted from the end.")
 
 
 def _check_kind(where: str, name: str, value: Any, kinds: tuple[type, ...]) -> None:
@@ -101,12 +117,12 @@ def infer(node: Node, signals: list[Signal], dtype: torch.dtype = torch.float32)
     """
     op = operation(node.op)
     bare = Node(node.name, node.op, node.inputs, node.outputs, node.attributes, _on_meta(node), node.scope, node.role)
-    inputs = [torch.empty((1, *signal.shape), device="meta", dtype=_dtype(node, dtype)) for signal in signals]
     try:
+        inputs = [torch.empty((_BATCH, *signal.shape), device="meta", dtype=_dtype(node, dtype)) for signal in signals]
         results = op.run(bare, *inputs)
     except GraphError:
         raise
-    except (RuntimeError, ValueError, IndexError, TypeError, KeyError, NotImplementedError) as error:
+    except (RuntimeError, ValueError, IndexError, TypeError, KeyError, OverflowError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         shapes = ", ".join(str(signal.shape) for signal in signals)
         raise GraphError(f"{node.name} ({node.op}) cannot take inputs of shapes {shapes}: {reason}") from None
@@ -114,6 +130,8 @@ def infer(node: Node, signals: list[Signal], dtype: torch.dtype = torch.float32)
         raise GraphError(
             f"{node.name} ({node.op}) has {len(node.outputs)} outputs, the operation gives {len(results)}."
         )
+    if any(result.shape[:1] != (_BATCH if signals else 1,) for result in results):
+        raise GraphError(f"{node.name} ({node.op}) works along the batch: axes are negative numbers of one sample.")
     kind = op.type_rule(node, [s.type for s in signals], [s.shape for s in signals])
     types = [kind if index == 0 or op.same_types else REAL for index in range(len(results))]
     return [
@@ -154,6 +172,8 @@ def _check_frame(graph: Graph) -> None:
             raise GraphError(f"the signal {signal.name!r} is kept under the name {key!r}.")
         if any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in signal.shape):
             raise GraphError(f"the signal {key!r} has shape {signal.shape}; sizes are whole numbers ≥ 1.")
+        if signal.size >= 2**63:
+            raise GraphError(f"the signal {key!r} has shape {signal.shape}, more values than there can be.")
         check_type(signal.name, signal.type)
     for name in (*graph.inputs, *graph.outputs):
         if name not in graph.signals:
@@ -176,6 +196,8 @@ def _check_state(graph: Graph, state: State, read: set[str]) -> None:
     if isinstance(state.initial, Tensor):
         if tuple(state.initial.shape) != shape:
             raise GraphError(f"the state {state.read!r} of shape {shape} starts as {tuple(state.initial.shape)}.")
+        if bool(torch.isnan(state.initial).any()):
+            raise GraphError(f"the state {state.read!r} starts with NaN.")
     elif not isinstance(state.initial, (int, float)) or math.isnan(state.initial):
         raise GraphError(f"the state {state.read!r} starts at {state.initial!r}, which is no number.")
     if state.read in read:

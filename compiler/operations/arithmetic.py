@@ -186,6 +186,20 @@ def _capture_masked_fill(call: Call) -> None:
     call.give(call.emit("where", [call.operand("mask"), call.operand("value"), call.operand("self")]))
 
 
+def _capture_triangle(lower: bool) -> Callable[[Call], None]:
+    """tril and triu: the last two axes with zeros on one side of a diagonal."""
+
+    def capture(call: Call) -> None:
+        x = call.apart("self", 2)
+        mask = torch.ones(call.shape_of(x)[-2:], dtype=torch.bool)
+        mask = mask.tril(call["diagonal"]) if lower else mask.triu(call["diagonal"])
+        kept = call.emit("constant", [], {}, {"value": mask})
+        zero = call.emit("constant", [], {}, {"value": torch.zeros((), dtype=call.out_dtype)})
+        call.give(call.emit("where", [kept, x, zero]))
+
+    return capture
+
+
 WHERE = Operation(
     "where",
     "elementwise",
@@ -196,6 +210,8 @@ WHERE = Operation(
         "aten.where.self": _capture_where,
         "aten.where.ScalarOther": _capture_where,
         "aten.where.ScalarSelf": _capture_where,
+        "aten.tril.default": _capture_triangle(True),
+        "aten.triu.default": _capture_triangle(False),
         "aten.masked_fill.Scalar": _capture_masked_fill,
         "aten.masked_fill.Tensor": _capture_masked_fill,
     },

@@ -225,10 +225,9 @@ def _capture_constant_pad(call: Call) -> None:
 
 
 def _rearrange(node: Node, x: Tensor) -> tuple[Tensor, ...]:
-    index = node.parameters["index"].long()
-    flat = x.reshape(x.shape[0], -1)
-    y = flat[:, index.clamp(min=0)]
-    if node.attributes.get("zeros", 0):
+    index, zeros = node.parameters["index"], node.attributes.get("zeros", 0)
+    y = x.reshape(x.shape[0], -1).index_select(1, index.clamp(min=0) if zeros else index)
+    if zeros:
         y = y.masked_fill(index < 0, 0)
     return (y.reshape(x.shape[0], *node.attributes["shape"]),)
 

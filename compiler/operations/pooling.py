@@ -39,9 +39,12 @@ def _avg_pool(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     a = node.attributes
     rank = len(a["kernel_size"])
     settings = (a["kernel_size"], a["stride"], a["padding"], a["ceil_mode"], a["count_include_pad"])
+    if rank == 1 and a["divisor"]:  # torch divides by another number in two dimensions only
+        flat = ((1, *a[key]) for key in ("kernel_size", "stride"))
+        plane = (*flat, (0, *a["padding"]), a["ceil_mode"], a["count_include_pad"], a["divisor"])
+        return (folded(x, 2, lambda z: F.avg_pool2d(z.unsqueeze(-2), *plane).squeeze(-2)),)
     if rank == 1:
-        y = folded(x, 2, lambda z: F.avg_pool1d(z, *settings))
-        return (y * (a["kernel_size"][0] / a["divisor"]) if a["divisor"] else y,)
+        return (folded(x, 2, lambda z: F.avg_pool1d(z, *settings)),)
     run = F.avg_pool2d if rank == 2 else F.avg_pool3d
     return (folded(x, rank + 1, lambda z: run(z, *settings, divisor_override=a["divisor"] or None)),)
 

@@ -165,6 +165,13 @@ OPERATIONS = (
     ),
     _reduction("max", lambda x, axes, keep: x.amax(axes, keepdim=keep), same, compared, ("aten.amax.default",)),
     _reduction("min", lambda x, axes, keep: x.amin(axes, keepdim=keep), same, compared, ("aten.amin.default",)),
+    _reduction(
+        "logsumexp",
+        lambda x, axes, keep: x.logsumexp(axes, keepdim=keep),
+        real,
+        each_input(exponentials=1, adds=2, activations=1),
+        ("aten.logsumexp.default",),
+    ),
     Operation(
         "var",
         "pool",

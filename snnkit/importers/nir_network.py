@@ -184,6 +184,8 @@ class NirNetwork(nn.Module):
 class _Loop(nn.Module):
     """A recurrent part, run step by step. It has no weights; states in a stream belong to modules, hence it is one."""
 
+    starts_at_zero = True  # what has not been sent yet is 0
+
     def __init__(self, part: Part):
         super().__init__()
         self.part = part

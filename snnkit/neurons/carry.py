@@ -60,6 +60,10 @@ class Carry:
         finally:
             _active.reset(token)
 
+    def inside(self) -> Carry:
+        """Return an empty carry for a loop inside of this one's step."""
+        return Carry(self.names, self.check_finite)
+
     def start(self, neuron: nn.Module, x: Tensor) -> tuple[Key, State | None]:
         """Return (key, starting state) for a sequence ``x`` (T, B, …): None at the first call, then what was left.
 
@@ -127,7 +131,7 @@ def within() -> Iterator[Carry]:
     if outer is None:
         yield Carry()
         return
-    inner, before = Carry(outer.names, outer.check_finite), outer._calls
+    inner, before = outer.inside(), outer._calls
     # What was called in this step of the outer carry already, such as this loop itself, has states of its own.
     inner.states = {(neuron, call - before.get(neuron, 0)): state for (neuron, call), state in outer.states.items()}
     yield inner

@@ -18,7 +18,7 @@ from snnkit.neurons import NO_RESET
 
 
 def legal(graph: Graph, chip: Chip) -> list[Violation]:
-    """Return what a simplified graph asks of ``chip`` that it has not; an empty list says nothing about sizes."""
+    """Return what a simplified graph asks of ``chip`` that it has not; an empty list says nothing about cores."""
     found = [*_ends(graph, chip), *_finite(graph)]
     neurons = [node for node in graph if is_neuron(node)]
     if not neurons:
@@ -32,7 +32,18 @@ def legal(graph: Graph, chip: Chip) -> list[Violation]:
             found += _fed(graph, node.inputs[0], node.name, chip, static)
     for output in graph.outputs:
         found += _fed(graph, output, "the output", chip, static)
-    return found
+    return found or _size(graph, neurons, chip)
+
+
+def _size(graph: Graph, neurons: list[Node], chip: Chip) -> list[Violation]:
+    """What has more neurons than the chip is refused before its synapses are unrolled, which would take long."""
+    sizes = sorted(((graph.signals[node.output].size, node.name) for node in neurons), reverse=True)
+    total, room = sum(size for size, _ in sizes), int(chip.cores.value * chip.core.neurons.value)
+    if total <= room:
+        return []
+    largest = ", ".join(f"{name} {size:,}" for size, name in sizes[:3])
+    limit = f"{chip.name} has {room:,}; the largest layers: {largest}. Make these narrower, or lower the image size"
+    return [Violation("the network", f"{total:,} neurons", limit)]
 
 
 def _ends(graph: Graph, chip: Chip) -> list[Violation]:

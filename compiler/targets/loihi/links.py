@@ -124,14 +124,26 @@ def _merged(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip:
     if source * target > DENSE_LIMIT:
         limit = f"{chip} weighs a spike once, and merging these would give {source:,} × {target:,} weights"
         raise CompileError(Violation(reader, f"{names} in a row", f"{limit}; put a neuron between them"))
-    rows = []
-    for start in range(0, source, 256):
-        one_hot = torch.zeros(min(256, source - start), source, dtype=torch.float64)
-        one_hot[:, start:].fill_diagonal_(1.0)
-        rows.append(through(graph, term.path, one_hot.reshape(-1, *graph.shape(term.source))).reshape(-1, target))
-    weight = torch.cat(rows).T.contiguous() * term.factor
+    weight = _jacobian(graph, term, source, target) * term.factor
     name = _name(term, reader)
     return Link(name, term.source, everything((source,)), "linear", weight, (target,), everything(shape))
+
+
+def _jacobian(graph: Graph, term: Term, sources: int, targets: int) -> Tensor:
+    """Return the matrix (targets, sources) of a linear path, backwards from its outputs where they are fewer."""
+    shape = graph.shape(term.source)
+    if targets < sources:
+        with torch.enable_grad():
+            x = torch.zeros(1, *shape, dtype=torch.float64, requires_grad=True)
+            y = through(graph, term.path, x).reshape(-1)
+            rows = [torch.autograd.grad(y[i], x, retain_graph=True)[0].reshape(-1) for i in range(targets)]
+        return torch.stack(rows)
+    columns = []
+    for start in range(0, sources, 256):
+        one_hot = torch.zeros(min(256, sources - start), sources, dtype=torch.float64)
+        one_hot[:, start:].fill_diagonal_(1.0)
+        columns.append(through(graph, term.path, one_hot.reshape(-1, *shape)).reshape(-1, targets))
+    return torch.cat(columns).T.contiguous()
 
 
 def _name(term: Term, reader: str) -> str:
