@@ -111,7 +111,7 @@ def test_the_graph_is_the_model(case, tmp_path):
         assert_close(got, wanted, f"batch of {batch}")
         assert_spikes(events, spikes, f"batch of {batch}")
     assert not any(map(constant, wanted)), "nothing is shown"
-    asleep = [name for name, events in spikes.items() if constant(events)]
+    asleep = [name for name, fired in events.items() if constant(fired)]
     assert not asleep, f"{asleep} never fire, or always do"
     if case.steps:
         assert_close(run_graph(graph, inputs, stepwise=True)[0], wanted, "step by step")
