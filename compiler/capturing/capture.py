@@ -134,7 +134,7 @@ def _states(
     try:
         return find_states(model, batch, mode, prime) if is_spiking(model) else []
     except SnnkitError as error:
-        if _takes_images(model, inputs[0]) and not hasattr(model, "forward_sequence"):
+        if inputs[0].ndim == 4 and not hasattr(model, "forward_sequence") and not isinstance(error, CaptureError):
             raise CaptureError(
                 f"{type(model).__name__} takes no sequence (T, B, …), so its time steps cannot be told apart: {error} "
                 "Capture the part of it that runs on sequences, such as its encoder."

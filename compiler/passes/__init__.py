@@ -7,7 +7,10 @@ names of layers with weights. ``merge_layers``, ``merge_linear`` and ``split_att
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 from compiler.analysis.types import infer_signals
 from compiler.graph import Graph
@@ -19,6 +22,18 @@ from compiler.passes.merge_layers import merge_layers
 from compiler.passes.merge_linear import merge_linear
 from compiler.passes.push_constants import push_constants
 from compiler.passes.split_attention import split_attention
+from snnkit.renamed import old_module
+
+old_module(
+    "compiler.passes.infer_signals",
+    {
+        "infer_signals": "compiler.analysis.types.infer_signals",
+        "spike_driven": "compiler.analysis.spike_driven.spike_driven",
+        "Verdict": "compiler.analysis.spike_driven.Verdict",
+    },
+)
+# The function, not the module that had its name.
+globals()["infer_signals"] = importlib.import_module("compiler.analysis.types").infer_signals
 
 PIPELINE: tuple[Callable[[Graph], Graph], ...] = (
     drop_dead,
@@ -38,6 +53,18 @@ def simplify(graph: Graph) -> Graph:
             graph = one_pass(graph)
         if graph.nodes is before:
             return graph
+
+
+def __getattr__(name: str) -> Any:
+    if name != "relu_twin":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = "compiler.converting.relu_twin"
+    warnings.warn(
+        f"compiler.passes.{name} is now {new}; the old name goes with the next release.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return importlib.import_module("compiler.converting").relu_twin
 
 
 __all__ = [

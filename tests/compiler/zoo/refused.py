@@ -41,7 +41,7 @@ _SIX = _images(1, 6)
 REFUSED: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor], str]] = {
     **{f"neuron {name}": (make, _images(6, 1, 5, 4), "time steps") for name, make in MIXING_TIME.items()},
     "segmentation over several steps": (lambda: segmenter(timesteps=4), _images(1, 3, 32, 32), "(?i)time"),
-    "masked autoencoder": (_masked, _images(1, 2, 32, 32), "random"),
+    "masked autoencoder": (_masked, _images(1, 2, 32, 32), "takes no sequence"),
     "membranes across the batch": (_official, _images(1, 2, 48, 48), "sample|batch|mixes"),
     "weights chosen for every sample": (_timm("efficientnet_cc_b0_4e"), _images(1, 3, 64, 64), "'weight' of conv2d"),
     "a recurrent layer of torch": (_timm("sequencer2d_s", img_size=64), _images(1, 3, 64, 64), "recurrent layer"),
