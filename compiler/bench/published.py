@@ -112,8 +112,8 @@ def _ours(name: str, **sizes: Any) -> tuple[nn.Module, tuple[int, ...]]:
 
     given = {key: value.default for key, value in inspect.signature(_MODELS[name].build).parameters.items()} | sizes
     side = given["img_size"] or given["trained_at"][0]
-    frames = (given["num_frames"],) if "num_frames" in given else ()
     model = create_model(name, **sizes)
+    frames = tuple(filter(None, [getattr(model, "num_frames", given.get("num_frames"))]))  # 0 frames: an image
     if isinstance(model, MaskedAutoencoder):
         model = model.encoder
     return model, (given["in_chans"], *frames, side, side)
