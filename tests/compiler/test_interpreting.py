@@ -159,7 +159,7 @@ def test_still_inputs_are_repeated(stepwise):
         (lambda a: (a, a[:2]), "2, 3|3, 2|steps"),
         (lambda a: (a, a.expand(3, 2, 2)), "samples"),
         (lambda a: (a, torch.zeros(3, 1, 4)), r"takes \(B, 2\) or \(T, B, 2\), got \(3, 1, 4\)"),
-        (lambda a: (), "has 2 inputs, got 0"),
+        (lambda a: (), "has 2 inputs, got 0|takes a tensor, or a tuple of them"),
     ],
     ids=["one", "three", "mixed", "lengths", "batches", "shape", "none"],
 )

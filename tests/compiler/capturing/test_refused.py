@@ -89,21 +89,62 @@ MIXED = {
     "group norm of samples": lambda p, x: F.group_norm(x.flatten(1).unsqueeze(0), 1),
     "instance norm of samples": lambda p, x: F.instance_norm(x.flatten(1).unsqueeze(0).transpose(1, 2)),
     "layer norm of samples": lambda p, x: F.layer_norm(x[:, 0].T, (x.shape[0],)),
-    "windows with other windows": lambda p, x: windows_first(x) + windows_last(x),
-    "windows times other windows": lambda p, x: windows_first(x) * windows_last(x),
-    "windows beside other windows": lambda p, x: torch.cat([windows_first(x), windows_last(x)], 1),
-    "windows stacked on other windows": lambda p, x: torch.stack([windows_first(x), windows_last(x)], 1),
-    "windows chosen by other windows": lambda p, x: torch.where(windows_first(x) > 0, windows_last(x), 0.0),
-    "windows @ other windows": lambda p, x: windows_first(x).unsqueeze(1) @ windows_last(x).unsqueeze(2),
-    "einsum of windows": lambda p, x: torch.einsum("bc,bc->b", windows_first(x), windows_last(x)),
-    "attention of windows": lambda p, x: F.scaled_dot_product_attention(
-        windows_first(x).unsqueeze(1), windows_last(x).unsqueeze(1), windows_last(x).unsqueeze(1)
-    ),
-    "bmm of windows": lambda p, x: torch.bmm(windows_first(x).unsqueeze(1), windows_last(x).unsqueeze(2)),
-    "gathered from other windows": lambda p, x: windows_first(x).gather(1, windows_last(x).argsort(1)),
     "unfold along samples": lambda p, x: x.unfold(0, 2, 1),
     "repeated and read by sample": lambda p, x: x.repeat(2, 1, 1).view(-1, 2, 4, 6).sum(1),
 }
+
+
+# The same windows in another order: the shapes agree, the samples do not. Results lead back to (B, 4, …).
+WINDOWS = {
+    "sum": lambda a, b: a + b,
+    "product": lambda a, b: a * b,
+    "quotient": lambda a, b: a / (b * b + 1),
+    "maximum": torch.maximum,
+    "joined": lambda a, b: torch.cat([a, b], 1),
+    "stacked": lambda a, b: torch.stack([a, b], 1),
+    "chosen": lambda a, b: torch.where(a > 0, b, 0.0),
+    "filled": lambda a, b: a.masked_fill(b > 0, 0.0),
+    "matmul": lambda a, b: a.unsqueeze(1) @ b.unsqueeze(2),
+    "einsum": lambda a, b: torch.einsum("bc,bc->b", a, b),
+    "outer products": lambda a, b: torch.einsum("bc,bd->bcd", a, b),
+    "attention": lambda a, b: F.scaled_dot_product_attention(a.unsqueeze(1), b.unsqueeze(1), b.unsqueeze(1)),
+    "attention to other values": lambda a, b: F.scaled_dot_product_attention(
+        a.unsqueeze(1), a.unsqueeze(1), b.unsqueeze(1)
+    ),
+    "bmm": lambda a, b: torch.bmm(a.unsqueeze(1), b.unsqueeze(2)),
+    "baddbmm": lambda a, b: torch.baddbmm(a.unsqueeze(1), b.unsqueeze(1), torch.eye(6).double().expand(len(a), 6, 6)),
+    "gathered": lambda a, b: a.gather(1, b.argsort(1)),
+    "scattered": lambda a, b: a.scatter(1, b.argsort(1), a),
+    "added with a factor": lambda a, b: torch.addcmul(a, b, b),
+    "interpolated": lambda a, b: torch.lerp(a, b, 0.3),
+    "copied": lambda a, b: (a * 1.0).copy_(b) + a,
+    "a part written": lambda a, b: torch.slice_scatter(a, b[:, :2], 1, 0, 2),
+    "a column written": lambda a, b: torch.select_scatter(a, b[:, 0], 1, 0),
+    "distances": lambda a, b: (a - b).norm(dim=-1),
+}
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["samples next to one another first", "samples apart first"])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows_in_another_order_are_refused(name, first):
+    def run(p, x):
+        if first:
+            y = WINDOWS[name](windows_first(x), windows_last(x))
+            return y.view(4, -1, *y.shape[1:]).transpose(0, 1)
+        y = WINDOWS[name](windows_last(x), windows_first(x))
+        return y.view(-1, 4, *y.shape[1:])
+
+    def same(p, x):
+        """The control: windows in one order are captured, and equal."""
+        y = WINDOWS[name](windows_last(x), 2 * windows_last(x))
+        return y.view(-1, 4, *y.shape[1:])
+
+    with pytest.raises(CaptureError) as caught:
+        capture(Code(run).double(), noise(1, 4, 6))
+    assert "output 0" not in str(caught.value), "refused for its output only"
+    assert_readable(caught.value)
+    graph, x = capture(Code(same).double(), noise(1, 4, 6)), noise(3, 4, 6)
+    torch.testing.assert_close(interpret(graph, x)[0][0], same(None, x), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", MIXED)
