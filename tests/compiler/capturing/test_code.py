@@ -1,8 +1,8 @@
 """Capture of plain code: operands in every place, writes in place, several inputs and outputs, folded weights.
 
-Would break it: an operand whose axes are aligned at the wrong end, a subtraction turned around, a write into a view that
-is read too early or too late, an output that is swapped, a weight that is computed again in every step, a cast that is
-lost. Each function is compared with its graph on batches other than the example's.
+Would break it: an operand whose axes are aligned at the wrong end, a subtraction turned around, a write into a view
+that is read too early or too late, an output that is swapped, a weight that is computed again in every step, a cast
+that is lost. Each function is compared with its graph on batches other than the example's.
 """
 
 import pytest
