@@ -247,7 +247,11 @@ class ExportedCall:
     def _shown(self, shape: tuple[int, ...]) -> str:
         """An exported shape with B for the batch."""
         sizes = [
-            str(size) if size % self.prime else "B" if size == self.prime else f"B·{size // self.prime}"
+            str(size)
+            if not isinstance(size, int) or size % self.prime
+            else "B"
+            if size == self.prime
+            else f"B·{size // self.prime}"
             for size in shape
         ]
         return f"({', '.join(sizes)})"

@@ -29,18 +29,20 @@ class Recording(Carry):
 
     def __init__(self, names: dict[nn.Module, str]):
         super().__init__(names)
-        self.first: dict[nn.Module, Tensor] = {}
+        self.first: dict[Key, Tensor] = {}
+        self.before: dict[nn.Module, int] = {}  # calls that came before this carry's, where it is that of a loop
 
     def inside(self) -> Recording:
         """Return a carry for a loop inside of the step, which remembers for this one."""
         inner = Recording(self.names)
         inner.first = self.first
+        inner.before = {module: self.before.get(module, 0) + count for module, count in self._calls.items()}
         return inner
 
     def start(self, neuron: nn.Module, x: Tensor) -> tuple[Key, tuple[Tensor, ...] | None]:
         """Return (key, starting state), as ``Carry.start``."""
         key, state = super().start(neuron, x)
-        self.first.setdefault(neuron, x)
+        self.first.setdefault((neuron, key[1] + self.before.get(neuron, 0)), x)
         return key, state
 
 
@@ -127,7 +129,7 @@ def find_states(model: nn.Module, inputs: tuple[Tensor, ...], mode: FakeTensorMo
                 f"{name or 'the model'} ({type(module).__name__}) mixes time steps: it counts them, or has numbers of "
                 "its own for each, so that no step is like another. Use a neuron whose steps are alike."
             )
-        dtypes, given = tuple(v.dtype for v in state), carry.first.get(key[0])
+        dtypes, given = tuple(v.dtype for v in state), carry.first.get(key)
         found.append(StateOf(key, name, tuple(state_names), shapes, dtypes, _rest(module, name, given, state, prime)))
     return found
 

@@ -116,6 +116,8 @@ def infer(node: Node, signals: list[Signal], dtype: torch.dtype = torch.float32)
         GraphError: the inputs do not fit the operation.
     """
     op = operation(node.op)
+    if signals:
+        _check_reach(node, len(signals[0].shape))
     bare = Node(node.name, node.op, node.inputs, node.outputs, node.attributes, _on_meta(node), node.scope, node.role)
     try:
         inputs = [torch.empty((_BATCH, *signal.shape), device="meta", dtype=_dtype(node, dtype)) for signal in signals]
@@ -138,6 +140,20 @@ def infer(node: Node, signals: list[Signal], dtype: torch.dtype = torch.float32)
         Signal(name, tuple(result.shape[1:]), type_)
         for name, result, type_ in zip(node.outputs, results, types, strict=True)
     ]
+
+
+def _check_reach(node: Node, rank: int) -> None:
+    """No axis may lie in front of a sample of ``rank`` axes, where the batch is."""
+    for name in ("axis", "axes"):
+        value = node.attributes.get(name)
+        if value is None:
+            continue
+        counted = node.op in ("layer_norm", "rms_norm")  # so many last axes
+        lowest = -value if counted else min(value, default=0) if isinstance(value, tuple) else value
+        if lowest < -rank and node.op != "permute":
+            raise GraphError(
+                f"{node.name} ({node.op}): {name} = {value!r} reaches beyond the {rank} axes of a sample, to the batch."
+            )
 
 
 def _on_meta(node: Node) -> dict[str, Tensor]:
