@@ -127,6 +127,8 @@ class ExportedCall:
                 shape = self._aligned(value.tensor, layout)
                 found.append(self.builder.constant(value.tensor.reshape(shape), self._name("constant"), self.scope))
             else:
+                if value.layout is not None and layout is not None:
+                    self.check_order(value.layout, layout)
                 found.append(value.signal)
         return found
 
@@ -138,16 +140,22 @@ class ExportedCall:
         layout, out = value.layout, self.out
         if layout is None:
             raise self.refuse("reads what is not known")
-        other = len(layout.shape) - layout.axis != len(out.shape) - out.axis
-        factors = layout.merged > 1 and (layout.outer, layout.inner) != (out.outer, out.inner)
-        if other or factors:
+        if len(layout.shape) - layout.axis != len(out.shape) - out.axis:
             raise self.refuse("combines samples with other samples")
+        self.check_order(layout, out)
         return value.signal
+
+    def check_order(self, one: Layout, other: Layout) -> None:
+        """Raise CaptureError where two merged batches hold their samples in another order."""
+        if one.merged > 1 and other.merged > 1 and (one.outer, one.inner) != (other.outer, other.inner):
+            raise self.refuse("combines samples with other samples")
 
     def beside(self, name: str, dim: int) -> str:
         """Return an argument that lacks the axis ``dim`` of ``self`` as a signal."""
         value, whole = self.value(name), self.layout("self")
         if value.tensor is None:
+            if value.layout is not None:
+                self.check_order(value.layout, whole)
             return value.signal
         dim %= len(whole.shape)
         rest = Layout(

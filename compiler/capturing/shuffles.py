@@ -194,6 +194,9 @@ def einsum(call: ExportedCall) -> str:
     if letter not in result:
         raise call.refuse("sums over the batch, which mixes samples")
     inputs, kept = [], []
+    layouts = [v.layout for v in values if v.layout is not None]
+    for layout in layouts[1:]:
+        call.check_order(layouts[0], layout)
     merged = any(v.layout is not None and v.layout.merged > 1 for v in values)
     for term, value in zip(terms, values, strict=True):
         if value.layout is None:

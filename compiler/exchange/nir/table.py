@@ -115,7 +115,7 @@ REFUSED: Mapping[str, str] = {
         "NIR has no norm of a sample, and none that could be folded; build the network with batch norm",
         *("layer_norm", "rms_norm", "group_norm"),
     ),
-    **_each("NIR has no softmax; leave it to who reads the output", "softmax", "log_softmax"),
+    **_each("NIR has no softmax; leave it to who reads the output", "softmax", "log_softmax", "logsumexp"),
     **_each(_PRODUCT, "mul", "matmul", "einsum", "attention"),
     "div": "NIR has no quotient of two signals; multiply by stored numbers, one over the divisor",
     **_each(

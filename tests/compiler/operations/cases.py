@@ -310,6 +310,7 @@ CASES: tuple[Case, ...] = (
     Case("softmax", (_TOKENS,), {"axis": -1}),
     Case("softmax", (_TOKENS,), {"axis": -2}, label="of columns"),
     Case("log_softmax", (_TOKENS,), {"axis": -1}),
+    Case("logsumexp", (_TOKENS,), {"axes": (-1,), "keepdim": True}),
     # Moves.
     Case("identity", (_TOKENS,)),
     Case("reshape", (_TOKENS,), {"shape": (12,)}),

@@ -391,6 +391,11 @@ EXPECTED = {
     "group_norm": lambda given: statistics(given, math.prod(given.shapes[0]) // given.node.attributes["groups"]),
     "softmax": softmax,
     "log_softmax": log_softmax,
+    "logsumexp": lambda given: {
+        "activations": given.values - given.results,
+        "adds": 2 * given.values,
+        "exponentials": given.values + given.results,
+    },
     "bias_current": every(multiplies=1),
     **{name: neuron for name, one in operations().items() if one.kind == "neuron"},
 }
