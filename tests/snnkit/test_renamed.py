@@ -43,7 +43,8 @@ def stand_ins():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_name_that_moved_is_there():
-    assert {name.rpartition(".")[0] for name in MOVED} == {module.__name__ for module in stand_ins()}
+    ours = {module.__name__ for module in stand_ins() if module.__name__.startswith("snnkit.")}
+    assert {name.rpartition(".")[0] for name in MOVED} == ours
     for module in stand_ins():
         for name in dir(module):
             assert getattr(module, name) is not None
