@@ -25,6 +25,8 @@ _CAPTURED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("meta_spikeformer_55m", {"timesteps": 1}),
     ("meta_spikeformer_55m", {"timesteps": 4}),
 )
+_MEAN_OVER_TIME = ("meta_spikeformer_seg_15m", "meta_spikeformer_seg_55m")
+"""Networks whose middle is a mean over time, which has no place in one step: their default T is refused."""
 _SPIKING = {"spikformer_cifar_4_256": (3, 32, 32), "meta_spikeformer_15m": (3, 224, 224), "ms_resnet18": (3, 128, 128)}
 _STEPS, _BATCH = 4, 8
 _BATCH_OF = {"meta_spikeformer_15m": 1, "ms_resnet18": 2}
@@ -40,7 +42,7 @@ def run(repeats: int) -> list[dict[str, Any]]:
 
 def _cost(name: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Seconds and bytes of one capture in a new process."""
-    (made,) = _worker("once", name, json.dumps(settings))
+    (made,), _ = _worker("once", name, json.dumps(settings))
     case = " ".join([f"{name}, capture", *(f"{key}={value}" for key, value in settings.items())])
     return [
         figure(case, "time", round(made["seconds"], 2), "s", 30.0),
@@ -113,21 +115,25 @@ def _covered() -> list[dict[str, Any]]:
     found = []
     for family, names in listed().items():
         prefix = "timm:" if family.startswith("timm ") else ""
-        made = _worker("each", *(prefix + name for name in names))
+        made, end = _worker("each", *(prefix + name for name in names))
         captured = [one for one in made if not one["why"]]
         row = figure(f"{family}, default size", "captured", len(captured), f"of {len(names)}", len(names), False)
         missing = {one["name"].removeprefix(prefix): one["why"] for one in made if one["why"]}
-        missing |= dict.fromkeys(names[len(made) :], "the process ended")
+        missing |= dict.fromkeys(names[len(made) :], f"the process ended: {end}")
         slowest = max((one["seconds"] for one in captured), default=0.0)
         found.append(row | {"slowest_s": round(slowest, 2)} | ({"missing": missing} if missing else {}))
-    return found
+    count_of = sum(len(_worker("once", name, json.dumps({"timesteps": 1}))[0]) for name in _MEAN_OVER_TIME)
+    case = "segmentation networks, one time step"
+    return [*found, figure(case, "captured", count_of, f"of {len(_MEAN_OVER_TIME)}", len(_MEAN_OVER_TIME), False)]
 
 
-def _worker(*arguments: str) -> list[dict[str, Any]]:
-    """What a process of its own printed, a line a network; fewer where it ended early."""
+def _worker(*arguments: str) -> tuple[list[dict[str, Any]], str]:
+    """What a process of its own printed, a line a network, and the last it said where it ended early."""
     command = [sys.executable, "-m", "compiler.bench.cost", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    said = done.stderr.strip().splitlines() if done.returncode else []
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return lines, said[-1] if said else f"exit status {done.returncode}"
 
 
 def _quiet(model: nn.Module, x: Tensor) -> Callable[[], None]:
