@@ -23,6 +23,7 @@ from torch import Tensor
 from compiler.analysis.types import infer_signals
 from compiler.errors import GraphError
 from compiler.graph import Graph, Node, Signal, SignalType, operation, operations
+from compiler.graph.builder import unique
 from compiler.graph.verify import check_node, infer
 
 _MOST = 200  # rewrites for each node of a graph, after which rules are taken to undo one another
@@ -192,7 +193,7 @@ class Draft:
             GraphError: the inputs, attributes or parameters do not fit the operation.
         """
         scope = like.scope if like is not None else ""
-        name = self._unique(name or (f"{scope}.{op}" if scope else op))
+        name = unique(name or (f"{scope}.{op}" if scope else op), self._numbers, self.signals, self.nodes)
         node = Node(name, op, tuple(inputs), (name,), dict(attributes or {}), dict(parameters or {}), scope)
         self._count += 1
         self._positions[name] = (self._root[0], self._count)
@@ -281,14 +282,6 @@ class Draft:
         return infer_signals(graph.with_nodes(tuple(self.order()), self.signals))
 
     # Within.
-
-    def _unique(self, wanted: str) -> str:
-        name, count = wanted, self._numbers.get(wanted, 0)
-        while name in self.signals or name in self.nodes:
-            count += 1
-            name = f"{wanted}#{count}"
-        self._numbers[wanted] = count
-        return name
 
     def _make(self, node: Node) -> None:
         check_node(node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compiler.analysis.spike_driven import _real_edge, spike_driven
+from compiler.analysis.spike_driven import real_edge, spike_driven
 from compiler.graph import Graph, Node, SignalType, operation
 
 WEIGHS = ("synapse", "product", "norm")
@@ -32,7 +32,7 @@ def readings(graph: Graph) -> tuple[Reading, ...]:
     for node in graph:
         if operation(node.op).kind not in WEIGHS:
             continue
-        broken = _real_edge(graph, node)
+        broken = real_edge(graph, node)
         for signal in dict.fromkeys(node.inputs):
             mark = signal == broken
             encodes = mark and node.name in encoding

@@ -45,7 +45,7 @@ def spike_driven(graph: Graph) -> Verdict:
             continue
         if _keeps_pixels(graph, node) and all(name in images or name in stored for name in node.inputs):
             images.add(node.output)
-        edge = _real_edge(graph, node)
+        edge = real_edge(graph, node)
         if edge is None:
             continue
         if spiking and edge in images and operation(node.op).kind == "synapse":
@@ -62,7 +62,7 @@ def _keeps_pixels(graph: Graph, node: Node) -> bool:
     return operation(node.op).kind in ("move", "pool") or node.op in ("add", "sub")
 
 
-def _real_edge(graph: Graph, node: Node) -> str | None:
+def real_edge(graph: Graph, node: Node) -> str | None:
     """Return the real signal that a node multiplies with reals, or the one it normalises; None if it does neither."""
     kind, inputs = operation(node.op).kind, node.inputs
     real = [name for name in inputs if not graph.type(name).is_event]

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from compiler.capturing import shuffles
 from compiler.capturing.axes import Layout, MixesSamplesError, aligned, find, reshaped
@@ -86,6 +87,10 @@ class ExportedCall:
             return self.values[given]
         return Value(tensor=self.number(given))
 
+    def constant(self, value: Tensor) -> str:
+        """Add stored numbers of a sample's shape in the call's scope and return their signal."""
+        return self.builder.constant(value, scope=self.scope)
+
     def is_constant(self, name: str) -> bool:
         """Whether an argument is a number or stored."""
         return self.value(name).tensor is not None
@@ -125,7 +130,7 @@ class ExportedCall:
             value = self.values[given]
             if value.tensor is not None and layout is not None:
                 shape = self._aligned(value.tensor, layout)
-                found.append(self.builder.constant(value.tensor.reshape(shape), self._name("constant"), self.scope))
+                found.append(self.constant(value.tensor.reshape(shape)))
             else:
                 if value.layout is not None and layout is not None:
                     self.check_order(value.layout, layout)
@@ -136,7 +141,7 @@ class ExportedCall:
         """Return an argument as a signal that broadcasts against the result."""
         value = self.value(name)
         if value.tensor is not None:
-            return self.builder.constant(self.factor(name), self._name("constant"), self.scope)
+            return self.constant(self.factor(name))
         layout, out = value.layout, self.out
         if layout is None:
             raise self.refuse("reads what is not known")
@@ -163,7 +168,7 @@ class ExportedCall:
         )
         shape = self._aligned(value.tensor, rest) if value.tensor.ndim else ()
         spread = value.tensor.reshape(shape).expand(rest.sample)
-        return self.builder.constant(spread, self._name("constant"), self.scope)
+        return self.constant(spread)
 
     def factor(self, name: str) -> Tensor:
         """Return a stored argument in the shape that meets a sample of the result."""
@@ -304,9 +309,13 @@ class ExportedCall:
             parts.append(self._as_value(signals[index], self._found(meta), meta.dtype) if known else Value())
         self.result = Value(parts=parts)
 
-    def give_constant(self, value: Tensor) -> None:
-        """Make stored numbers of the sample's shape the result."""
-        self.give(self.builder.constant(value, self._name("constant"), self.scope))
+    def give_filled(self, number: float) -> None:
+        """Make a tensor of one number the result: a stored one, or a signal where it has a batch."""
+        if holds_batch(self.node, self.prime):
+            self.give(self.constant(torch.full(self.out.sample, number, dtype=self.out_dtype)))
+        else:
+            meta = self._meta()[0]
+            self.result = Value(meta.dtype, tensor=torch.full(tuple(meta.shape), number, dtype=meta.dtype))
 
     def _as_value(self, signal: str, layout: Layout, dtype: torch.dtype) -> Value:
         return Value(dtype, signal=self.reshape(signal, layout.sample), layout=layout)
@@ -375,6 +384,13 @@ class ExportedCall:
             Node(name, operator.name, (x, *states), (name, *writes), attributes, parameters, self.scope)
         )
         self.give_many([name, *writes])
+
+
+def holds_batch(node: fx.Node, prime: int) -> bool:
+    """Whether a result holds the batch, or has a size that depends on the data."""
+    metas = [meta for meta in pytree.tree_leaves(node.meta.get("val")) if isinstance(meta, Tensor)]
+    sizes = [size for meta in metas for size in meta.shape]
+    return any(not isinstance(size, int) or (size > 0 and size % prime == 0) for size in sizes)
 
 
 def bound(node: fx.Node) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from compiler.capturing.step import over_sequences
 from compiler.errors import CaptureError
 from compiler.graph import Graph
 from compiler.interpreting import interpret
@@ -114,7 +115,7 @@ def check_steps(model: nn.Module, graph: Graph, inputs: tuple[Tensor, ...], sequ
     try:
         double = copy.deepcopy(model).double()
         with torch.no_grad():
-            wanted = pytree.tree_leaves(double(x))[0]
+            wanted = pytree.tree_leaves(over_sequences(double)(x))[0]
     except (RuntimeError, TypeError, ValueError):  # it cannot be copied, or takes another number of steps
         return
     found, _ = interpret(graph.double(), x)
@@ -140,7 +141,7 @@ def _shapes(model: nn.Module, own: dict[str, Any], inputs: tuple[Tensor, ...]) -
     hooks = [module.register_forward_pre_hook(remember(name)) for name, module in own.items()]
     try:
         with torch.no_grad():
-            getattr(model, "forward_sequence", model)(*inputs)
+            over_sequences(model)(*inputs)
     finally:
         for hook in hooks:
             hook.remove()

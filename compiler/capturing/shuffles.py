@@ -161,7 +161,7 @@ def matmul(call: ExportedCall, left: str, right: str) -> str:
     if a.layout is not None and b.layout is not None:
         return _both(call, left, right)
     if a.tensor is not None and a.tensor.ndim == 1:
-        row = call.builder.constant(a.tensor.detach().reshape(1, -1), f"{call.scope}.constant".lstrip("."), call.scope)
+        row = call.constant(a.tensor.reshape(1, -1))
         return call.emit("matmul", [row, call.signal(right)])
     return call.emit("matmul", [call.operand(left), call.operand(right)])
 
@@ -169,7 +169,7 @@ def matmul(call: ExportedCall, left: str, right: str) -> str:
 def _aside(call: ExportedCall, layout: Layout, signal: str, stored: Tensor, stored_left: bool) -> str:
     """Multiply with the batch as an axis of one row or column."""
     x = call.reshape(signal, layout.whole)
-    constant = call.builder.constant(stored.detach(), f"{call.scope}.constant".lstrip("."), call.scope)
+    constant = call.constant(stored)
     return call.emit("matmul", [constant, x] if stored_left else [x, constant])
 
 
@@ -201,9 +201,7 @@ def einsum(call: ExportedCall) -> str:
     for term, value in zip(terms, values, strict=True):
         if value.layout is None:
             assert value.tensor is not None
-            inputs.append(
-                call.builder.constant(value.tensor.detach(), f"{call.scope}.constant".lstrip("."), call.scope)
-            )
+            inputs.append(call.constant(value.tensor))
             kept.append(term)
             continue
         whole = value.layout.whole

@@ -24,6 +24,17 @@ from snnkit.neurons.carry import Carry, Key
 WRAPPED = "_snnkit_wrapped"  # no user's module is called like this
 
 
+def over_sequences(model: nn.Module) -> Callable[..., Any]:
+    """Return what maps sequences (T, B, …) to sequences: ``forward_sequence``, so encoder and readout stay outside.
+
+    A classifier made with ``features_only=True`` has no readout: its forward returns the maps of every step.
+    """
+    if getattr(model, "features_only", False):
+        return model
+    run: Callable[..., Any] = getattr(model, "forward_sequence", model)
+    return run
+
+
 class Recording(Carry):
     """A carry that remembers what every stateful module was given first."""
 
@@ -50,7 +61,7 @@ class Step(nn.Module):
     """One step of ``model`` as a function of inputs and states.
 
     Args:
-        model: any module; its ``forward_sequence`` where it has one, so that encoder and readout stay outside.
+        model: any module; see ``over_sequences``.
         keys: the stateful modules, in the order their states come in and go out.
     """
 
@@ -62,9 +73,7 @@ class Step(nn.Module):
     @property
     def run(self) -> Callable[..., Any]:
         """What is called with the inputs."""
-        model = getattr(self, WRAPPED)
-        run: Callable[..., Any] = getattr(model, "forward_sequence", model)
-        return run
+        return over_sequences(getattr(self, WRAPPED))
 
     def forward(self, inputs: tuple[Tensor, ...], states: tuple[tuple[Tensor, ...], ...]) -> Any:
         """Return the outputs and the next states."""

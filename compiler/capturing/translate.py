@@ -13,7 +13,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
 from compiler.capturing.axes import MixesSamplesError, find
-from compiler.capturing.call import ExportedCall, base_name, bound
+from compiler.capturing.call import ExportedCall, base_name, bound, holds_batch
 from compiler.capturing.refused import REFUSED
 from compiler.capturing.step import WRAPPED
 from compiler.capturing.values import Value
@@ -27,13 +27,11 @@ def captures() -> Mapping[str, Any]:
     return {name: handler for one in operations().values() for name, handler in one.captures.items()}
 
 
-def overload(target: Any) -> str:
-    """Return ``aten.relu.default`` for an exported target."""
-    return str(target)
-
-
 def functional(name: str, table: Mapping[str, Any]) -> str | None:
-    """Return the overload that computes what the in-place overload ``name`` does: aten.relu for aten.relu_."""
+    """Return the overload that computes what the in-place overload ``name`` does: aten.relu for aten.relu_.
+
+    In an exported program whoever reads the argument later reads the result: the two do the same.
+    """
     namespace, base, *rest = name.split(".")
     if not base.endswith("_") or base.endswith("__"):
         return None
@@ -46,9 +44,6 @@ _SPREAD = (
     *("zeros", "ones", "full", "new_zeros", "new_ones", "new_full"),
 )
 """Calls that give every sample the same stored numbers."""
-
-_FACTORIES = ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like")
-"""Calls that take a signal for its type alone."""
 
 
 class Translation:
@@ -110,7 +105,7 @@ class Translation:
             return self._item(sources[0], node)
         if isinstance(node.target, torch._ops.HigherOrderOperator):
             return self._inlined(node, values, owner)
-        name = overload(node.target)
+        name = str(node.target)
         if name in ("aten._assert_tensor_metadata.default", "aten._assert_async.msg"):
             return Value()
         if any(not source.known for source in sources):
@@ -119,15 +114,13 @@ class Translation:
             raise self._refused(node, REFUSED[name])
         if draws(node):
             raise self._refused(node, REFUSED["aten.rand.default"])
-        if base_name(node.target) in _FACTORIES and not self._holds_batch(node):
-            return self._made(node, values)
         if all(source.tensor is not None for source in sources):
-            if not self._holds_batch(node):
+            if not holds_batch(node, self.prime):
                 return self._folded(node, values)
             if base_name(node.target) in _SPREAD:
                 return self._of_one_sample(node, values)
         call = ExportedCall(
-            node, dict(values), self.builder, self.prime, scope_of(node), self._is_leaf(scope_of(node)), self.timesteps
+            node, values, self.builder, self.prime, scope_of(node), self._is_leaf(scope_of(node)), self.timesteps
         )
         plain = functional(name, self.table)
         handler = self.table.get(name) or (self.table[plain] if plain else None)
@@ -136,8 +129,6 @@ class Translation:
         if _same_type(node, sources, name):
             return sources[0]
         handler(call)
-        if plain and name not in self.table:
-            values[node.args[0]] = call.result  # type: ignore[index] # whoever reads the argument reads the result
         return call.result
 
     def _item(self, source: Value, node: fx.Node) -> Value:
@@ -146,12 +137,6 @@ class Translation:
             return source.parts[index]
         return Value()
 
-    def _holds_batch(self, node: fx.Node) -> bool:
-        """Whether a result holds the batch, or has a size that depends on the data."""
-        metas = [meta for meta in pytree.tree_leaves(node.meta.get("val")) if isinstance(meta, Tensor)]
-        sizes = [size for meta in metas for size in meta.shape]
-        return any(not isinstance(size, int) or (size > 0 and size % self.prime == 0) for size in sizes)
-
     def _folded(self, node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
         """Compute what depends on weights alone."""
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: _owned(values[source]))
@@ -159,20 +144,7 @@ class Translation:
             made = node.target(*args, **kwargs)  # type: ignore[operator]
         if isinstance(made, (tuple, list)):
             return Value(parts=[Value(part.dtype, tensor=part) for part in made])
-        name = overload(node.target)
-        if node.args and functional(name, self.table) and isinstance(node.args[0], fx.Node):
-            values[node.args[0]].tensor = made  # an in-place operation on stored numbers
         return Value(made.dtype, tensor=made)
-
-    def _made(self, node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
-        """Numbers that are made like a signal, whose values they do not read."""
-        meta, given = node.meta["val"], bound(node)
-        number = given.get("fill_value", float(base_name(node.target).startswith(("ones", "new_ones"))))
-        number = values[number].tensor if isinstance(number, fx.Node) else number
-        if number is None:
-            raise CaptureError(f"{where_of(node)} fills a tensor with a computed number.")
-        made = torch.full(tuple(meta.shape), float(number), dtype=meta.dtype)
-        return Value(meta.dtype, tensor=made)
 
     def _of_one_sample(self, node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
         """Stored numbers spread over the batch: the same call for one sample."""
@@ -189,7 +161,7 @@ class Translation:
         with torch.no_grad():
             made = node.target(*divided(list(args)), **kwargs)  # type: ignore[operator]
         scope = scope_of(node)
-        name = self.builder.constant(made.reshape(layout.sample), f"{scope}.constant".lstrip("."), scope)
+        name = self.builder.constant(made.reshape(layout.sample), scope=scope)
         return Value(meta.dtype, signal=name, layout=layout)
 
     def _inlined(self, node: fx.Node, values: dict[fx.Node, Value], owner: nn.Module) -> Value:
@@ -207,7 +179,11 @@ class Translation:
 
     def _depends_on_weights(self, node: fx.Node, sources: list[Value]) -> bool:
         """Whether a call is one of fixed numbers, which is folded, as an arange of fixed length is."""
-        return not self._holds_batch(node) and all(source.tensor is not None for source in sources) and not draws(node)
+        return (
+            not holds_batch(node, self.prime)
+            and all(source.tensor is not None for source in sources)
+            and not draws(node)
+        )
 
     def _refused(self, node: fx.Node, why: str) -> CaptureError:
         return CaptureError(f"{where_of(node)} uses {base_name(node.target)!r}, which {why}.")

@@ -6,7 +6,7 @@ node cannot say them wrong. Names are made unique here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,12 +46,7 @@ class GraphBuilder:
 
     def unique(self, wanted: str) -> str:
         """Return ``wanted``, or ``wanted#1``, ``wanted#2`` … where that is taken."""
-        name, count = wanted, self._names.get(wanted, 0)
-        while name in self.signals or name in self._node_names:
-            count += 1
-            name = f"{wanted}#{count}"
-        self._names[wanted] = count
-        return name
+        return unique(wanted, self._names, self.signals, self._node_names)
 
     def input(self, name: str, shape: Sequence[int], type: SignalType = REAL) -> str:
         """Add an input of one sample's shape and return its signal."""
@@ -97,7 +92,7 @@ class GraphBuilder:
         self._node_names.add(node.name)
         return node.outputs
 
-    def constant(self, value: Tensor, name: str = "constant", scope: str = "") -> str:
+    def constant(self, value: Tensor, name: str = "", scope: str = "") -> str:
         """Add stored numbers, of one sample's shape, as a signal."""
         return self.add("constant", (), parameters={"value": value.detach()}, name=name, scope=scope)
 
@@ -170,6 +165,19 @@ class GraphBuilder:
             name=self.graph_name,
         )
         return verify(prune(graph))
+
+
+def unique(wanted: str, counts: dict[str, int], *taken: Container[str]) -> str:
+    """Return ``wanted``, or the first of ``wanted#1``, ``wanted#2`` … that is in none of ``taken``.
+
+    ``counts`` remembers how far each name has come, so that many alike cost no search.
+    """
+    name, count = wanted, counts.get(wanted, 0)
+    while any(name in names for names in taken):
+        count += 1
+        name = f"{wanted}#{count}"
+    counts[wanted] = count
+    return name
 
 
 def prune(graph: Graph) -> Graph:

@@ -6,47 +6,32 @@ calls of ATen it captures. Nothing is real or free by default.
 
 from __future__ import annotations
 
+import importlib
+
 from compiler.graph.operation import Operation
-from compiler.operations import (
-    activations,
-    arithmetic,
-    comparisons,
-    conv,
-    functions,
-    indexing,
-    linear,
-    moves,
-    neurons,
-    norms,
-    pooling,
-    products,
-    reductions,
-    resize,
-    scale,
-    softmax,
-    windows,
-)
 
 _FILES = (
-    activations,
-    arithmetic,
-    comparisons,
-    conv,
-    functions,
-    indexing,
-    linear,
-    moves,
-    neurons,
-    norms,
-    pooling,
-    products,
-    reductions,
-    resize,
-    scale,
-    softmax,
-    windows,
+    "activations",
+    "arithmetic",
+    "comparisons",
+    "conv",
+    "functions",
+    "indexing",
+    "linear",
+    "moves",
+    "neurons",
+    "norms",
+    "pooling",
+    "products",
+    "reductions",
+    "resize",
+    "scale",
+    "softmax",
+    "windows",
 )
 
-OPERATIONS: tuple[Operation, ...] = tuple(operation for file in _FILES for operation in file.OPERATIONS)
+OPERATIONS: tuple[Operation, ...] = tuple(
+    operation for name in _FILES for operation in importlib.import_module(f"compiler.operations.{name}").OPERATIONS
+)
 
 __all__ = ["OPERATIONS"]

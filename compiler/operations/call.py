@@ -123,8 +123,8 @@ class Call(Protocol):
         """Make ``signals`` the results of a call that returns several tensors."""
         ...
 
-    def give_constant(self, value: Tensor) -> None:
-        """Make stored numbers, of the sample's shape, the result of the call."""
+    def give_filled(self, number: float) -> None:
+        """Make a tensor of one number, of the result's shape, the result of the call."""
         ...
 
     def reshape(self, signal: str, shape: Sequence[int]) -> str:

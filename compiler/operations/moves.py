@@ -256,7 +256,7 @@ def _filled(value: float | None) -> Callable[[Call], None]:
         for name in ("fill_value", "value"):
             if number is None and _named(call, name):
                 number = call[name]
-        call.give_constant(torch.full(call.out.sample, number or 0, dtype=call.out_dtype))
+        call.give_filled(number or 0)
 
     return capture
 
@@ -329,8 +329,10 @@ def _capture_pixel_unshuffle(call: Call) -> None:
     call.give(call.reshape(x, (*lead, channels * r**2, height // r, width // r)))
 
 
+_ZEROS = ("zeros", "zeros_like", "new_zeros", "empty_like", "new_empty")
+
 _CONSTANTS = {
-    **{f"aten.{name}.default": _filled(0) for name in ("zeros", "zeros_like", "new_zeros")},
+    **{f"aten.{name}.default": _filled(0) for name in _ZEROS},
     **{f"aten.{name}.default": _filled(1) for name in ("ones", "ones_like", "new_ones")},
     **{f"aten.{name}.default": _filled(None) for name in ("full", "full_like", "new_full")},
     "aten.zero.default": _filled(0),

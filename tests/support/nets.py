@@ -37,6 +37,17 @@ class Residual(nn.Module):
         return self.readout(self.forward_sequence(x if x.ndim == 5 else self.encoder(x)))
 
 
+class Chain(nn.Module):
+    """Layers on sequences of vectors (T, B, F)."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
 class SpikesIn(nn.Module):
     """Takes spikes (T, B, 20): linear, neuron, linear with a shortcut, neuron, linear."""
 

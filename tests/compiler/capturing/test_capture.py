@@ -357,3 +357,16 @@ def test_the_input_type_is_that_of_the_signal():
     assert capture(LIF(), torch.zeros(1, 1, 3)).type("input") == REAL
     whole = capture(LIF(), torch.zeros(1, 1, 3), input_type="integer[0,3]")
     assert whole.type("input") == SignalType("integer", 0, 3)
+
+
+def test_a_model_of_feature_maps_is_captured_as_its_maps():
+    """Not as the logits that its ``forward_sequence`` still gives."""
+    model = snnkit.create_model("meta_spikeformer_tiny", features_only=True, timesteps=2, img_size=16)
+    model = randomise(model)
+    x = torch.rand(2, 3, model.in_chans, 16, 16, dtype=torch.float64)
+    graph = capture(model, x[:, :1])
+    assert [graph.shape(name) for name in graph.outputs] == [tuple(y.shape[2:]) for y in model(x)]
+    for ours, theirs in zip(interpret(graph, x)[0], model(x), strict=True):
+        torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=1e-12)
+    from_image = capture(model, x[0, :1])
+    assert (from_image.timesteps, from_image.outputs) == (2, graph.outputs)

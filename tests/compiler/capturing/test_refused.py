@@ -224,10 +224,6 @@ REFUSED = {
         Code(lambda p, x: torch.special.bessel_j0(x)),
         "'aten.special_bessel_j0.default'",
     ),
-    "control flow": (
-        Code(lambda p, x: torch.cond(x.shape[1] > 2, lambda y: y + 1, lambda y: y - 1, (x,))),
-        None,
-    ),
     "a buffer that changes": (Counter(), "'seen'.*changes"),
     "the weights alone": (Code(lambda p, x: p.w, w=noise(3)), "output 0 depends on weights alone"),
     "one of two is the weights alone": (Code(lambda p, x: (x, p.w), w=noise(3)), "output 1 depends on weights alone"),
@@ -235,7 +231,7 @@ REFUSED = {
     "nothing": (Code(lambda p, x: None), "output 0"),
     "a tensor and no tensor": (Code(lambda p, x: (x, 3.5)), "output 1"),
     "indices of a maximum": (Code(lambda p, x: tuple(x.max(-1))), "output 1"),
-    "weights from the input": (Code(lambda p, x: F.conv1d(x, x[0].unsqueeze(-1).expand(4, 4, 1)[:, :, :1])), None),
+    "weights from the input": (Code(lambda p, x: F.conv1d(x.mT, x[0].unsqueeze(-1))), "mixes samples"),
     "a computed weight": (Code(lambda p, x: F.linear(x, x.mean(0).mean(0).expand(6, 6))), "sample|weight"),
     "a shape that does not fit": (nn.Linear(5, 3), "torch could not run Linear on samples of shape .4, 6."),
     "what the model raises": (Code(lambda p, x: int("seven")), "seven"),
@@ -245,13 +241,16 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_has_no_graph_is_refused(name):
     model, words = REFUSED[name]
-    if words is None and name == "control flow":
-        capture(model.double(), noise(1, 4, 6))  # decided when it is traced: no control flow is left
-        return
-    words = words or ""
     with pytest.raises(CaptureError, match=words) as caught:
         capture(model.double().eval(), noise(1, 4, 6))
     assert_readable(caught.value)
+
+
+def test_a_choice_by_shapes_is_made_when_it_is_captured():
+    """No control flow is left of it."""
+    model = Code(lambda p, x: torch.cond(x.shape[1] > 2, lambda y: y + 1, lambda y: y - 1, (x,)))
+    x = noise(3, 4, 6)
+    assert torch.equal(interpret(capture(model, x[:1]), x)[0][0], x + 1)
 
 
 class Holder(nn.Module):

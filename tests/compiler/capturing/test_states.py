@@ -6,7 +6,6 @@ twice with one state, a delay that is a step short, a module that keeps its stat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
@@ -14,6 +13,7 @@ import torch
 from support.captured import OverTime, assert_firing, check_spiking, noise, operations_of, randomise
 from support.captured import assert_runs_as as assert_equal_runs
 from support.neurons import examples
+from support.own_operator import Leaky, LeakyParameters
 from torch import nn
 
 import snnkit
@@ -251,42 +251,6 @@ def test_a_memory_without_any_neuron_is_captured_or_refused():
 
 
 # Neurons of the user's own.
-
-
-@dataclass(frozen=True)
-class LeakyParameters:
-    """Constants of the neuron below."""
-
-    leak: float
-    v_threshold: float
-
-
-def _leaky_step(x, state, p, surrogate):
-    current, v = state
-    current = p.leak * current + x
-    v = p.leak * v + current
-    s = spike(v - p.v_threshold, surrogate)
-    return s, (current, v - p.v_threshold * s)
-
-
-class Leaky(PointNeuron):
-    """A point neuron with an operator of its own, at rest at (0, −0.5)."""
-
-    operator: ClassVar[Operator] = Operator(
-        "test_states_leaky",
-        LeakyParameters,
-        _leaky_step,
-        operations=(3, 3, 1),
-        state=("current", "v"),
-        rest=lambda p: (0.0, -0.5),
-    )
-
-    def __init__(self, leak=0.7, v_threshold=1.0):
-        super().__init__(Sigmoid(4.0), "auto")
-        self.leak, self.v_threshold = leak, v_threshold
-
-    def constants(self):
-        return LeakyParameters(self.leak, self.v_threshold)
 
 
 class Stateless(PointNeuron):

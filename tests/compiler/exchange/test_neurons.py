@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from support.nets import Chain
 from torch import nn
 
 import compiler
@@ -32,17 +33,6 @@ NEURONS = {
     "ParametricLIF": ParametricLIF(2.6, v_threshold=0.4),
     "ParametricLIF, plain input": ParametricLIF(2.6, v_threshold=0.8, decay_input=False),
 }
-
-
-class Chain(nn.Module):
-    """Layers on sequences of vectors (T, B, F)."""
-
-    def __init__(self, *layers: nn.Module):
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
 
 
 def captured(neuron, double):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from support.nets import Chain
 from torch import nn
 
 import compiler
@@ -68,17 +69,6 @@ def run_nir(network: package.NIRGraph, x_TBN: np.ndarray, dt: float) -> dict[str
             y[name] = i
             out[name].append(i)
     return {name: np.stack(values) for name, values in out.items()}
-
-
-class Chain(nn.Module):
-    """Layers on sequences of vectors (T, B, F)."""
-
-    def __init__(self, *layers: nn.Module):
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
 
 
 class Sums(nn.Module):

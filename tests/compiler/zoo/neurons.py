@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from support.neurons import examples
+from support.own_operator import Leaky
 from torch import Tensor, nn
 
 from snnkit import neurons
-from snnkit.kernels.operator import Operator
 from snnkit.layers import over_time
-from snnkit.neurons import IF, LIF, AxonalDelay, MultiSpike, Neuron, PointNeuron, Recurrent, SelfFeedback, SlidingPSN
+from snnkit.neurons import IF, LIF, AxonalDelay, MultiSpike, Neuron, Recurrent, SelfFeedback, SlidingPSN
 from snnkit.neurons.carry import active_carry
-from snnkit.surrogates import Sigmoid, spike
 
 from .case import Case
 
 _STEPS, _SHAPE = 6, (5, 4)
-
-
-@dataclass(frozen=True)
-class LeakyTwiceParameters:
-    """Constants of the neuron below."""
-
-    leak: float
-    v_threshold: float
-
-
-def _step(x: Tensor, state: tuple[Tensor, ...], p: LeakyTwiceParameters, surrogate: object) -> tuple:
-    current, v = state
-    current = p.leak * current + x
-    v = p.leak * v + current
-    s = spike(v - p.v_threshold, surrogate)
-    return s, (current, v - p.v_threshold * s)
-
-
-class LeakyTwice(PointNeuron):
-    """A user's point neuron with an operator of its own: two leaky sums, soft reset, at rest at (0, −0.5)."""
-
-    operator: ClassVar[Operator] = Operator(
-        "zoo_leaky_twice",
-        LeakyTwiceParameters,
-        _step,
-        operations=(3, 3, 1),
-        state=("current", "v"),
-        rest=lambda p: (0.0, -0.5),
-    )
-
-    def __init__(self, leak: float = 0.7):
-        super().__init__(Sigmoid(4.0), "auto")
-        self.leak = leak
-
-    def constants(self) -> LeakyTwiceParameters:
-        """Return the operator's constants."""
-        return LeakyTwiceParameters(self.leak, 1.0)
 
 
 class Loop(Neuron):
@@ -131,9 +90,9 @@ class Delayed(nn.Module):
 
 
 _OTHERS = {
-    "own operator": (lambda: Net(LeakyTwice()), (6,)),
+    "own operator": (lambda: Net(Leaky()), (6,)),
     "own loop": (lambda: Net(Loop()), (6,)),
-    "own operator alone": (LeakyTwice, _SHAPE),
+    "own operator alone": (Leaky, _SHAPE),
     "own loop alone": (Loop, _SHAPE),
     "recurrent": (lambda: Net(Recurrent(LIF(v_threshold=0.4), SelfFeedback(5, 0.4))), (6,)),
     "recurrent linear": (lambda: Net(Recurrent(IF(v_reset=None), nn.Linear(5, 5))), (6,)),
