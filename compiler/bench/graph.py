@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from compiler import capture, count, interpret
-from compiler.bench.published import listed
+from compiler.bench.cost import in_process
+from compiler.bench.published import listed, lively
 from snnkit.bench.row import figure
 from snnkit.models import create_model
 
@@ -42,7 +41,7 @@ def run(repeats: int) -> list[dict[str, Any]]:
 
 def _cost(name: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Seconds and bytes of one capture in a new process."""
-    (made,), _ = _worker("once", name, json.dumps(settings))
+    (made,), _ = in_process("once", name, json.dumps(settings))
     case = " ".join([f"{name}, capture", *(f"{key}={value}" for key, value in settings.items())])
     return [
         figure(case, "time", round(made["seconds"], 2), "s", 30.0),
@@ -57,7 +56,7 @@ def _interpreted(repeats: int) -> list[dict[str, Any]]:
         batch = _BATCH_OF.get(name, _BATCH)
         sizes: dict[str, Any] = {"img_size": shape[-1], "timesteps": _STEPS}
         x = torch.rand(_STEPS, batch, *shape)
-        cases.append((f"{name}, T = {_STEPS}, batch {batch}", _lively(create_model(name, **sizes)), x, x[0, :1]))
+        cases.append((f"{name}, T = {_STEPS}, batch {batch}", lively(create_model(name, **sizes)), x, x[0, :1]))
     for name, model, side, batch in (
         ("swinv2_tiny_window8_256", create_model("swinv2_tiny_window8_256"), 256, 1),
         ("uniformer_small", create_model("uniformer_small"), 224, 1),
@@ -81,7 +80,7 @@ def _counted(repeats: int) -> list[dict[str, Any]]:
     found = []
     for name, shape in list(_SPIKING.items())[:2]:
         batch = _BATCH_OF.get(name, _BATCH)
-        model = _lively(create_model(name, img_size=shape[-1], timesteps=_STEPS))
+        model = lively(create_model(name, img_size=shape[-1], timesteps=_STEPS))
         x = torch.rand(_STEPS, batch, *shape)
         graph = capture(model, x[0, :1])
         value = median_ratio(lambda graph=graph, x=x: count(graph, [x]), _quiet(model, x), repeats)  # type: ignore[misc]
@@ -115,25 +114,16 @@ def _covered() -> list[dict[str, Any]]:
     found = []
     for family, names in listed().items():
         prefix = "timm:" if family.startswith("timm ") else ""
-        made, end = _worker("each", *(prefix + name for name in names))
+        made, end = in_process("each", *(prefix + name for name in names))
         captured = [one for one in made if not one["why"]]
         row = figure(f"{family}, default size", "captured", len(captured), f"of {len(names)}", len(names), False)
         missing = {one["name"].removeprefix(prefix): one["why"] for one in made if one["why"]}
         missing |= dict.fromkeys(names[len(made) :], f"the process ended: {end}")
         slowest = max((one["seconds"] for one in captured), default=0.0)
         found.append(row | {"slowest_s": round(slowest, 2)} | ({"missing": missing} if missing else {}))
-    count_of = sum(len(_worker("once", name, json.dumps({"timesteps": 1}))[0]) for name in _MEAN_OVER_TIME)
+    count_of = sum(len(in_process("once", name, json.dumps({"timesteps": 1}))[0]) for name in _MEAN_OVER_TIME)
     case = "segmentation networks, one time step"
     return [*found, figure(case, "captured", count_of, f"of {len(_MEAN_OVER_TIME)}", len(_MEAN_OVER_TIME), False)]
-
-
-def _worker(*arguments: str) -> tuple[list[dict[str, Any]], str]:
-    """What a process of its own printed, a line a network, and the last it said where it ended early."""
-    command = [sys.executable, "-m", "compiler.bench.cost", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = done.stderr.strip().splitlines() if done.returncode else []
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return lines, said[-1] if said else f"exit status {done.returncode}"
 
 
 def _quiet(model: nn.Module, x: Tensor) -> Callable[[], None]:
@@ -144,11 +134,3 @@ def _quiet(model: nn.Module, x: Tensor) -> Callable[[], None]:
             call(x)
 
     return run_once
-
-
-def _lively(model: nn.Module) -> nn.Module:
-    """Shift norms to where thresholds are, so that neurons fire about as often as trained ones."""
-    for part in model.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            nn.init.uniform_(part.bias, 0.0, 1.0)
-    return model.eval()

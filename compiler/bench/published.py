@@ -127,6 +127,14 @@ def _timm(name: str, **sizes: Any) -> tuple[nn.Module, tuple[int, ...]]:
     return model, tuple(config["input_size"] if isinstance(config, dict) else config.input_size)
 
 
+def lively(model: nn.Module) -> nn.Module:
+    """Shift norms to where thresholds are, so that neurons fire about as often as trained ones."""
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(part.bias, 0.0, 1.0)
+    return model.eval()
+
+
 class _Unfilled(TorchFunctionMode):
     """Drops every in-place operation on a large parameter."""
 

@@ -7,7 +7,8 @@ reads them, a network whose default size nobody knows.
 import pytest
 import torch
 
-from compiler.bench.cost import each
+from compiler.bench import cost
+from compiler.bench.cost import each, equal
 from compiler.bench.graph import median_ratio
 from compiler.bench.published import LARGE, TIMM, built, listed
 from snnkit.bench import about, modules
@@ -55,3 +56,25 @@ def test_a_network_is_tried(name):
     made = each(name)
     assert (made["name"], made["why"]) == (name, "")
     assert made["nodes"] > 0
+
+
+def test_a_network_is_compared_output_by_output_and_spike_by_spike(monkeypatch):
+    made = equal("spiking_cnn_small")
+    assert (made["why"], made["difference"], made["spikes_differ"]) == ("", 0.0, 0)
+    assert made["spikes_compared"] == 4 * (12_544 + 3 * 9_408)
+    monkeypatch.setattr(cost, "interpret", lambda *a, **k: _off_by(cost_interpret(*a, **k)))
+    assert equal("spiking_cnn_small")["difference"] == pytest.approx(1e-3)
+    assert equal("spiking_cnn_small")["spikes_differ"] == 1
+    monkeypatch.setattr(cost, "LARGEST", 1000)
+    assert "not run: more than 1,000" in equal("spiking_cnn_small")["why"]
+
+
+cost_interpret = cost.interpret
+
+
+def _off_by(made):
+    """One thousandth more in every output, one spike more or less."""
+    outputs, records = made
+    first = next(iter(records.values()))
+    first[0, 0, 0, 0, 0] = 1 - first[0, 0, 0, 0, 0]
+    return outputs + 1e-3, records
