@@ -14,11 +14,17 @@ Source: measured over 249 networks; against batch 1 and a symbolic batch it lose
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 PRIMES = (1009, 2003, 4001, 8009, 16001)
 """Candidates for P. None is of the form 1 + n²: counts of tokens with a class token are."""
+
+
+def in_words(text: str) -> str:
+    """Return a message of torch or a model with B where it speaks of the exported batch, which the user never gave."""
+    return re.sub(rf"\b({'|'.join(map(str, PRIMES))})\b", "B", text)
 
 
 class MixesSamplesError(Exception):

@@ -9,7 +9,6 @@ into the batch disappear. Whatever has no place in a graph is reported at once, 
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -23,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export.graph_signature import OutputKind
 
 from compiler.analysis.types import infer_signals
-from compiler.capturing.axes import PRIMES, MixesSamplesError, choose_prime, find
+from compiler.capturing.axes import MixesSamplesError, choose_prime, find, in_words
 from compiler.capturing.own_neurons import check_own_neurons, check_steps, spelled_out
 from compiler.capturing.step import (
     WRAPPED,
@@ -136,7 +135,7 @@ def _states(
     except SnnkitError as error:
         if inputs[0].ndim == 4 and not hasattr(model, "forward_sequence") and not isinstance(error, CaptureError):
             raise CaptureError(
-                f"{type(model).__name__} takes no sequence (T, B, …), so its time steps cannot be told apart: {error} "
+                f"{type(model).__name__} takes no sequence (T, B, …), so its time steps cannot be told apart: {in_words(str(error))} "
                 "Capture the part of it that runs on sequences, such as its encoder."
             ) from error
         raise
@@ -178,8 +177,7 @@ def _quiet() -> Iterator[None]:
 def _not_run(model: nn.Module, inputs: tuple[Tensor, ...], error: Exception) -> CaptureError:
     """Say why torch.export could not trace a model."""
     text = str(error)
-    reason = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    reason = re.sub(rf"\b({'|'.join(map(str, PRIMES))})\b", "B", reason)
+    reason = in_words(text.strip().splitlines()[0]) if text.strip() else type(error).__name__
     name = type(model).__name__
     if "GuardOnDataDependent" in type(error).__name__ or "data-dependent" in text.lower():
         place = _place(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
-from compiler.capturing.axes import MixesSamplesError, find
+from compiler.capturing.axes import MixesSamplesError, find, in_words
 from compiler.capturing.call import ExportedCall, base_name, bound, holds_batch
 from compiler.capturing.refused import REFUSED
 from compiler.capturing.step import WRAPPED
@@ -80,7 +79,7 @@ class Translation:
         return []
 
     def _note(self, node: fx.Node, reason: str) -> None:
-        reason = re.sub(rf"\b{self.prime}\b", "B", reason)
+        reason = in_words(reason)
         if reason not in self.reasons:
             self.reasons.append(reason)
 

@@ -466,3 +466,11 @@ def test_over_time_with_the_batch_in_front_is_refused_or_right():
 
     graph, x = capture(model, noise(4, 1, 3)), noise(4, 2, 3)
     assert torch.equal(interpret(graph, x, stepwise=True)[0], model(x))
+
+
+def test_a_model_that_encodes_images_itself_is_told_what_to_capture():
+    """The batch that it was tried with is not the user's, and is not in the message."""
+    model = snnkit.create_model("spikformer_v2_mae_8_384", img_size=32)
+    with pytest.raises(CaptureError, match="such as its encoder") as caught:
+        capture(model, torch.zeros(1, model.in_chans, 32, 32))
+    assert "1009" not in str(caught.value)
