@@ -135,8 +135,8 @@ def _states(
     except SnnkitError as error:
         if inputs[0].ndim == 4 and not hasattr(model, "forward_sequence") and not isinstance(error, CaptureError):
             raise CaptureError(
-                f"{type(model).__name__} takes no sequence (T, B, …), so its time steps cannot be told apart: {in_words(str(error))} "
-                "Capture the part of it that runs on sequences, such as its encoder."
+                f"{type(model).__name__} takes no sequence (T, B, …), so its time steps cannot be told apart: "
+                f"{in_words(str(error))} Capture the part of it that runs on sequences, such as its encoder."
             ) from error
         raise
     except Exception as error:
