@@ -53,9 +53,10 @@ def each(name: str) -> dict[str, Any]:
 
 def equal(name: str) -> dict[str, Any]:
     """Compare one network with its graph on one sample: every output of every step, every spike."""
-    model, x = built(name.removeprefix("timm:"), timm=name.startswith("timm:"), fill=True)
-    if sum(p.numel() for p in model.parameters()) > LARGEST:
+    plain, timm = name.removeprefix("timm:"), name.startswith("timm:")
+    if sum(p.numel() for p in built(plain, timm)[0].parameters()) > LARGEST:
         return {"name": name, "why": f"not run: more than {LARGEST:,} parameters"}
+    model, x = built(plain, timm, fill=True)
     torch.manual_seed(0)
     model, x = lively(model).double(), torch.rand(x.shape, dtype=torch.float64)
     try:
