@@ -15,8 +15,6 @@ Shapes: N neurons of one population, N0 input lines, T steps.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,8 @@ from scipy.sparse import csr_array
 
 from compiler.network import INPUT, Network, Population, Projection
 from compiler.targets.loihi.arithmetic import RANGES
+from snnkit.archives import read_npz
+from snnkit.errors import CorruptFileError
 from snnkit.files import atomic_path
 
 _INT32 = (-(2**31), 2**31 - 1)
@@ -120,17 +120,12 @@ def _check_range(label: str, given: Any, allowed: tuple[int, int]) -> None:
 
 
 def _read_arrays(path: Path) -> _Arrays:
-    if not path.is_file():
-        raise ArtifactError("no such file")
-    if not zipfile.is_zipfile(path):  # also keeps numpy away from a bare pickle or a single .npy array
-        raise ArtifactError("not an npz archive, or a damaged one")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except ValueError:  # numpy refuses to unpickle
-        raise ArtifactError("holds pickled objects, which are never loaded; store integer arrays only") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ArtifactError(f"damaged or unreadable ({error})") from None
+        if not path.is_file():
+            raise ArtifactError("no such file")
+        return read_npz(path)
+    except CorruptFileError as error:
+        raise ArtifactError(str(error).removeprefix(str(path)).strip()) from None
 
 
 def _array(arrays: _Arrays, key: str, ndim: int, allowed: tuple[int, int] = _INT32) -> NDArray[np.int32]:

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
+
+from snnkit.archives import read_npz
 
 RUNNER = Path(__file__).with_name("lava_runner.py")
 """The script that the other interpreter runs."""
 
 _ENVIRONMENT_VARIABLE = "SNNKIT_LAVA_PYTHON"
-_LOCAL = Path(".venv-lava/bin/python")
+# Where `make lava` puts it: beside this package, never in the working folder, whose programs are anybody's.
+_LOCAL = Path(__file__).resolve().parents[2] / ".venv-lava" / "bin" / "python"
 _QUESTION = "import importlib.metadata as m; print(m.version('lava-nc'))"
 
 
@@ -85,7 +87,8 @@ def find_lava_python(given: str | None = None) -> Path:
     """Return an interpreter that has lava-nc.
 
     ``given`` is the only candidate if there is one; otherwise the environment variable SNNKIT_LAVA_PYTHON,
-    ``.venv-lava/bin/python`` in the working folder and ``python3.10`` on PATH are tried in this order.
+    ``.venv-lava/bin/python`` of this project's checkout and ``python3.10`` on PATH are tried in this order. Nothing of
+    the working folder is run unless it is named.
     Raises :class:`LavaNotFound` with what was tried.
     """
     candidates: list[tuple[str, str | None]]
@@ -95,13 +98,16 @@ def find_lava_python(given: str | None = None) -> Path:
         candidates = [
             (_ENVIRONMENT_VARIABLE, os.environ.get(_ENVIRONMENT_VARIABLE) or None),
             (str(_LOCAL), str(_LOCAL) if _LOCAL.exists() else None),
-            ("python3.10 on PATH", shutil.which("python3.10")),
+            ("python3.10 on PATH", _on_path("python3.10")),
         ]
     tried = []
     for origin, candidate in candidates:
+        if candidate is not None:
+            # Not resolved: a venv's python is a link out of the venv.
+            candidate = os.path.abspath(candidate) if os.sep in candidate else _on_path(candidate) or candidate
         problem = _why_not(candidate)
         if candidate is not None and problem is None:
-            return Path(os.path.abspath(candidate))  # not resolved: a venv's python is a link out of the venv
+            return Path(candidate)
         tried.append(f"{origin} ({problem})")
     raise LavaNotFound(
         f"no Python with lava-nc found; tried {', '.join(tried)}. "
@@ -109,12 +115,22 @@ def find_lava_python(given: str | None = None) -> Path:
     )
 
 
+def _on_path(name: str) -> str | None:
+    """Return a program on PATH; places that depend on the working folder ("." on PATH) are passed over."""
+    places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(place)]
+    return shutil.which(name, path=os.pathsep.join(places)) if places else None
+
+
 def _why_not(candidate: str | None) -> str | None:
     """Return why ``candidate`` cannot run lava, or None if it can."""
     if candidate is None:
         return "not there"
     try:
-        asked = subprocess.run([candidate, "-c", _QUESTION], capture_output=True, text=True, timeout=60)
+        # In a folder of its own: Python looks for modules in the working folder first.
+        with tempfile.TemporaryDirectory(prefix="snnkit-lava-") as folder:
+            asked = subprocess.run(
+                [candidate, "-c", _QUESTION], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+            )
     except FileNotFoundError:
         return f"{candidate} does not exist"
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -136,8 +152,7 @@ def run_lava(artifact_path: str | Path, python: str | Path, timeout_s: float = 9
             raise LavaFailed(f"lava did not finish {artifact_path} within {timeout_s:g} s. {_last_lines(log)}")
         if status != 0 or not result.exists():
             raise LavaFailed(f"lava failed on {artifact_path} (exit status {status}). {_last_lines(log)}")
-        with np.load(result, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+        return read_npz(result)
 
 
 def _run_group(command: list[str], folder: str, output: Any, timeout_s: float) -> int | None:

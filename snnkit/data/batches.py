@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from snnkit.data.order import Augmented, EpochOrder, Skipped
+from snnkit.data.order import Augmented, EpochOrder, Noted, Skipped
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError
 
 
@@ -21,7 +21,8 @@ class Batches:
         collate: from a list of samples to a batch; torch's own if not given.
         workers: processes that load; 0 loads in this one.
 
-    ``skipped`` holds the reason for each sample that could not be read; another of its batch stands in for it.
+    ``skipped`` holds the reason for each sample that could not be read, for which another of its batch stands in, or
+    not read whole.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class OrderedBatches:
         workers: processes that load; 0 loads in this one.
         views: views of a sample, each of which becomes a sample of the batch.
 
-    ``skipped`` holds the reason for each sample that could not be read; it is left out.
+    ``skipped`` holds the reason for each sample that could not be read, which is left out, or not read whole.
     """
 
     def __init__(
@@ -139,7 +140,8 @@ def _sorted(samples: list[Any]) -> tuple[SnnkitError | None, list[Any], list[str
     """Return the first error if there is one, what could be read, and why the rest could not."""
     failed = next((sample for sample in samples if isinstance(sample, SnnkitError)), None)
     good = [sample for sample in samples if not isinstance(sample, (Skipped, SnnkitError))]
-    return failed, good, [sample.reason for sample in samples if isinstance(sample, Skipped)]
+    reasons = [sample.reason for sample in samples if isinstance(sample, (Skipped, Noted))]
+    return failed, [tuple(sample) if isinstance(sample, Noted) else sample for sample in good], reasons
 
 
 def _made(collate: Callable[[list[Any]], Any], samples: list[Any], reasons: list[str], readable: int) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 from torchvision.datasets.folder import find_classes, make_dataset
 
 from snnkit.data.config import DataConfig
+from snnkit.data.samples import Partly
 from snnkit.errors import InvalidArgumentError
 
 
@@ -26,18 +28,18 @@ class ClassFolders:
 class Files:
     """A ``Source`` of files, each read by ``reader``."""
 
-    def __init__(self, samples: Sequence[tuple[str, int]], reader: Callable[[str], Tensor]):
+    def __init__(self, samples: Sequence[tuple[str, int]], reader: Callable[[str], Tensor | Partly]):
         self.names = [path for path, _ in samples]
         self.labels = [label for _, label in samples]
         self.reader = reader
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int) -> Tensor | Partly:
         """Return what the reader makes of the file."""
         return self.reader(self.names[index])
 
 
 def find_files(config: DataConfig, endings: Sequence[str], what: str) -> ClassFolders:
-    """Find files by torchvision's rules; only the first ``config.train_limit`` and ``test_limit`` are kept.
+    """Find files by torchvision's rules, no hidden ones; the first ``config.train_limit`` and ``test_limit`` are kept.
 
     Args:
         config: ``source`` and the limits.
@@ -62,7 +64,7 @@ def find_files(config: DataConfig, endings: Sequence[str], what: str) -> ClassFo
     index = {name: number for number, name in enumerate(classes)}
     parts = []
     for folder, limit in ((train, config.train_limit), (test, config.test_limit)):
-        samples = make_dataset(str(folder), index, tuple(endings), allow_empty=True)
+        samples = make_dataset(str(folder), index, is_valid_file=partial(_is_one, tuple(endings)), allow_empty=True)
         if not samples:
             raise InvalidArgumentError(f"{folder} holds no {what}: files end in {', '.join(endings)}.")
         parts.append(samples[: limit or None])
@@ -71,11 +73,20 @@ def find_files(config: DataConfig, endings: Sequence[str], what: str) -> ClassFo
 
 def _classes(folder: Path, what: str) -> list[str]:
     try:
-        return find_classes(str(folder))[0]
+        return [name for name in find_classes(str(folder))[0] if not _is_leftover(name)]
     except FileNotFoundError:
         raise InvalidArgumentError(
             f"{folder} holds no class folders: {what} belong into train/CLASS/ and val/CLASS/."
         ) from None
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a name is one that systems and archives of macOS leave behind, hidden ones among them."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_one(endings: tuple[str, ...], path: str) -> bool:
+    return path.lower().endswith(endings) and not _is_leftover(Path(path).name)
 
 
 def _some(names: set[str]) -> str:

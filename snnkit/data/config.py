@@ -9,6 +9,7 @@ from snnkit.data.events import PARTS
 from snnkit.errors import InvalidArgumentError, unknown_name
 
 ON_CORRUPT = ("stop", "skip")
+STRAY = ("stop", "drop")
 _NOT_NEGATIVE = (
     *("shift_pixels", "train_limit", "test_limit", "workers", "img_size", "mixup", "cutmix", "frames", "target_fps"),
     *("sensor_height", "sensor_width", "shuffle_window"),
@@ -44,6 +45,7 @@ class DataConfig:
         time_first: make sequences (T, B, C, H, W) of videos, for spiking networks, instead of clips (B, C, F, H, W).
         part_by: frames of an event recording last equally long ("time") or hold equally many events ("count").
         sensor_height, sensor_width: pixels of an event camera whose files do not say; 0 = as they say.
+        stray_events: "stop" at a recording with events outside of its sensor, or "drop" those events and count it.
         shuffle_window: images of tar shards are shuffled within so many, after the shards were; 0 = among all.
     """
 
@@ -74,6 +76,7 @@ class DataConfig:
     part_by: str = "time"
     sensor_height: int = 0
     sensor_width: int = 0
+    stray_events: str = "stop"
     shuffle_window: int = 10_000
 
     def check(self) -> None:
@@ -91,6 +94,7 @@ class DataConfig:
             raise InvalidArgumentError(f"data.crop_scale={self.crop_scale}: must be above 0 and at most 1.")
         if self.test_crops not in (1, 3):
             raise InvalidArgumentError(f"data.test_crops={self.test_crops}: must be 1 (the middle) or 3.")
-        for key, allowed in (("on_corrupt", ON_CORRUPT), ("sampling", SAMPLINGS), ("part_by", PARTS)):
+        choices = {"on_corrupt": ON_CORRUPT, "sampling": SAMPLINGS, "part_by": PARTS, "stray_events": STRAY}
+        for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise unknown_name(f"value of data.{key}", getattr(self, key), allowed)

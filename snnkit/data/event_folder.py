@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from snnkit.data.class_folders import Files, find_files
 from snnkit.data.config import DataConfig
 from snnkit.data.events import READERS, read_events, to_frames
-from snnkit.data.samples import Samples, Splits
+from snnkit.data.samples import Partly, Samples, Splits
 from snnkit.errors import InvalidArgumentError
 
 # Augmentations of photographs that mean nothing on counts: setting → the value that leaves it out.
@@ -26,27 +26,34 @@ class FrameReader:
     """From a path to frames float32 (T, 2, H, W).
 
     Args:
-        config: ``frames``, ``part_by``, ``sensor_height``, ``sensor_width``, ``img_size``.
+        config: ``frames``, ``part_by``, ``sensor_height``, ``sensor_width``, ``img_size``, ``stray_events``.
     """
 
     def __init__(self, config: DataConfig):
         self.parts, self.by = config.frames, config.part_by
         self.sensor = config.sensor_height, config.sensor_width
         self.size = (config.img_size, config.img_size) if config.img_size else None
+        self.drop = config.stray_events == "drop"
 
-    def __call__(self, path: str) -> Tensor:
-        """Read one recording.
+    def __call__(self, path: str) -> Tensor | Partly:
+        """Read one recording; says so where events outside of the sensor were dropped.
 
         Raises:
             CorruptFileError: it cannot be read.
             InvalidArgumentError: neither file nor settings say the sensor's size.
         """
-        events = read_events(path, *self.sensor)
+        events = read_events(path, *self.sensor, drop_stray=self.drop)
         if not events.height or not events.width:
             raise InvalidArgumentError(
                 f"{path} does not say how large the sensor is: give data.sensor_height and data.sensor_width."
             )
-        return to_frames(events, self.parts, self.by, self.size)
+        frames = to_frames(events, self.parts, self.by, self.size)
+        if not events.stray:
+            return frames
+        total = events.stray + len(events)
+        return Partly(
+            frames, f"{path}: {events.stray} of {total:,} events outside of {events.width}×{events.height} dropped"
+        )
 
 
 def load(config: DataConfig) -> Splits:

@@ -8,14 +8,15 @@ Source: https://github.com/zalandoresearch/fashion-mnist (MIT).
 from __future__ import annotations
 
 import gzip
+import math
 import struct
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from snnkit.archives import check_size, read_npz
 from snnkit.errors import CorruptFileError
 
 VENDORED = Path(__file__).parent / "vendored" / "fashion_mnist_subset.npz"
@@ -77,16 +78,21 @@ def load(source: str = "auto") -> ImageArrays:
 
 def read_subset(path: Path) -> ImageArrays:
     """Read the vendored archive; nothing in it is unpickled."""
+    if not path.exists():
+        raise CorruptFileError(f"{path} is missing: install snnkit anew, or run scripts/{_SCRIPT}.")
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise ValueError("one array, no archive")
-        with archive:
-            arrays = {key: archive[key] for key in ("x_train", "y_train", "x_test", "y_test")}
-    except FileNotFoundError:
-        raise CorruptFileError(f"{path} is missing: install snnkit anew, or run scripts/{_SCRIPT}.") from None
-    except (zipfile.BadZipFile, NotImplementedError, zlib.error, KeyError, ValueError, OSError, EOFError) as error:
+        found = read_npz(path)
+        arrays = {key: found[key] for key in ("x_train", "y_train", "x_test", "y_test")}
+    except (CorruptFileError, KeyError) as error:
         raise CorruptFileError(f"{path} is damaged ({error}): install snnkit anew, or run scripts/{_SCRIPT}.") from None
+    for split in ("train", "test"):
+        images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        fits = images.dtype == labels.dtype == np.uint8 and images.ndim == 3 and labels.shape == images.shape[:1]
+        if not fits or not images.size or labels.max() >= len(CLASSES):
+            raise CorruptFileError(
+                f"{path} is damaged ({split}: images {images.dtype} {images.shape}, labels {labels.dtype} "
+                f"{labels.shape}): install snnkit anew, or run scripts/{_SCRIPT}."
+            )
     return ImageArrays(**arrays, origin="vendored subset")
 
 
@@ -110,25 +116,38 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
     """Read one IDX file of unsigned bytes: big-endian magic, one length per axis, then the data.
 
     Raises:
-        CorruptFileError: wrong magic number, or the file is shorter or longer than its header says.
+        CorruptFileError: wrong magic number, no data, more than may be read, or the file is shorter or longer than its
+            header says.
     """
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            shape = _idx_shape(path, file.read(4 * (1 + (magic & 0xFF))), magic)
+            claimed = math.prod(shape)
+            check_size(path, claimed)
+            data = file.read(claimed + 1)  # no more is unpacked than it claims
+    except CorruptFileError:
+        raise
     except (OSError, EOFError, zlib.error) as error:
         raise CorruptFileError(f"{path} cannot be read: {error}. Fetch the file again.") from None
+    if not claimed:
+        raise CorruptFileError(f"{path} holds no data: its header announces the size {tuple(shape)}.")
+    if len(data) != claimed:
+        more = "more" if len(data) > claimed else str(len(data))
+        raise CorruptFileError(
+            f"{path} is truncated or padded: its header announces {claimed} bytes of data, it holds {more}. "
+            "Fetch the file again."
+        )
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _idx_shape(path: Path, head: bytes, magic: int) -> list[int]:
     axes = magic & 0xFF
-    header = 4 * (axes + 1)
-    if len(data) < header:
-        raise CorruptFileError(f"{path} has {len(data)} bytes, too few for an IDX header. Fetch the file again.")
-    found, *shape = struct.unpack(f">{axes + 1}I", data[:header])
+    if len(head) < 4 * (axes + 1):
+        raise CorruptFileError(f"{path} has {len(head)} bytes, too few for an IDX header. Fetch the file again.")
+    found, *shape = struct.unpack(f">{axes + 1}I", head)
     if found != magic:
         raise CorruptFileError(f"{path} starts with {found:#010x}, an IDX file of this kind with {magic:#010x}.")
-    if len(data) != header + int(np.prod(shape)):
-        raise CorruptFileError(
-            f"{path} is truncated or padded: its header announces {int(np.prod(shape))} bytes of data, "
-            f"it holds {len(data) - header}. Fetch the file again."
-        )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    return shape
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -7,7 +7,7 @@ on how many processes load it nor on what was loaded before: a run that is resum
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -28,6 +28,18 @@ class Skipped(NamedTuple):
     """What a data set gives in place of a sample that cannot be read, where it was asked to go on."""
 
     reason: str
+
+
+class Noted(tuple):
+    """(sample, label) of which something was left out, and what: a tuple with a ``reason``."""
+
+    reason: str
+
+    def __new__(cls, pair: Iterable[Any], reason: str = "") -> Noted:
+        """Return the pair with its reason."""
+        made = super().__new__(cls, pair)
+        made.reason = reason
+        return made
 
 
 @dataclass

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from snnkit.data.order import Skipped
+from snnkit.data.order import Noted, Skipped
 from snnkit.errors import CorruptFileError
 
 
@@ -38,14 +38,21 @@ class Splits:
     runs: tuple[int, ...] = ()
 
 
+class Partly(NamedTuple):
+    """What a source gives where it left something of a sample out, and what that was."""
+
+    sample: Tensor
+    reason: str
+
+
 class Source(Protocol):
     """Samples by index, as they are stored."""
 
     names: Sequence[str]
     labels: Sequence[int]
 
-    def read(self, index: int) -> Tensor:
-        """Return a sample.
+    def read(self, index: int) -> Tensor | Partly:
+        """Return a sample, or what is left of it.
 
         Raises:
             CorruptFileError: it cannot be read; names it.
@@ -53,7 +60,7 @@ class Source(Protocol):
 
 
 class Samples(Dataset):
-    """(transformed sample, label) by index; ``names`` say where each lies.
+    """(transformed sample, label) by index, ``Noted`` where something was left out; ``names`` say where each lies.
 
     Args:
         source: reads them.
@@ -75,4 +82,7 @@ class Samples(Dataset):
             if self.skip:
                 return Skipped(str(error))
             raise
-        return self.transform(sample), int(self.labels[index])
+        label = int(self.labels[index])
+        if isinstance(sample, Partly):
+            return Noted((self.transform(sample.sample), label), sample.reason)
+        return self.transform(sample), label

@@ -1,7 +1,9 @@
 """Images in tar files, webdataset's layout: ``SOURCE/train-000000.tar …``, ``SOURCE/val-000000.tar …`` (or ``test``).
 
 Consecutive members with the same name up to its first dot are one sample: ``KEY.jpg`` (or another image) and
-``KEY.cls``, the label in digits. Names of classes come from ``SOURCE/classes.txt``, one a line, where there is one.
+``KEY.cls``, the label in digits. Members called ``__NAME__`` (webdataset's own notes) and hidden ones (macOS writes a
+``._NAME`` beside each) are no samples. Names of classes come from ``SOURCE/classes.txt``, one a line, where there is
+one.
 
 Headers are read once: where each image lies is kept in ``SOURCE/train.index.npz``, or in memory where that cannot be
 written. So any image can be asked for, by any number of processes, and a run taken up anywhere; the order keeps to
@@ -12,8 +14,8 @@ from __future__ import annotations
 
 import io
 import tarfile
-import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ import numpy as np
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from snnkit.archives import read_npz
 from snnkit.data.config import DataConfig
 from snnkit.data.image_folder import MEAN, STD, read_image
 from snnkit.data.samples import Samples, Splits
@@ -31,7 +34,7 @@ from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError
 from snnkit.files import atomic_path
 
 _IMAGES = tuple(ending.removeprefix(".") for ending in IMG_EXTENSIONS)
-_LONGEST_LABEL = 32  # bytes
+_LONGEST_LABEL, _LARGEST_LABEL = 32, 9_999_999  # bytes; each label up to the largest is a class
 
 
 class _Entry(NamedTuple):
@@ -142,9 +145,10 @@ def _index(root: Path, split: str) -> ShardIndex:
     state = np.array([f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths])
     kept = root / f"{split}.index.npz"
     names = tuple(str(path) for path in paths)
-    # A damaged or foreign file is made anew.
-    with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(kept) as arrays:
-        if np.array_equal(arrays["state"], state):
+    # A damaged, altered or foreign file is made anew.
+    with suppress(CorruptFileError, KeyError):
+        arrays = read_npz(kept)
+        if np.array_equal(arrays["state"], state) and arrays["check"] == _check(arrays):
             return ShardIndex(names, *(arrays[key] for key in _ARRAYS))
     entries = [(number, entry) for number, path in enumerate(paths) for entry in _scan(path)]
     if all(entry.wrong for _, entry in entries):
@@ -153,13 +157,24 @@ def _index(root: Path, split: str) -> ShardIndex:
     arrays = {"shard": np.array([number for number, _ in entries], np.int32)}
     for key, kind in (("key", None), ("offset", np.int64), ("size", np.int64), ("label", np.int64), ("wrong", None)):
         arrays[key] = np.array([getattr(entry, key) for _, entry in entries], kind)
+    arrays["state"] = state
     # Where the folder cannot be written, the index lives in memory.
     with suppress(DiskError), atomic_path(kept) as temporary, open(temporary, "wb") as file:
-        np.savez(file, state=state, **arrays)
+        np.savez(file, check=_check(arrays), **arrays)
     return ShardIndex(names, *(arrays[key] for key in _ARRAYS))
 
 
 _ARRAYS = ("shard", "key", "offset", "size", "label", "wrong")
+
+
+def _check(arrays: Mapping[str, np.ndarray]) -> int:
+    """Return a checksum of the arrays of an index, their kinds and lengths among them."""
+    found = 0
+    for key in (*_ARRAYS, "state"):
+        array = np.ascontiguousarray(arrays[key])
+        found = zlib.crc32(f"{key} {array.dtype.str} {array.shape}".encode(), found)
+        found = zlib.crc32(array.tobytes(), found)
+    return found
 
 
 def _scan(path: Path) -> Iterator[_Entry]:
@@ -171,7 +186,7 @@ def _scan(path: Path) -> Iterator[_Entry]:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
                     end = member.offset_data + member.size
-                    if member.isfile():
+                    if member.isfile() and not _is_note(member.name):
                         members.append(member)
                 file.seek(tar.offset)
                 # A tar file ends in empty blocks; its reader takes anything that is no header for the end.
@@ -189,6 +204,11 @@ def _scan(path: Path) -> Iterator[_Entry]:
             yield _entry(file, group, total)
     if wrong:
         yield _Entry("(end)", 0, 0, 0, wrong)
+
+
+def _is_note(name: str) -> bool:
+    base = name.rpartition("/")[2]
+    return base.startswith(".") or (base.startswith("__") and base.endswith("__"))
 
 
 def _key(member: tarfile.TarInfo) -> str:
@@ -209,6 +229,6 @@ def _entry(file: io.BufferedReader, group: list[tarfile.TarInfo], total: int) ->
         return _Entry(key, 0, 0, 0, f"it has {', '.join(parts)}, but not {lacks}")
     file.seek(label.offset_data)
     text = file.read(min(label.size, _LONGEST_LABEL)).decode("latin-1").strip()
-    if not text.isascii() or not text.isdigit():
-        return _Entry(key, 0, 0, 0, f"its label is {text!r}, not a whole number")
+    if not text.isascii() or not text.isdigit() or int(text) > _LARGEST_LABEL:
+        return _Entry(key, 0, 0, 0, f"its label is {text!r}, not a whole number from 0 to {_LARGEST_LABEL:,}")
     return _Entry(key, image.offset_data, image.size, int(text), "")

@@ -203,7 +203,7 @@ class Loop:
             if skipped:
                 line[key] = len(skipped)
                 split = "training" if key == "skipped" else "test"
-                Live.warn(f"{len(skipped)} {split} samples could not be read, last: {skipped[-1]}")
+                Live.warn(f"{len(skipped)} {split} samples could not be read whole, last: {skipped[-1]}")
         better = test["score"] > self.best["accuracy"]
         if better:
             self.best = {"epoch": epoch, "accuracy": test["score"]}

@@ -196,15 +196,16 @@ def test_idx_files_by_hand(tmp_path, gz):
     ("images", "words"),
     [
         (idx(IMAGES)[:-1], "truncated or padded.*60 bytes.*holds 59"),
-        (idx(IMAGES) + b"x", "truncated or padded.*60 bytes.*holds 61"),
+        (idx(IMAGES) + b"x", "truncated or padded.*60 bytes.*holds more"),
         (idx(IMAGES)[:11], "too few"),
         (b"", "too few"),
         (idx(IMAGES, magic=0x00000801), "0x00000801.*0x00000803"),
         (idx(IMAGES, magic=0x00000D03), "0x00000d03.*0x00000803"),
-        (idx(IMAGES, lengths=(2**32 - 1,) * 3), "truncated or padded"),
+        (idx(IMAGES, lengths=(2**32 - 1,) * 3), "claims to unpack to .* GiB; at most 1.0 GiB"),
+        (idx(IMAGES, lengths=(2**32 - 1, 0, 5)), r"no data.*4294967295, 0, 5"),
         (idx(IMAGES[:2]), "2 train images but 3 labels"),
     ],
-    ids=["short", "long", "cut header", "empty", "labels", "floats", "huge", "fewer images"],
+    ids=["short", "long", "cut header", "empty", "labels", "floats", "huge", "none", "fewer images"],
 )
 def test_images_that_are_not_what_they_say(tmp_path, images, words, gz):
     with pytest.raises(CorruptFileError, match=words) as caught:
@@ -455,6 +456,74 @@ def test_a_header_that_promises_a_giant_image_is_an_unreadable_one(tmp_path):
     (tmp_path / "a.bmp").write_bytes(content)
     with pytest.raises(CorruptFileError, match=r"a\.bmp is not a readable image"):
         image_folder.read_image(tmp_path / "a.bmp")
+
+
+RAMP = np.arange(256, dtype=np.uint16).reshape(16, 16)  # its mean is 127.5
+
+
+def rgb_png_of_16_bits(values):
+    """A PNG of 16 bits in three channels, which Pillow does not write."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + np.repeat(row[:, None], 3, 1).astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", *values.shape[::-1], 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "big-endian tiff", "float tiff", "pgm", "rgb png", "8-bit png"])
+def test_the_depth_of_an_image_does_not_change_its_greys(kind, tmp_path):
+    """A ramp 0 … 255 stored in 16 bits (times 257) or as floats (over 255) is the ramp, in all three channels."""
+    path = tmp_path / f"a.{kind.split()[-1]}"
+    if kind == "rgb png":
+        path.write_bytes(rgb_png_of_16_bits(RAMP * 257))
+    elif kind == "pgm":
+        path.write_bytes(b"P5 16 16 65535\n" + (RAMP * 257).astype(">u2").tobytes())
+    elif kind == "float tiff":
+        Image.fromarray((RAMP / 255).astype(np.float32)).save(path)
+    elif kind == "8-bit png":
+        Image.fromarray(RAMP.astype(np.uint8)).save(path)
+    elif kind == "big-endian tiff":
+        Image.frombytes("I;16B", (16, 16), (RAMP * 257).astype(">u2").tobytes()).save(path)
+    else:
+        Image.fromarray(RAMP * 257).save(path)
+    image = image_folder.read_image(path)
+    assert image.dtype == torch.uint8
+    assert np.array_equal(image.numpy(), np.repeat(RAMP[None], 3, 0))
+
+
+def test_sixteen_bits_are_rounded_to_eight(tmp_path):
+    """128/65535·255 is .498, 129/65535·255 is .502."""
+    Image.fromarray(np.array([[0, 128, 129, 65406, 65407, 65535]], np.uint16)).save(tmp_path / "a.png")
+    assert image_folder.read_image(tmp_path / "a.png")[0].tolist() == [[0, 0, 1, 254, 255, 255]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.array([[0.0, 255.0]], np.float32), "floats from 0 to 255; 0…1 can be read"),
+        (np.array([[-0.5, 1.0]], np.float32), "floats from -0.5 to 1"),
+        (np.array([[float("nan"), 1.0]], np.float32), "floats from nan"),
+        (np.array([[0, 70000]], np.int32), "32 bits"),
+    ],
+)
+def test_values_whose_range_no_file_says_are_refused(pixels, words, tmp_path):
+    Image.fromarray(pixels).save(tmp_path / "a.tiff")
+    with pytest.raises(CorruptFileError, match=f"a.tiff.*{words}"):
+        image_folder.read_image(tmp_path / "a.tiff")
+
+
+def test_what_a_mac_leaves_beside_the_files_is_no_image_and_no_class(tmp_path):
+    photographs(tmp_path)
+    for split in ("train", "val"):
+        (tmp_path / split / "red" / "._10.png").write_bytes(b"\0\5\x16\7resource fork")
+        (tmp_path / split / "__MACOSX" / "red").mkdir(parents=True)
+        (tmp_path / split / ".thumbnails").mkdir()
+    data = load_images(folder_config(tmp_path), seed=0)
+    assert data.classes == ("blue", "red")
+    assert len(data.train.dataset) == 6
+    assert len(epoch(data.train)[1]) == 6
 
 
 def test_images_of_several_sizes_in_a_batch_are_told(tmp_path):

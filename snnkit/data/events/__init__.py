@@ -22,12 +22,13 @@ READERS: dict[str, Callable[[Path, bytes], Events]] = {
 }
 
 
-def read_events(path: str | Path, height: int = 0, width: int = 0) -> Events:
+def read_events(path: str | Path, height: int = 0, width: int = 0, drop_stray: bool = False) -> Events:
     """Read a recording.
 
     Args:
         path: its ending says the format (``READERS``).
         height, width: of the sensor; what the file says where 0.
+        drop_stray: leave out events outside of the sensor, and count them in ``Events.stray``, instead of refusing.
 
     Raises:
         UnknownNameError: no such format.
@@ -45,7 +46,7 @@ def read_events(path: str | Path, height: int = 0, width: int = 0) -> Events:
     events = reader(path, data)
     if height or width:
         events = dataclasses.replace(events, height=height or events.height, width=width or events.width)
-    return events.checked(path)
+    return events.checked(path, drop_stray)
 
 
 __all__ = ["PARTS", "READERS", "Events", "read_events", "to_frames"]

@@ -45,8 +45,6 @@ def read(path: Path, data: bytes) -> Events:
     events = np.concatenate(parts) if parts else np.zeros(0, _EVENT)
     width, height = (int(found[1]) if (found := re.search(rf'"{key}"[^>]*>(\d+)<', text)) else 0 for key in _SIZES)
     x, y = events["x"].astype(np.int32), events["y"].astype(np.int32)
-    if len(events) and min(x.min(), y.min()) < 0:
-        raise CorruptFileError(f"{path} has events left of or above the sensor: it is damaged. Fetch it again.")
     return Events(events["t"].astype(np.int64), x, y, events["on"] > 0, height, width)
 
 

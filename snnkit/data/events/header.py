@@ -41,3 +41,9 @@ def sensor(entries: dict[str, str]) -> tuple[int, int]:
         return int(height[1]), int(width[1])
     found = re.search(r"\bgeometry=(\d+)x(\d+)", text)
     return (int(found[2]), int(found[1])) if found else (0, 0)
+
+
+def option(entries: dict[str, str], key: str) -> str:
+    """Return what ``% key value``, or ``;key=value`` in the line of the format, says in lower case; "" if neither."""
+    found = re.search(rf"\b{key}=(\w+)", entries.get("format", "").lower())
+    return entries.get(key, found[1] if found else "").lower()

@@ -1,6 +1,8 @@
 """Reading and writing artifacts: both forms mean the same network, and every bad file gets one clear line."""
 
+import io
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from scipy.sparse import csr_array
 from compiler.network import INPUT, Network, Population, Projection
 from compiler.simulate.artifact import ArtifactError, load, save
 from compiler.simulate.reference import replay, run
+from snnkit import archives
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "lava"
 
@@ -174,6 +177,36 @@ def test_not_a_file(tmp_path):
     (tmp_path / "flipped.npz").write_bytes(content[:200] + bytes(b ^ 0xFF for b in content[200:260]) + content[260:])
     with pytest.raises(ArtifactError):
         load(tmp_path / "flipped.npz")
+
+
+def test_an_archive_that_claims_more_than_it_may_fills_no_memory(tmp_path, monkeypatch):
+    """As a small zip of gigabytes of zeros would, at a thousandth of the limit: refused before a member is unpacked."""
+    assert archives.MOST_BYTES == 1 << 30
+    monkeypatch.setattr(archives, "MOST_BYTES", 1 << 20)
+    np.savez_compressed(tmp_path / "bomb.npz", **(chain_arrays() | {"inp": np.zeros((2, 1 << 21), np.uint8)}))
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", _not_called_for_all(zipfile.ZipExtFile.read))
+    with pytest.raises(ArtifactError, match=r"claims to unpack to 0\.0 GiB; at most 0\.0 GiB"):
+        load(tmp_path / "bomb.npz")
+
+
+def _not_called_for_all(read):
+    def few(self, n=-1):
+        assert n is not None
+        assert 0 <= n < 1 << 20
+        return read(self, n)
+
+    return few
+
+
+@pytest.mark.parametrize("shape", [(10,), (1,), (1 << 40,), (1 << 62, 1 << 62), (-2,)])
+def test_an_array_that_claims_another_size_than_it_has_is_refused(tmp_path, shape):
+    np.savez(tmp_path / "bad.npz", **chain_arrays())
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<i4", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(tmp_path / "bad.npz", "a") as archive:
+        archive.writestr("more.npy", head.getvalue() + bytes(8))
+    with pytest.raises(ArtifactError, match=r"more\.npy claims .* bytes and holds 8"):
+        load(tmp_path / "bad.npz")
 
 
 class Trap:

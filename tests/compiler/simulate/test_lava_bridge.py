@@ -12,8 +12,9 @@ from compiler.simulate.lava_bridge import LavaFailed, LavaNotFound, compare, fin
 
 @pytest.fixture
 def _no_lava(monkeypatch, tmp_path):
-    """A working folder, PATH and environment without any lava."""
+    """A working folder, PATH, checkout and environment without any lava."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lava_bridge, "_LOCAL", tmp_path / "checkout" / ".venv-lava" / "bin" / "python")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("SNNKIT_LAVA_PYTHON", raising=False)
 
@@ -38,16 +39,43 @@ def test_nothing_found_says_what_was_tried():
 
 @pytest.mark.usefixtures("_no_lava")
 def test_order_of_the_search(tmp_path, monkeypatch):
-    """PATH, then the local folder, then the variable win over each other; one without lava is passed over."""
+    """PATH, then the checkout, then the variable win over each other; one without lava is passed over."""
     on_path = fake_python(tmp_path / "python3.10", True)
     assert find_lava_python() == on_path
-    local = fake_python(tmp_path / ".venv-lava/bin/python", True)
+    local = fake_python(tmp_path / "checkout" / ".venv-lava/bin/python", True)
     assert find_lava_python() == local
     named = fake_python(tmp_path / "elsewhere/python", True)
     monkeypatch.setenv("SNNKIT_LAVA_PYTHON", str(named))
     assert find_lava_python() == named
     fake_python(named, False)
     assert find_lava_python() == local
+
+
+def test_the_place_that_is_searched_does_not_depend_on_the_working_folder():
+    assert lava_bridge._LOCAL.is_absolute()
+    assert lava_bridge._LOCAL.parents[2] == lava_bridge.RUNNER.parents[2]
+
+
+@pytest.mark.usefixtures("_no_lava")
+@pytest.mark.parametrize("path", [".", "", "bin", "/nowhere:."])
+def test_programs_of_the_working_folder_are_not_run(path, tmp_path, monkeypatch):
+    """Breaks if `.venv-lava` or `python3.10` of a folder that came with a download would be started."""
+    mark = tmp_path / "mark"
+    for place in (".venv-lava/bin/python", "python3.10", "bin/python3.10"):
+        fake_python(tmp_path / place, True).write_text(f"#!/bin/sh\ntouch {mark}\necho 0.10.0\n")
+    monkeypatch.setenv("PATH", path)
+    with pytest.raises(LavaNotFound):
+        find_lava_python()
+    assert not mark.exists()
+
+
+@pytest.mark.usefixtures("_no_lava")
+def test_modules_of_the_working_folder_are_not_imported(tmp_path):
+    """Asking an interpreter for lava imports `csv`, which may lie in the working folder."""
+    (tmp_path / "csv.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')\nraise SystemExit(0)\n")
+    with pytest.raises(LavaNotFound, match="has no lava-nc"):
+        find_lava_python(sys.executable)
+    assert not (tmp_path / "mark").exists()
 
 
 @pytest.mark.usefixtures("_no_lava")

@@ -115,10 +115,25 @@ def aedat4_bytes(t, x, y, on, compression=1, table=True):
     return b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(header)) + header + stream + (b"table" if table else b"")
 
 
+def evt21_bytes(t, x, y, on, header=b"% format EVT21;height=34;width=34\n% end\n", order="little"):
+    """One word a pixel, x of its first pixel a multiple of 32; every 64 µs a word of time, and a trigger."""
+    words, upper = [], None
+    for s, a, b, p in zip(t.tolist(), x.tolist(), y.tolist(), on.tolist(), strict=True):
+        if s >> 6 != upper:
+            upper = s >> 6
+            words += [8 << 60 | upper << 32, 10 << 60 | 77 << 32]
+        words.append(int(p) << 60 | (s & 63) << 54 | (a & ~31) << 43 | b << 32 | 1 << (a & 31))
+    content = struct.pack(f"<{len(words)}Q", *words)
+    if order == "legacy":  # the halves of each word change places
+        content = np.frombuffer(content, "<u4").reshape(-1, 2)[:, ::-1].tobytes()
+    return header + content
+
+
 WRITERS = {
     "a.bin": nmnist_bytes,
     "a.dat": dat_bytes,
     "evt2.raw": evt2_bytes,
+    "evt21.raw": evt21_bytes,
     "evt3.raw": evt3_bytes,
     "a.aedat4": aedat4_bytes,
 }
@@ -143,6 +158,66 @@ def test_aedat4_uncompressed_or_never_closed(settings, tmp_path):
 
 def test_every_format_is_tested():
     assert {Path(name).suffix for name in WRITERS} == set(READERS)
+
+
+@pytest.mark.parametrize("order", ["little", "legacy"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"% format EVT21\n% geometry 34x34\n% end\n",
+        b"% evt 2.1\n% geometry 34x34\n",
+        b"% evt 2.1\n% format EVT21\n% endianness {}\n% geometry 34x34\n% end\n",
+        b"% format EVT21;endianness={};height=34;width=34\n% end\n",
+    ],
+)
+def test_evt21_by_any_of_its_headers_in_both_orders(header, order, tmp_path):
+    columns = random_events()
+    (tmp_path / "a.raw").write_bytes(evt21_bytes(*columns, header.replace(b"{}", order.encode()), order))
+    events = read_events(tmp_path / "a.raw")
+    for found, given in zip((events.t, events.x, events.y, events.on), columns, strict=True):
+        assert np.array_equal(found, given)
+
+
+def test_evt21_words_by_hand(tmp_path):
+    """A word of eight bytes as the encoding's page draws it: several pixels of a row, and a clock that starts again."""
+    top = (1 << 28) - 1
+    words = [
+        *(1 << 60 | 99 << 32 | 1, 8 << 60 | top << 32, 1 << 60 | 5 << 54 | 64 << 43 | 7 << 32 | 0x8000_0005),
+        *(8 << 60 | 2 << 32, 0 << 60 | 3 << 54 | 0 << 43 | 8 << 32 | 2),
+    ]
+    (tmp_path / "a.raw").write_bytes(b"% format EVT21\n% end\n" + struct.pack("<5Q", *words))
+    events = read_events(tmp_path / "a.raw")
+    assert events.x.tolist() == [64, 66, 95, 1]
+    assert events.y.tolist() == [7, 7, 7, 8]
+    assert events.on.tolist() == [True, True, True, False]
+    assert events.t.tolist() == [(top << 6) + 5] * 3 + [(1 << 34) + (2 << 6) + 3]
+
+
+@pytest.mark.parametrize(
+    ("header", "words", "message"),
+    [
+        (b"% evt 2.0\n% format EVT21\n% end\n", 4, "two encodings, evt 2.0 and format EVT21"),
+        (b"% format HISTO3D\n% end\n", 4, "'HISTO3D'.*EVT 2.1"),
+        (b"% format EVT4;height=320\n% end\n", 4, "'4.0'"),
+        (b"% format EVT21;endianness=big\n% end\n", 4, "endianness 'big'; little and legacy"),
+        (b"% format EVT21\n% end\n", 4, "which half of a word comes first"),
+        (b"% format EVT21\n% end\n", 4.5, "cut short"),
+    ],
+)
+def test_encodings_that_are_not_known_are_named(header, words, message, tmp_path):
+    (tmp_path / "a.raw").write_bytes(header + bytes(int(8 * words)))
+    with pytest.raises(CorruptFileError, match=message):
+        read_events(tmp_path / "a.raw")
+
+
+def test_the_overflow_marker_of_a_bin_adds_time_and_is_no_event(tmp_path):
+    """By hand: after each event with y = 240 all times are 2^13 µs later, its own bytes of time are not read."""
+    t = np.array([5, 77, 3, 9, 1, 2])
+    y = np.array([1, 240, 2, 3, 240, 4])
+    (tmp_path / "a.bin").write_bytes(nmnist_bytes(t, np.array([1, 0, 2, 3, 0, 4]), y, np.ones(6, bool)))
+    events = read_events(tmp_path / "a.bin", 180, 240)
+    assert events.t.tolist() == [5, 8192 + 3, 8192 + 9, 2 * 8192 + 2]
+    assert (events.x.tolist(), events.y.tolist()) == ([1, 2, 3, 4], [1, 2, 3, 4])
 
 
 def evt3(*words):
@@ -216,7 +291,7 @@ def test_other_endings_versions_and_compressions_are_named(tmp_path):
         read_events(tmp_path / "none.bin")
     for name, content, words in (
         ("a.dat", dat_bytes(*columns, header=b"% Version 1\n"), "version 1"),
-        ("a.raw", evt2_bytes(*columns, header=b"% evt 4.0\n"), "'4.0'.*EVT 2.0 and EVT 3.0"),
+        ("a.raw", evt2_bytes(*columns, header=b"% evt 4.0\n"), "'4.0'.*EVT 2.0, EVT 2.1, EVT 3.0"),
         ("b.raw", b"% evt 2.0", "ends inside its header"),
         ("a.aedat4", aedat4_bytes(*columns, compression=3), "compressed in way 3; LZ4 and none"),
     ):
@@ -231,6 +306,34 @@ def test_an_event_outside_the_sensor_is_named(tmp_path):
     with pytest.raises(CorruptFileError, match="x = 6[0-9].*34×34.*data.sensor_width"):
         read_events(tmp_path / "a.bin")
     assert len(read_events(tmp_path / "a.bin", 240, 304)) == len(t)
+
+
+@pytest.mark.parametrize("name", ["a.dat", "evt2.raw", "evt21.raw", "evt3.raw", "a.aedat4"])
+def test_a_stray_event_is_dropped_and_counted_when_asked(name, tmp_path):
+    t, x, y, on = random_events()
+    stray = y.copy()
+    stray[100] = 60
+    (tmp_path / name).write_bytes(WRITERS[name](t, x, stray, on))
+    with pytest.raises(CorruptFileError, match=r"y = 60, .*34×34 \(1 of 200 events.*data.stray_events=drop"):
+        read_events(tmp_path / name)
+    events = read_events(tmp_path / name, drop_stray=True)
+    assert (len(events), events.stray) == (199, 1)
+    assert np.array_equal(events.t, np.delete(t, 100))
+    assert np.array_equal(events.y, np.delete(y, 100))
+
+
+def test_more_than_a_few_strays_are_a_wrong_size(tmp_path):
+    t, x, y, on = random_events()
+    (tmp_path / "a.dat").write_bytes(dat_bytes(t, x + 3, y, on))
+    with pytest.raises(CorruptFileError, match="more than a few"):
+        read_events(tmp_path / "a.dat", drop_stray=True)
+
+
+def test_a_sensor_as_large_as_a_header_likes_is_not_made(tmp_path):
+    columns = random_events()
+    (tmp_path / "a.dat").write_bytes(dat_bytes(*columns, header=b"% Version 2\n% Height 900000\n% Width 34\n"))
+    with pytest.raises(CorruptFileError, match="34×900000.*at most 16384"):
+        read_events(tmp_path / "a.dat")
 
 
 # Frames.
@@ -324,9 +427,28 @@ def test_a_damaged_recording_stops_or_is_skipped(tmp_path):
     assert "1.bin" in data.train.skipped[0]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_dropped_events_of_a_folder_are_counted_and_the_rest_is_used(tmp_path, workers):
+    recordings(tmp_path)
+    t, x, y, _ = random_events()
+    y[7] = 99
+    for split in ("train", "val"):
+        (tmp_path / split / "on" / "1.bin").write_bytes(nmnist_bytes(t, x, y, np.ones(200)))
+    with pytest.raises(CorruptFileError, match="y = 99"):
+        list(load_images(settings(tmp_path), seed=0).train)
+    data = load_images(settings(tmp_path, stray_events="drop", batch_size=4, workers=workers), seed=0)
+    for batches in (data.train, data.test):
+        ((frames, labels),) = list(batches)
+        assert sorted(labels.tolist()) == [0, 0, 1, 1]
+        assert frames.sum() == 799
+        assert len(batches.skipped) == 1
+        assert "1.bin: 1 of 200 events outside of 34×34 dropped" in batches.skipped[0]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"stray_events": "keep"}, "data.stray_events"),
         ({"frames": 0}, "data.frames=0"),
         ({"erase": 0.2}, "data.erase=0.2.*flipped and shifted"),
         ({"rand_augment": "rand-m9"}, "data.rand_augment"),

@@ -142,6 +142,46 @@ def test_the_index_is_kept_used_and_made_anew(tmp_path, monkeypatch):
     assert len(epoch(load_images(config(tmp_path, batch_size=5), seed=0))) == 5
 
 
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("offset", lambda a: a + 512),
+        ("label", lambda a: 1 - a),
+        ("label", lambda a: a[:-1]),
+        ("label", lambda a: a.astype(np.float32)),
+        ("shard", lambda a: a.astype(np.int64)),
+        ("size", lambda a: -a),
+        ("wrong", lambda a: np.full(len(a), "lost")),
+        ("key", lambda a: a[::-1]),
+        ("check", lambda a: a + 1),
+    ],
+)
+def test_an_index_that_was_altered_is_made_anew(tmp_path, key, change):
+    before = load_images(config(shards(tmp_path)), seed=0)
+    kept = tmp_path / "train.index.npz"
+    with np.load(kept) as arrays:
+        np.savez(kept, **{name: change(array) if name == key else array for name, array in arrays.items()})
+    after = load_images(config(tmp_path), seed=0)
+    assert epoch(after) == epoch(before)
+    assert after.train.dataset.labels.tolist() == before.train.dataset.labels.tolist()
+
+
+def test_notes_of_webdataset_and_of_macs_are_no_samples(tmp_path):
+    """``__index__`` and the like, and the ``._`` member that macOS's tar writes before each file."""
+    members = [("__index__", b"3"), ("./__shard__", b"a"), ("./._s0.png", b"fork"), ("./s0.png", png(10))]
+    members += [("./._s0.cls", b"fork"), ("./s0.cls", b"1"), (".DS_Store", b"x"), ("./s1.__index__", b"1")]
+    members += [("./s1.png", png(20)), ("./s1.cls", b"0"), ("__MACOSX/._s1.png", b"x"), ("__end__", b"")]
+    for split in ("train", "val"):
+        with tarfile.open(tmp_path / f"{split}-0.tar", "w") as tar:
+            for name, content in members:
+                add(tar, name, content)
+    data = load_images(config(tmp_path, batch_size=2), seed=0)
+    images, labels = next(iter(data.test))
+    assert (greys(images), labels.tolist()) == ([10, 20], [1, 0])
+    assert sorted(epoch(data)) == [10, 20]
+    assert data.classes == ("0", "1")
+
+
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     from snnkit.data import tar_shards
     from snnkit.errors import DiskError
@@ -169,6 +209,7 @@ def rewrite(folder, members):
         ([("k.png", png(1)[:40]), ("k.cls", b"0")], "train-000001.tar:k is not a readable image"),
         ([("k.png", png(1)), ("k.cls", b"cat")], "train-000001.tar:k: its label is 'cat', not a whole number"),
         ([("k.png", png(1)), ("k.cls", b"-1")], "its label is '-1'"),
+        ([("k.png", png(1)), ("k.cls", b"99999999999")], "its label is '99999999999'.*9,999,999"),
         ([("k.png", png(1))], "train-000001.tar:k: it has png, but not KEY.cls"),
         ([("k.txt", b"x"), ("k.cls", b"0")], "it has txt, cls, but not an image"),
     ],
