@@ -4,12 +4,17 @@ snnTorch fires strictly above the threshold and resets one step later; ``Delayed
 so spikes are equal and not merely close. A recurrent neuron becomes one of them inside of ``Recurrent``, which adds the
 feedback to the input before the membrane does: equal but for rounding. A network whose ``forward`` loops over time
 itself and hands membranes around cannot be translated as a whole: translate its neurons one by one.
+
+What snnTorch clamps at every step (alpha and beta to 0 … 1) is clamped here at every step, so that training cannot
+leave the range. A subclass that does as its parent is translated as that; one with a behaviour of its own runs as it is
+inside of ``nn.Sequential``, with its state held outside of it.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from snnkit import surrogates
-from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.errors import InvalidArgumentError, UnknownNameError, unknown_name
+from snnkit.importers.foreign import copied, library_class, own_behaviour
 from snnkit.importers.loops import OneStep, OverSteps
 from snnkit.importers.report import Layer, Translation, mismatch
 from snnkit.kernels.charge_fire_reset import NO_RESET
@@ -61,13 +67,14 @@ def from_snntorch(module: nn.Module, example: Tensor | None = None) -> nn.Module
     for name, part in module.named_modules():
         if _is_neuron(part) and type(part).__name__ != "RecurrentOneToOne":
             _check(part, name)
-    original = copy.deepcopy(module)
-    translation = Translation("snnTorch")
+    original = copied(module)
+    _rest(original)
+    translation = _Network("snnTorch")
     if _is_neuron(module):
-        translated: nn.Module = _neuron(module, "", translation)
+        translated = _alone(copied(original), translation)
     elif type(module) is nn.Sequential:
-        inner = _row(copy.deepcopy(module), "", translation)
-        translated = OverSteps(inner)
+        inner = _row(copied(original), "", translation)
+        translated = OverSteps(inner, translation.stateful)
     else:
         raise InvalidArgumentError(
             f"{type(module).__name__} has a forward of its own, which may hand membranes around. Translate its neurons "
@@ -81,25 +88,83 @@ def from_snntorch(module: nn.Module, example: Tensor | None = None) -> nn.Module
     return translated
 
 
+@dataclass
+class _Network(Translation):
+    """The report under construction, and what the modules of one network share.
+
+    Attributes:
+        made: neurons and their translations, by identity: one that stands in two places stays one.
+        stateful: foreign modules that run as they are.
+    """
+
+    made: dict[int, nn.Module] = field(default_factory=dict)
+    stateful: list[nn.Module] = field(default_factory=list)
+
+
+class Spikes(nn.Module):
+    """A foreign neuron that runs as it is: of what it returns, the spikes."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, …) → (B, …)."""
+        return _spikes(self.module(x))
+
+
 def _is_neuron(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("snntorch.")
+    return library_class(module, "snntorch") is not None
 
 
-def _row(row: nn.Sequential, name: str, translation: Translation) -> nn.Sequential:
-    for child_name, child in list(row.named_children()):
+def _alone(module: nn.Module, translation: _Network) -> nn.Module:
+    """Translate a neuron that is a network of its own."""
+    made = _placed(module, "", translation)
+    return made.module if isinstance(made, OneStep) else OverSteps(made, translation.stateful)
+
+
+def _row(row: nn.Sequential, name: str, translation: _Network) -> nn.Sequential:
+    for child_name, child in row._modules.items():
         path = f"{name}.{child_name}".lstrip(".")
         if _is_neuron(child):
             if not child.init_hidden:
                 raise InvalidArgumentError(f"{path}: a neuron inside nn.Sequential must have init_hidden=True.")
-            row._modules[child_name] = OneStep(_neuron(child, path, translation))
+            if id(child) not in translation.made:
+                translation.made[id(child)] = _placed(child, path, translation)
+            row._modules[child_name] = translation.made[id(child)]
         elif type(child) is nn.Sequential:
             row._modules[child_name] = _row(child, path, translation)
+        else:
+            inside = [inner for inner, part in child.named_modules() if _is_neuron(part)]
+            if inside:
+                raise InvalidArgumentError(
+                    f"{path} ({type(child).__name__}) has a forward of its own and holds the neuron "
+                    f"{path}.{inside[0]}: what it does with its membrane is not known. Write it as nn.Sequential."
+                )
     return row
+
+
+def _placed(module: Any, name: str, translation: _Network) -> nn.Module:
+    """Return what stands for a neuron in a network of steps."""
+    base = library_class(module, "snntorch")
+    why = own_behaviour(module, base)
+    if not why:
+        return OneStep(_neuron(module, base.__name__, name, translation))
+    kind = type(module).__name__
+    if not module.init_hidden:
+        raise InvalidArgumentError(
+            f"{name or kind}: {kind} {why}, so that it cannot be translated; with init_hidden=True it runs as it is."
+        )
+    translation.kept.append(kind)
+    translation.stateful.append(module)
+    text = f"{kind} {why}: it runs as it is, with its state held outside of it"
+    translation.layers.append(Layer(name, f"kept.{kind}", kind, None, (text,)))
+    return Spikes(module)
 
 
 def _check(module: Any, name: str) -> None:
     """Raise for a neuron that cannot be translated."""
-    kind = type(module).__name__
+    kind = library_class(module, "snntorch").__name__
     where = name or kind
     if kind not in _KINDS:
         raise unknown_name("snnTorch neuron", kind, _KINDS, f"It stands at {name or 'the root'!r}.")
@@ -119,17 +184,54 @@ def _check(module: Any, name: str) -> None:
         )
 
 
-def _neuron(module: Any, name: str, translation: Translation) -> nn.Module:
-    kind = type(module).__name__
-    made, conventions, shape = _KINDS[kind](module, name or kind)
+def _neuron(module: Any, kind: str, name: str, translation: Translation) -> nn.Module:
+    try:
+        made, conventions, shape = _KINDS[kind](module, name or kind)
+    except (InvalidArgumentError, UnknownNameError) as error:
+        named = str(error) if str(error).startswith(name or kind) else f"{name or 'the root'} ({kind}): {error}"
+        raise type(error)(named) from None
     conventions = ["fires strictly above the threshold (>)", *conventions]
     if getattr(module, "reset_delay", True):
         conventions.append("the reset follows one step after the spike, and is detached")
     channels = max((p.numel() for p in (*made.parameters(False), *made.buffers(False)) if p.ndim), default=16)
     shape = shape or (channels,)
-    found = mismatch(_run(copy.deepcopy(module)), made, channels=shape[0], size=shape[1:])
+    pair = _run(copied(module).float()), copy.deepcopy(made).float()
+    found = mismatch(*pair, channels=shape[0], size=shape[1:])
     result = type(made).__name__ + (f" of {type(made.neuron).__name__}" if isinstance(made, Recurrent) else "")
     translation.layers.append(Layer(name, f"snntorch.{kind}", result, found, tuple(conventions)))
+    return made
+
+
+class ClampedDelayedResetLIF(DelayedResetLIF):
+    """``DelayedResetLIF`` whose trained shares are clamped to 0 … 1 whenever it runs, as in snnTorch."""
+
+    def constants(self) -> Any:
+        """Return the operator's constants."""
+        p = super().constants()
+        return replace(p, decay=_clamped(p.decay), synapse_decay=_clamped(p.synapse_decay))
+
+
+class ClampedAlphaLIF(AlphaLIF):
+    """``AlphaLIF`` whose trained shares are clamped to 0 … 1 whenever it runs, as in snnTorch."""
+
+    def constants(self) -> Any:
+        """Return the operator's constants."""
+        p = super().constants()
+        return replace(p, alpha=_clamped(p.alpha), beta=_clamped(p.beta))
+
+
+def _clamped(value: float | Tensor) -> float | Tensor:
+    return value.clamp(0.0, 1.0) if isinstance(value, Tensor) else min(max(value, 0.0), 1.0)
+
+
+def _shares(plain: type, clamped: type, shares: dict[str, float | Tensor], **others: Any) -> Any:
+    """Make a neuron: trained shares keep the value that they have, also one that is clamped when the neuron runs."""
+    trained = {name: value for name, value in shares.items() if isinstance(value, nn.Parameter)}
+    inside = {name: _clamped(value.detach() if name in trained else value) for name, value in shares.items()}
+    made = (clamped if trained else plain)(**inside, **others)
+    for name, value in trained.items():
+        delattr(made, name)
+        setattr(made, name, value)
     return made
 
 
@@ -137,11 +239,12 @@ _Made = tuple[Neuron, list[str], tuple[int, ...]]  # the neuron, conventions, th
 
 
 def _leaky(module: Any, where: str) -> _Made:
-    kind = type(module).__name__
-    synapse = hasattr(module, "alpha")
-    made = DelayedResetLIF(
-        decay=_number(module.beta),
-        synapse_decay=_number(module.alpha) if synapse else 0.0,
+    kind = library_class(module, "snntorch").__name__
+    shares = {"decay": _number(module.beta), "synapse_decay": _number(getattr(module, "alpha", torch.zeros(())))}
+    made = _shares(
+        DelayedResetLIF,
+        ClampedDelayedResetLIF,
+        shares,
         v_threshold=_number(module.threshold),
         v_reset=_RESETS[int(module.reset_mechanism_val)],
         delay_reset=module.reset_delay,
@@ -158,7 +261,7 @@ def _recurrent(module: Any, where: str) -> _Made:
         if module.linear_features is None:
             shape = (module.conv2d_channels, 8, 8)
     else:
-        weight = module.V.detach().clone().float()
+        weight = _tensor(module.V.detach())
         if weight.ndim > 1:
             raise InvalidArgumentError(
                 f"{where}: V has the shape {tuple(weight.shape)}; feedback of single neurons is one weight, or (C,)."
@@ -190,12 +293,9 @@ def _lapicque(module: Any, where: str) -> _Made:
 
 def _alpha(module: Any, where: str) -> _Made:
     # Tensors and not numbers: κ is then computed in the precision in which snnTorch does it.
-    alpha, beta = (
-        nn.Parameter(v.detach().clone().float()) if isinstance(v, nn.Parameter) else v.detach().clone().float()
-        for v in (module.alpha, module.beta)
-    )
-    reset = _RESETS[int(module.reset_mechanism_val)]
-    made = AlphaLIF(alpha, beta, _number(module.threshold), reset, _surrogate(module.spike_grad))
+    shares = {name: _tensor(getattr(module, name)) for name in ("alpha", "beta")}
+    options = {"v_threshold": _number(module.threshold), "v_reset": _RESETS[int(module.reset_mechanism_val)]}
+    made = _shares(AlphaLIF, ClampedAlphaLIF, shares, surrogate=_surrogate(module.spike_grad), **options)
     return made, ["the membrane is the difference of two exponentials"], ()
 
 
@@ -209,27 +309,37 @@ _KINDS: dict[str, Callable[[Any, str], _Made]] = {
 }
 
 
+def _tensor(value: Tensor) -> Tensor:
+    """Return a copy, a Parameter of a Parameter; whole numbers become float."""
+    copied_ = value.detach().clone()
+    copied_ = copied_ if copied_.is_floating_point() else copied_.float()
+    return nn.Parameter(copied_) if isinstance(value, nn.Parameter) else copied_
+
+
 def _number(value: Tensor) -> float | Tensor:
     """Return a fixed scalar as a number, anything trained or per neuron as the tensor it is."""
-    if isinstance(value, nn.Parameter):
-        return nn.Parameter(value.detach().clone().float())
-    return float(value) if value.numel() == 1 else value.detach().clone().float()
+    return float(value) if value.numel() == 1 and not isinstance(value, nn.Parameter) else _tensor(value)
 
 
-def _run(module: Any) -> Callable[[Tensor], Tensor]:
+def _spikes(out: Any) -> Tensor:
+    return out[0] if isinstance(out, tuple) else out
+
+
+def _rest(module: nn.Module) -> None:
+    """Forget what earlier calls left."""
+    for part in module.modules():
+        if _is_neuron(part):
+            for state in ("mem", "syn", "spk", "syn_exc", "syn_inh"):
+                if hasattr(part, state):
+                    setattr(part, state, torch.zeros(0))
+
+
+def _run(module: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return a foreign neuron or network as a function of a whole sequence, from rest."""
 
-    def step(x_t: Tensor) -> Tensor:
-        out = module(x_t)
-        return out[0] if isinstance(out, tuple) else out
-
     def run(x: Tensor) -> Tensor:
-        for part in module.modules():
-            if _is_neuron(part):
-                for state in ("mem", "syn", "spk", "syn_exc", "syn_inh"):
-                    if hasattr(part, state):
-                        setattr(part, state, torch.zeros(0))
-        return torch.stack([step(x_t) for x_t in x])
+        _rest(module)
+        return torch.stack([_spikes(module(x_t)) for x_t in x])
 
     return run
 
@@ -237,7 +347,7 @@ def _run(module: Any) -> Callable[[Tensor], Tensor]:
 def _surrogate(gradient: Callable[..., Any]) -> surrogates.Surrogate:
     """Recognise ``snntorch.surrogate``'s functions by their name, and read their steepness."""
     name = getattr(gradient, "__qualname__", type(gradient).__name__).split(".")[0]
-    if name not in _SURROGATES:
+    if name not in _SURROGATES or not getattr(gradient, "__module__", "").startswith("snntorch."):
         raise unknown_name("snnTorch surrogate", name, _SURROGATES)
     closure = gradient.__closure__ or ()
     cells = dict(zip(gradient.__code__.co_freevars, (cell.cell_contents for cell in closure), strict=True))

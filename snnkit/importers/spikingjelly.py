@@ -2,10 +2,15 @@
 
 Neurons become snnkit's, step-mode layers and containers become ``snnkit.layers.sequence``; parameters and state_dict
 keys stay as they are. A network in multi-step mode is translated layer by layer; one in single-step mode is wrapped
-so that it, too, takes a whole sequence (T, B, …). Modules that hold others keep their own ``forward``.
+so that it, too, takes a whole sequence (T, B, …). Modules that hold others keep their own ``forward``. A stateful
+module that has no counterpart here (a user's neuron with a ``neuronal_charge`` of its own, ``SynapseFilter``, a neuron
+whose membrane was set by hand) runs as it is; its state, too, begins anew with every call, and goes with a stream.
 
 Conventions that differ: SpikingJelly keeps membranes between calls until ``reset_net``; here every call starts at rest.
 Its neurons do not detach the reset unless told to; the translated ones do as the original did.
+
+A network in single-step mode is called once for every step of the sequence. One that loops over time in its own
+``forward`` takes a sequence of length 1, whose only step is what it took before.
 
 To add a neuron: a function from the foreign module to ours, and its line in ``_NEURONS``.
 """
@@ -14,21 +19,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snnkit import neurons, surrogates
-from snnkit.errors import InvalidArgumentError, unknown_name
-from snnkit.importers.loops import OneStep, OverSteps, SequentialOverSteps
+from snnkit.errors import InvalidArgumentError, UnknownNameError, unknown_name
+from snnkit.importers.foreign import copied, is_a, library_class, own_behaviour
+from snnkit.importers.loops import HeldDropout, OneStep, OverSteps, SequentialOverSteps
+from snnkit.importers.memory import CalledAgainError, Once, Remember
 from snnkit.importers.report import Layer, Translation, mismatch
 from snnkit.layers import sequence
 from snnkit.learning import Momentary
 
+_LIBRARY = "spikingjelly"
 _REST = "every call starts at rest; SpikingJelly keeps membranes until reset_net"
+_LEFT = "what earlier calls had left in the membranes is dropped, as reset_net does"
 _SEQUENCE = {layer.__name__: layer for layer in sequence.SEQUENCE_LAYERS}
 _MULTI = {"SeqToANNContainer": sequence.Folded, "MultiStepContainer": SequentialOverSteps}
+_ROWS = (nn.Sequential, *_MULTI.values())
 
 
 def from_spikingjelly(module: nn.Module, example: Tensor | None = None) -> nn.Module:
@@ -36,42 +48,91 @@ def from_spikingjelly(module: nn.Module, example: Tensor | None = None) -> nn.Mo
 
     Args:
         module: a neuron, layer or network; all of its step-mode modules must be in the same mode.
-        example: a sequence (T, B, …); with it the report compares the two networks' outputs on it.
+        example: a sequence (T, B, …); with it the report compares the two networks' outputs on it. A network in
+            multi-step mode that calls one neuron several times needs it: it is seen by running.
 
     Returns:
         A module on sequences (T, B, …) that shares no tensors with the original. Its ``import_report`` says per neuron
-        the largest mismatch on random input, and which conventions were translated.
+        the largest mismatch on random input, which conventions were translated, and what runs as it is.
 
     Raises:
-        UnknownNameError: a neuron that has no counterpart here (names it and its path).
         InvalidArgumentError: single-step and multi-step modules are mixed outside of containers that bridge them, an
             option has no counterpart, or ``module`` is no module.
     """
     if not isinstance(module, nn.Module):
         raise InvalidArgumentError(f"from_spikingjelly({type(module).__name__}): must be a SpikingJelly module.")
-    original = copy.deepcopy(module)
-    translation = Translation("SpikingJelly")
-    single = _mode(module) == "s"
-    translated = _translate(copy.deepcopy(module), "", translation, single)
+    original = copied(module)
+    translation = _Network("SpikingJelly")
+    for part in original.modules():
+        _settle(part, translation)
+    single = _mode(original) == "s"
+    translated = _translate(copied(original), "", translation, single)
     if single:
         # A lone neuron stands for itself; anything else is looped over.
-        translated = translated.module if isinstance(translated, OneStep) else OverSteps(translated)
-    whole = None if example is None else _compare(original, translated, example, single)
+        alone = isinstance(translated, OneStep)
+        translated = translated.module if alone else OverSteps(translated, translation.stateful)
+    elif translation.stateful or (translation.again and not isinstance(translated, neurons.Neuron)):
+        Remember(translation.stateful).watch(translated)
+    whole = _whole(original, translated, example, single, translation)
     translated.import_report = translation.report(whole)
     return translated
 
 
+@dataclass
+class _Network(Translation):
+    """The report under construction, and what the modules of one network share.
+
+    Attributes:
+        made: modules and their translations, by identity: one that stands in two places stays one.
+        stateful: foreign modules that run as they are.
+        again: whether a neuron stands in two places.
+        left: whether earlier calls had left something in membranes.
+    """
+
+    made: dict[int, tuple[nn.Module, nn.Module]] = field(default_factory=dict)
+    stateful: list[nn.Module] = field(default_factory=list)
+    again: bool = False
+    left: bool = False
+
+
+def _whole(
+    original: nn.Module, translated: nn.Module, example: Tensor | None, single: bool, translation: _Network
+) -> float | None:
+    """Compare the networks on the example, and find out whether neurons of a sequence network run once each."""
+    once = None
+    if not single and not translation.stateful and not translation.again and not _is_row(translated):
+        once = Once()
+        named = {name: part for name, part in translated.named_modules() if isinstance(part, neurons.Neuron)}
+        once.watch(translated, named)
+    if example is None:
+        return None
+    try:
+        return _compare(original, translated, example, single)
+    except CalledAgainError:
+        if once is None:
+            raise
+        once.remove()
+        Remember().watch(translated)
+        return _compare(original, translated, example, single)
+
+
+def _is_row(module: nn.Module) -> bool:
+    """Whether each part of a network runs once because its forward says no more than one after the other."""
+    if type(module) in _ROWS:
+        return all(_is_row(child) for child in module.children())
+    return type(module).__module__.partition(".")[0] in ("torch", "snnkit")
+
+
 def _is_foreign(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("spikingjelly.")
+    return type(module).__module__.startswith(f"{_LIBRARY}.")
 
 
 def _mode(module: nn.Module) -> str:
     """Return the step mode of the outermost modules that have one ("m" for those that only know sequences)."""
-    if _is_foreign(module):
-        if any(base.__name__ == "MultiStepModule" for base in type(module).__mro__):
-            return "m"
-        if hasattr(module, "step_mode"):
-            return str(module.step_mode)
+    if is_a(module, _LIBRARY, "MultiStepModule"):
+        return "m"
+    if is_a(module, _LIBRARY, "StepModule") and hasattr(module, "step_mode"):
+        return str(module.step_mode)
     modes = {_mode(child) for child in module.children()} - {""}
     if len(modes) > 1:
         raise InvalidArgumentError(
@@ -81,25 +142,81 @@ def _mode(module: nn.Module) -> str:
     return modes.pop() if modes else ""
 
 
-def _translate(module: nn.Module, name: str, translation: Translation, single: bool) -> nn.Module:
-    kind = type(module).__name__
-    if _is_foreign(module):
-        if kind in _NEURONS:
-            return _neuron(module, name, translation, single)
-        if _looks_like_neuron(module):
-            raise unknown_name("SpikingJelly neuron", kind, _NEURONS, f"It stands at {name or 'the root'!r}.")
+def _settle(module: Any, translation: _Network) -> None:
+    """Drop what a call left in a module, and make what it starts from what ``reset`` gives.
+
+    Numbers are where it starts: 0.75 where someone set ``v = 0.75``. Tensors and lists come from calls.
+    """
+    if not is_a(module, _LIBRARY, "MemoryModule"):
+        return
+    module.__dict__["_preset"] = ""
+    for name, value in module._memories.items():
+        rest = module._memories_rv[name]
+        if isinstance(value, Real):
+            if value != rest:
+                module.__dict__["_preset"] = f"its {name} starts at {value:g}"
+            module._memories_rv[name] = value
+        else:
+            translation.left |= isinstance(value, Tensor)
+            module._memories[name] = copy.deepcopy(rest)
+    if hasattr(module, "v_seq"):
+        module.v_seq = None
+    start = 0.0 if getattr(module, "v_reset", None) is None else module.v_reset
+    at = module._memories.get("v")
+    if isinstance(at, Real) and isinstance(start, Real) and at != start:
+        module.__dict__["_preset"] = f"its v starts at {at:g}"
+
+
+def _translate(module: nn.Module, name: str, translation: _Network, single: bool) -> nn.Module:
+    _, known = translation.made.get(id(module), (module, None))
+    if known is None:
+        known = _translated(module, name, translation, single)
+        translation.made |= {id(part): (part, known) for part in (module, known)}
+    elif isinstance(known, (OneStep, neurons.Neuron)):
+        translation.again = True
+    return known
+
+
+def _translated(module: nn.Module, name: str, translation: _Network, single: bool) -> nn.Module:
+    base = library_class(module, _LIBRARY)
+    kind = "" if base is None else base.__name__
+    if base is not None and (kind in _NEURONS or _holds_state(module)):
+        if type(module) is base and kind in ("Dropout", "Dropout2d"):
+            return _layer(module, name, translation, single)
+        why = own_behaviour(module, base) or module.__dict__.pop("_preset", "")
+        if kind in _NEURONS and not why:
+            return _neuron(module, kind, name, translation, single)
+        return _keep(module, name, translation, why or "has no counterpart here")
     single_inside = single or kind == "MultiStepContainer"
-    for child_name, child in list(module.named_children()):
-        path = f"{name}.{child_name}".lstrip(".")
-        setattr(module, child_name, _translate(child, path, translation, single_inside))
+    for child_name, child in module._modules.items():
+        if child is not None:
+            path = f"{name}.{child_name}".lstrip(".")
+            module._modules[child_name] = _translate(child, path, translation, single_inside)
     return _layer(module, name, translation, single) if _is_foreign(module) else module
+
+
+def _holds_state(module: Any) -> bool:
+    if is_a(module, _LIBRARY, "MemoryModule"):
+        return bool(module._memories)
+    return any(cls.__module__.startswith("spikingjelly.activation_based.neuron") for cls in type(module).__mro__)
+
+
+def _keep(module: nn.Module, name: str, translation: _Network, why: str) -> nn.Module:
+    """Leave a stateful module what it is; whoever runs the network holds its state."""
+    kind = type(module).__name__
+    translation.kept.append(kind)
+    translation.stateful.append(module)
+    text = f"{kind} {why}: it runs as it is, with its state held outside of it"
+    translation.layers.append(Layer(name, f"kept.{kind}", kind, None, (_REST, text)))
+    return module
 
 
 def _layer(module: nn.Module, name: str, translation: Translation, single: bool) -> nn.Module:
     """Translate a layer or container without memory; whatever is not known stays."""
     kind = type(module).__name__
-    if kind in ("Dropout", "Dropout2d") and not single:
-        made: nn.Module = getattr(sequence, kind)(module.p)
+    if kind in ("Dropout", "Dropout2d"):
+        made: nn.Module = HeldDropout(module.p, kind == "Dropout2d") if single else getattr(sequence, kind)(module.p)
+        made.train(module.training)
     elif kind in _MULTI:
         made = _adopt(_MULTI[kind], module)
     elif kind in _SEQUENCE:
@@ -108,6 +225,8 @@ def _layer(module: nn.Module, name: str, translation: Translation, single: bool)
     else:
         translation.kept.append(kind)
         return module
+    if kind not in _MULTI:
+        made.step_mode = "s" if single else "m"  # published forwards ask their layers for it
     translation.layers.append(Layer(name, f"layer.{kind}", type(made).__name__))
     return made
 
@@ -119,20 +238,21 @@ def _adopt(cls: type[nn.Module], module: nn.Module) -> nn.Module:
     return made
 
 
-def _looks_like_neuron(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("spikingjelly.activation_based.neuron")
-
-
-def _neuron(module: nn.Module, name: str, translation: Translation, single: bool) -> nn.Module:
-    kind = type(module).__name__
-    made, conventions = _NEURONS[kind](module)
+def _neuron(module: nn.Module, kind: str, name: str, translation: _Network, single: bool) -> nn.Module:
+    try:
+        made, conventions = _NEURONS[kind](module)
+    except (InvalidArgumentError, UnknownNameError) as error:
+        raise type(error)(f"{name or 'the root'} ({kind}): {error}") from None
     made.train(module.training)
     channels = next((len(p) for p in made.parameters() if p.ndim == 1), 16)
     timesteps = int(getattr(module, "T", 8))
     pair = _neuron_runner(copy.deepcopy(module).float()), copy.deepcopy(made).float()
     found = mismatch(*pair, timesteps, channels)
-    translation.layers.append(Layer(name, f"neuron.{kind}", type(made).__name__, found, (_REST, *conventions)))
-    return OneStep(made) if single else made
+    said = (_REST, *((_LEFT,) if translation.left else ()), *conventions)
+    translation.layers.append(Layer(name, f"neuron.{kind}", type(made).__name__, found, said))
+    whole = OneStep(made) if single else made
+    whole.step_mode = "s" if single else "m"
+    return whole
 
 
 def _runner(module: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -161,7 +281,7 @@ def _neuron_runner(module: nn.Module) -> Callable[[Tensor], Tensor]:
 def _reset(module: nn.Module) -> None:
     for part in module.modules():
         reset = getattr(part, "reset", None)
-        if _is_foreign(part) and callable(reset):
+        if is_a(part, _LIBRARY, "MemoryModule") and callable(reset):
             reset()
 
 
@@ -181,8 +301,9 @@ def _surrogate(module: nn.Module) -> surrogates.Surrogate:
     kind = type(foreign).__name__
     known = {cls.__name__: cls for cls in surrogates.SURROGATES.values()}
     known["DeterministicPass"] = surrogates.StraightThrough
-    if kind not in known:
-        raise unknown_name("SpikingJelly surrogate", kind, known)
+    if kind not in known or not _is_foreign(foreign):
+        own = "" if kind not in known else f"This one is {type(foreign).__module__}'s own."
+        raise unknown_name("SpikingJelly surrogate", kind, known, own)
     if not getattr(foreign, "spiking", True):
         raise InvalidArgumentError(f"surrogate {kind}(spiking=False) is the smooth primitive, not a spike.")
     names = known[kind].__dataclass_fields__

@@ -10,6 +10,7 @@ import snntorch
 import torch
 from torch import nn
 
+import snnkit
 from snnkit.errors import InvalidArgumentError, UnknownNameError
 from snnkit.importers import from_snntorch
 from snnkit.importers.snntorch import _run
@@ -191,3 +192,126 @@ def test_what_has_no_counterpart():
         from_snntorch(Own())
     with pytest.raises(UnknownNameError, match="surrogate"):
         from_snntorch(snntorch.Leaky(beta=0.8, spike_grad=snntorch.surrogate.custom_surrogate(torch.cos)))
+
+
+@pytest.mark.parametrize("kind", ["Leaky", "Synaptic", "RLeaky", "Alpha"])
+def test_trained_shares_are_clamped_whenever_they_run(kind):
+    """snnTorch clamps alpha and beta to 0 … 1 in every step; training may leave that range before or after import."""
+    torch.manual_seed(0)
+    more = {"Synaptic": {"alpha": 0.9, "learn_alpha": True}, "Alpha": {"alpha": 0.9}}.get(kind, {})
+    more |= {"linear_features": 30} if kind == "RLeaky" else {}
+    theirs = getattr(snntorch, kind)(beta=0.6, learn_beta=True, threshold=0.6, **more)
+    ours = from_snntorch(theirs)
+    x = torch.rand(9, 4, 30, generator=torch.Generator().manual_seed(0)) * 0.4
+    seen = [ours(x)]
+    for value in (1.3, -0.2) if kind != "Alpha" else (-0.2,):
+        with torch.no_grad():
+            share(theirs).fill_(value)
+            share(ours).fill_(value)
+        after = from_snntorch(theirs)
+        assert after.import_report.max_mismatch == 0.0
+        found = []
+        for run, made in ((_run(theirs), theirs), (after, after), (ours, ours)):
+            out = run(x)
+            found.append((out.detach(), torch.autograd.grad(out.sum(), share(made))[0]))
+        for out, grad in found[1:]:
+            assert torch.equal(out, found[0][0])
+            torch.testing.assert_close(grad, found[0][1], rtol=1e-5, atol=1e-5)
+        seen.append(out)
+        assert not torch.equal(seen[-1], seen[-2])
+
+
+def share(module):
+    """The trained beta, under either name."""
+    named = dict(module.named_parameters())
+    return named[next(n for n in ("beta", "decay", "neuron.decay") if n in named)]
+
+
+def test_a_fixed_share_outside_is_clamped_and_errors_name_the_layer():
+    theirs = snntorch.Leaky(beta=1.03)
+    ours = from_snntorch(theirs)
+    x = torch.rand(9, 4, 5, generator=torch.Generator().manual_seed(0)) * 0.4
+    assert torch.equal(ours(x), _run(theirs)(x))
+    for bad, error in (
+        (snntorch.Leaky(beta=0.5, threshold=-1.0, init_hidden=True), InvalidArgumentError),
+        (snntorch.Leaky(beta=0.5, spike_grad=lambda x: x, init_hidden=True), UnknownNameError),
+    ):
+        with pytest.raises(error, match=r"^0\.1 \(Leaky\): "):
+            from_snntorch(nn.Sequential(nn.Sequential(nn.Linear(2, 2), bad)))
+
+
+class Named(snntorch.Leaky):
+    """Does as its parent."""
+
+
+class Doubled(snntorch.Leaky):
+    def forward(self, input_, mem=None):
+        return super().forward(2 * input_, mem)
+
+
+@pytest.mark.parametrize("output", [False, True])
+def test_subclasses(output):
+    torch.manual_seed(0)
+    x = torch.rand(9, 4, 6, generator=torch.Generator().manual_seed(0))
+    net = nn.Sequential(
+        nn.Linear(6, 6),
+        Named(beta=0.8, init_hidden=True, threshold=0.2),
+        Doubled(beta=0.8, init_hidden=True, output=output),
+    )
+    expected = _run(net)(x).detach()
+    assert 0.02 < expected.mean() < 0.98
+    ours = from_snntorch(net, x)
+    assert ours.import_report.whole == 0.0
+    assert ours.import_report.kept == ("Doubled",)
+    assert any("Doubled has its own forward: it runs as it is" in text for text in ours.import_report.conventions)
+    for _ in range(2):
+        assert torch.equal(ours(x), expected), "every call starts at rest"
+    stream = snnkit.Stream(ours)
+    assert torch.equal(torch.stack([stream.step(x_t) for x_t in x]), expected)
+    alone = from_snntorch(net[2])
+    assert torch.equal(alone(x), alone(x))
+    assert torch.equal(alone(x), _run(net[2])(x))
+    with pytest.raises(InvalidArgumentError, match=r"^Doubled: .*init_hidden=True"):
+        from_snntorch(Doubled(beta=0.8))
+
+
+def test_one_neuron_in_two_places_stays_one():
+    torch.manual_seed(0)
+    shared = snntorch.Leaky(beta=0.9, init_hidden=True, threshold=0.3)
+    net = nn.Sequential(nn.Linear(6, 6), shared, nn.Linear(6, 6), shared)
+    x = torch.rand(9, 4, 6, generator=torch.Generator().manual_seed(0))
+    expected = _run(net)(x).detach()
+    ours = from_snntorch(net, x)
+    assert ours.import_report.whole == 0.0
+    assert 0.02 < expected.mean() < 0.98
+    assert torch.equal(ours(x), expected)
+    assert torch.equal(ours(x), expected)
+    stream = snnkit.Stream(ours)
+    assert torch.equal(torch.stack([stream.step(x_t) for x_t in x]), expected)
+
+
+def test_neurons_hidden_in_a_block_are_refused_by_path():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lif = snntorch.Leaky(beta=0.5, init_hidden=True)
+
+        def forward(self, x):
+            return self.lif(x)
+
+    with pytest.raises(InvalidArgumentError, match=r"1 \(Block\).*1\.lif"):
+        from_snntorch(nn.Sequential(nn.Linear(2, 2), Block()))
+
+
+@pytest.mark.parametrize("kind", ["Leaky", "Synaptic", "Alpha", "RLeaky"])
+def test_import_after_a_training_step_and_in_double_precision(kind):
+    more = {"Synaptic": {"alpha": 0.9}, "Alpha": {"alpha": 0.9}, "RLeaky": {"linear_features": 6}}.get(kind, {})
+    net = nn.Sequential(nn.Linear(6, 6), getattr(snntorch, kind)(beta=0.7, init_hidden=True, threshold=0.3, **more))
+    x = torch.rand(5, 4, 6, generator=torch.Generator().manual_seed(0))
+    fresh = from_snntorch(net)(x)
+    sum(net(x_t).sum() for x_t in x).backward()
+    assert torch.equal(from_snntorch(net, x)(x), fresh)
+    doubled = from_snntorch(net.double())
+    assert doubled.import_report.max_mismatch == 0.0
+    assert {p.dtype for p in doubled.parameters()} == {torch.float64}
+    assert doubled(x.double()).dtype == torch.float64
