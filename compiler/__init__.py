@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from compiler.compiling import Violation as Violation
     from compiler.compiling import check as check
     from compiler.compiling import compile as compile
+    from compiler.converting import Converted as Converted
+    from compiler.converting import convert as convert
     from compiler.counting import count as count
     from compiler.graph import Graph as Graph
     from compiler.graph import GraphBuilder as GraphBuilder
@@ -33,9 +35,11 @@ _HOME = {
     "capture": "capturing",
     "check": "compiling",
     "compile": "compiling",
+    "convert": "converting",
     "count": "counting",
     "interpret": "interpreting",
     "verify": "graph",
+    "Converted": "converting",
     "Graph": "graph",
     "GraphBuilder": "graph",
     "Node": "graph",

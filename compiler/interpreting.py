@@ -114,11 +114,17 @@ def runs_at_once(graph: Graph, probes: Sequence[str] = ()) -> bool:
         if len(readers) != 1 or readers[0] is not writer or operation(writer.op).sequence is None:
             return False
         node = readers[0]
-        if node.inputs.count(state.read) != 1 or node.outputs[node.inputs.index(state.read)] != state.written:
+        place = node.inputs.index(state.read) - fed_inputs(node) + 1
+        if node.inputs.count(state.read) != 1 or place < 1 or node.outputs[place] != state.written:
             return False
         if state.read in seen or state.written in seen or graph.consumers(state.written):
             return False
     return all(operation(n.op).kind != "neuron" or operation(n.op).sequence is not None for n in graph)
+
+
+def fed_inputs(node: Node) -> int:
+    """Return how many inputs a neuron reads besides its states; its further outputs are the next states, in order."""
+    return len(node.inputs) - len(node.outputs) + 1
 
 
 def static_signals(graph: Graph, still: bool) -> frozenset[str]:
@@ -233,14 +239,15 @@ class _AtOnce(_Run):
         op, steps = operation(node.op), self.given.timesteps
         stateful = any(name in self.states for name in node.inputs)
         if stateful:
-            x = self._folded(node.inputs[0])
-            sequence = x.expand(steps * self.given.batch, *x.shape[1:]).reshape(steps, self.given.batch, *x.shape[1:])
-            given = [self.states[name] for name in node.inputs[1:]]
+            fed = fed_inputs(node)
+            xs = [self._folded(name) for name in node.inputs[:fed]]
+            sequences = [x.expand(steps * self.given.batch, *x.shape[1:]).reshape(steps, -1, *x.shape[1:]) for x in xs]
+            given = [self.states[name] for name in node.inputs[fed:]]
             assert op.sequence is not None
-            out, *after = op.sequence(node, sequence, *given)
+            out, *after = op.sequence(node, *sequences, *given)
             results = (out.flatten(0, 1), *after)
             self.values[node.output] = results[0]
-            self.tell(node, steps * self.given.batch, [x, *given], results)
+            self.tell(node, steps * self.given.batch, [*xs, *given], results)
             return
         once = all(name in self.single for name in node.inputs)
         inputs = [self.values[name] if once else self._folded(name) for name in node.inputs]

@@ -52,6 +52,7 @@ NAMES = {
     "compiler.Graph.save": "path",
     "compiler.Graph.load": "path",
     "compiler.interpret": "graph x timesteps probes",
+    "compiler.convert": "model calibration levels max_exponent",
     "compiler.count": "model_or_graph batches input_type",
     "compiler.check": "model_or_graph chip",
     "compiler.compile": "model_or_graph example chip",
@@ -60,6 +61,7 @@ NAMES = {
     "compiler.exchange.nir.write": "path",
     "compiler.exchange.nir.read": "path",
     "compiler.exchange.lava.write": "path",
+    "compiler.exchange.onnx.read": "path batch_axis",
     "compiler.simulate.replay": "path",
     "hw.get_chip": "name",
     "hw.list_chips": "",
@@ -68,11 +70,9 @@ NAMES = {
 
 # Promised, and brought by later work: whoever brings one moves it up.
 LATER = (
-    "compiler.convert",
     "compiler.exchange.netx",
     "compiler.exchange.sanafe",
     "compiler.exchange.speck",
-    "compiler.exchange.onnx",
     "compiler.simulate.benchmark",
 )
 

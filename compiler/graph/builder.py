@@ -108,7 +108,7 @@ class GraphBuilder:
     def neuron(
         self,
         op: str,
-        x: str,
+        x: str | Sequence[str],
         attributes: Mapping[str, Any] | None = None,
         parameters: Mapping[str, Tensor] | None = None,
         *,
@@ -117,16 +117,19 @@ class GraphBuilder:
         scope: str = "",
         role: str = "",
     ) -> str:
-        """Add a neuron with its states, (name, value at rest) each, shaped like its input; return its spikes."""
+        """Add a neuron with its states, (name, value at rest) each, shaped like its input; return its spikes.
+
+        Of several inputs the n-th state has the shape of the n-th.
+        """
         name = self.unique(name or scope or op)
-        shape = self.signals[x].shape
+        fed = (x,) if isinstance(x, str) else tuple(x)
         reads = []
-        for state, _ in states:
+        for index, (state, _) in enumerate(states):
             read = self.unique(f"{name}.{state}")
-            self.signals[read] = Signal(read, shape)
+            self.signals[read] = Signal(read, self.signals[fed[min(index, len(fed) - 1)]].shape)
             reads.append(read)
         writes = tuple(self.unique(f"{read}_next") for read in reads)
-        inputs = (x, *reads)
+        inputs = (*fed, *reads)
         self.append(
             Node(name, op, inputs, (name, *writes), dict(attributes or {}), dict(parameters or {}), scope, role)
         )

@@ -15,6 +15,7 @@ _FILES = (
     "arithmetic",
     "comparisons",
     "conv",
+    "conversion",
     "functions",
     "indexing",
     "linear",

@@ -58,7 +58,7 @@ def units_spread(facts: Facts, index: int, macs: float) -> float:
 
 
 def _count_matmul(node: Node, facts: Facts) -> Mapping[str, float]:
-    return product_counts(facts, 0, 1, (-2, -1), float(facts.outputs_size * facts.inputs[0].shape[-1]))
+    return product_counts(facts, 0, 1, (-2, -1), product_size(node, facts))
 
 
 def _capture_matmul(call: Call) -> None:
@@ -150,6 +150,16 @@ def _einsum_met(facts: Facts, sizes: Mapping[str, int], terms: Sequence[str]) ->
             sums = sums.expand(facts.evaluations, *sums.shape[1:])
         operands += [sums, [batch, *(number[letter] for letter in term)]]
     return met * float(torch.einsum(*operands, []))
+
+
+def product_size(node: Node, facts: Facts) -> float:
+    """Multiplications of a matmul, an einsum or a product value by value of the first two inputs, without skipping."""
+    if node.op == "matmul":
+        return float(facts.outputs_size * facts.inputs[0].shape[-1])
+    if node.op == "einsum":
+        sizes, _, _ = _letters(node, [signal.shape for signal in facts.inputs[:2]])
+        return float(facts.evaluations * math.prod(sizes.values()))
+    return float(facts.outputs_size)
 
 
 def _capture_einsum(call: Call) -> None:

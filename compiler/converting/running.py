@@ -1,0 +1,135 @@
+"""Run a spiking form step by step, computing only what can have changed.
+
+What ``interpret`` does for any graph, for graphs of conversion: a layer that got no event and a function whose inputs
+are what they were is not computed again, so that a network at rest costs nothing, and rest is seen: a step in which no
+neuron sends anything, while the input stays the same, repeats itself for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compiler.graph import Graph, Node, operation
+from compiler.graph.facts import Facts
+from compiler.interpreting import Watch, fed_inputs, start_of
+
+
+@dataclass
+class Sent:
+    """What a layer of neurons has sent: events, spikes (levels added up), and how many neurons there are."""
+
+    neurons: int
+    events: int = 0
+    spikes: int = 0
+
+
+class Stepper:
+    """A spiking form under way.
+
+    Args:
+        graph: of ``spiking_form``.
+        batch: number of samples.
+        like: a tensor of the input's device.
+        watch: told of every node that ran and what it did, as by ``interpret``.
+    """
+
+    def __init__(self, graph: Graph, batch: int, like: Tensor, watch: Watch | None = None):
+        self.graph, self.batch, self.watch = graph, batch, watch
+        self.states = start_of(graph, batch, like)
+        self.steps = 0
+        self.silent = False
+        self.sent: dict[str, Sent] = {}
+        self._values: dict[str, Tensor] = {}
+        self._events = event_signals(graph)
+        self._wants: dict[str, bool] = {}
+        for node in graph:
+            if node.op == "trace":
+                self.sent[node.name] = Sent(graph.signals[node.output].size * batch)
+
+    def step(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Advance by one step: inputs (B, …) → the values of the outputs, (B, …) each.
+
+        ``silent`` then says whether no neuron sent anything.
+        """
+        changed: set[str] = set()
+        moved: dict[str, Tensor] = {}  # event signals that are not all 0 in this step
+        for name, x in zip(self.graph.inputs, inputs, strict=True):
+            before = self._values.get(name)
+            if before is None or (before is not x and not torch.equal(before, x)):
+                changed.add(name)
+            self._values[name] = x
+        first, self.silent = self.steps == 0, True
+        for node in self.graph.nodes:
+            if node.op == "trace":
+                self._trace(node, changed, moved)
+            elif node.output in self._events:
+                self._route(node, moved)
+            elif fed_inputs(node) < len(node.inputs):
+                self._sum(node, changed, moved, first)
+            elif first or any(name in changed for name in node.inputs):
+                self._put(node, [self._values[name] for name in node.inputs], changed)
+        self.steps += 1
+        return tuple(self._values[name].expand(self.batch, *self.graph.shape(name)) for name in self.graph.outputs)
+
+    def _trace(self, node: Node, changed: set[str], moved: dict[str, Tensor]) -> None:
+        """Let neurons whose value changed, or that had more to say, send their events."""
+        value, total = node.inputs
+        if value not in changed and not self._wants.get(node.name, True):
+            return
+        results = self._run(node, [self._values[value], self.states[total]])
+        sent, self.states[total] = results
+        events = int(torch.count_nonzero(sent))
+        self._wants[node.name] = bool(events)
+        if events:
+            moved[node.output] = sent
+            self.silent = False
+            one = self.sent[node.name]
+            one.events += events
+            one.spikes += int(sent.abs().sum(dtype=torch.float64))
+
+    def _route(self, node: Node, moved: dict[str, Tensor]) -> None:
+        """Move events, or let them meet weights."""
+        if any(name in moved for name in node.inputs):
+            inputs = [moved[name] if name in self._events else self._values[name] for name in node.inputs]
+            moved[node.output] = self._run(node, inputs)[0]
+
+    def _sum(self, node: Node, changed: set[str], moved: dict[str, Tensor], first: bool) -> None:
+        """Add what events brought; the first step finds the values that none has reached yet."""
+        fed = fed_inputs(node)
+        if not first and not any(name in moved for name in node.inputs[:fed]):
+            return
+        states = node.inputs[fed:]
+        brought = [
+            moved.get(name, torch.zeros_like(self.states[state]))
+            for name, state in zip(node.inputs[:fed], states, strict=True)
+        ]
+        value, *after = self._run(node, [*brought, *(self.states[state] for state in states)])
+        self.states.update(zip(states, after, strict=True))
+        self._values[node.output] = value
+        changed.add(node.output)
+
+    def _put(self, node: Node, inputs: Sequence[Tensor], changed: set[str]) -> None:
+        self._values.update(zip(node.outputs, self._run(node, inputs), strict=True))
+        changed.update(node.outputs)
+
+    def _run(self, node: Node, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        results = operation(node.op).run(node, *inputs)
+        if self.watch is not None:
+            signals = self.graph.signals
+            before, after = [signals[n] for n in node.inputs], [signals[n] for n in node.outputs]
+            self.watch(node, Facts(self.batch, before, after, inputs, results))
+        return results
+
+
+def event_signals(graph: Graph) -> frozenset[str]:
+    """Return the signals of a spiking form that carry events, or what events bring through weights in one step."""
+    found: set[str] = set()
+    for node in graph:
+        reads = any(name in found for name in node.inputs)
+        if node.op == "trace" or (reads and fed_inputs(node) == len(node.inputs)):
+            found.add(node.output)
+    return frozenset(found)
