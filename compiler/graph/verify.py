@@ -18,8 +18,10 @@ from compiler.graph.operation import Operation, operation
 from compiler.graph.signals import KINDS, REAL, Signal, SignalType
 from snnkit.errors import nearest
 
-_BATCH = 1009
-"""Samples of the runs without data: what works along the batch changes this number."""
+_BATCH, _OTHER_BATCH = 1009, 1013
+"""Samples of the runs without data: what works along the batch changes this number. What has as many rows itself would
+hide that, and is run with another number.
+"""
 
 
 def verify(graph: Graph) -> Graph:
@@ -119,8 +121,9 @@ def infer(node: Node, signals: list[Signal], dtype: torch.dtype = torch.float32)
     if signals:
         _check_reach(node, len(signals[0].shape))
     bare = Node(node.name, node.op, node.inputs, node.outputs, node.attributes, _on_meta(node), node.scope, node.role)
+    batch = _OTHER_BATCH if _has_as_many_rows(node) else _BATCH
     try:
-        inputs = [torch.empty((_BATCH, *signal.shape), device="meta", dtype=_dtype(node, dtype)) for signal in signals]
+        inputs = [torch.empty((batch, *signal.shape), device="meta", dtype=_dtype(node, dtype)) for signal in signals]
         results = op.run(bare, *inputs)
     except GraphError:
         raise
@@ -132,7 +135,7 @@ def infer(node: Node, signals: list[Signal], dtype: torch.dtype = torch.float32)
         raise GraphError(
             f"{node.name} ({node.op}) has {len(node.outputs)} outputs, the operation gives {len(results)}."
         )
-    if any(result.shape[:1] != (_BATCH if signals else 1,) for result in results):
+    if any(result.shape[:1] != (batch if signals else 1,) for result in results):
         raise GraphError(f"{node.name} ({node.op}) works along the batch: axes are negative numbers of one sample.")
     kind = op.type_rule(node, [s.type for s in signals], [s.shape for s in signals])
     types = [kind if index == 0 or op.same_types else REAL for index in range(len(results))]
@@ -154,6 +157,13 @@ def _check_reach(node: Node, rank: int) -> None:
             raise GraphError(
                 f"{node.name} ({node.op}): {name} = {value!r} reaches beyond the {rank} axes of a sample, to the batch."
             )
+
+
+def _has_as_many_rows(node: Node) -> bool:
+    """Whether a stored tensor has an axis as long as the batch of the runs without data, or an attribute names it."""
+    values = node.attributes.values()
+    named = any(value == _BATCH or (isinstance(value, tuple) and _BATCH in value) for value in values)
+    return named or any(_BATCH in parameter.shape for parameter in node.parameters.values())
 
 
 def _on_meta(node: Node) -> dict[str, Tensor]:

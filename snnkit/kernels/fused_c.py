@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from snnkit.errors import InvalidArgumentError
+from snnkit.errors import InvalidArgumentError, SnnkitError
 from snnkit.kernels import native
 from snnkit.kernels.call import Call, Gradients, Result, state_dtype
 from snnkit.kernels.charge_fire_reset import code8_tables, is_no_reset, surrogate_width
@@ -58,10 +58,10 @@ class Dynamics:
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
     library = native.load(SOURCE)
-    for name in ("snnkit_cfr_forward", "snnkit_cfr_backward"):
+    for name, result in (("snnkit_cfr_forward", None), ("snnkit_cfr_backward", ctypes.c_int)):
         function = getattr(library, name)
         function.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)
-        function.restype = None
+        function.restype = result
     return library
 
 
@@ -192,9 +192,13 @@ def _setting(call: Call, d: Dynamics, steps: int, neurons: int, like_x: Tensor, 
 def _run(name: str, neurons: int, setting: bytes, arrays: bytes) -> None:
     function = getattr(_library(), name)
     if neurons < WORTH_SHARING or torch.get_num_threads() == 1:
-        function(setting, arrays, 0, neurons)
+        failed = function(setting, arrays, 0, neurons)
     else:
-        share(neurons, lambda n: function(setting, arrays, n.start, n.stop))
+        each: list[int | None] = []
+        share(neurons, lambda n: each.append(function(setting, arrays, n.start, n.stop)))
+        failed = any(each)
+    if failed:
+        raise SnnkitError("there is no memory for the membranes of so many time steps; run shorter sequences.")
 
 
 def _pointer(x: Tensor | None) -> int:

@@ -18,6 +18,8 @@ def dense_steps(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Steps may lie anywhere: an image that is repeated by ``expand`` is read T times from one place.
     """
+    if x.is_neg():  # a view that is to be negated when read: kernels read memory
+        x = x.resolve_neg()
     if x.is_contiguous():
         return x, x
     layout = torch.empty_like(x)  # allocated but never touched: costs an address range
@@ -30,6 +32,8 @@ def dense_steps(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def like(x: Tensor, layout: Tensor) -> Tensor:
     """Return ``x`` in the memory layout that ``empty_like`` gives for ``layout``."""
+    if x.is_neg():
+        x = x.resolve_neg()
     if x.stride() == layout.stride() and layout.is_contiguous():
         return x
     target = torch.empty_like(layout, dtype=x.dtype)

@@ -23,16 +23,30 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 from snnkit import surrogates
 from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.kernels.call import SAVES, Call, Gradients, Kernel, Prepared, Result, state_dtype
-from snnkit.kernels.reference import ReferenceKernel, Step
+from snnkit.kernels.checks import (
+    check_backward,
+    check_broadcast,
+    check_constants,
+    check_operands,
+    check_same,
+    check_saved,
+    check_states,
+)
+from snnkit.kernels.reference import ReferenceKernel, Step, scan
 from snnkit.surrogates import Surrogate
 
 _SCHEMA_TYPES = {"float": "float", "bool": "bool", "int": "int", "float | None": "float?"}
 _TAIL = "Tensor[] tensors, str names, str surrogate, float[] surrogate_parameters, str save, bool training, str kernel"
 State = tuple[Tensor | None, ...]
+
+_modes, _tracing = torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
+_interpreters = torch._C._functorch.peek_interpreter_stack
 
 
 class Operator:
@@ -104,19 +118,29 @@ class Operator:
         self, x: Tensor, state: State | None, given: Prepared, keep_state: bool = True
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """Run a sequence with prepared constants."""
-        state, training = self._begin(x, state, given)
-        if _visible_to_others():
-            return self._dispatch(x, state or self._at_rest, given, training)
+        watched = _watched(x)
+        state, training = self._begin(x, state, given, watched is None)
+        if watched is not None:
+            watched = self._in_plain_torch if watched == "transformed" else self._dispatch
+            return watched(x, state or self._at_rest, given, training)
         return self.run_directly(x, state, given, keep_state, training, self._choose_once)
 
-    def _begin(self, x: Tensor, state: State | None, given: Prepared) -> tuple[State | None, bool]:
-        """Return the starting state, None at rest, and whether a backward may follow."""
+    def _begin(self, x: Tensor, state: State | None, given: Prepared, check: bool) -> tuple[State | None, bool]:
+        """Return the starting state, None at rest, and whether a backward may follow.
+
+        Raises:
+            InvalidArgumentError: with ``check``, tensors that do not fit one another.
+        """
         p, tensors = given.p, given.tensors
+        if check:
+            check_operands(self, x, state)
+            if tensors:
+                check_constants(self, p, tensors, x.shape[1:])
         if tensors and any(isinstance(value, Tensor) for value in given.rest):  # a trainable rest is part of the graph
             state = Call(x, state or self._at_rest, given.rest, p, (), given.surrogate).start()
         training = torch.is_grad_enabled() and (
             x.requires_grad
-            or (state is not None and any(v.requires_grad for v in state))
+            or (state is not None and any(v is not None and v.requires_grad for v in state))
             or (bool(tensors) and any(getattr(p, name).requires_grad for name in tensors))
         )
         return state, training
@@ -151,7 +175,7 @@ class Operator:
         choose: Callable[[Prepared, Call], Kernel],
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """The path of ``run`` outside of the dispatcher, for a kernel that stands in for the real one."""
-        state, training = self._begin(x, state, given)
+        state, training = self._begin(x, state, given, True)
         return self.run_directly(x, state, given, keep_state, training, choose)
 
     def run_normed(
@@ -167,8 +191,13 @@ class Operator:
         That is a kernel with a ``forward_normed``, when no gradient is recorded; otherwise the norm comes first.
         """
         scale, shift = norm
-        plain = torch.is_grad_enabled() or _visible_to_others() or any(isinstance(v, Tensor) for v in given.rest)
+        if not torch.compiler.is_compiling():
+            check_operands(self, x, state)
+            check_broadcast(self, "the scale of the norm", scale, x.shape[1:])
+            check_broadcast(self, "the shift of the norm", shift, x.shape[1:])
+        plain = torch.is_grad_enabled() or _watched(x) is not None or any(isinstance(v, Tensor) for v in given.rest)
         if not plain:
+            check_constants(self, given.p, given.tensors, x.shape[1:])
             state = state or self._at_rest
             call = Call(x, state, given.rest, given.p, given.tensors, given.surrogate, "exact", keep_state)
             chosen = self._choose_once(given, call)
@@ -207,6 +236,13 @@ class Operator:
     def explain(self, call: Call) -> dict[str, str]:
         """Return, fastest kernel first, why each can ("") or cannot run ``call``."""
         return {name: self.kernels[name].supports(call)[1] for name in self._fastest_first}
+
+    def _in_plain_torch(
+        self, x: Tensor, state: State, given: Prepared, training: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The written step over time: what ``torch.func`` and forward-mode differentiation can see through."""
+        start = Call(x, state, given.rest, given.p, given.tensors, given.surrogate).start()
+        return scan(self.step, x, start, given.p, given.surrogate)
 
     # What follows is the registered operator: the same kernels behind torch's dispatcher.
 
@@ -248,13 +284,22 @@ class Operator:
             arguments[count:],
         )
         tensor_names = tuple(names.split(",")) if names else ()
+        if len(tensor_names) != len(tensors) or not {*tensor_names} <= {*self.parameter_names}:
+            raise InvalidArgumentError(
+                f"{self.name}: names={names!r} must name one constant for each of the {len(tensors)} tensors; known: "
+                f"{', '.join(self.parameter_names)}."
+            )
+        check_save(save)
         p = self.parameters(*constants)
         p = replace(p, **dict(zip(tensor_names, tensors, strict=True))) if tensor_names else p
         surrogate = _surrogate(name, tuple(numbers))
         return Call(x, tuple(state), self._rest(p), p, tensor_names, surrogate, save, keep_state, training), kernel
 
     def _run_forward(self, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+        self._refuse_tangents()
         call, kernel = self._call(x, arguments)
+        check_operands(self, x, call.state)
+        check_constants(self, call.p, call.tensors, x.shape[1:])
         result = self.choose(kernel, call).forward(call)
         saved = x.new_empty(0, dtype=torch.uint8) if result.saved is None else result.saved
         return (result.out, *(result.state or ()), saved)
@@ -262,14 +307,25 @@ class Operator:
     def _run_backward(self, x: Tensor | None, saved: Tensor | None, grad_out: Tensor, *arguments: Any) -> list[Tensor]:
         count = len(self.state_names)
         call, kernel = self._call(x, arguments[count:])
+        check_backward(self, call, saved, grad_out, arguments[:count])
         probe = replace(call, x=grad_out)
         grads = self.choose(kernel, probe).backward(call, saved, grad_out, arguments[:count])
         like = grads.x[0]
         state = [like.new_zeros(like.shape, dtype=state_dtype(like)) if g is None else g for g in grads.state]
         return [grads.x, *state, *grads.tensors]
 
+    def _refuse_tangents(self) -> None:
+        """The dispatcher hands a tangent to no operator of ours, and would lose it without a word."""
+        if forward_ad._current_level >= 0:
+            raise InvalidArgumentError(
+                f"torch.ops.snnkit.{self.name} has no forward-mode derivative (torch.func.jvp, dual tensors), compiled "
+                "or not. Call the neuron itself, without torch.compile: it then runs in plain torch, which has."
+            )
+
     def _fake_forward(self, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+        self._refuse_tangents()
         call, _ = self._call(x, arguments)
+        check_states(self, x, call.state, shapes=False)
         state = [torch.empty_like(x[0], dtype=state_dtype(x)) for _ in self.state_names]
         rows = {"exact": None, "code8": len(x), "rect": -(-len(x) // 4)}[call.save] if call.training else None
         saved = x.new_empty(0, dtype=torch.uint8)
@@ -328,6 +384,11 @@ class _Direct(torch.autograd.Function):
         if grad_out is None:
             shape, dtype, device = ctx.like
             grad_out = torch.zeros(shape, dtype=dtype, device=device)
+        if c.save == "exact":  # hooks on saved tensors may return anything
+            check_same(c.p, x, ctx.like)
+        else:
+            check_saved(c.p, saved, grad_out, c.save)
+        check_states(c.p, grad_out, call.state)
         result: Gradients = ctx.kernel.backward(call, saved, grad_out, grads or (None,) * count)
         if not grads and not call.tensors:
             return (None, None, result.x, *(None,) * count)
@@ -345,13 +406,21 @@ def _surrogate(name: str, numbers: tuple[float, ...]) -> Surrogate:
     return surrogates.build(name, list(numbers))
 
 
-def _visible_to_others() -> bool:
-    """Whether someone traces or intercepts operators: then the registered operator must be called."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
-    )
+def _watched(x: Tensor) -> str | None:
+    """Return None where kernels may be called directly, since nobody looks at operators.
+
+    Else "transformed", where ``torch.func`` or forward-mode differentiation goes through what is called and therefore
+    must find plain torch, or "intercepted", where someone records or replaces operators and must find the one.
+    """
+    if torch.compiler.is_compiling():
+        return "intercepted"
+    if _interpreters() is not None or forward_ad._current_level >= 0:
+        return "transformed"
+    if _modes() > 0 or _tracing() is not None:
+        return "intercepted"
+    kind = type(x)
+    plain = kind is Tensor or kind is Parameter or kind.__torch_dispatch__ == Tensor.__torch_dispatch__
+    return None if plain else "intercepted"
 
 
 def check_save(save: str) -> str:

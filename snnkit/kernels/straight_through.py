@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnkit.surrogates.base import forward_mode
+
 
 class _Through(torch.autograd.Function):
     generate_vmap_rule = True
@@ -28,11 +30,20 @@ class _Through(torch.autograd.Function):
         return grad, None
 
 
+class _ThroughForward(_Through):
+    """The same with forward-mode differentiation; apart, because Dynamo refuses functions that define it."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: Tensor | None) -> Tensor:
+        return tangent.view_as(tangent)
+
+
 def straight_through(x: Tensor, value: Tensor) -> Tensor:
     """Return ``value`` with the gradient of ``x``, both of one shape: ∂/∂x = 1, nothing reaches ``value``."""
-    if not (torch.is_grad_enabled() and x.requires_grad):
+    forward = forward_mode()
+    if not forward and not (torch.is_grad_enabled() and x.requires_grad):
         return value
-    return _Through.apply(x, value.detach())
+    return (_ThroughForward if forward else _Through).apply(x, value.detach())
 
 
 def clip(x: Tensor, low: float, high: float, ends_pass: bool = True) -> Tensor:

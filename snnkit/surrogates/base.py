@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from snnkit.errors import InvalidArgumentError
 
@@ -27,11 +28,17 @@ class Surrogate(Protocol):
 
 
 class _Spike(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, surrogate: Surrogate) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.surrogate = surrogate
+    def forward(x: Tensor, surrogate: Surrogate) -> Tensor:
         return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Surrogate], output: Tensor) -> None:
+        x, ctx.surrogate = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -39,9 +46,23 @@ class _Spike(torch.autograd.Function):
         return grad * ctx.surrogate.derivative(x), None
 
 
+class _SpikeForward(_Spike):
+    """The same with forward-mode differentiation; apart, because Dynamo refuses functions that define it."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return tangent * ctx.surrogate.derivative(x)
+
+
 def spike(x: Tensor, surrogate: Surrogate) -> Tensor:
     """Return ``H(x)`` (1 where ``x >= 0``) whose gradient is the surrogate's; any shape, same dtype."""
-    return _Spike.apply(x, surrogate)
+    return (_SpikeForward if forward_mode() else _Spike).apply(x, surrogate)
+
+
+def forward_mode() -> bool:
+    """Return whether tangents may be on their way: ``torch.func.jvp``, ``jacfwd`` or ``torch.autograd.forward_ad``."""
+    return forward_ad._current_level >= 0
 
 
 def positive(surrogate: Any, *names: str, above: float = 0.0) -> None:

@@ -81,7 +81,9 @@ void snnkit_cfr_forward(const Setting *s, const Arrays *a, int64_t from, int64_t
     finish_streaming();
 }
 
-void snnkit_cfr_backward(const Setting *s, const Arrays *a, int64_t from, int64_t to) {
-    s->dtype == F64 ? backward_f64(s, a, from, to) : backward_f32(s, a, from, to);
+/* Returns 1 where there is no memory for so many steps. */
+int snnkit_cfr_backward(const Setting *s, const Arrays *a, int64_t from, int64_t to) {
+    int failed = s->dtype == F64 ? backward_f64(s, a, from, to) : backward_f32(s, a, from, to);
     finish_streaming();
+    return failed;
 }

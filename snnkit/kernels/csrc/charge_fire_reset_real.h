@@ -382,7 +382,8 @@ static void NAME(unroll)(NAME(Block) *b, const Setting *s, const Arrays *a, int6
     }
 }
 
-static void NAME(backward)(const Setting *s, const Arrays *a, int64_t from, int64_t to) {
+/* Returns 1 where there is no memory for the membranes of a block. */
+static int NAME(backward)(const Setting *s, const Arrays *a, int64_t from, int64_t to) {
     NAME(Block) block __attribute__((aligned(64)));
     NAME(Block) *b = &block;
     /* The recomputed membranes of a block stay near; rows shorter than a page cost more than the second-level cache. */
@@ -390,6 +391,7 @@ static void NAME(backward)(const Setting *s, const Arrays *a, int64_t from, int6
     size = size < 64 ? 64 : size > MAX_BLOCK || s->save != EXACT ? MAX_BLOCK : size;
     int64_t row = size + PAD;
     REAL *charged = s->save == EXACT ? aligned_alloc(64, (size_t)(s->steps * row) * sizeof(REAL)) : 0;
+    if (s->save == EXACT && !charged) return 1;
     int varying = a->decay || a->threshold;
     int source = s->save == RECT2 ? FROM_BITS : a->slopes ? FROM_CODES : varying ? FROM_ROWS : FROM_MEMBRANE;
     NAME(Back) p = {.v_reset = (REAL)s->v_reset, .rest = s->reset == HARD ? (REAL)s->v_reset : 0,
@@ -413,6 +415,7 @@ static void NAME(backward)(const Setting *s, const Arrays *a, int64_t from, int6
         if (a->grad_threshold) memcpy((REAL *)a->grad_threshold + start, b->gthreshold, (size_t)n * sizeof(REAL));
     }
     free(charged);
+    return 0;
 }
 #undef INLINE
 #undef LANES

@@ -12,9 +12,11 @@ import pytest
 import torch
 from support.graphs import chain, small, wide
 
+import compiler
 from compiler.errors import GraphError
 from compiler.graph import Graph, GraphBuilder, Node, Signal, SignalType, verify
 from compiler.graph.graph import State
+from snnkit.errors import InvalidArgumentError
 
 
 def with_node(graph, which, /, **changes):
@@ -252,3 +254,43 @@ def test_a_taken_axis_that_is_the_batch_is_named():
     b = GraphBuilder()
     with pytest.raises(GraphError, match=r"y \(take\)"):
         b.finish([b.add("take", (b.input("x", (2, 3)),), {"axis": -3}, {"index": torch.tensor([0])}, name="y")])
+
+
+@pytest.mark.parametrize("rows", [2, 3, 1009, 1013])
+@pytest.mark.parametrize("place", ["scale", "threshold"])
+def test_what_broadcasts_along_the_batch_is_named(place, rows):
+    """(K, 1) on features: samples would meet rows, and a neuron would read states that are not there."""
+    b = GraphBuilder()
+    x, v, stored = b.input("x", (2,)), b.state("v", (2,)), torch.full((rows, 1), 0.5)
+    attributes, parameters = dict(S.node("n").attributes), {}
+    if place == "scale":
+        x = "s"
+        nodes = [Node("s", "scale", ("x",), ("s",), {}, {"weight": stored})]
+    else:
+        del attributes["v_threshold"]
+        parameters, nodes = {"v_threshold": stored}, []
+    nodes.append(Node("n", "integrate_fire", (x, v), ("n", "w"), attributes, parameters))
+    signals = {name: Signal(name, (2,)) for name in ("x", "v", "s", "n", "w") if name != "s" or place == "scale"}
+    graph = Graph(("x",), ("n",), tuple(nodes), signals, (State("v", "w", 0.0),))
+    with pytest.raises(GraphError, match=rf"{nodes[0].name} \(") as caught:
+        verify(graph)
+    assert "\n" not in str(caught.value)
+
+
+def test_stored_rows_as_many_as_samples_of_the_check_are_no_batch():
+    b = GraphBuilder()
+    x = b.input("x", (1009, 1))
+    y = b.add("scale", (x,), {}, {"weight": torch.ones(1009, 1)}, name="y")
+    verify(b.finish([b.add("reshape", (y,), {"shape": (1009,)}, name="z")]))
+
+
+def test_numbers_of_two_types_meet_no_state_of_one():
+    """A weight in float64 behind one in float32: the membrane would be read with twice its bytes."""
+    b = GraphBuilder()
+    x = b.add("scale", (b.input("x", (2,)),), {}, {"weight": torch.ones(2)})
+    x = b.add("scale", (x,), {}, {"weight": torch.ones(2, dtype=torch.float64)})
+    b.append(Node("n", "integrate_fire", (x, b.state("v", (2,))), ("n", "w"), dict(S.node("n").attributes)))
+    b.carry("v", "w")
+    for stepwise in (False, True):
+        with pytest.raises(InvalidArgumentError, match=r"the state v is torch.float32 .* takes torch.float64"):
+            compiler.interpret(b.finish(["n"]), torch.ones(3, 1, 2), stepwise=stepwise)
