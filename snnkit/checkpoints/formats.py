@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from snnkit.archives import first_line
 from snnkit.errors import InvalidArgumentError
 from snnkit.models import Family, families, family_of
 
@@ -23,12 +24,18 @@ def unwrap(content: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, T
         own: the model's state dict; a prefix that the model has itself stays.
 
     Raises:
-        InvalidArgumentError: there are no tensors in it.
+        InvalidArgumentError: there are no tensors in it, or tensors under what are no names.
     """
-    for name in CONTAINERS:
-        inner = content.get(name)
-        if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
-            return unwrap(inner, own)
+    opened: list[Mapping[str, Any]] = []
+    while (inner := _inner(content)) is not None and not any(inner is one for one in opened):
+        opened.append(inner)  # a dictionary may hold itself
+        content = inner
+    unnamed = [key for key, value in content.items() if isinstance(value, Tensor) and not isinstance(key, str)]
+    if unnamed:
+        raise InvalidArgumentError(
+            f"this checkpoint holds tensors under {unnamed[0]!r}, a {type(unnamed[0]).__name__}: it is no state dict. "
+            "Give one: model.state_dict()."
+        )
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise InvalidArgumentError(
@@ -42,6 +49,15 @@ def unwrap(content: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, T
         if inside:
             tensors = inside  # what lies outside of it (a decoder, another head) belongs to other networks
     return tensors
+
+
+def _inner(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the dictionary with tensors that a container holds."""
+    for name in CONTAINERS:
+        inner = content.get(name)
+        if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
+            return inner
+    return None
 
 
 def own_keys(model: nn.Module, given: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...], str]:
@@ -63,7 +79,15 @@ def own_keys(model: nn.Module, given: Mapping[str, Tensor]) -> tuple[dict[str, T
     ignored = tuple(key for key in given if key not in kept)
     if kept.keys() == own.keys() or family.convert is None or not family.recognises(given):
         return kept, ignored, "own"
-    return family.convert(kept, model), ignored, f"published ({family.title})"
+    try:
+        return family.convert(kept, model), ignored, f"published ({family.title})"
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        if isinstance(error, InvalidArgumentError):
+            raise
+        raise InvalidArgumentError(
+            f"these keys are those of {family.title}, but do not make this model ({first_line(error)}): tensors are "
+            "missing, or have other shapes. Give the model it was trained as."
+        ) from None
 
 
 def _refuse(family: Family, given: Mapping[str, Tensor], others: list[str]) -> None:

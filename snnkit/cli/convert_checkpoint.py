@@ -36,6 +36,5 @@ def convert_checkpoint(
         return
     built = create_model(model)
     report = load_weights(built, content)
-    save_weights(built, output, {"name": model})
-    ignored = f", {len(report.ignored)} ignored ({', '.join(report.ignored[:3])} …)" if report.ignored else ""
-    console.print(f"{output}: {len(report.loaded)} tensors of {model}, read as {report.source}{ignored}")
+    save_weights(built, output, {"name": model, **report.form})
+    console.print(f"{output}: {model}: {report}")

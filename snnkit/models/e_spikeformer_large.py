@@ -157,7 +157,7 @@ class ESpikeFormerLarge(SpikingClassifier):
         distilled: whether a second head learns from a teacher; then training returns both heads' logits, and
             evaluation their mean.
         head_reads_spikes: False for weights of the released code, whose first head reads the pooled membranes; that
-            one layer is not spike-driven then.
+            one layer is not spike-driven then. None for True, until published weights are loaded.
 
     Raises:
         InvalidArgumentError: channels that the heads do not divide.
@@ -180,7 +180,7 @@ class ESpikeFormerLarge(SpikingClassifier):
         levels: int,
         layer_scale: float,
         distilled: bool,
-        head_reads_spikes: bool,
+        head_reads_spikes: bool | None,
     ):
         super().__init__(timesteps)
         _check_sizes(embed_dim, num_heads, choice)
@@ -246,9 +246,9 @@ class ESpikeFormerLarge(SpikingClassifier):
     def _read(self, features_TBCHW: Tensor) -> tuple[Tensor, Tensor]:
         """What the first head reads, and what the second one does."""
         pooled = features_TBCHW.mean((3, 4))
-        needed = self.head_reads_spikes or self.head_dist is not None
-        spikes = self.head_neuron(pooled) if needed else pooled
-        return spikes if self.head_reads_spikes else pooled, spikes
+        direct = self.head_reads_spikes is False
+        spikes = pooled if direct and self.head_dist is None else self.head_neuron(pooled)
+        return pooled if direct else spikes, spikes
 
     def _heads(self, features_TBCHW: Tensor) -> list[Tensor]:
         read, spikes = self._read(features_TBCHW)
@@ -356,6 +356,11 @@ def _convert(state: StateDict, model: nn.Module) -> dict[str, Tensor]:
     return own
 
 
+def _let_head_read_membranes(model: nn.Module) -> None:
+    """Let the first head read as in the released code."""
+    model.head_reads_spikes = False  # type: ignore[assignment]
+
+
 FAMILY = Family(
     name="e_spikeformer_large",
     title="E-SpikeFormer, large (Spike-driven Transformer V3)",
@@ -392,6 +397,8 @@ FAMILY = Family(
         "layer scales and drop path stand at the ends of the attention and MLP branches only",
         "released weights want head_reads_spikes=False; no such file was tried",
     ),
+    form={"head_reads_spikes": False},
+    take_form=_let_head_read_membranes,
     marks=(r"^block3\.\d+\.attn\.q_conv\.0\.conv1\.0\.weight$",),
     convert=_convert,
     ignored=(r"^(pos_embed|mask_token|decoder_pos_embed)$",),
@@ -413,7 +420,7 @@ def _build(
     levels: int = 4,
     layer_scale: float = 1e-6,
     distilled: bool = False,
-    head_reads_spikes: bool = True,
+    head_reads_spikes: bool | None = None,
 ) -> ESpikeFormerLarge:
     return ESpikeFormerLarge(
         num_classes,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -56,6 +56,9 @@ class Family:
         marks: regular expressions; published weights of this family have a key matching each of them.
         convert: from published keys (bare, without containers and prefixes) to the model's own; None where they agree.
         ignored: regular expressions of published keys that carry nothing the model needs.
+        form: arguments that published weights were trained with though they are not the defaults; a model keeps each as
+            an attribute, None where it was not given.
+        take_form: changes a model that was made without them.
     """
 
     name: str
@@ -70,6 +73,8 @@ class Family:
     marks: tuple[str, ...] = ()
     convert: Callable[[StateDict, nn.Module], dict[str, Tensor]] | None = None
     ignored: tuple[str, ...] = ()
+    form: Mapping[str, Any] = field(default_factory=dict)
+    take_form: Callable[[nn.Module], None] | None = None
 
     def recognises(self, keys: Iterable[str]) -> bool:
         """Whether these are keys of this family's published weights."""

@@ -11,7 +11,8 @@ s is a LIF, s½ one with threshold 0.5. Sums of spikes reach the weights, so the
 Any image size serves: a map has ⌈side / stride⌉ pixels a side.
 
 The published code runs the last neuron of SSA on time and batch flattened into one axis: its membranes go from sample
-to sample, and results depend on the batch. Here every sample stands alone; ``official=True`` computes as published.
+to sample, and results depend on the batch. Here every sample stands alone; ``official=True`` computes as published, and
+so does a model that published weights are loaded into, unless it was made with ``official=False``.
 
 Source: Zhou et al., "QKFormer: Hierarchical Spiking Transformer using Q-K Attention", NeurIPS 2024, arXiv 2403.16552.
 """
@@ -103,7 +104,8 @@ class QKFormer(SpikingClassifier):
         depths: blocks of the three stages.
         num_heads: heads.
         mlp_ratio: hidden width of the MLPs over their channels.
-        official: compute as the published code does, samples of a batch depending on each other.
+        official: compute as the published code does, samples of a batch depending on each other; None for not, until
+            published weights are loaded.
 
     Raises:
         InvalidArgumentError: a size outside its range.
@@ -121,7 +123,7 @@ class QKFormer(SpikingClassifier):
         depths: tuple[int, int, int] = (1, 2, 7),
         num_heads: int = 8,
         mlp_ratio: float = 4.0,
-        official: bool = False,
+        official: bool | None = None,
     ):
         super().__init__(timesteps)
         check_whole(embed_dim=embed_dim, num_heads=num_heads)
@@ -130,7 +132,7 @@ class QKFormer(SpikingClassifier):
         check_divides("embed_dim", embed_dim, 4 * num_heads, "four times num_heads")
         check_positive(mlp_ratio=mlp_ratio)
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
-        self.features_only, self.num_features = features_only, embed_dim
+        self.features_only, self.num_features, self.official = features_only, embed_dim, official
         widths = [embed_dim // 4, embed_dim // 2, embed_dim]
         self.stem, self.stem_pool = ConvBN(in_chans, embed_dim // 8, 3), halving_pool()
         self.stem_neuron = LIF()
@@ -184,6 +186,14 @@ def convert(state: StateDict, model: nn.Module) -> dict[str, Tensor]:
     return as_map_weights(renamed(state, rules))
 
 
+def take_official_form(model: nn.Module) -> None:
+    """Let a model compute as the published code does, as ``official=True`` makes it."""
+    for module in model.modules():
+        if isinstance(module, SpikingSelfAttention):
+            module.proj_neuron = AcrossBatch()
+    model.official = True  # type: ignore[assignment]
+
+
 FAMILY = Family(
     name="qkformer",
     title="QKFormer",
@@ -213,6 +223,8 @@ FAMILY = Family(
         "whether the published accuracies were measured with membranes that cross samples (official=True): presumably",
         "the published SSA also swaps height and width of images that are not square; this is not reproduced",
     ),
+    form={"official": True},
+    take_form=take_official_form,
     marks=(r"^patch_embed1\.proj_res_conv\.weight$", r"^stage1\.0\.tssa\.q_conv\.weight$"),
     convert=convert,
 )

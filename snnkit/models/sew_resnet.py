@@ -116,13 +116,17 @@ class SEWResNet(SpikingClassifier):
 
 
 def convert(state: StateDict, model: nn.Module) -> dict[str, Tensor]:
-    """Translate keys of SpikingJelly's models, torchvision's ResNets, or the authors' containers (``.module.``)."""
+    """Translate keys of SpikingJelly's models, torchvision's ResNets, or the authors' containers.
+
+    A container of a convolution and its norm is called ``conv1.module.0``, ``conv1.module.1`` in files of the first
+    SpikingJelly and ``conv1.0``, ``conv1.1`` in those of later ones.
+    """
     return renamed(
         state,
         [
-            (r"\.module\.0\.", "."),
-            (r"\.(conv\d)\.module\.1\.", lambda m: f".{m[1].replace('conv', 'bn')}."),
-            (r"downsample\.0\.module\.1\.", "downsample.1."),
+            (r"\.(conv\d)\.(?:module\.)?0\.", r".\1."),
+            (r"\.(conv\d)\.(?:module\.)?1\.", lambda m: f".{m[1].replace('conv', 'bn')}."),
+            (r"\.downsample\.0\.(?:module\.)?([01])\.", r".downsample.\1."),
             (r"^conv1\.", "stem.conv."),
             (r"^bn1\.", "stem.bn."),
             (r"^layer(\d)\.", lambda m: f"stages.{int(m[1]) - 1}."),
@@ -156,10 +160,13 @@ FAMILY = Family(
         Published("sew_resnet18", 63.18, 11.69, None, 4),
         Published("sew_resnet34", 67.04, 21.79, 4.04, 4),
         Published("sew_resnet50", 67.78, 25.56, 4.89, 4),
+        Published("sew_resnet101", 68.76, 44.55, None, 4),
+        Published("sew_resnet152", 69.26, 60.19, None, 4),
     ),
     checkpoints=("figshare 14752998 (Spike-Element-Wise-ResNet): torch pickles with the weights under 'model'",),
     unconfirmed=(
-        "accuracies and energies were read in papers that compare with it, 63.18 % in a summary of the paper; energies "
+        "accuracies and energies were read in papers that compare with it, 63.18 % and the accuracies of 101 and 152 "
+        "layers in summaries of the paper; energies "
         "are such papers' estimates: one version of Spikformer's paper has 0.299 and 0.372 mJ for 34 and 50",
         "the authors normalise the stem once per image also in training; here it sees the image T times",
         "the authors' checkpoint keys are derived from their source; no file of theirs was loaded",
@@ -185,5 +192,23 @@ register_variant(
     params=25557032,
     summary=f"SEW ResNet-50, {_RESULTS.format(67.78)}",
     depths=(3, 4, 6, 3),
+    bottleneck=True,
+)
+register_variant(
+    FAMILY,
+    "sew_resnet101",
+    SEWResNet,
+    params=44549160,
+    summary=f"SEW ResNet-101, {_RESULTS.format(68.76)}",
+    depths=(3, 4, 23, 3),
+    bottleneck=True,
+)
+register_variant(
+    FAMILY,
+    "sew_resnet152",
+    SEWResNet,
+    params=60192808,
+    summary=f"SEW ResNet-152, {_RESULTS.format(69.26)}",
+    depths=(3, 8, 36, 3),
     bottleneck=True,
 )

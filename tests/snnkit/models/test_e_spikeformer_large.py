@@ -96,12 +96,18 @@ def test_a_fine_tuned_checkpoint_loads(golden):
     for key in ("head", "head_kd"):
         state |= {f"{key}.weight": torch.randn(5, 64, generator=generator), f"{key}.bias": torch.ones(5)}
     scales = {f"block3.{i}.layer_scale{j}": torch.full((64,), 10.0 * i + j) for i in range(2) for j in (1, 2)}
-    model = snnkit.create_model(
-        "e_spikeformer_12_512", embed_dim=(16, 32, 64), depth=2, num_classes=5, distilled=True, img_size=64
-    ).double()
+
+    def tiny_of(**settings):
+        sizes = {"embed_dim": (16, 32, 64), "depth": 2, "num_classes": 5, "img_size": 64}
+        return snnkit.create_model("e_spikeformer_12_512", distilled=True, **sizes, **settings).double()
+
+    model = tiny_of()
     assert snnkit.load_weights(model, {"model": {**state, **scales}}).complete
     assert model.stage3[1].scale2.gamma.eq(12).all()
     assert torch.equal(model.head_dist.weight, state["head_kd.weight"].double())
+    assert model.head_reads_spikes is False  # the released code's first head reads membranes
+    report = snnkit.load_weights(tiny_of(head_reads_spikes=True), {**state, **scales})
+    assert (report.form, report.untold) == ({}, ("num_heads=8", "timesteps=1", "levels=4"))
     x = torch.rand(1, 3, 64, 64, dtype=torch.float64)
     assert model.eval()(x).isfinite().all()
     with pytest.raises(InvalidArgumentError, match="scale1"):

@@ -10,6 +10,7 @@ from parity import Reference, close
 
 import snnkit
 from snnkit.errors import InvalidArgumentError, UnknownNameError
+from snnkit.models.qkformer import AcrossBatch
 from snnkit.neurons import LIF
 
 TOLERANCE = 1e-9
@@ -46,7 +47,7 @@ def test_published_logits_and_rates():
 @torch.no_grad()
 def test_samples_depend_on_each_other_only_where_that_was_asked_for():
     golden, official = published(official=True)
-    _, model = published()
+    _, model = published(official=False)
     x = golden.input
     difference = (model(x) - golden["logits"]).abs().max().item()
     assert difference == pytest.approx(0.53, abs=0.01), "the figure that both forms were published to differ by"
@@ -56,6 +57,32 @@ def test_samples_depend_on_each_other_only_where_that_was_asked_for():
     swapped = official(x.flip(0)).flip(0)
     assert (swapped - official(x)).abs().max() > 0.1
     torch.testing.assert_close(official(x[:1]), model(x[:1]), rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_published_weights_bring_the_published_form_unless_the_other_was_asked_for():
+    golden, official = published(official=True)
+    _, model = published()
+    assert model.official
+    assert torch.equal(model(golden.input), official(golden.input))
+    model.official = None
+    report = snnkit.load_weights(model, golden.state())
+    assert report.form == {"official": True}
+    assert "the model computes as published (official=True)" in str(report)
+    assert snnkit.load_weights(published(official=False)[1], golden.state()).form == {}
+    again = small()
+    assert snnkit.load_weights(again, small().state_dict()).form == {}
+    assert not any(isinstance(module, AcrossBatch) for module in again.modules())
+
+
+@torch.no_grad()
+def test_what_published_weights_do_not_tell_is_named():
+    """With other heads the same file gives other logits: the report says which number was taken."""
+    golden, model = published(official=True)
+    report = snnkit.load_weights(model, golden.state())
+    assert report.untold == (f"num_heads={golden.config['num_heads']}", f"timesteps={golden.config['T']}")
+    assert f"do not tell num_heads={golden.config['num_heads']}" in str(report)
+    assert snnkit.load_weights(small(), small().state_dict()).untold == ()
 
 
 @torch.no_grad()

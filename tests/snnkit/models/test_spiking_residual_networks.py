@@ -91,29 +91,36 @@ def test_sew_gradients_are_spikingjellys():
         torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, rtol=1e-9, atol=1e-12)
 
 
-def contained(state):
-    """The same weights under the keys of the authors' repository: SeqToANNContainer around convolution and norm."""
+def contained(state, inner="module."):
+    """The same weights under the keys of the authors' repository: SeqToANNContainer around convolution and norm.
+
+    In the first SpikingJelly the container keeps its layers in ``module``; in later ones it is a Sequential itself.
+    """
     made = {}
     for key, value in state.items():
         parts = key.split(".")
         if key.startswith("layer"):
             if parts[2] == "downsample":
-                parts[3:4] = ["0", "module", parts[3]]
+                parts[3:4] = ["0", f"{inner}{parts[3]}"]
             else:
                 kind, number = parts[2][:-1], parts[2][-1]
-                parts[2:3] = [f"conv{number}", "module", "0" if kind == "conv" else "1"]
+                parts[2:3] = [f"conv{number}", f"{inner}{'0' if kind == 'conv' else '1'}"]
         made[".".join(parts)] = value
     return made
 
 
+@pytest.mark.parametrize("inner", ["module.", ""])
+@pytest.mark.parametrize("name", ["sew_resnet18", "sew_resnet50"])
 @torch.no_grad()
-def test_sew_weights_of_the_authors_repository():
-    state = sew_peer("sew_resnet50").state_dict()
-    model = snnkit.create_model("sew_resnet50", num_classes=10).double()
+def test_sew_weights_of_the_authors_repository(name, inner):
+    state = sew_peer(name).state_dict()
+    model = snnkit.create_model(name, num_classes=10).double()
     snnkit.load_weights(model, state)
-    other = snnkit.create_model("sew_resnet50", num_classes=10).double()
-    assert len(contained(state)) == len(state)
-    snnkit.load_weights(other, {"model": contained(state), "epoch": 319})
+    other = snnkit.create_model(name, num_classes=10).double()
+    given = contained(state, inner)
+    assert len(given) == len(state)
+    assert {"layer1.0.conv1.0.weight", "layer2.0.downsample.0.0.weight"} <= {k.replace("module.", "") for k in given}
+    snnkit.load_weights(other, {"model": given, "epoch": 319})
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
 
 
