@@ -4,17 +4,24 @@
 |---|---|
 | Affine, Linear, Conv1d, Conv2d, AvgPool2d, SumPool2d, Flatten, Scale | torch's layers over sequences |
 | IF, LIF | ``IF``, ``LIF`` (decay_input) |
-| CubaLIF | ``CuBaLIF`` |
-| LI, I | ``LeakyIntegrator``, a running sum |
+| CubaLIF | ``CuBaLIF``; ``LeakyIntegrator`` and ``LIF`` where it leaks above its threshold |
+| LI, CubaLI, I | ``LeakyIntegrator``, two of them, a running sum |
+| Delay | ``AxonalDelay``, of whole steps |
 | Threshold | a step without a membrane |
 | several edges into one node | their sum |
 | a cycle | one edge of it carries what was sent a step before (``nir_network``) |
 | a nested graph | its nodes |
 
-Differential equations are read as Euler steps of length dt. With u = v − v_leak a LIF is u + (dt/τ)(r·x − u): the
-membrane here is u, its threshold v_threshold − v_leak. NIR fires at v > v_threshold; here that is v ≥ the next larger
-number of the dtype. NIR leaves the start open; membranes start at v_reset, synaptic currents at 0. The report compares
-every neuron, and with an example the whole network, with a plain simulation of NIR's equations in float64.
+Differential equations are read as Euler steps of length dt. With u = v − v_reset a LIF is
+u + (dt/τ)(r·x + v_leak − v_reset − u): the membrane here is u, its threshold v_threshold − v_reset, and what it leaks
+to comes in as a constant current, so that a neuron that leaks above its threshold fires by itself. NIR fires at
+v > v_threshold; here that is v ≥ the next larger number of the dtype. NIR leaves the start open; membranes start at
+v_reset, synaptic currents at 0. NIR knows no other reset than that to v_reset in the step of the spike: neurons that
+subtract their threshold, or reset a step later, do so no more once they are in a file (snnTorch writes both as a plain
+LIF). The report compares every neuron, and with an example the whole network, with a plain simulation of NIR's
+equations in float64.
+
+Weights keep their precision: a layer of a float64 file computes in float64 and returns what its input was.
 
 ``compiler`` reads the same files into its own graph, with fewer kinds of nodes, for chips.
 """
@@ -23,6 +30,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +39,10 @@ import torch
 from torch import Tensor, nn
 
 from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
-from snnkit.importers.nir_network import NirNetwork, flat, schedule, sources_of
+from snnkit.importers.nir_network import NirNetwork, flat, memoryless, schedule, shape_between, sources_of
 from snnkit.importers.report import Layer, Translation
 from snnkit.layers.sequence import over_time
-from snnkit.neurons import IF, LIF, CuBaLIF, LeakyIntegrator
+from snnkit.neurons import IF, LIF, AxonalDelay, CuBaLIF, LeakyIntegrator
 from snnkit.neurons.carry import active_carry
 from snnkit.surrogates import Sigmoid, spike
 
@@ -42,15 +50,18 @@ _EULER = "differential equations are read as Euler steps of length dt"
 _STRICT = "fires strictly above the threshold (>): here at the next larger number"
 _LATE = "feedback arrives one step late, and nothing in the first step"
 _ENDS = ("Input", "Output")
+_REAL = ("LI", "CubaLI", "I")
+_LONGEST_DELAY = 1000
 _START = "every call starts at v_reset, synaptic currents at 0"
 
 
-def from_nir(source: str | Path | Any, dt: float = 1.0, example: Tensor | None = None) -> nn.Module:
+def from_nir(source: str | Path | Any, dt: float | None = None, example: Tensor | None = None) -> nn.Module:
     """Translate a NIR graph into a network on sequences (T, B, …) with trainable weights.
 
     Args:
         source: a NIR file, or a ``nir.NIRGraph``.
-        dt: length of a time step, in the graph's unit of time.
+        dt: length of a time step, in the graph's unit of time; by default what its metadata says, else 1 where that can
+            be.
         example: a sequence (T, B, …); with it the report compares the whole network with NIR's equations.
 
     Returns:
@@ -59,13 +70,15 @@ def from_nir(source: str | Path | Any, dt: float = 1.0, example: Tensor | None =
     Raises:
         CorruptFileError: the file is missing or damaged.
         UnknownNameError: a node type without a counterpart here.
-        InvalidArgumentError: several inputs, nodes that nothing feeds, constants no neuron here has, or ``nir`` is
-            missing.
+        InvalidArgumentError: several inputs, nodes that nothing feeds, constants no neuron here has, a time step that
+            matters and is not known, or ``nir`` is missing.
     """
-    if not (math.isfinite(dt) and dt > 0):
+    if dt is not None and not (math.isfinite(dt) and dt > 0):
         raise InvalidArgumentError(f"from_nir(dt={dt!r}): must be a finite number > 0.")
     network = _read(source)
     nodes, edges = flat(network)
+    nodes = {name: _plain(node) for name, node in nodes.items()}
+    dt = time_step(nodes, getattr(network, "metadata", None)) if dt is None else dt
     before = sources_of(nodes, edges)
     ends = {kind: [n for n, node in network.nodes.items() if type(node).__name__ == kind] for kind in _ENDS}
     if len(ends["Input"]) != 1 or not ends["Output"]:
@@ -73,7 +86,9 @@ def from_nir(source: str | Path | Any, dt: float = 1.0, example: Tensor | None =
             f"from_nir takes graphs with one Input and at least one Output node, this one has {len(ends['Input'])} and "
             f"{len(ends['Output'])}."
         )
-    parts = schedule(before, ends["Input"])
+    parts = schedule(before, ends["Input"], memoryless(nodes), delays=_late_delays(nodes, dt))
+    between = {edge: shape_between(nodes[edge[0]], nodes[edge[1]]) for part in parts for edge in part.late}
+    shapes = {edge: shape for edge, shape in between.items() if shape is not None}
     late = {end for part in parts for _, end in part.late}
     translation, translated, plain = Translation("NIR"), {}, {}
     for name in (name for part in parts for name in part.names):
@@ -82,19 +97,20 @@ def from_nir(source: str | Path | Any, dt: float = 1.0, example: Tensor | None =
         if kind not in _MAKERS:
             raise unknown_name("NIR node", kind, _MAKERS, f"It stands at {name!r}.")
         try:
-            translated[name] = _MAKERS[kind](name, node, dt)
+            translated[name] = _made(name, node, dt, any(end == name for part in parts for _, end in part.late))
         except (ValueError, RuntimeError, AttributeError, TypeError) as error:
             if isinstance(error, InvalidArgumentError):
-                raise
+                named = str(error) if str(error).startswith(name) else f"{name} ({kind}): {error}"
+                raise type(error)(named) from None
             raise CorruptFileError(f"NIR graph: {name} ({kind}) does not hold together: {error}.") from None
         plain[name] = _Equations(node, kind, dt) if kind in _Equations.KINDS else translated[name]
         if kind not in _ENDS:
             found = _mismatch(plain[name], translated[name], node) if kind in _Equations.KINDS else None
             translation.layers.append(_layer(name, kind, translated[name], found, name in late))
-    made = NirNetwork(parts, before, ends["Output"], translated)
+    made = NirNetwork(parts, before, ends["Output"], translated, shapes)
     whole = None
     if example is not None:
-        reference = copy.deepcopy(NirNetwork(parts, before, ends["Output"], plain)).double()
+        reference = copy.deepcopy(NirNetwork(parts, before, ends["Output"], plain, shapes)).double()
         with torch.no_grad():
             pairs = zip(_outputs(made(example)), _outputs(reference(example.double())), strict=True)
             whole = max((a.double() - b).abs().max().item() for a, b in pairs)
@@ -102,14 +118,63 @@ def from_nir(source: str | Path | Any, dt: float = 1.0, example: Tensor | None =
     return made
 
 
+def time_step(nodes: Mapping[str, Any], metadata: Any) -> float:
+    """Return the step that a file's metadata gives, else 1, where no node says that this cannot be.
+
+    Raises:
+        InvalidArgumentError: an integrate-and-fire neuron of r > 1: mostly one over the step that it was made for.
+    """
+    try:
+        given = float((metadata or {})["dt"])
+    except (KeyError, TypeError, ValueError):
+        given = math.nan
+    if math.isfinite(given) and given > 0:
+        return given
+    for name, node in nodes.items():
+        r = np.max(np.asarray(node.r, np.float64)) if type(node).__name__ in ("IF", "I") and np.size(node.r) else 0.0
+        if r > 1.0:
+            raise InvalidArgumentError(
+                f"{name} ({type(node).__name__}): r={r:g} makes {r:g} of a current of 1 in a step of dt=1, and the "
+                f"file does not say how long a step is. Give it: dt={1.0 / r:g} if a step adds its input once, dt=1 if "
+                "the factor is meant."
+            )
+    return 1.0
+
+
+def _plain(node: Any) -> Any:
+    """Return a node whose numbers are numpy's: graphs from memory hold torch's tensors too."""
+    found = {key: v.detach().cpu().numpy() for key, v in vars(node).items() if isinstance(v, Tensor)}
+    if not found:
+        return node
+    made = copy.copy(node)
+    made.__dict__.update(found)
+    return made
+
+
+def _made(name: str, node: Any, dt: float, is_late: bool) -> nn.Module:
+    if type(node).__name__ == "Delay":
+        return _delay(name, node, dt, is_late)
+    made: nn.Module = _MAKERS[type(node).__name__](name, node, dt)
+    return made
+
+
+def _late_delays(nodes: Mapping[str, Any], dt: float) -> set[str]:
+    """Return the delays of a step and more: what they send was sent before, so no edge out of them closes a cycle."""
+    found = {name: node for name, node in nodes.items() if type(node).__name__ == "Delay" and np.size(node.delay)}
+    return {name for name, node in found.items() if np.min(np.asarray(node.delay, np.float64)) > 0.5 * dt}
+
+
 class _OverTime(nn.Module):
-    """A layer without memory on sequences."""
+    """A layer without memory on sequences; in the precision of its weights, where that is the higher one."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
+        weight = getattr(self.layer, "weight", x)
+        if weight.dtype == torch.float64 and x.dtype == torch.float32:
+            return over_time(self.layer, x.double()).to(x.dtype)
         return over_time(self.layer, x)
 
 
@@ -156,7 +221,7 @@ class _RunningSum(nn.Module):
 class _Equations(nn.Module):
     """NIR's differential equations as they are written, by Euler steps: what the neurons are compared with."""
 
-    KINDS = ("IF", "LIF", "CubaLIF", "LI", "I", "Threshold")
+    KINDS = ("IF", "LIF", "CubaLIF", "LI", "CubaLI", "I", "Threshold")
     state_count = 2
 
     def __init__(self, node: Any, kind: str, dt: float):
@@ -177,12 +242,12 @@ class _Equations(nn.Module):
                 v = v + dt * self.r * x_t
             elif kind in ("LIF", "LI"):
                 v = v + dt / self.tau * (self.v_leak - v + self.r * x_t)
-            elif kind == "CubaLIF":
+            elif kind in ("CubaLIF", "CubaLI"):
                 i = i + dt / self.tau_syn * (self.w_in * x_t - i)
                 v = v + dt / self.tau_mem * (self.v_leak - v + self.r * i)
             elif kind == "Threshold":
                 v = x_t
-            if kind in ("LI", "I"):
+            if kind in _REAL:
                 out.append(v)
                 continue
             fired = v > (self.threshold if kind == "Threshold" else self.v_threshold)
@@ -217,7 +282,7 @@ def _layer(name: str, kind: str, made: nn.Module, found: float | None, late: boo
     conventions: tuple[str, ...] = (_LATE,) if late else ()
     if kind in _Equations.KINDS:
         conventions += (_START, *(() if kind == "Threshold" else (_EULER,)))
-        conventions += (_STRICT,) if kind not in ("LI", "I") else ()
+        conventions += (_STRICT,) if kind not in _REAL else ()
     inner = made[-1] if isinstance(made, nn.Sequential) else made
     shown = type(inner.layer if isinstance(inner, _OverTime) else inner).__name__.lstrip("_")
     return Layer(name, f"nir.{kind}", shown, found, conventions)
@@ -282,17 +347,27 @@ def _steps(name: str, key: str, tau: float | Tensor, dt: float) -> float | Tenso
     return tau / dt
 
 
-def _shifted(name: str, node: Any, kind: str) -> tuple[Any, Any]:
-    """Threshold and reset of u = v − v_leak."""
-    leak, below = _constants(name, node, "v_leak", "v_threshold")
-    return _above(below - leak), _reset(name, kind, node) - leak
-
-
 def _lif(name: str, node: Any, dt: float) -> nn.Module:
-    tau, r = _constants(name, node, "tau", "r")
-    threshold, reset = _shifted(name, node, "LIF")
-    # LIF leaks to its v_reset: what is missing to a leak to 0 comes in with the input.
-    return nn.Sequential(_Times(r, -reset), LIF(_steps(name, "tau", tau, dt), threshold, reset))
+    tau, r, leak, below = _constants(name, node, "tau", "r", "v_leak", "v_threshold")
+    reset = _reset(name, "LIF", node)
+    # LIF leaks to its v_reset, 0 here: what is missing to a leak elsewhere comes in with the input.
+    return nn.Sequential(_Times(r, leak - reset), LIF(_steps(name, "tau", tau, dt), _over(below, reset), 0.0))
+
+
+def _over(below: float | Tensor, reset: float | Tensor) -> float | Tensor:
+    """Return the threshold of u = v − v_reset.
+
+    Raises:
+        InvalidArgumentError: the reset is not below.
+    """
+    above = _above(below - reset)
+    lowest = above.min().item() if isinstance(above, Tensor) else above
+    if not lowest > 0:
+        raise InvalidArgumentError(
+            f"v_reset lies {-lowest:g} above v_threshold, so that it fires for ever once it has fired; it must lie "
+            "below."
+        )
+    return above
 
 
 def _integrate_fire(name: str, node: Any, dt: float) -> nn.Module:
@@ -302,16 +377,45 @@ def _integrate_fire(name: str, node: Any, dt: float) -> nn.Module:
 
 def _cuba_lif(name: str, node: Any, dt: float) -> nn.Module:
     tau_mem, tau_syn, r, w = _constants(name, node, "tau_mem", "tau_syn", "r", "w_in")
-    threshold, reset = _shifted(name, node, "CubaLIF")
+    leak, below, reset = *_constants(name, node, "v_leak", "v_threshold"), _reset(name, "CubaLIF", node)
+    if bool((torch.as_tensor(below) <= torch.as_tensor(leak)).any()):
+        synapse = nn.Sequential(_Times(w), LeakyIntegrator(_steps(name, "tau_syn", tau_syn, dt)))
+        membrane = LIF(_steps(name, "tau_mem", tau_mem, dt), _over(below, reset), 0.0)
+        return nn.Sequential(synapse, _Times(r, leak - reset), membrane)
+    threshold, reset = _above(below - leak), reset - leak
     current, voltage = 1.0 / _steps(name, "tau_syn", tau_syn, dt), 1.0 / _steps(name, "tau_mem", tau_mem, dt)
     return nn.Sequential(_Times(w * r * current * voltage), CuBaLIF(current, voltage, threshold, reset))
 
 
 def _leaky(name: str, node: Any, dt: float) -> nn.Module:
     tau, r, leak = _constants(name, node, "tau", "r", "v_leak")
-    if isinstance(leak, Tensor) or leak != 0.0:
-        raise InvalidArgumentError(f"{name} (LI): v_leak={leak!r}; a LeakyIntegrator leaks to 0.")
-    return nn.Sequential(_Times(r), LeakyIntegrator(_steps(name, "tau", tau, dt)))
+    return nn.Sequential(_Times(r, leak), LeakyIntegrator(_steps(name, "tau", tau, dt)))
+
+
+def _cuba_leaky(name: str, node: Any, dt: float) -> nn.Module:
+    tau_mem, tau_syn, r, leak, w = _constants(name, node, "tau_mem", "tau_syn", "r", "v_leak", "w_in")
+    synapse = nn.Sequential(_Times(w), LeakyIntegrator(_steps(name, "tau_syn", tau_syn, dt)))
+    return nn.Sequential(synapse, _Times(r, leak), LeakyIntegrator(_steps(name, "tau_mem", tau_mem, dt)))
+
+
+def _delay(name: str, node: Any, dt: float, is_late: bool) -> nn.Module:
+    """A delay of whole steps; in a cycle the edge into it is a step late already."""
+    delay = _number(name, "delay", node.delay)
+    steps = torch.as_tensor(delay, dtype=torch.float64) / dt
+    whole = steps.round()
+    fits = ((steps - whole).abs() <= 1e-6 * steps.clamp(min=1.0)).all() and bool((whole >= 0).all())
+    if not fits or whole.max() > _LONGEST_DELAY:
+        raise InvalidArgumentError(
+            f"{name} (Delay): {float(torch.as_tensor(delay).max()):g} is {float(steps.max()):.6g} time steps of "
+            f"dt={dt:g}; delays are 0 to {_LONGEST_DELAY} whole steps. Give the step the network was made for: "
+            "from_nir(…, dt=…)."
+        )
+    whole -= 1.0 if is_late else 0.0
+    longest = int(whole.max())
+    if longest == 0:
+        return nn.Identity()
+    size = np.shape(node.delay)
+    return AxonalDelay(int(size[0]) if size else 1, longest, delay=whole.float())
 
 
 def _integrator(name: str, node: Any, dt: float) -> nn.Module:
@@ -420,6 +524,8 @@ _MAKERS = {
     "LIF": _lif,
     "CubaLIF": _cuba_lif,
     "LI": _leaky,
+    "CubaLI": _cuba_leaky,
+    "Delay": _delay,
     "I": _integrator,
     "Threshold": _threshold,
 }

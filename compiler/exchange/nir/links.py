@@ -13,6 +13,7 @@ from compiler.exchange.nir.context import Writing, token
 from compiler.exchange.nir.cycles import Edge, parts_of, retimed
 from compiler.exchange.nir.package import NirError
 from compiler.graph import is_neuron
+from snnkit.importers.nir_network import memoryless
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,9 @@ def _delayed(w: Writing, links: list[Link]) -> set[Link]:
     for source, target in edges:
         before[target].append(source)
     inputs = [name for name, node in w.nodes.items() if type(node).__name__ == "Input"]
-    quiet = {name for name, node in w.nodes.items() if _is_quiet(node)}
-    for part in parts_of(before, inputs, ()):
+    plain = memoryless(w.nodes)
+    quiet = {name for name, makes_none in plain.items() if makes_none and type(w.nodes[name]).__name__ != "Output"}
+    for part in parts_of(before, inputs, (), plain):
         if not part.late:
             continue
         inside = {edge for edge in single if set(edge) <= set(part.names)}
@@ -112,11 +114,3 @@ def _delayed(w: Writing, links: list[Link]) -> set[Link]:
             for edge in inside:
                 del single[edge]
     return found | set(single.values())
-
-
-def _is_quiet(node: object) -> bool:
-    """Whether a NIR node has no memory and makes 0 of 0."""
-    kind = type(node).__name__
-    if kind in ("Linear", "Scale", "AvgPool2d", "SumPool2d", "Flatten"):
-        return True
-    return kind in ("Affine", "Conv1d", "Conv2d") and not np.any(node.bias)  # type: ignore[attr-defined]

@@ -22,7 +22,8 @@ from compiler.exchange.nir.package import NirError, check_dt, nir_package
 from compiler.exchange.nir.table import READ
 from compiler.graph import Graph, GraphBuilder
 from snnkit.errors import CorruptFileError, InvalidArgumentError
-from snnkit.importers.nir_network import flat
+from snnkit.importers.nir import time_step
+from snnkit.importers.nir_network import flat, memoryless, shape_between
 
 T = TypeVar("T")
 _DEFECTS = (
@@ -44,7 +45,8 @@ def read(path: str | Path, dt: float | None = None, timesteps: int | None = None
 
     Args:
         path: of the file.
-        dt: length of a time step in the file's unit of time; by default what its metadata says, else 1.
+        dt: length of a time step in the file's unit of time; by default what its metadata says, else 1 where that
+            can be.
         timesteps: T of the graph; by default what the metadata says, else 1.
 
     Returns:
@@ -59,7 +61,10 @@ def read(path: str | Path, dt: float | None = None, timesteps: int | None = None
     network = _load(Path(path))
     metadata = network.metadata
     if dt is None:
-        dt = _hint(metadata, "dt", float, 1.0)
+        try:
+            dt = time_step(flat(network)[0], metadata)
+        except InvalidArgumentError as error:
+            raise NirError(f"{path}: {error}") from None
     check_dt(dt)
     if timesteps is None:
         timesteps = max(1, _hint(metadata, "timesteps", int, 1))
@@ -152,7 +157,7 @@ class _Network:
                 made[name] = self.chain(name, steps)
         waiting = {name for name, steps in self.delays.items() if steps}
         try:
-            parts = parts_of(self.before, inputs, waiting)
+            parts = parts_of(self.before, inputs, waiting, memoryless(self.nodes))
         except InvalidArgumentError as error:
             raise NirError(f"{self.path} is recurrent: {str(error).removeprefix('from_nir: ')}") from None
         for part in parts:
@@ -175,8 +180,8 @@ class _Network:
         if not before:
             raise NirError(f"{name} ({kind}) has no edge into it; only Input nodes may.")
         made = self.reading.made
-        known = self.builder.signals[made[next(source for source in before if source not in late)]]
-        x = self.sum(name, [self.sent(s, known.shape) if s in late else made[s] for s in before])
+        shape = self.fed(name, next((made[source] for source in before if source not in late), None))
+        x = self.sum(name, [self.sent(s, shape) if s in late else made[s] for s in before])
         if kind == "Delay":
             if self.delays[name]:
                 self.carry(name, self.first[name], x)
@@ -193,6 +198,20 @@ class _Network:
             raise CorruptFileError(
                 f"{self.path}: {name} ({kind}) does not fit its input of shape {shape}: {why or _reason(error)}."
             ) from None
+
+    def fed(self, name: str, signal: str | None) -> tuple[int, ...]:
+        """Return the shape in which a node is fed: that of a signal, else what the file says.
+
+        Raises:
+            NirError: it says nothing.
+        """
+        if signal is not None:
+            return self.builder.signals[signal].shape
+        shapes = (shape_between(self.nodes[source], self.nodes[name]) for source in self.before[name])
+        shape = next((shape for shape in shapes if shape is not None), None)
+        if shape is None:
+            raise NirError(f"{name}: the shape in which it is fed is not in the file, which its first step needs.")
+        return shape
 
     def sum(self, target: str, signals: list[str]) -> str:
         """Return the signal that is the sum of ``signals``, made once however many nodes read it."""

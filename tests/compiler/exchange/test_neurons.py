@@ -13,6 +13,7 @@ from torch import nn
 import compiler
 from compiler.exchange.nir import NirError, read, table, write
 from compiler.graph import operations
+from snnkit.errors import SnnkitError
 from snnkit.importers import from_nir
 from snnkit.neurons import IF, LIF, NO_RESET, CuBaLIF, LeakyIntegrator, ParametricLIF
 
@@ -188,11 +189,22 @@ def test_neurons_of_others_mean_what_their_equations_say(case, tmp_path):
     node = FOREIGN[case]
     path = foreign(tmp_path / "a.nir", node)
     x = torch.randn(T, 4, N, dtype=torch.float64) + 0.4
-    y = compiler.interpret(read(path), x)[0]
+    y = compiler.interpret(read(path, dt=1.0), x)[0]
     np.testing.assert_allclose(y.numpy(), euler(node, x.numpy(), 1.0), rtol=1e-12, atol=1e-12)
     assert y.abs().max() > 0
-    if case != "CubaLI":  # from_nir has none
-        torch.testing.assert_close(y, from_nir(path)(x).to(y.dtype), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(y, from_nir(path, dt=1.0)(x).to(y.dtype), rtol=1e-6, atol=1e-6)
+
+
+def test_a_step_that_matters_and_is_not_in_the_file_is_asked_for(tmp_path):
+    """Integrate-and-fire neurons are written with r = 1/dt: at dt = 1 every spike would weigh 10,000."""
+    path = foreign(tmp_path / "a.nir", package.IF(ones(1e4), ones(), ones(0)))
+    for reader in (read, from_nir):
+        with pytest.raises(SnnkitError, match=r"n0 \(IF\): r=10000 .*dt=0.0001"):
+            reader(path)
+    x = torch.rand(T, 4, N, dtype=torch.float64)
+    assert torch.equal(compiler.interpret(read(path, dt=1e-4), x)[0], from_nir(path, dt=1e-4)(x))
+    write(read(path, dt=1e-4), tmp_path / "b.nir", dt=1e-4)
+    assert torch.equal(from_nir(tmp_path / "b.nir")(x), from_nir(path, dt=1e-4)(x)), "the file's own metadata"
 
 
 @pytest.mark.parametrize("case", ["LI", "I", "CubaLI", "CubaLIF"])

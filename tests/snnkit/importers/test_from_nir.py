@@ -39,6 +39,17 @@ NEURONS = {
     "CubaLIF": lambda: nir.CubaLIF(
         tau_mem=each(4.0), tau_syn=each(2.0), r=each(3.0), v_leak=each(0.1), v_threshold=each(0.8), w_in=each(2.0)
     ),
+    "LIF that leaks above its threshold": lambda: nir.LIF(
+        tau=each(5.0), r=each(0.9), v_leak=each(1.2), v_threshold=each(1.0), v_reset=each(-0.2)
+    ),
+    "CubaLIF that leaks above its threshold": lambda: nir.CubaLIF(
+        tau_mem=each(4.0), tau_syn=each(2.0), r=each(0.3), v_leak=each(1.2), v_threshold=each(0.8), w_in=each(2.0)
+    ),
+    "CubaLI": lambda: nir.CubaLI(
+        tau_mem=each(4.0), tau_syn=each(2.0), r=each(3.0), v_leak=each(0.1), w_in=np.linspace(1, 2, 5)
+    ),
+    "LI with a leak": lambda: nir.LI(tau=each(3.0), r=each(2.0), v_leak=each(-0.4)),
+    "LI of torch's tensors": lambda: nir.LI(*(torch.full((5,), v) for v in (3.0, 2.0, 0.0))),
     "LI": lambda: nir.LI(tau=each(3.0), r=each(2.0), v_leak=each(0.0)),
     "I": lambda: nir.I(r=each(0.3)),
     "Threshold": lambda: nir.Threshold(threshold=each(0.4)),
@@ -110,8 +121,15 @@ def test_norse_exports_come_back():
 
 
 def test_errors_name_the_node(tmp_path):
-    with pytest.raises(UnknownNameError, match=r"Delay.*stands at 'late'"):
-        from_nir(graph({"late": nir.Delay(each(1.0))}))
+    class Strange(nir.Identity if hasattr(nir, "Identity") else nir.Scale):
+        """No node of NIR."""
+
+    with pytest.raises(UnknownNameError, match=r"Strange.*stands at 'late'"):
+        from_nir(graph({"late": Strange(each(1.0))}))
+    with pytest.raises(InvalidArgumentError, match=r"^late \(Delay\): 1.5 is 1.5 time steps"):
+        from_nir(graph({"late": nir.Delay(each(1.5))}))
+    with pytest.raises(InvalidArgumentError, match=r"^n \(LIF\): v_reset lies 0.5 above"):
+        from_nir(graph({"n": nir.LIF(each(3.0), each(1.0), each(0.0), each(0.5), each(1.0))}))
     loop = [("input", "output"), ("a", "b"), ("b", "a"), ("b", "output")]
     with pytest.raises(InvalidArgumentError, match="a, b depend on each other, and nothing else feeds them"):
         from_nir(graph({"a": NEURONS["IF"](), "b": NEURONS["IF"]()}, loop))
@@ -128,3 +146,58 @@ def test_errors_name_the_node(tmp_path):
     varied[0, 1] = 2.0
     with pytest.raises(InvalidArgumentError, match="n: v_threshold differs within a channel"):
         from_nir(graph({"n": nir.IF(r=each(1.0, (2, 3)), v_threshold=varied)}, shape=(2, 3), out=(2, 3)))
+
+
+def test_a_leak_above_the_threshold_fires_by_itself_as_by_hand():
+    """v ← v + 0.1·(1.2 − v) passes 1 in step 17 and, from 0 again, every 18th after that."""
+    neuron = nir.LIF(tau=each(0.01), r=each(1.0), v_leak=each(1.2), v_threshold=each(1.0), v_reset=each(0.0))
+    out = from_nir(graph({"n": neuron}), dt=1e-3)(torch.zeros(60, 1, 5))
+    assert out[:, 0, 0].nonzero().flatten().tolist() == [17, 35, 53]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_files_of_either_precision_take_the_other_input(wide):
+    """A float64 file computes in float64; what comes out is of the input's type."""
+    dense = nir.Affine(RNG.standard_normal((5, 5)), RNG.standard_normal(5))
+    neuron = nir.IF(r=np.ones(5), v_threshold=np.full(5, 0.7))
+    made = from_nir(graph({"dense": dense, "n": neuron}))
+    x = torch.randn(6, 3, 5, dtype=torch.float64 if wide else torch.float32)
+    out = made(x)
+    assert out.dtype == x.dtype
+    assert torch.equal(out.double(), made(x.double()))
+    assert 0.1 < out.mean() < 0.9
+
+
+def test_delays_by_channel_and_in_streams():
+    import snnkit
+
+    delay = nir.Delay(np.array([0.0, 1.0, 2.0, 0.0, 3.0]))
+    made = from_nir(graph({"late": delay}))
+    x = torch.rand(6, 2, 5)
+    expected = torch.stack([torch.cat([x.new_zeros(d, 2), x[: 6 - d, :, c]]) for c, d in enumerate((0, 1, 2, 0, 3))], 2)
+    assert torch.equal(made(x), expected)
+    stream = snnkit.Stream(made)
+    assert torch.equal(torch.stack([stream.step(x_t) for x_t in x]), expected)
+
+
+def test_spikingjellys_files_spike_for_spike():
+    from spikingjelly.activation_based import functional, layer, neuron
+    from spikingjelly.activation_based.nir_exchange import export_to_nir
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        layer.Linear(5, 8), neuron.IFNode(), layer.Linear(8, 8), neuron.LIFNode(tau=1.6, v_threshold=0.3),
+        layer.Linear(8, 4), neuron.ParametricLIFNode(v_threshold=0.2)
+    )  # fmt: skip
+    for part in net:
+        if hasattr(part, "weight"):
+            torch.nn.init.normal_(part.weight, 0.2, 0.8)
+    exported = export_to_nir(net, torch.rand(2, 5))
+    x = torch.rand(12, 6, 5) * 2
+    with torch.no_grad():
+        functional.reset_net(net)
+        expected = torch.stack([net(x_t) for x_t in x])
+    assert 0.05 < expected.mean() < 0.95
+    with pytest.raises(InvalidArgumentError, match="dt=0.0001"):
+        from_nir(exported)
+    assert torch.equal(from_nir(exported, dt=1e-4)(x), expected)
