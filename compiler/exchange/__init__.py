@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compiler.exchange import lava as lava
     from compiler.exchange import nir as nir
+    from compiler.exchange import onnx as onnx
 
-__all__ = ["lava", "nir"]
+__all__ = ["lava", "nir", "onnx"]
 
 
 def __getattr__(name: str) -> Any:
