@@ -73,8 +73,8 @@ class Tally:
         self.static: frozenset[str] = frozenset()
         self._sums: dict[str, dict[str, float]] = {}
 
-    def add(self, x: Tensor) -> None:
-        """Interpret one batch and add what it did.
+    def add(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Interpret one batch, add what it did, and return what ``interpret`` did.
 
         Raises:
             InvalidArgumentError: another number of time steps than before.
@@ -87,7 +87,7 @@ class Tally:
         static = static_signals(self.graph, given.still)
         self.static = static if self.samples == 0 else self.static & static
         self.steps, self.samples = given.timesteps, self.samples + given.batch
-        interpret(self.graph, x, watch=self.watch)
+        return interpret(self.graph, x, watch=self.watch)[0]
 
     def watch(self, node: Node, facts: Facts) -> None:
         """Add what one node did, as ``interpret`` tells it."""

@@ -124,10 +124,11 @@ def _product_sequence(node: Node, a: Tensor, b: Tensor, sum_a: Tensor, sum_b: Te
 
 
 def _count_product(node: Node, facts: Facts) -> Mapping[str, float]:
-    """Every unit of the one adds, or takes away, the sum of the other wherever they meet."""
+    """Every unit of the one adds, or takes away, the sum of the other wherever they meet; real numbers multiply it."""
     dense = product_size(plain_product(node), facts)
-    met = units_spread(facts, 0, dense) + units_spread(facts, 1, dense)
-    done = {"ac": met, "synaptic_events": met}
+    events = [index for index in (0, 1) if facts.is_event(index)]
+    met = sum(units_spread(facts, index, dense) for index in events)
+    done = {"ac": met, "synaptic_events": met, "mac": dense * (2 - len(events))}
     return {"dense_macs": dense, **done} if node.attributes["of"] != "mul" else done
 
 

@@ -58,7 +58,7 @@ def units_spread(facts: Facts, index: int, macs: float) -> float:
 
 
 def _count_matmul(node: Node, facts: Facts) -> Mapping[str, float]:
-    return product_counts(facts, 0, 1, (-2, -1), product_size(node, facts))
+    return product_counts(facts, 0, 1, (-2, -1), float(facts.outputs_size * facts.inputs[0].shape[-1]))
 
 
 def _capture_matmul(call: Call) -> None:

@@ -56,7 +56,7 @@ class Case:
         builder = GraphBuilder()
         names = [builder.input(f"x{i}", shape, kinds[i]) for i, shape in enumerate(self.shapes)]
         parameters = {k: v.to(dtype) if v.is_floating_point() else v for k, v in self.parameters.items()}
-        outputs = tuple(f"y{i}" for i in range(1 + (len(names) - 1 if operation(self.op).kind == "neuron" else 0)))
+        outputs = tuple(f"y{i}" for i in range(1 + len(self.rest)))
         builder.append(Node("node", self.op, tuple(names), outputs, self.attributes, parameters))
         return builder.nodes[-1], builder
 
@@ -77,11 +77,12 @@ def runs(
 ) -> list[tuple[list[Tensor], tuple[Tensor, ...]]]:
     """Inputs and results of a node on random values of its types; a neuron takes several steps from rest."""
     generator = torch.Generator().manual_seed(seed)
-    state = [torch.full((batch, *s), r, dtype=dtype) for s, r in zip(case.shapes[1:], case.rest, strict=False)]
+    shapes = case.shapes[len(case.shapes) - len(case.rest) :]
+    state = [torch.full((batch, *s), r, dtype=dtype) for s, r in zip(shapes, case.rest, strict=True)]
     found = []
-    for _ in range(5 if operation(case.op).kind == "neuron" else 1):
+    for _ in range(5 if state else 1):
         values = [draw(k, (batch, *s), generator, dtype) for k, s in zip(kinds, case.shapes, strict=True)]
-        values = [values[0], *state] if state else values
+        values = [*values[: len(values) - len(state)], *state]
         results = operation(case.op).run(node, *values)
         state = list(results[1:])
         found.append((values, results))
@@ -336,6 +337,39 @@ CASES: tuple[Case, ...] = (
     Case("constant", (), {}, {"value": torch.tensor([3.0, -2.0])}, label="whole"),
     Case("constant", (), {}, {"value": torch.tensor(-0.1)}, label="number"),
     *_neurons(),
+    # Converted networks.
+    Case("quantise", (_IMAGE,), {"low": -2, "high": 5}, {"scale": torch.tensor(0.3)}),
+    Case("quantise", (_IMAGE,), {"low": 0, "high": 1}, {"scale": torch.tensor(0.3)}, label="binary"),
+    Case("fake_quantise", (_IMAGE,), {"low": 0, "high": 3}, {"scale": random(4, 1, 1).abs() + 0.1}),
+    *(
+        Case(
+            "trace",
+            (_IMAGE,) * 2,
+            {"low": -3, "high": 4, "max_exponent": largest},
+            {"scale": torch.tensor(0.25)},
+            types=(ANY, REAL),
+            label=f"K = {largest}",
+            rest=(0.0,),
+        )
+        for largest in (0, 2, None)
+    ),
+    Case("integrate", (_IMAGE,) * 2, {}, {"bias": random(4, 1, 1)}, types=(ANY, REAL), rest=(0.0,)),
+    *(
+        Case(
+            "traced_product",
+            (*shapes, *shapes),
+            {"of": of, "equation": equation},
+            {"scale": torch.tensor(0.5)},
+            types=(ANY, ANY, REAL, REAL),
+            label=of,
+            rest=(0.0, 0.0),
+        )
+        for of, equation, shapes in (
+            ("matmul", "", ((2, 3, 4), (2, 4, 5))),
+            ("mul", "", ((4, 2, 3), (4, 1, 1))),
+            ("einsum", "hij,hkj->hik", ((2, 3, 4), (2, 5, 4))),
+        )
+    ),
     # Integer graphs.
     Case(
         "lif_fixed",

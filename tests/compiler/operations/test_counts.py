@@ -321,6 +321,19 @@ def neuron(given):
     return counts
 
 
+def traced_product(given):
+    """Every unit of the one meets what the other has brought, wherever it is read."""
+    of = given.node.attributes["of"]
+    partners = {"matmul": (5, 2 + 1), "mul": (1, 2 * 3), "einsum": (5, 3)}[of]
+    counts = {"dense_macs": 0 if of == "mul" else given.values * partners[0], "mac": 0, "ac": 0}
+    for units, meets, shape in zip(given.units[:2], partners, given.shapes[:2], strict=True):
+        if units is None:
+            counts["mac"] += BATCH * math.prod(shape) * meets
+        else:
+            counts["ac"] += int(units.sum()) * meets
+    return {**counts, "synaptic_events": counts["ac"]}
+
+
 def none(given):
     return {}
 
@@ -397,6 +410,10 @@ EXPECTED = {
         "exponentials": given.values + given.results,
     },
     "bias_current": every(multiplies=1),
+    "quantise": every(multiplies=1, adds=1, activations=2),
+    "fake_quantise": every(multiplies=2, adds=1, activations=2),
+    "integrate": none,
+    "traced_product": traced_product,
     **{name: neuron for name, one in operations().items() if one.kind == "neuron"},
 }
 

@@ -1,0 +1,219 @@
+"""Compare the forms of a converted network on samples: what each step of the way loses, and what each form does.
+
+float ──(quantisation: approximate, measured)──→ quantised ──(rest: exact, every code compared)──→ spiking
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compiler.converting.conversion import Converted
+from compiler.converting.running import Stepper
+from compiler.counting import Tally
+from compiler.graph import Graph
+from compiler.interpreting import interpret
+from hw.counts import Counts
+from snnkit.errors import InvalidArgumentError
+
+
+@dataclass
+class FormResult:
+    """One form on all samples.
+
+    Args:
+        name: "float", "quantised", "spiking, T = 4" or "spiking, at rest".
+        accuracy: share of right decisions, None without labels.
+        agreement: share of decisions equal to the quantised form's.
+        events: events of a neuron and sample until then (spiking forms).
+    """
+
+    name: str
+    accuracy: float | None
+    agreement: float
+    events: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``compare`` found.
+
+    Args:
+        samples: how many.
+        forms: float, quantised, spiking at each number of steps and at rest.
+        codes, codes_differ: codes of the quantised form that were compared with the sums of events at rest, and how
+            many of them were not equal.
+        logit_error: largest difference of an output between the spiking form at rest and the quantised one.
+        float_error: largest difference of an output between the quantised form and the float network.
+        rest: largest number of steps until rest of any batch; ``bound`` holds for every input.
+        settled: the first number of steps from which on the spiking form decides as at rest for at least 99 % of the
+            samples.
+        counts: operations of a sample: "float", "quantised", "spiking" (until rest).
+    """
+
+    samples: int
+    forms: tuple[FormResult, ...]
+    codes: int
+    codes_differ: int
+    logit_error: float
+    float_error: float
+    rest: int
+    bound: int
+    settled: int
+    counts: dict[str, Counts]
+
+    @property
+    def exact(self) -> bool:
+        """Whether at rest every code and every output was equal to the quantised network's."""
+        return self.codes_differ == 0 and self.logit_error == 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        found = {k: v for k, v in vars(self).items() if k not in ("forms", "counts")}
+        counts = {name: counts.to_dict()["totals"] for name, counts in self.counts.items()}
+        verdict = "exact" if self.exact else "approximate"
+        return {**found, "verdict": verdict, "forms": [asdict(form) for form in self.forms], "totals": counts}
+
+
+@dataclass
+class _Decisions:
+    """What was decided, batch by batch; (B,) each."""
+
+    floating: list[Tensor]
+    quantised: list[Tensor]
+    steps: list[Tensor]  # (T, B), the last step standing for all that follow
+    labels: list[Tensor]
+
+
+def compare(
+    converted: Converted,
+    batches: Iterable[Tensor | tuple[Tensor, ...] | list[Tensor]],
+    steps: Sequence[int] = (1, 2, 4, 8),
+    counted: bool = True,
+) -> Comparison:
+    """Run float, quantised and spiking form on samples, compare every code at rest, and count.
+
+    Args:
+        converted: the network; its first output, (B, K), decides.
+        batches: inputs (B, …), or pairs of them with labels (B,).
+        steps: after how many steps decisions are looked at, besides rest.
+        counted: whether operations are counted, which about doubles the time.
+
+    Raises:
+        InvalidArgumentError: no samples, some batches with labels and some without, or outputs that are no logits.
+    """
+    if len(converted.source.outputs) != 1 or len(converted.source.shape(converted.source.outputs[0])) != 1:
+        raise InvalidArgumentError(
+            f"{converted.source.name} has outputs of shapes "
+            f"{', '.join(str(converted.source.shape(name)) for name in converted.source.outputs)}; decisions are "
+            "compared of one output (K,)."
+        )
+    found = _Decisions([], [], [], [])
+    tallies = {name: Tally(graph) for name, graph in _graphs(converted).items()}
+    differ = codes = rest = 0
+    float_error = logit_error = 0.0
+    events: list[tuple[list[int], int]] = []
+    for batch in batches:
+        pair = batch if isinstance(batch, (tuple, list)) else (batch,)
+        x = pair[0].to(converted.dtype)
+        if len(pair) > 1:
+            found.labels.append(pair[1])
+        (y,) = _run(converted.source, x, tallies["float"] if counted else None)
+        (q,) = _run(converted.qann_graph, x, tallies["quantised"] if counted else None)
+        outcome = _spike(converted, x, tallies["spiking"] if counted else None)
+        wrong, compared = _differing(converted, x, outcome.sums)
+        differ, codes, rest = differ + wrong, codes + compared, max(rest, outcome.rest)
+        float_error = max(float_error, float((y - q).abs().max()))
+        logit_error = max(logit_error, float((outcome.logits[-1] - q).abs().max()))
+        found.floating.append(y.argmax(-1))
+        found.quantised.append(q.argmax(-1))
+        found.steps.append(torch.stack([one.argmax(-1) for one in outcome.logits]))
+        events.append((outcome.events, len(x)))
+    if not events:
+        raise InvalidArgumentError("a comparison needs at least one batch of samples.")
+    forms, settled = _forms(converted, found, events, steps)
+    counts = {name: tally.counts() for name, tally in tallies.items()} if counted else {}
+    samples = sum(n for _, n in events)
+    return Comparison(samples, forms, codes, differ, logit_error, float_error, rest, converted.bound, settled, counts)
+
+
+def _graphs(converted: Converted) -> dict[str, Graph]:
+    return {"float": converted.source, "quantised": converted.qann_graph, "spiking": converted.snn_graph}
+
+
+def _run(graph: Graph, x: Tensor, tally: Tally | None) -> tuple[Tensor]:
+    """Run a form of one step, counted where asked for; the output (B, K)."""
+    if tally is None:
+        output, _ = interpret(graph, x, 1)
+    else:
+        output = tally.add(x)
+    assert isinstance(output, Tensor)
+    return (output[0],)
+
+
+@dataclass
+class _Outcome:
+    logits: list[Tensor]
+    events: list[int]
+    sums: dict[str, Tensor]
+    rest: int
+
+
+def _spike(converted: Converted, x: Tensor, tally: Tally | None) -> _Outcome:
+    """Run the spiking form until rest: outputs and events sent so far after every step, and the sums of events."""
+    stepper = Stepper(converted.snn_graph, len(x), x, None if tally is None else tally.watch)
+    logits: list[Tensor] = []
+    events: list[int] = []
+    while not stepper.silent:
+        logits.append(stepper.step((x,))[0])
+        events.append(sum(one.events for one in stepper.sent.values()))
+        if len(logits) > converted.bound:
+            raise AssertionError(f"not at rest after its bound of {converted.bound} steps")
+    if tally is not None:
+        tally.samples, tally.steps = tally.samples + len(x), max(tally.steps, len(logits))
+    states = stepper.states
+    sums = {node.output: states[node.inputs[1]] for node in converted.snn_graph if node.op == "trace"}
+    return _Outcome(logits, events, sums, len(logits) - 1)
+
+
+def _differing(converted: Converted, x: Tensor, sums: dict[str, Tensor]) -> tuple[int, int]:
+    """Count codes of the quantised form that the sums of events are not, and all."""
+    codes = converted.codes(x)
+    wrong = sum(int((sums[f"{name}.code"] != code).sum()) for name, code in codes.items())
+    return wrong, sum(code.numel() for code in codes.values())
+
+
+def _forms(
+    converted: Converted, found: _Decisions, events: list[tuple[list[int], int]], steps: Sequence[int]
+) -> tuple[tuple[FormResult, ...], int]:
+    quantised = torch.cat(found.quantised)
+    if found.labels and sum(map(len, found.labels)) != len(quantised):
+        raise InvalidArgumentError("some batches have labels and some have not; give all alike.")
+    labels = torch.cat(found.labels) if found.labels else None
+    neurons = sum(converted.snn_graph.signals[f"{name}.code"].size for name in converted.quantisers)
+
+    def result(name: str, decided: Tensor, sent: float | None = None) -> FormResult:
+        accuracy = None if labels is None else float((decided == labels).double().mean())
+        return FormResult(name, accuracy, float((decided == quantised).double().mean()), sent)
+
+    def after(t: int) -> FormResult:
+        decided = torch.cat([one[min(t, len(one)) - 1] for one in found.steps])
+        sent = sum(one[min(t, len(one)) - 1] for one, _ in events) / (neurons * len(quantised))
+        return result(f"spiking, T = {t}", decided, sent)
+
+    longest = max(len(one) for one in found.steps)
+    rested = after(longest)
+    rested.name = "spiking, at rest"
+    agreements = [after(t).agreement for t in range(1, longest + 1)]
+    late = [t for t, agreement in enumerate(agreements, start=1) if agreement < 0.99]
+    forms = [
+        result("float", torch.cat(found.floating)),
+        result("quantised", quantised),
+        *(after(t) for t in sorted(set(steps)) if t < longest),
+        rested,
+    ]
+    return tuple(forms), (late[-1] if late else 0) + 1
