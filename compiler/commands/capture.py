@@ -32,7 +32,7 @@ def capture(
     ----------
     source
         Folder of a run, a checkpoint, a model's name (timm's are called timm:NAME), or a file that holds a graph
-        (.graph, .program, .nir).
+        (.graph, .program, .nir, .onnx).
     text
         Print the whole graph instead, a line for every operation.
     types

@@ -24,6 +24,7 @@ from snnkit.files import read_json
 from snnkit.models import create_model, list_models
 
 GRAPH = ".graph"
+ONNX = ".onnx"
 
 
 def _of_program(path: Path) -> Graph:
@@ -38,19 +39,31 @@ def _of_nir(path: Path) -> Graph:
     return nir.read(path)
 
 
-_GRAPHS: dict[str, Callable[[Path], Graph]] = {GRAPH: Graph.load, ".program": _of_program, ".nir": _of_nir}
+def _of_onnx(path: Path) -> Graph:
+    from compiler.exchange import onnx
+
+    return onnx.read(path)
+
+
+_GRAPHS: dict[str, Callable[[Path], Graph]] = {
+    GRAPH: Graph.load,
+    ".program": _of_program,
+    ".nir": _of_nir,
+    ONNX: _of_onnx,
+}
 _FILES = (*_GRAPHS, ".safetensors", ".pth", ".pt")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model in eval mode, or a graph that was saved; ``folder`` is the run folder (None where there is none).
+    """A model in eval mode, a graph that was saved, or the path of an ONNX file, captured when its graph is asked for.
 
+    ``folder`` is the run folder (None where there is none).
     ``kind`` is what the input consists of: real numbers or, for recordings of events, "binary", "integer[low,high]" …
     """
 
     text: str
-    network: nn.Module | Graph
+    network: nn.Module | Graph | Path
     config: dict[str, Any]
     folder: Path | None
     data: DataConfig
@@ -65,6 +78,8 @@ class Source:
         """
         if isinstance(self.network, Graph):
             return self.network
+        if isinstance(self.network, Path):
+            return _of_onnx(self.network)
         return capture(self.network, self.example, self.kind)
 
     @cached_property
@@ -163,8 +178,8 @@ def input_size(model: nn.Module, config: dict[str, Any]) -> tuple[int, ...]:
 def resolve(text: str, kind: str = "real") -> Source:
     """Return what is meant by a run folder (its last weights), a checkpoint, a file with a graph, or a model's name.
 
-    Files with graphs are .graph, .program (the network it was compiled from) and .nir. A model's name stands for an
-    untrained one; timm's models are called timm:NAME. ``kind`` is the input's type.
+    Files with graphs are .graph, .program (the network it was compiled from), .nir and .onnx. A model's name stands for
+    an untrained one; timm's models are called timm:NAME. ``kind`` is the input's type.
 
     Raises:
         UnknownNameError: neither a path nor a model, or no such type.
@@ -178,7 +193,8 @@ def resolve(text: str, kind: str = "real") -> Source:
     if path.suffix in _GRAPHS:
         if kind != "real":
             raise InvalidArgumentError(f"--input-type {kind}: {text} holds a graph, whose input has its type.")
-        return Source(text, _GRAPHS[path.suffix](path), {}, None, DataConfig())
+        network = path if path.suffix == ONNX else _GRAPHS[path.suffix](path)
+        return Source(text, network, {}, None, DataConfig())
     try:
         model, config = build_model(find_checkpoint(path))
     except SnnkitError:
