@@ -23,7 +23,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from snnkit.kernels.straight_through import straight_through
 from snnkit.surrogates import Surrogate, spike
+from snnkit.surrogates.base import forward_mode
 
 NO_RESET = math.inf
 """``v_reset=NO_RESET``: a spike leaves the membrane as it is."""
@@ -38,10 +40,20 @@ def fire_and_reset(
 
 
 def reset(h: Tensor, s: Tensor, v_threshold: float | Tensor, v_reset: float | Tensor | None) -> Tensor:
-    """Return the membrane after spikes ``s`` (0, 1, or levels with a soft reset)."""
+    """Return the membrane after spikes ``s`` (0, 1, or levels with a soft reset).
+
+    A spike resets whatever drove it: an infinite h becomes v_reset, where the sum that has the gradient would be NaN.
+    """
     if v_reset is None:
+        if isinstance(v_threshold, float) and math.isinf(v_threshold):  # that nothing reaches: ∞·0 is no number
+            return straight_through(h - s, torch.where(s > 0, h - v_threshold, h))
         return h - v_threshold * s
-    return h if is_no_reset(v_reset) else v_reset * s + (1.0 - s) * h
+    if is_no_reset(v_reset):
+        return h
+    after = torch.where(s > 0, v_reset, h)
+    if not torch.is_grad_enabled() and not forward_mode():
+        return after
+    return straight_through(v_reset * s + (1.0 - s) * h, after)
 
 
 def is_no_reset(v_reset: float | Tensor | None) -> bool:

@@ -4,7 +4,7 @@
 
 import pytest
 import torch
-from support.kernels import TOLERANCE, laid_out
+from support.kernels import TOLERANCE, gradients_of, laid_out, spoiled
 from torch import nn
 
 from snnkit.errors import InvalidArgumentError
@@ -281,3 +281,24 @@ def test_what_is_kept_for_the_backward():
         assert [(t.shape[0], t.dtype) for t in kept] == [(steps, torch.uint8)]
     with pytest.raises(InvalidArgumentError, match="detach_reset"):
         LIF(save="rect", kernel="triton", surrogate=SURROGATES["rect"](), detach_reset=False)(x.requires_grad_())
+
+
+SPOILED = {
+    **MORE,
+    "IF": lambda: IF(v_threshold=0.8, v_reset=-0.3, detach_reset=False),
+    "LIF": lambda: LIF(v_threshold=0.8),
+    "soft": lambda: LIF(1.7, v_threshold=0.8, v_reset=None, detach_reset=False),
+    "graded": lambda: Tracer(0.25, -4, 4, None),
+    "ParametricLIF": lambda: ParametricLIF(1.7, v_threshold=0.8),
+    **{name: lambda name=name: LIF(v_threshold=0.8, surrogate=SURROGATES[name]()) for name in FUSED},
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter is numpy
+@pytest.mark.parametrize("name", SPOILED)
+def test_infinite_inputs_and_nan(name):
+    neuron, x = SPOILED[name](), spoiled(drive(5, 2, 40))
+    start = tuple(drive(2, 40) * 0.25 for _ in neuron.operator.state_names)
+    expected = gradients_of(neuron, "reference", x, start)
+    for got, wanted in zip(gradients_of(neuron, "triton", x, start), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=2e-5, atol=2e-5, equal_nan=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from snnkit.neurons import PointNeuron
+from snnkit.neurons.base import _broadcast
 
 LAYOUTS = ("contiguous", "channels_last", "transposed", "expanded", "every_second")
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
@@ -50,3 +51,28 @@ def assert_kernels_agree(neuron: PointNeuron, x: Tensor, start: tuple[Tensor, ..
         for a, b in zip(got[1], gradients, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=TOLERANCE[x.dtype], msg=lambda m, k=kernel: f"{k}: {m}")
     return values[0]
+
+
+def spoiled(x: Tensor) -> Tensor:
+    """Return a copy of ``x`` (T, …) with NaN and infinities at the start, in between and at the end, one row each."""
+    x, infinity = x.clone(), float("inf")
+    rows = x.flatten(1)
+    for column, (step, value) in enumerate(
+        (step, value) for step in (0, 1, len(x) - 1) for value in (infinity, -infinity, float("nan"))
+    ):
+        rows[step, column] = value
+    rows[0, 9], rows[2, 9] = infinity, -infinity
+    rows[0, 10], rows[1, 10] = -infinity, infinity
+    return rows.view(x.shape)
+
+
+def gradients_of(neuron: PointNeuron, kernel: str, x: Tensor, start: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return output, last states and gradients to input, starting states and parameters, by one kernel."""
+    p = _broadcast(neuron.constants(), x.ndim - 1)
+    given = [value.detach().requires_grad_() for value in (x, *start)]
+    out, last = neuron.operator(given[0], tuple(given[1:]), p, neuron.surrogate, kernel=kernel)
+    generator = torch.Generator().manual_seed(3)
+    weights = [torch.randn(v.shape, generator=generator, dtype=v.dtype) for v in (out, *last)]
+    # The weights are gradients, not factors: 0·∞ in a loss would spoil what is to be compared.
+    grads = torch.autograd.grad((out, *last), [*given, *neuron.parameters()], weights)
+    return [out.detach(), *(v.detach() for v in last), *grads]

@@ -74,12 +74,13 @@ INLINE V NAME(looked_up)(const float *table, M at) {
 #endif
 }
 
-/* 2^n · e^r with |r| ≤ ln2/2. */
+/* 2^n · e^r with |r| ≤ ln2/2; 0 and infinity beyond what the exponent holds. */
 INLINE V NAME(exponential)(V x) {
+    M low = x < (REAL)EXP_LOW, high = x > (REAL)EXP_HIGH;
     const REAL ln2_high = sizeof(REAL) == 4 ? (REAL)0.693359375 : (REAL)6.93147180369123816490e-01;
     const REAL ln2_low = sizeof(REAL) == 4 ? (REAL)-2.12194440e-4 : (REAL)1.90821492927058770002e-10;
-    x = NAME(either)(x < (REAL)EXP_LOW, NAME(all)((REAL)EXP_LOW), x);
-    x = NAME(either)(x > (REAL)EXP_HIGH, NAME(all)((REAL)EXP_HIGH), x);
+    x = NAME(either)(low, NAME(all)((REAL)EXP_LOW), x);
+    x = NAME(either)(high, NAME(all)((REAL)EXP_HIGH), x);
     V shifted = x * (REAL)1.4426950408889634 + (REAL)MAGIC;
     V n = shifted - (REAL)MAGIC;
     V r = (x - n * ln2_high) - n * ln2_low;
@@ -102,7 +103,7 @@ INLINE V NAME(exponential)(V x) {
     p = p * r + 1;
     p = p * r + 1;
     M scale = ((M)shifted - (M)NAME(all)((REAL)MAGIC) + BIAS) << MANTISSA;
-    return p * (V)scale;
+    return NAME(only)(~low, NAME(either)(high, NAME(all)((REAL)INFINITY), p * (V)scale));
 }
 
 /* The surrogate's derivative at distance d from the threshold; ``kind`` is a constant where this is expanded. */
@@ -111,7 +112,7 @@ INLINE V NAME(slope)(V d, int kind, REAL a) {
     switch (kind) {
     case SIGMOID: z = 1 / (1 + NAME(exponential)(-a * d)); return a * z * (1 - z);
     case ATAN: z = d * (a * (REAL)1.57079632679489661923); return (a / 2) / (1 + z * z);
-    case PIECEWISE_QUADRATIC: z = a - a * a * m; return NAME(only)(z > 0, z);
+    case PIECEWISE_QUADRATIC: z = a - a * a * m; return NAME(only)(~(z <= 0), z); /* NaN stays */
     case PIECEWISE_EXP: return a / 2 * NAME(exponential)(-a * m);
     case SOFT_SIGN: z = 1 / a + m; return 1 / (2 * a * z * z);
     case SUPER_SPIKE: z = 1 + m; return a / (z * z);

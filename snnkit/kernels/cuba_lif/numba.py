@@ -63,7 +63,11 @@ def _forward(x, v0, i0, spikes, v_last, i_last, kind, keep_i, keep_v, threshold,
                 h = keep_v * v[n] + c
                 s = one if h >= threshold else zero
                 out[n], current[n] = s, c
-                v[n] = (reset if s > zero else h) if kind == _HARD else (h - threshold * s if kind == _SOFT else h)
+                v[n] = (
+                    (reset if s > zero else h)
+                    if kind == _HARD
+                    else (h - threshold if kind == _SOFT and s > zero else h)
+                )
         v_last[start:stop] = v
         i_last[start:stop] = current
 
@@ -87,7 +91,11 @@ def _backward(
                 h = keep_v * v[n] + c
                 h_row[n], current[n] = h, c
                 s = one if h >= threshold else zero
-                v[n] = (reset if s > zero else h) if kind == _HARD else (h - threshold * s if kind == _SOFT else h)
+                v[n] = (
+                    (reset if s > zero else h)
+                    if kind == _HARD
+                    else (h - threshold if kind == _SOFT and s > zero else h)
+                )
         gv, gi = gv_last[start:stop].copy(), gi_last[start:stop].copy()
         for t in range(steps - 1, -1, -1):
             h_row, gs_row, gx_row = charged[t, :count], gs[t, start:stop], gx[t, start:stop]

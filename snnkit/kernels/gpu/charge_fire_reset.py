@@ -39,7 +39,7 @@ def _charge(x, v, tau, rest, KIND: tl.constexpr, DOUBLE: tl.constexpr):
 @triton.jit
 def _code8(d, width, DOUBLE: tl.constexpr):
     """The distance to the threshold, companded into a byte: 128 and more fired."""
-    m = tl.where(tl.abs(d) > 1e30, 1e30, tl.abs(d))
+    m = tl.where(tl.abs(d) <= 1e30, tl.abs(d), 1e30)  # NaN counts as far below, as it does not fire
     level = tl.minimum((divide(m, m + width, DOUBLE) * 128.0).to(tl.int32), 127)
     return tl.where(d >= 0.0, 128 + level, 127 - level)
 

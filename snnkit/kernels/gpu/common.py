@@ -33,7 +33,8 @@ def slope_at(d, a, SURROGATE: tl.constexpr):
         z = d * (a * 1.5707963267948966)
         slope = (a / 2.0) / (1.0 + z * z)
     elif SURROGATE == 2:
-        slope = tl.maximum(a - a * a * m, 0.0)
+        z = a - a * a * m
+        slope = tl.where(z <= 0.0, a - a, z)  # NaN stays
     elif SURROGATE == 3:
         slope = a / 2.0 * tl.exp(-a * m)
     elif SURROGATE == 4:
@@ -45,7 +46,7 @@ def slope_at(d, a, SURROGATE: tl.constexpr):
     elif SURROGATE == 6:
         slope = a * 0.5641895835477563 * tl.exp(-a * a * d * d)
     else:
-        slope = tl.where(m < 0.5 / a, a, 0.0 * m)
+        slope = tl.where(m < 0.5 / a, a, a - a)
     return slope
 
 

@@ -21,7 +21,7 @@ def _advance(x, q, total, scale, low, high, largest, GRADED: tl.constexpr, DOUBL
             power = (size.to(tl.int64, bitcast=True) & 0x7FF0000000000000).to(tl.float64, bitcast=True)
         else:
             power = (size.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
-        event = tl.where(event >= 0.0, power, -power)
+        event = tl.where(tl.abs(event) >= 1.0, tl.where(event > 0.0, power, -power), 0.0 * scale)
     return event, (level >= low) & (level <= high), q - event, total + event
 
 

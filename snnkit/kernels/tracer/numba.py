@@ -50,14 +50,16 @@ def _advance(x, q, total, event, size, inside, scale, low, high, largest, zero, 
     for n in range(len(q)):
         level = np.floor(q[n]) + total[n]
         event[n] = (high if level > high else (low if level < low else level)) - total[n]
-        inside[n] = zero if level < low else (zero if level > high else one)
+        inside[n] = one if level >= low and level <= high else zero
     if not graded:
         for n in range(len(q)):
-            size[n] = min(largest, abs(event[n]))
+            c = abs(event[n])
+            size[n] = largest if c > largest else c
         for n in range(len(q)):
             bits[n] &= exponent[0]
         for n in range(len(q)):
-            event[n] = size[n] if event[n] >= zero else -size[n]
+            c = event[n]
+            event[n] = (size[n] if c > zero else -size[n]) if abs(c) >= one else zero
     for n in range(len(q)):
         q[n] -= event[n]
         total[n] += event[n]
