@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, str] = {
     "optim": "AdamW with 8-bit states against torch and bitsandbytes",
     "uniformer": "UniFormer and MOAT deployed, against themselves as built",
     "memory": "peak memory of training that transformer with and without a plan, against the original",
+    "memory_pages": "training steps with huge pages and kept memory against plain memory",
     "data": "batches of image folders and of arrays against torchvision's data sets under torch's loader",
 }
 

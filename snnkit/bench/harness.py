@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from snnkit import allocator
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -71,7 +73,7 @@ def compare(
 
 
 def machine() -> dict[str, Any]:
-    """Describe what the figures were taken on: versions, processor and its flags, threads, load."""
+    """Describe what the figures were taken on: versions, processor and its flags, threads, allocator, load."""
     versions = {}
     for name in ("torch", "numpy", "numba", "spikingjelly", "snntorch", "triton", "bitsandbytes"):
         try:
@@ -89,6 +91,7 @@ def machine() -> dict[str, Any]:
         "cpu": info.get("model name", platform.processor()),
         "flags": sorted(f for f in info.get("flags", "").split() if f.startswith(("avx", "fma", "amx", "sse4", "bmi"))),
         "torch_threads": torch.get_num_threads(),
+        "memory": allocator.describe(),
         "load": load,
     }
 

@@ -49,15 +49,15 @@ def _measure(name: str, module: str, repeats: int, threads: int, output: Path) -
 
     import torch
 
+    from snnkit import allocator
     from snnkit.bench.harness import machine
-    from snnkit.engine.memory import keep_freed_memory
     from snnkit.engine.progress import console
     from snnkit.errors import InvalidArgumentError
     from snnkit.files import write_json
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    keep_freed_memory()
+    allocator.prepare()
     try:
         rows = importlib.import_module(module).run(repeats)
     except ModuleNotFoundError as error:

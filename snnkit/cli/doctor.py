@@ -12,7 +12,8 @@ def doctor() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from snnkit import kernels
+    from snnkit import allocator, kernels
+    from snnkit.bench.memory_pages import gain
     from snnkit.data.fashion_mnist import DEBIAN_FOLDER, VENDORED
     from snnkit.engine.progress import console
     from snnkit.engine.run_folder import environment
@@ -24,6 +25,8 @@ def doctor() -> None:
         table.add_row(name, version, "")
     machine = facts["machine"]
     table.add_row("machine", f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['device']}", "")
+    table.add_row("memory", allocator.shown(), allocator.advice())
+    table.add_row("memory, what it brings", gain(), "LIF forward and backward, tensors of 32 MiB; processor time")
     optional = (
         ("nir", "exchange with other tools: pip install 'snnkit[nir]'"),
         ("spikingjelly", "comparisons: pip install 'snnkit[spikingjelly]'"),

@@ -14,7 +14,10 @@ from importlib.metadata import entry_points
 from cyclopts import App
 from rich.console import Console
 
+from snnkit import allocator
+
 GROUP = "snnkit.commands"
+_PLAIN = "--plain-memory"
 
 
 def build_app() -> App:
@@ -23,7 +26,9 @@ def build_app() -> App:
 
     app = App(
         name="snnkit",
-        help="Train spiking networks, count what they do, and compile them onto neuromorphic chips.",
+        help="Train spiking networks, count what they do, and compile them onto neuromorphic chips.\n\n"
+        f"`snnkit {_PLAIN} COMMAND …` leaves the process's memory as the system gives it; without, it is kept and "
+        "lies on huge pages, which makes training faster (`snnkit doctor` says by how much here).",
         version=__version__,
         help_format="markdown",
     )
@@ -39,9 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     # OpenMP's idle threads would spin, and take the cores from the neurons' own threads. Read once, when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == [_PLAIN]:
+        allocator.plain()
+        del words[0]
+    elif arguments is None and not {"--help", "-h", "--version"} & set(words):
+        allocator.restart()
+    allocator.prepare()
     errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     try:
-        build_app()(sys.argv[1:] if arguments is None else list(arguments), error_console=Console(stderr=True))
+        build_app()(words, error_console=Console(stderr=True))
     except KeyboardInterrupt:
         errors.print("interrupted")
         sys.exit(130)

@@ -11,12 +11,14 @@ from snnkit.engine.config import (
     override,
 )
 from snnkit.engine.guard import DivergedError, StoppedError
+from snnkit.engine.lock import LockedError
 from snnkit.engine.run_folder import Run, find_checkpoint, latest_run, new_run_folder
 from snnkit.engine.train import evaluate, resume, train
 
 __all__ = [
     "CheckpointConfig",
     "DivergedError",
+    "LockedError",
     "ModelConfig",
     "OptimConfig",
     "Run",

@@ -34,6 +34,7 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 from torchmetrics import Metric
 
 from snnkit.engine.ema import Ema
+from snnkit.engine.run_folder import sync_metrics
 from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError
 from snnkit.files import read_json, write_json
 from snnkit.optim.blockwise import BlockwiseOptimizer
@@ -99,7 +100,7 @@ class TrainState:
 
 
 def save_state(fabric: Fabric, folder: Path, state: TrainState, keep: int) -> Path:
-    """Write ``state`` under ``folder`` and return its folder; all but the newest ``keep`` are removed.
+    """Write ``state`` under ``folder``, a run's checkpoints, and return its folder; all but ``keep`` are removed.
 
     Raises:
         DiskError: it could not be written; nothing half-written is left, and older states are kept.
@@ -115,7 +116,7 @@ def save_state(fabric: Fabric, folder: Path, state: TrainState, keep: int) -> Pa
         problem = _try(lambda: _write(fabric, part, state))
         problem = next((p for p in _gather(fabric, problem) if p), "")
     if not problem and fabric.is_global_zero:
-        problem = _try(lambda: _finish(part, final, state))
+        problem = _try(lambda: sync_metrics(folder.parent)) or _try(lambda: _finish(part, final, state))
     problem = fabric.broadcast(problem)
     if problem:
         if fabric.is_global_zero:
@@ -188,12 +189,15 @@ def damage(path: Path) -> str:
     """Return "" if every file of a state is as it was written, else what is wrong."""
     try:
         files = read_json(path / _FILES)
+        missing = {_STATE, "rank-0.json"} - set(files)
+        if missing:
+            return f"{_FILES} does not list {', '.join(sorted(missing))}"
         for name, (size, crc) in files.items():
             if (path / name).stat().st_size != size:
                 return f"{name} has {(path / name).stat().st_size} bytes instead of {size}"
             if _crc(path / name) != crc:
                 return f"{name} has changed since it was written"
-    except (OSError, CorruptFileError, ValueError, AttributeError) as error:
+    except (OSError, CorruptFileError, ValueError, AttributeError, TypeError) as error:
         return str(error)
     return ""
 

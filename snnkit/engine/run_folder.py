@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 
+from snnkit import allocator
 from snnkit.engine.config import RunConfig
 from snnkit.errors import CorruptFileError, DiskError
 from snnkit.files import atomic_path, read_json, write_json
 
 PACKAGES = ("snnkit", "torch", "torchvision", "numpy", "numba", "lightning-fabric", "nir", "safetensors")
+_METRICS = ("metrics.jsonl", "steps.jsonl")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def environment(seed: int, command: str | None = None) -> dict[str, Any]:
             "memory_gib": _memory_gib(),
             "device": "cuda" if torch.cuda.is_available() else "cpu",
         },
+        "memory": allocator.describe(),
     }
 
 
@@ -106,28 +109,53 @@ def append_metrics(folder: Path, line: dict[str, Any], name: str = "metrics.json
         raise DiskError(f"could not write {path}: {error.strerror}. The run so far is kept.") from error
 
 
+def sync_metrics(folder: Path) -> None:
+    """Have the disk hold every line written so far: a state must not be newer than the record of how it came about.
+
+    Raises:
+        DiskError: the disk does not take them.
+    """
+    for name in _METRICS:
+        try:
+            with open(folder / name, "rb") as file:
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise DiskError(f"could not write {folder / name}: {error.strerror}. The run so far is kept.") from error
+
+
 def cut_metrics(folder: Path, step: int) -> None:
     """Take back the lines of steps after ``step``, which a resumed run will write again."""
-    for name in ("metrics.jsonl", "steps.jsonl"):
+    for name in _METRICS:
         path = folder / name
         if not path.exists():
             continue
         kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError):  # a line that a kill cut short
+            except (ValueError, KeyError, TypeError):  # a line that a kill cut short, or a hand has spoilt
                 break
         with atomic_path(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def latest_run(root: str | Path, recipe: str) -> Path | None:
-    """Return the newest run folder of a recipe under ``root`` that holds a training state, else None."""
-    found = sorted(Path(root).glob(f"*-{recipe}*/checkpoints/step-*/files.json"))
-    folders = {path.parents[2] for path in found if _recipe_of(path.parents[2]) == recipe}
-    return max(folders, key=lambda folder: folder.name, default=None)
+    """Return the run of a recipe under ``root`` that was started last, of those with a training state, else None."""
+    found = Path(root).glob("*/checkpoints/step-*/files.json")
+    folders = {path.parents[2] for path in found}
+    return max((folder for folder in folders if _recipe_of(folder) == recipe), key=_started, default=None)
+
+
+def _started(folder: Path) -> tuple[str, float]:
+    """When a run was started, in UTC, and when its configuration was written, which parts those of one second."""
+    try:
+        started = str(read_json(folder / "environment.json")["created"])
+    except (CorruptFileError, KeyError, TypeError):
+        started = ""
+    return started, (folder / "config.json").stat().st_mtime
 
 
 def _recipe_of(folder: Path) -> str:

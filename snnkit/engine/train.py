@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from snnkit import allocator
 from snnkit.checkpoints import load_weights
 from snnkit.data import ImageData, load_images
 from snnkit.engine.checkpoint import find_states, load_state
 from snnkit.engine.config import RunConfig
 from snnkit.engine.fabric import TRUE_DTYPES, make_fabric
+from snnkit.engine.lock import locked
 from snnkit.engine.loop import Loop
-from snnkit.engine.memory import keep_freed_memory
 from snnkit.engine.progress import bar, console, track
 from snnkit.engine.run_folder import Run, cut_metrics, new_run_folder, write_provenance
 from snnkit.errors import CorruptFileError, InvalidArgumentError
@@ -46,6 +47,7 @@ def train(
         DivergedError: the loss became infinite or NaN; names step, layer and batch.
         StoppedError: a SIGTERM came; the state is saved.
         DiskError: a file could not be written; everything before is kept.
+        LockedError: another training writes into ``folder``.
     """
     config.check()
     fabric = make_fabric(config.runtime)
@@ -54,9 +56,11 @@ def train(
         if folder is None:
             folder = fabric.broadcast(new_run_folder(config.recipe, runs) if fabric.is_global_zero else None)
         folder = Path(folder)
-        if fabric.is_global_zero:
-            write_provenance(folder, config, command)
-        return _run(loop, folder, None)
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        with locked(fabric, folder):
+            if fabric.is_global_zero:
+                write_provenance(folder, config, command)
+            return _run(loop, folder, None)
 
 
 def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
@@ -71,6 +75,7 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
         CorruptFileError: there is no run, or no whole state in it.
         InvalidArgumentError: the model is another one than that which was saved (names the keys that differ), or the
             optimizer is, or a step has another number of images.
+        LockedError: another training writes into the folder.
     """
     folder = Path(folder)
     saved = RunConfig.from_dict(read_json(folder / "config.json"))
@@ -81,14 +86,14 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
             f"optim.name={config.optim.name!r}: the state in {folder} is that of {saved.optim.name!r}; go on with it, "
             f"or start a new run from its weights (model.weights={folder / 'checkpoints' / 'last.safetensors'})."
         )
-    states = find_states(folder / "checkpoints")
-    if not states:
-        raise CorruptFileError(
-            f"{folder} holds no whole training state (checkpoints/step-…); start anew, or from its weights with "
-            f"model.weights={folder / 'checkpoints' / 'last.safetensors'}."
-        )
     fabric = make_fabric(config.runtime)
-    with _as_configured(config), _printing(fabric):
+    with _as_configured(config), _printing(fabric), locked(fabric, folder):
+        states = find_states(folder / "checkpoints")
+        if not states:
+            raise CorruptFileError(
+                f"{folder} holds no whole training state (checkpoints/step-…); start anew, or from its weights with "
+                f"model.weights={folder / 'checkpoints' / 'last.safetensors'}."
+            )
         return _run(_prepare(config, fabric), folder, states[0])
 
 
@@ -115,7 +120,7 @@ def _take_up(loop: Loop, folder: Path, state: Path) -> None:
 
 def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     """Make data, network, task and loop; nothing is written."""
-    keep_freed_memory()
+    allocator.prepare()
     torch.manual_seed(config.seed)
     data = load_images(config.data, config.seed)
     given = config.model
@@ -135,7 +140,8 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     model = create_model(given.name, **arguments)
     if given.weights:
         report = load_weights(model, given.weights, strict=given.strict)
-        console.print(f"{given.weights}: {len(report.loaded)} tensors taken, {len(report.missing)} start at random")
+        arguments |= report.form
+        console.print(f"{given.weights}: {report}")
     model = _within_budget(model, config, data.batch_shape(config.data.batch_size))
     options = dict(config.task.options)
     if config.task.label_smoothing:
