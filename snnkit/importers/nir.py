@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
+from snnkit.hdf5 import check_hdf5
 from snnkit.importers.nir_network import NirNetwork, flat, memoryless, schedule, shape_between, sources_of
 from snnkit.importers.report import Layer, Translation
 from snnkit.layers.sequence import over_time
@@ -268,6 +269,7 @@ def _read(source: Any) -> Any:
     path = Path(source)
     if not path.exists():
         raise CorruptFileError(f"{path} does not exist.")
+    check_hdf5(path)
     try:
         found = nir.read(str(path), type_check=False)
     except Exception as error:  # h5py and nir raise many kinds; each means the same here

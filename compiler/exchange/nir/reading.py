@@ -22,6 +22,7 @@ from compiler.exchange.nir.package import NirError, check_dt, nir_package
 from compiler.exchange.nir.table import READ
 from compiler.graph import Graph, GraphBuilder
 from snnkit.errors import CorruptFileError, InvalidArgumentError
+from snnkit.hdf5 import check_hdf5
 from snnkit.importers.nir import time_step
 from snnkit.importers.nir_network import flat, memoryless, shape_between
 
@@ -79,6 +80,7 @@ def _load(path: Path) -> Any:
     package = nir_package()
     if not path.exists():
         raise CorruptFileError(f"{path} does not exist.")
+    check_hdf5(path)
     try:
         network = package.read(str(path), type_check=False)
     except _DEFECTS as error:
