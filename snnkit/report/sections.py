@@ -12,6 +12,7 @@ from snnkit.report.palette import Palette
 from snnkit.report.read import Run
 from snnkit.report.values import joules, number, obj, percent, ratio, rows, si, text, total
 
+_SPLITS = ("train", "validation", "test")
 _CURVES = {"accuracy": "Accuracy", "loss": "Loss"}
 
 
@@ -20,8 +21,7 @@ def training(run: Run, palette: Palette) -> dict[str, Any] | None:
     if not run.metrics:
         return None
     curves = {
-        key: {part: [number(obj(line, part).get(key)) for line in run.metrics] for part in ("train", "test")}
-        for key in _CURVES
+        key: {part: [number(obj(line, part).get(key)) for line in run.metrics] for part in _SPLITS} for key in _CURVES
     }
     curves["firing_rate"] = {"network": [number(line.get("firing_rate")) for line in run.metrics]}
     views = [
@@ -38,7 +38,11 @@ def training(run: Run, palette: Palette) -> dict[str, Any] | None:
         "curves": {view["key"]: curves[view["key"]] for view in views},
         "learning_rate": [number(line.get("learning_rate")) for line in run.metrics],
         "seconds": [number(line.get("seconds")) for line in run.metrics],
-        "best": {"epoch": best.get("epoch"), "accuracy": number(best.get("accuracy"))},
+        "best": {
+            "epoch": best.get("epoch"),
+            "accuracy": number(best.get("accuracy")),
+            "split": best.get("split", "test"),
+        },
     }
     words = {"epochs": len(run.metrics), "duration": _duration(seconds), "states": _states(run)}
     return {"views": views, "data": data} | words

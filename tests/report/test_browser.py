@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from snnkit.report import write_report
+from snnkit.report.page import _hash
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -51,6 +52,8 @@ def drawn(dom: str, chart: str) -> bool:
 
 def used(page: Path) -> Path:
     head, tail = page.read_text(encoding="utf-8").rsplit("</body>", 1)
+    content = re.search(r"<script>(.*)</script>", USE, re.S)[1]
+    head = head.replace("script-src ", f"script-src '{_hash(content)}' ", 1)  # or the page would not let it run
     page.write_text(head + USE + tail, encoding="utf-8")
     return page
 
@@ -92,3 +95,41 @@ def test_hostile_and_empty_values_raise_no_error(make_run, invented, tmp_path):
     assert attribute(dom, "ready") == "yes"
     assert not re.search(r"<img\b", re.sub(r"<script.*?</script>", "", dom, flags=re.S))
     assert not re.search(r"undefined|NaN|null", attribute(dom, "tips"))
+
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+
+
+def poisoned(value):
+    """The same JSON with markup for every word."""
+    if isinstance(value, dict):
+        return {key: poisoned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [poisoned(item) for item in value]
+    return HOSTILE if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("part", ["counts", "mapping", "energy", "raster", "graph", "config", "environment"])
+def test_markup_in_any_word_of_a_run_stays_words(part, make_run, invented, tmp_path):
+    """Breaks when one word of a file, such as the unit of an energy, gets into the page as markup."""
+    run = make_run(**{part: poisoned(invented[f"{part}.json"]())})
+    page = used(write_report(run))
+    assert not re.search(r"<img\b", re.sub(r"<script.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.S))
+    dom = opened(page, tmp_path / "profile")
+    assert attribute(dom, "errors") == "0", attribute(dom, "last-error")
+    assert not re.search(r"<img\b", re.sub(r"<script.*?</script>", "", dom, flags=re.S))
+    if part == "energy":
+        assert "img src=x" in attribute(dom, "tips"), "the unit is shown, as words"
+
+
+def test_a_script_that_gets_in_does_not_run(make_run, tmp_path):
+    """The content policy names the page's own scripts: neither another one nor a handler runs."""
+    page = write_report(make_run())
+    evil = "document.documentElement.dataset.evil = 'ran'"
+    content = page.read_text(encoding="utf-8")
+    assert "'unsafe-inline'" not in re.search(r"script-src ([^;]*);", content)[1]
+    page.write_text(content.replace("<main", f'<script>{evil}</script><img src=x onerror="{evil}"><main'), "utf-8")
+    dom = opened(page, tmp_path / "profile")
+    assert attribute(dom, "ready") == "yes"
+    assert attribute(dom, "evil") is None
+    assert int(attribute(dom, "errors")) >= 2, "what the policy kept out is counted"

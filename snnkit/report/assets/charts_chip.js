@@ -65,8 +65,7 @@
        limits[limit] ? R.percent(core[key] / limits[limit], 0) : ""]);
     if (R.isNumber(core.synapses)) rows.push(["Synapses", R.whole(core.synapses), "", ""]);
     if (R.isNumber(core.events_per_image)) rows.push(["Events per image", R.whole(core.events_per_image), "", ""]);
-    const title = `${R.dot(R.population(core.population))}${R.escape(core.name)}`;
-    return R.tip(title, rows, [`Core ${core.id ?? "–"}, tile ${x}, ${y}`]);
+    return R.tip(R.named(R.population(core.population), core.name), rows, [`Core ${core.id ?? "–"}, tile ${x}, ${y}`]);
   }
 
   function legend(view) {
@@ -74,7 +73,7 @@
     const ends = view === "memory" ? ["0 %", "100 % of a core's synapse memory"] : ["0", `${R.si(mostEvents)} events per image`];
     const used = [...new Set(it.cores.map((core) => core.population))].filter((index) => index !== null).sort((a, b) => a - b);
     box.innerHTML = view === "population"
-      ? used.map((index) => `<span>${R.dot(`var(--p${index})`)}${R.escape(R.data.populations[index])}</span>`).join("")
+      ? used.map((index) => `<span>${R.shown(R.named(`var(--p${index})`, R.data.populations[index]))}</span>`).join("")
       : `<span>${ends[0]}</span><span class="ramp"></span><span>${ends[1]}</span>`;
   }
 

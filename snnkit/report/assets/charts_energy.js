@@ -34,7 +34,7 @@
     if (interval(value)) lines.push(["Interval", interval(value)]);
     if (value && R.isNumber(bar.nominal) && bar.nominal > 0) lines.push(["Share", R.percent(value.nominal / bar.nominal)]);
     const source = document.querySelector("#energy .lead .muted");
-    return R.tip(`${R.dot(point.color)}${R.escape(item.name)} · ${R.escape(bar.label)}`, lines, [item.formula, source && source.textContent]);
+    return R.tip(R.named(point.color, `${item.name} · ${bar.label}`), lines, [item.formula, source && source.textContent]);
   }
   function whole() {
     const fallback = { name: "Sum", type: "bar", barWidth: 30, itemStyle: { color: partColour(1) }, data: energy.bars.map((bar) => bar.nominal) };
@@ -75,7 +75,7 @@
       data: [{ name: "Spiking network, in the colour of the population", itemStyle: { color: R.colour("muted") } }, { name: "Ordinary twin" }] },
     tooltip: { trigger: "axis", axisPointer: { type: "shadow", shadowStyle: { color: R.colour("line"), opacity: 0.5 } }, formatter: (points) => {
       const layer = layers[points[0].dataIndex];
-      return R.tip(R.dot(R.population(layer.population)) + R.escape(layer.name), [["Spiking network", J(layer.network)], ["Ordinary twin", J(layer.twin)]]);
+      return R.tip(R.named(R.population(layer.population), layer.name), [["Spiking network", J(layer.network)], ["Ordinary twin", J(layer.twin)]]);
     } },
     xAxis: R.axis({ type: "value", min: 0, splitNumber: 4, axisLabel: { formatter: J, hideOverlap: true } }),
     yAxis: R.axis({ type: "category", inverse: true, data: layers.map((layer) => layer.name),

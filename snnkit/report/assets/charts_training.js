@@ -2,13 +2,13 @@
 "use strict";
 (() => {
   const R = Report, { training, rates, raster } = R.data;
-  const NAMES = { train: "Training images", test: "Test images", network: "Firing rate" };
+  const NAMES = { train: "Training images", validation: "Images set aside", test: "Test images", network: "Firing rate" };
   const asPercent = (view) => view === "accuracy" || view === "firing_rate";
 
   function curve(view, name, values) {
-    const main = name !== "train";
+    const main = name === "test" || name === "network";
     const colour = R.colour(main ? "accent" : "line-strong");
-    const best = view === "accuracy" && name === "test" && R.isNumber(training.best.accuracy)
+    const best = view === "accuracy" && name === training.best.split && R.isNumber(training.best.accuracy)
       ? training.epochs.indexOf(training.best.epoch) : -1;
     return {
       name: NAMES[name], type: "line", data: values, connectNulls: true, symbol: "circle", symbolSize: 5,
@@ -30,11 +30,11 @@
       legend: { left: 0, top: 0, icon: "circle", itemWidth: 9, itemHeight: 9, itemGap: 22, textStyle: R.text(13, "ink") },
       tooltip: { trigger: "axis", formatter: (points) => {
         const index = points[0].dataIndex;
-        const lines = points.map((point) => [R.dot(point.color) + R.escape(point.seriesName), words(point.value)]);
+        const lines = points.map((point) => [R.named(point.color, point.seriesName), words(point.value)]);
         const rate = training.learning_rate[index], seconds = training.seconds[index];
         if (R.isNumber(rate)) lines.push(["Learning rate", rate.toPrecision(3)]);
         if (R.isNumber(seconds)) lines.push(["Time", R.si(seconds, "s")]);
-        return R.tip(`Epoch ${R.escape(training.epochs[index])}`, lines);
+        return R.tip(`Epoch ${training.epochs[index]}`, lines);
       } },
       xAxis: R.axis({ type: "category", data: training.epochs, boundaryGap: false, name: "epoch", nameLocation: "middle", nameGap: 28 }),
       yAxis: R.axis({ type: "value", scale: true, axisLabel: { formatter: asPercent(view) ? (v) => R.percent(v, 1).replace(".0", "") : (v) => R.si(v) } }),
@@ -61,7 +61,7 @@
     grid: { left: 0, right: 64, top: 26, bottom: 10, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
     tooltip: { trigger: "item", formatter: (point) => {
       const layer = rates.layers[point.dataIndex];
-      return R.tip(R.dot(point.color) + R.escape(layer.name), [["Rate", R.percent(layer.rate, 2)],
+      return R.tip(R.named(point.color, layer.name), [["Rate", R.percent(layer.rate, 2)],
         ["Spikes per image", R.si(layer.spikes)], ["Neurons", R.whole(layer.neurons)]]);
     } },
     xAxis: R.axis({ type: "value", min: 0, splitNumber: 5, axisLabel: { formatter: (v) => R.percent(v, 1).replace(".0", "") } }),
@@ -87,7 +87,7 @@
       tooltip: { formatter: (point) => {
         const [t, bin, value] = point.value;
         const range = perBin ? `${R.whole(Math.round(bin * perBin))} – ${R.whole(Math.max(Math.round((bin + 1) * perBin) - 1, Math.round(bin * perBin)))}` : `bin ${bin + 1}`;
-        return R.tip(R.dot(R.population(panel.population)) + R.escape(panel.name),
+        return R.tip(R.named(R.population(panel.population), panel.name),
           [["Time step", t + 1], ["Neurons", range], ["Spikes", R.whole(value)]]);
       } },
       xAxis: R.axis({ type: "category", data: panel.counts.map((_, t) => t + 1), splitLine: { show: false } }),

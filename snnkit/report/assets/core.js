@@ -83,11 +83,14 @@ const Report = (() => {
   // A long name without its middle: what tells layers apart stands at both ends.
   const short = (name, letters) => (name.length <= letters ? name
     : `${name.slice(0, Math.floor(letters * 0.65))}…${name.slice(-Math.ceil(letters * 0.35) + 1)}`);
-  const dot = (rgb) => `<i class="dot" style="--c:${rgb}"></i>`;
+  const dot = (rgb) => `<i class="dot" style="--c:${escape(rgb)}"></i>`;
+  // Words with the colour of what they name in front. Only what this makes is taken as markup; all else are words.
+  const named = (rgb, words) => ({ markup: dot(rgb) + escape(words) });
+  const shown = (cell) => (cell && cell.markup !== undefined ? cell.markup : escape(cell));
   function tip(title, lines, notes = []) {
-    const body = lines.map((line) => `<tr>${line.map((cell, i) => `<td${i ? ' class="n"' : ""}>${cell}</td>`).join("")}</tr>`);
+    const body = lines.map((line) => `<tr>${line.map((cell, i) => `<td${i ? ' class="n"' : ""}>${shown(cell)}</td>`).join("")}</tr>`);
     const below = notes.filter(Boolean).map((note) => `<p>${escape(note)}</p>`).join("");
-    return `<div class="tip"><b>${title}</b><table>${body.join("")}</table>${below}</div>`;
+    return `<div class="tip"><b>${shown(title)}</b><table>${body.join("")}</table>${below}</div>`;
   }
 
   // build(view, width) gives the option; height may depend on the width.
@@ -118,6 +121,6 @@ const Report = (() => {
     if (entry) { entry.view = view; draw(entry); }
   }
 
-  return { data, charts, add, draw, drawAll, show, base, axis, text, tip, dot, short, colour, population, mix, ramp,
+  return { data, charts, add, draw, drawAll, show, base, axis, text, tip, named, shown, short, colour, population, mix, ramp,
            readableOn, si, joules, percent, whole, isNumber, escape };
 })();
