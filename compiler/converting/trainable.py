@@ -164,7 +164,7 @@ class _Rounded(_Applied):
         start = self.get_buffer("start")
         scale = start * self.log_scale.exp().reshape(start.shape)
         if scale.requires_grad:
-            scale.register_hook(self._scaled)
+            scale.register_hook(self._scaled)  # type: ignore[no-untyped-call]
         yield "scale", scale
 
     def _scaled(self, gradient: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from snnkit.engine.config import (
 from snnkit.engine.guard import DivergedError, StoppedError
 from snnkit.engine.lock import LockedError
 from snnkit.engine.run_folder import Run, find_checkpoint, latest_run, new_run_folder
-from snnkit.engine.train import evaluate, resume, train
+from snnkit.engine.train import evaluate, resume, train, train_task
 
 __all__ = [
     "CheckpointConfig",
@@ -34,4 +34,5 @@ __all__ = [
     "override",
     "resume",
     "train",
+    "train_task",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from snnkit import allocator
 from snnkit.checkpoints import load_weights
 from snnkit.data import ImageData, load_images
 from snnkit.engine.checkpoint import find_states, load_state
-from snnkit.engine.config import RunConfig
+from snnkit.engine.config import ModelConfig, RunConfig
 from snnkit.engine.fabric import TRUE_DTYPES, make_fabric
 from snnkit.engine.lock import locked
 from snnkit.engine.loop import Loop
@@ -27,7 +28,7 @@ from snnkit.memory import show_bytes, within_budget
 from snnkit.models import create_model
 from snnkit.models.registry import accepts
 from snnkit.optim import optimizer_bytes
-from snnkit.tasks import Classification, build_task
+from snnkit.tasks import Classification, Task, build_task
 from snnkit.tasks.classification import channels_last
 
 
@@ -52,15 +53,62 @@ def train(
     config.check()
     fabric = make_fabric(config.runtime)
     with _as_configured(config), _printing(fabric):
-        loop = _prepare(config, fabric)
-        if folder is None:
-            folder = fabric.broadcast(new_run_folder(config.recipe, runs) if fabric.is_global_zero else None)
-        folder = Path(folder)
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        with locked(fabric, folder):
-            if fabric.is_global_zero:
-                write_provenance(folder, config, command)
-            return _run(loop, folder, None)
+        return _begin(_prepare(config, fabric), folder, command, runs)
+
+
+def train_task(
+    task: Task,
+    config: RunConfig,
+    data: ImageData,
+    folder: str | Path | None = None,
+    command: str | None = None,
+    runs: str | Path = "runs",
+    go_on: bool = False,
+) -> Run:
+    """Train a task whose network is at hand, by the loop that trains what a configuration describes.
+
+    Args:
+        task: with its network, which is trained in place; ``config.model`` and ``config.task`` are not asked.
+        config: optimizer, schedule, epochs, and the rest of a run.
+        data: what it is trained and tested on; ``config.data`` says how many a batch has.
+        folder, command, runs: as for ``train``.
+        go_on: take up the newest whole state in ``folder``; the task must be as it was when that run began.
+
+    Raises:
+        As ``train``, and with ``go_on`` as ``resume``.
+    """
+    config.check()
+    if go_on and folder is None:
+        raise InvalidArgumentError("go_on=True: give the folder of the run to go on with.")
+    if config.runtime.memory_budget:
+        raise InvalidArgumentError(
+            "runtime.memory_budget: is for networks by name; plan this one by snnkit.memory.within_budget, or leave it "
+            "empty."
+        )
+    if config.runtime.grad_checkpointing and not hasattr(task.model, "set_grad_checkpointing"):
+        raise InvalidArgumentError(
+            f"runtime.grad_checkpointing: {type(task.model).__name__} has no blocks that it could keep the inputs of; "
+            "set it to false."
+        )
+    config = replace(config, model=ModelConfig(name=""))
+    fabric = make_fabric(config.runtime)
+    with _as_configured(config), _printing(fabric):
+        allocator.prepare()
+        loop = _loop(config, fabric, task, data, {})
+        return _go_on(loop, Path(folder)) if go_on and folder is not None else _begin(loop, folder, command, runs)
+
+
+def _begin(loop: Loop, folder: str | Path | None, command: str | None, runs: str | Path) -> Run:
+    """Run from the start, in a new folder unless one is given."""
+    config, fabric = loop.config, loop.fabric
+    if folder is None:
+        folder = fabric.broadcast(new_run_folder(config.recipe, runs) if fabric.is_global_zero else None)
+    folder = Path(folder)
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    with locked(fabric, folder):
+        if fabric.is_global_zero:
+            write_provenance(folder, config, command)
+        return _run(loop, folder, None)
 
 
 def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
@@ -88,13 +136,23 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
         )
     fabric = make_fabric(config.runtime)
     with _as_configured(config), _printing(fabric), locked(fabric, folder):
-        states = find_states(folder / "checkpoints")
-        if not states:
-            raise CorruptFileError(
-                f"{folder} holds no whole training state (checkpoints/step-…); start anew, or from its weights with "
-                f"model.weights={folder / 'checkpoints' / 'last.safetensors'}."
-            )
-        return _run(_prepare(config, fabric), folder, states[0])
+        state = _newest(folder)
+        return _run(_prepare(config, fabric), folder, state)
+
+
+def _go_on(loop: Loop, folder: Path) -> Run:
+    with locked(loop.fabric, folder):
+        return _run(loop, folder, _newest(folder))
+
+
+def _newest(folder: Path) -> Path:
+    states = find_states(folder / "checkpoints")
+    if not states:
+        raise CorruptFileError(
+            f"{folder} holds no whole training state (checkpoints/step-…); start anew, or from its weights with "
+            f"model.weights={folder / 'checkpoints' / 'last.safetensors'}."
+        )
+    return states[0]
 
 
 def _take_up(loop: Loop, folder: Path, state: Path) -> None:
@@ -120,6 +178,11 @@ def _take_up(loop: Loop, folder: Path, state: Path) -> None:
 
 def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     """Make data, network, task and loop; nothing is written."""
+    if not config.model.name:
+        raise InvalidArgumentError(
+            "model.name='': the network of this run was at hand when it began, and is told by no name; give it to "
+            "snnkit.engine.train_task(…, go_on=True)."
+        )
     allocator.prepare()
     torch.manual_seed(config.seed)
     data = load_images(config.data, config.seed)
@@ -147,11 +210,16 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     if config.task.label_smoothing:
         options["label_smoothing"] = config.task.label_smoothing
     task = build_task(config.task.name, model, len(data.classes), options)
+    return _loop(config, fabric, task, data, {"name": given.name, **arguments, "trained_size": (height, width)})
+
+
+def _loop(config: RunConfig, fabric: Fabric, task: Task, data: ImageData, model_config: dict[str, Any]) -> Loop:
+    """Share out the data and return the loop."""
     sizes = len(data.train.dataset), len(data.test.dataset)  # type: ignore[arg-type]
     data.share(fabric.global_rank, fabric.world_size)
     # Each process draws its own noise (dropout, stochastic depth); the weights above are the same in all.
     torch.manual_seed(config.seed + fabric.global_rank)
-    return Loop(config, fabric, task, data, {"name": given.name, **arguments, "trained_size": (height, width)}, sizes)
+    return Loop(config, fabric, task, data, model_config, sizes)
 
 
 def _within_budget(model: torch.nn.Module, config: RunConfig, batch: tuple[int, ...]) -> torch.nn.Module:
