@@ -369,3 +369,17 @@ def test_logits_of_many_samples_are_those_of_few(monkeypatch):
     whole = rate_logits(converted, x.float().double())
     monkeypatch.setattr(rate, "_AT_ONCE", 12)
     assert torch.equal(rate_logits(converted, x.float()), whole)
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool1d(2), nn.AvgPool1d(3, 1, 1), nn.AdaptiveAvgPool1d(3), nn.MaxPool1d(2)])
+@pytest.mark.parametrize("layer", [nn.Conv1d(2, 4, 1), nn.Linear(8, 8)])
+def test_thresholds_go_behind_a_pool_only_where_it_keeps_channels_apart(monkeypatch, layer, pool):
+    torch.manual_seed(2)
+    x = torch.randn(12, 2, 8, dtype=torch.float64)
+    model = in_a_row(layer, pool, nn.Flatten(), nn.LazyLinear(3)).double()
+    model(x)
+    graph = simplify(capture(model, x))
+    made = rate_logits(rate_coded(graph, x, timesteps=5, channel_wise=True, max_pool="spikes"), x[:6] * 0.9)
+    monkeypatch.setattr(rate, "folded", lambda graph: graph)
+    plain = rate_logits(rate_coded(graph, x, timesteps=5, channel_wise=True, max_pool="spikes"), x[:6] * 0.9)
+    torch.testing.assert_close(made, plain, rtol=0, atol=1e-12)
