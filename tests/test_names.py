@@ -83,6 +83,7 @@ VERBS = [
     "train",
     "eval",
     "distill",
+    "convert",
     "check",
     "energy",
     "compile",
@@ -92,7 +93,7 @@ VERBS = [
     "bench",
     "doctor",
 ]
-LATER_VERBS = ("convert",)
+LATER_VERBS = ()
 
 PACKAGES = {"snnkit": snnkit, "compiler": compiler, "hw": hw}
 

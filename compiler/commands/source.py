@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from compiler.capturing import capture
 from compiler.errors import CaptureError
 from compiler.graph import Graph, SignalType
+from compiler.graph.file import check_numbers
 from snnkit.checkpoints import build_model
 from snnkit.data import DataConfig, load_images
 from snnkit.data.order import Skipped
@@ -51,6 +52,19 @@ _GRAPHS: dict[str, Callable[[Path], Graph]] = {
     ".nir": _of_nir,
     ONNX: _of_onnx,
 }
+_PLAIN: dict[str, Any] = {
+    "shift_pixels": 0,
+    "flip": False,
+    "crop_scale": 1.0,
+    "rand_augment": "",
+    "erase": 0.0,
+    "repeats": 1,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "test_clips": 1,
+    "test_crops": 1,
+}
+"""Settings of data without augmentation."""
 _FILES = (*_GRAPHS, ".safetensors", ".pth", ".pt")
 
 
@@ -108,6 +122,25 @@ class Source:
         if hasattr(self.network, "forward_sequence"):
             return torch.zeros(self.data.frames, 1, channels, *sides[-2:])
         return torch.zeros(1, channels, self.data.frames, *sides[-2:])
+
+    def training_images(self, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Return ``count`` training samples chosen by ``seed``, without augmentation, and their labels (B,).
+
+        Raises:
+            InvalidArgumentError: count < 1, or samples that the network does not take.
+            CorruptFileError: none can be read.
+        """
+        if count < 1:
+            raise InvalidArgumentError(f"{count} training samples: must be ≥ 1.")
+        data = load_images(replace(self.data, **_PLAIN), seed)
+        dataset: Any = data.train.dataset
+        order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:count].tolist()
+        pairs = [pair for pair in (dataset[index] for index in order) if not isinstance(pair, Skipped)]
+        if not pairs:
+            raise CorruptFileError(f"none of {len(order)} training samples of {data.origin} can be read.")
+        x = torch.stack([sample for sample, _ in pairs], 1 if data.time_first else 0)
+        self._check(x)
+        return x, torch.tensor([label for _, label in pairs])
 
     def test_images(self, count: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         """Return the first ``count`` test samples, their labels (B,) and the class names.
@@ -193,7 +226,7 @@ def resolve(text: str, kind: str = "real") -> Source:
     if path.suffix in _GRAPHS:
         if kind != "real":
             raise InvalidArgumentError(f"--input-type {kind}: {text} holds a graph, whose input has its type.")
-        network = path if path.suffix == ONNX else _GRAPHS[path.suffix](path)
+        network = path if path.suffix == ONNX else check_numbers(_GRAPHS[path.suffix](path), path)
         return Source(text, network, {}, None, DataConfig())
     try:
         model, config = build_model(find_checkpoint(path))

@@ -28,6 +28,9 @@ from compiler.interpreting import Watch, interpret, read_inputs
 from compiler.passes import simplify, split_attention
 from snnkit.errors import InvalidArgumentError, NonFiniteError
 
+_AHEAD = 8
+"""Steps that are computed together."""
+
 Batches = Iterable[Tensor | tuple[Tensor, ...] | list[Tensor]]
 
 
@@ -148,12 +151,16 @@ class Converted:
         quiet: int | None = None
         bound = self.bound
         most = frames + bound if limit is None else limit
-        for t in range(most):
-            fed = inputs if given.still else tuple(one[min(t, frames - 1)] for one in inputs)
-            logits.append(stepper.step(fed)[0])
-            quiet = (quiet if quiet is not None else t) if stepper.silent and t >= frames - 1 else None
-            if quiet is not None and limit is None:
-                break
+        t = 0
+        while t < most and (quiet is None or limit is not None):
+            end = min(t + _AHEAD, most)
+            fed = [inputs if given.still else tuple(one[min(i, frames - 1)] for one in inputs) for i in range(t, end)]
+            for outputs, silent in stepper.ahead(fed, more=end < most):
+                logits.append(outputs[0])
+                quiet = (quiet if quiet is not None else t) if silent and t >= frames - 1 else None
+                t += 1
+                if quiet is not None and limit is None:
+                    break
         if limit is None and quiet is None:
             raise AssertionError(f"not at rest after its bound of {bound} steps")  # a defect, and not the caller's
         layers = stepper.sent
@@ -247,7 +254,15 @@ def prepared(model: nn.Module | Graph, example: Tensor) -> Graph:
     """
     if isinstance(model, nn.Module) and model.training:
         raise InvalidArgumentError("the network is in training mode; call eval() before converting it.")
-    graph = model if isinstance(model, Graph) else capture(model, example)
+    return prepared_graph(model if isinstance(model, Graph) else capture(model, example))
+
+
+def prepared_graph(graph: Graph) -> Graph:
+    """Return a captured graph as conversion starts from it: simplified, its attention split into products.
+
+    Raises:
+        CaptureError: it is a spiking network already, or carries a state.
+    """
     graph = simplify(split_attention(simplify(graph)))
     neurons = [node for node in graph if is_neuron(node)]
     reasons = [f"{node.name} ({node.op}) is a neuron: the network is a spiking one already" for node in neurons]

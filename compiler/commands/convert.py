@@ -1,0 +1,173 @@
+"""``snnkit convert``: an ordinary network becomes a spiking one; with ``--plan``, what it would become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from compiler.commands.source import Source
+    from compiler.converting import Converted
+
+
+def convert(
+    source: str,
+    *,
+    plan: bool = False,
+    nodes: bool = False,
+    data: str | None = None,
+    data_source: str = "",
+    levels: int = 16,
+    max_exponent: Annotated[str, Parameter(name=["--max-exponent", "-K"])] = "2",
+    calibration: int = 256,
+    images: int = 500,
+    per_channel: bool = False,
+    spike_input: bool = False,
+    output: Path | None = None,
+) -> None:
+    """Turn an ordinary network into a quantised and a spiking one, equal in every integer at rest, and compare them.
+
+    With --plan nothing is run: every operation with what it becomes and which machine can run it; exit code 3 if
+    something cannot be converted.
+
+    Parameters
+    ----------
+    source
+        Folder of a run, a checkpoint, a model's name (timm's are called timm:NAME), or a file that holds a graph
+        (.graph, .onnx).
+    plan
+        Only say what every operation would become.
+    nodes
+        With --plan: a line for every operation instead of one for each kind.
+    data
+        A data set's name, or a folder of images; by default what the run was trained on.
+    data_source
+        Where the data set lies, as for training.
+    levels
+        L, how many whole numbers a signal may become.
+    max_exponent
+        K: events are ±1 … ±2^K levels; "none" for events of any size.
+    calibration
+        How many training samples scales are found from.
+    images
+        How many test samples the forms are compared on.
+    per_channel
+        One scale a channel for signals that only layers with weights read.
+    spike_input
+        Send the input as events too, instead of computing the first layer from real numbers once.
+    output
+        Folder for qann.graph, snn.graph, source.graph and convert.json; by default converted/ in the run's folder.
+    """
+    from compiler.commands.source import resolve
+    from compiler.converting.calibrating import check_levels
+    from snnkit.errors import InvalidArgumentError
+
+    exponent = _exponent(max_exponent)
+    check_levels(levels)
+    for name, number in (("calibration", calibration), ("images", images)):
+        if number < 1:
+            raise InvalidArgumentError(f"--{name} {number}: must be ≥ 1.")
+    given = resolve(source)
+    if plan:
+        _plan(given, spike_input, nodes)
+        return
+    if nodes:
+        raise InvalidArgumentError("--nodes goes with --plan.")
+    given = _with_data(given, data, data_source)
+    _convert(given, levels, exponent, (calibration, images), (per_channel, spike_input), output)
+
+
+def _exponent(text: str) -> int | None:
+    from compiler.converting.conversion import check_exponent
+    from snnkit.errors import InvalidArgumentError
+
+    if text.lower() in ("none", "inf", "graded"):
+        return None
+    if not text.lstrip("-").isdigit():
+        raise InvalidArgumentError(f'--max-exponent {text}: a whole number from 0 to 30, or "none" for graded events.')
+    check_exponent(int(text))
+    return int(text)
+
+
+def _plan(given: Source, spike_input: bool, nodes: bool) -> None:
+    from compiler.commands import show_conversion
+    from compiler.commands.show import captured_or_reasons
+    from compiler.converting.conversion import prepared_graph
+    from compiler.converting.planning import plan as planned
+    from compiler.errors import CaptureError
+
+    captured = captured_or_reasons(given)
+    try:
+        graph = prepared_graph(captured)
+    except CaptureError as error:
+        show_conversion.refused(given.text, error.reasons)
+    found = planned(graph, spike_input)
+    show_conversion.plan(found, nodes)
+
+
+def _with_data(given: Source, data: str | None, source: str) -> Source:
+    """Return the source with the data that was asked for, in the size that the network takes."""
+    from dataclasses import replace
+
+    from compiler.graph import Graph
+    from snnkit.data import DataConfig
+    from snnkit.errors import InvalidArgumentError
+
+    if data is None:
+        if given.folder is None:
+            raise InvalidArgumentError(
+                f"{given.text} is no run, so nothing says which images it takes: give --data with a data set's name or "
+                "a folder of images, or --plan to see what it would become."
+            )
+        return given
+    shape = given.graph.shape(given.graph.inputs[0]) if isinstance(given.network, Graph) else given.example.shape[1:]
+    name, place = ("image_folder", data) if Path(data).is_dir() else (data, source or "auto")
+    side = int(shape[-1]) if shape[-1] == shape[-2] else 0
+    return replace(given, data=DataConfig(dataset=name, source=place, img_size=side))
+
+
+def _convert(
+    given: Source,
+    levels: int,
+    exponent: int | None,
+    counts: tuple[int, int],
+    options: tuple[bool, bool],
+    output: Path | None,
+) -> None:
+    import torch
+
+    from compiler.commands import show_conversion
+    from compiler.commands.stages import batches
+    from compiler.converting import convert as to_spiking
+    from compiler.converting.comparing import compare
+    from compiler.converting.planning import plan as planned
+
+    calibration, _ = given.training_images(counts[0])
+    x, labels, _ = given.test_images(counts[1])
+    converted = to_spiking(
+        given.captured,
+        batches(given.graph, calibration),
+        levels,
+        exponent,
+        per_channel=options[0],
+        spike_input=options[1],
+    )
+    show_conversion.summary(planned(converted.source, options[1]), converted)
+    parts = batches(given.graph, x)
+    pairs = list(zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True))
+    comparison = compare(converted, pairs)
+    show_conversion.comparison(comparison)
+    folder = output or (given.folder / "converted" if given.folder is not None else None)
+    if folder is not None:
+        _save(converted, comparison.to_dict() | {"levels": levels, "max_exponent": exponent}, folder)
+
+
+def _save(converted: Converted, found: dict[str, object], folder: Path) -> None:
+    from snnkit.engine.progress import console
+    from snnkit.files import write_json
+
+    converted.save(folder)
+    write_json(folder / "convert.json", found)
+    console.print(f"written to {folder}: source.graph, qann.graph, snn.graph, convert.json")

@@ -1,0 +1,124 @@
+"""What ``snnkit convert`` prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from rich.table import Table
+
+from compiler.converting import Converted
+from compiler.converting.comparing import Comparison, FormResult
+from compiler.converting.planning import MACHINES, Plan
+from snnkit.engine.progress import console
+
+_MACHINES = {
+    "static": "signed events, fixed synapses",
+    "graded": "also events with a number, and tables",
+    "dynamic": "also synapses that are other neurons' sums",
+    "host": "also an ordinary processor",
+}
+
+
+def refused(name: str, reasons: Sequence[str]) -> NoReturn:
+    """Print everything that keeps a network from being converted and exit with code 3."""
+    console.print(f"{name} cannot be converted:")
+    for reason in reasons:
+        console.print(f"  {reason}", soft_wrap=False)
+    sys.exit(3)
+
+
+def plan(found: Plan, nodes: bool) -> None:
+    """Print what every operation becomes, in groups or one by one, and what that says of machines."""
+    title = "operation" if nodes else "operations"
+    table = Table("becomes", title, "" if nodes else "how many", "MACs", "runs on", box=None)
+    table.columns[1].overflow = "fold"
+    for column in table.columns[2:4]:
+        column.justify = "right"
+    if nodes:
+        for one in found.operations:
+            table.add_row(one.becomes, one.node.name, one.node.op, _number(one.macs), one.machine)
+    else:
+        for group in found.groups():
+            table.add_row(
+                group["becomes"], group["op"], f"{group['nodes']:,}", _number(group["macs"]), group["machine"]
+            )
+    console.print(table)
+    console.print()
+    shares(found)
+
+
+def shares(found: Plan) -> None:
+    """Print how much of the synaptic operations each kind of machine runs, and how many neurons there would be."""
+    console.print(f"{found.graph.name}: {found.macs:,.0f} multiply-accumulates a sample; of their events run on")
+    for machine in MACHINES:
+        console.print(f"  {machine:8} {found.share(machine):7.2%}  {_MACHINES[machine]}")
+    console.print(f"{found.quantisers:,} layers of neurons, {found.neurons:,} neurons")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value else ""
+
+
+def summary(found: Plan, converted: Converted) -> None:
+    """Print what was made."""
+    size = "any size" if converted.max_exponent is None else f"±1 … ±{2**converted.max_exponent} levels"
+    if converted.max_exponent == 0:
+        size = "±1 level"
+    shares(found)
+    console.print(f"{converted.levels} levels, events of {size}; at rest after at most {converted.bound:,} steps")
+    for note in converted.notes:
+        console.print(f"note: {note}", soft_wrap=False)
+    console.print()
+
+
+def comparison(found: Comparison) -> None:
+    """Print how the forms decide, what they send and what that costs, and what was proved."""
+    labelled = found.forms[0].accuracy is not None
+    table = Table("form", "accuracy" if labelled else "", "as quantised", "events per neuron", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for form in found.forms:
+        table.add_row(*_row(form))
+    console.print(table)
+    console.print()
+    verdict = "exact"
+    if not found.exact:
+        verdict = f"NOT exact: {found.codes_differ:,} codes, and outputs by up to {found.logit_error:.3g}"
+    lines = [
+        f"float → quantised: outputs differ by up to {found.float_error:.3g}: approximate, measured",
+        f"quantised → spiking: {found.codes_differ:,} of {found.codes:,} codes differ at rest: {verdict}",
+        f"at rest after {found.rest:,} steps at the latest (bound {found.bound:,}); decides as at rest for 99 % from "
+        f"T = {found.settled} on",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=False)
+    _counts(found)
+
+
+def _row(form: FormResult) -> tuple[str, ...]:
+    accuracy = "" if form.accuracy is None else f"{form.accuracy:.2%}"
+    events = "" if form.events is None else f"{form.events:.2f}"
+    return form.name, accuracy, f"{form.agreement:.2%}", events
+
+
+def _counts(found: Comparison) -> None:
+    """Operations of every form; the quantised one multiplies small whole numbers on a machine of today."""
+    if not found.counts:
+        return
+    table = Table("a sample", "multiply-accumulates", "accumulates", "neuron updates", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, counts in found.counts.items():
+        dense = name != "spiking"
+        macs = counts.total("dense_macs" if dense else "mac")
+        others = ("", "") if dense else (_number(counts.total("ac")), _number(counts.total("neuron_updates")))
+        table.add_row(name, _number(macs), *others)
+    console.print()
+    console.print(table)
+    console.print(
+        "A multiply-accumulate costs 5.1 accumulates in 32-bit floats and 7.7 in 8-bit integers (45 nm, Horowitz 2014),",
+        "without memory.",
+        soft_wrap=False,
+    )
