@@ -19,7 +19,7 @@ from compiler.capturing.capture import refused
 from compiler.errors import CaptureError
 from compiler.exchange.onnx.call import Attributes, OnnxCall
 from compiler.exchange.onnx.loading import OWN_DOMAINS, Loaded, called
-from compiler.exchange.onnx.table import OF_SHAPES, TABLE
+from compiler.exchange.onnx.table import NUMBERS, TABLE
 from compiler.exchange.onnx.tensors import check_size, stored
 from snnkit.errors import SnnkitError, nearest
 
@@ -100,7 +100,7 @@ class Shaping:
 
     def _run(self, call: OnnxCall, node: Any, names: Sequence[str]) -> None:
         handler = TABLE[node.op_type]
-        folded = node.op_type in OF_SHAPES or all(name in self.real for name in names if name)
+        folded = all(name in self.real for name in names[: NUMBERS.get(node.op_type)] if name)
         with self.mode, torch.no_grad():
             made = results(handler(call))
         for value in made:

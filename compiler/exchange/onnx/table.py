@@ -25,5 +25,5 @@ TABLE: Mapping[str, Handler] = {
 }
 """Operators and their handlers."""
 
-OF_SHAPES = frozenset({"Shape", "Size"})
-"""Operators whose result depends on shapes alone, whatever they read."""
+NUMBERS: Mapping[str, int] = {"Shape": 0, "Size": 0, "CastLike": 1}
+"""Operators that read the numbers of only so many of their inputs; of the others shapes and types."""
