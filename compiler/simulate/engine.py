@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
@@ -23,6 +22,7 @@ from compiler.mapping.axons import Ints
 from compiler.mapping.mapping import Mapping
 from compiler.network import INPUT
 from compiler.targets import Target, target_of
+from snnkit.kernels.compiled import compiled
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def kernel(target: Target) -> Callable[..., None]:
 def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str) -> Callable[..., None]:
     """Compile the loop, or take it from the cache: ``text`` is part of its key, so that no older step is found."""
 
-    @njit(cache=True, nogil=True)
+    @compiled(nogil=True)
     def run_one(
         inputs: NDArray[np.uint8],
         bias: NDArray[np.int32],

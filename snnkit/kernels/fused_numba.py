@@ -12,11 +12,11 @@ import math
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from snnkit.kernels.call import Call, Gradients, Result
 from snnkit.kernels.charge_fire_reset import is_no_reset
+from snnkit.kernels.compiled import compiled
 from snnkit.kernels.fused_c import (
     DECAYED_DIVIDE,
     DECAYED_MULTIPLY,
@@ -118,7 +118,7 @@ def _constants(call: Call, d: Dynamics, layout: Tensor) -> tuple:
     return charge, number(tau), number(threshold), decay_N, threshold_N, reset, number(d.v_reset if hard else 0.0)
 
 
-_compiled = njit(cache=True, nogil=True, error_model="numpy")
+_compiled = compiled(nogil=True, error_model="numpy")
 
 
 @_compiled

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from torch import Tensor
 
 from snnkit.kernels import fused_numba, numba_call
 from snnkit.kernels.call import Call, Gradients, Result
 from snnkit.kernels.charge_fire_reset import is_no_reset
+from snnkit.kernels.compiled import compiled
 from snnkit.kernels.cuba_lif.reference import CuBaLIFParameters
 from snnkit.kernels.fused_numba import _slopes
 from snnkit.kernels.numba_call import BLOCK, numbers
@@ -50,7 +50,7 @@ def backward(call: Call, saved: Tensor | None, grad_out: Tensor, grad_state: tup
     return numba_call.backward(call, grad_out, grad_state, _backward, constants)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _forward(x, v0, i0, spikes, v_last, i_last, kind, keep_i, keep_v, threshold, reset, zero, one):
     steps, neurons = x.shape
     for start in range(0, neurons, BLOCK):
@@ -72,7 +72,7 @@ def _forward(x, v0, i0, spikes, v_last, i_last, kind, keep_i, keep_v, threshold,
         i_last[start:stop] = current
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _backward(
     x, v0, i0, gs, gv_last, gi_last, gx, gv0, gi0,
     kind, keep_i, keep_v, threshold, reset, zero, one, detach, surrogate, alpha, half_pi,

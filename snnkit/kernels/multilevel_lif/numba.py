@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from torch import Tensor
 
 from snnkit.kernels import numba_call
 from snnkit.kernels.call import Call, Gradients, Result
+from snnkit.kernels.compiled import compiled
 from snnkit.kernels.numba_call import BLOCK, numbers
 
 supports = numba_call.supports
@@ -26,13 +26,13 @@ def backward(call: Call, saved: Tensor | None, grad_out: Tensor, grad_state: tup
     return numba_call.backward(call, grad_out, grad_state, _backward, (*constants, p.detach_reset))
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _count(h, threshold, levels, zero):
     ratio = h / threshold
     return np.rint(levels if ratio > levels else (zero if ratio < zero else ratio))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _forward(x, v0, spikes, v_last, tau, threshold, levels, zero):
     steps, neurons = x.shape
     for start in range(0, neurons, BLOCK):
@@ -48,7 +48,7 @@ def _forward(x, v0, spikes, v_last, tau, threshold, levels, zero):
         v_last[start:stop] = v
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _backward(x, v0, gs, gv_last, gx, gv0, tau, threshold, levels, zero, one, detach):
     steps, neurons = x.shape
     kept, steep = one - one / tau, one / threshold

@@ -10,11 +10,11 @@ Backward of one step, with the gradients g arriving at the output and at the las
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from torch import Tensor
 
 from snnkit.kernels import numba_call
 from snnkit.kernels.call import Call, Gradients, Result
+from snnkit.kernels.compiled import compiled
 from snnkit.kernels.numba_call import BLOCK, numbers
 from snnkit.kernels.tracer.reference import GRADED, TracerParameters
 
@@ -38,7 +38,7 @@ def backward(call: Call, saved: Tensor | None, grad_out: Tensor, grad_state: tup
     return numba_call.backward(call, grad_out, grad_state, _backward, _constants(call.p, call.x))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _advance(x, q, total, event, size, inside, scale, low, high, largest, zero, graded, exponent):
     """One step of a block: q and total move on, ``event`` is what is sent, ``inside`` 1 within the bounds, else 0.
 
@@ -65,7 +65,7 @@ def _advance(x, q, total, event, size, inside, scale, low, high, largest, zero, 
         total[n] += event[n]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _retreat(gout, gq, gtotal, gx, sent, inside, scale, zero):
     """The backward of one step of a block: gq and gtotal move back, ``gx`` is filled; ``sent`` is scratch."""
     for n in range(len(gq)):
@@ -78,7 +78,7 @@ def _retreat(gout, gq, gtotal, gx, sent, inside, scale, zero):
         gx[n] = gq[n] / scale
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _forward(x, q0, total0, sent, q_last, total_last, scale, low, high, largest, zero, graded, exponent):
     steps, neurons = x.shape
     event, size, inside = np.empty(BLOCK, x.dtype), np.empty(BLOCK, x.dtype), np.empty(BLOCK, x.dtype)
@@ -95,7 +95,7 @@ def _forward(x, q0, total0, sent, q_last, total_last, scale, low, high, largest,
         total_last[start:stop] = total
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _backward(
     x, q0, total0, gout, gq_last, gtotal_last, gx, gq0, gtotal0, scale, low, high, largest, zero, graded, exponent
 ):
