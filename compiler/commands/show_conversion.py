@@ -117,8 +117,7 @@ def _counts(found: Comparison) -> None:
         table.add_row(name, _number(macs), *others)
     console.print()
     console.print(table)
-    console.print(
-        "A multiply-accumulate costs 5.1 accumulates in 32-bit floats and 7.7 in 8-bit integers (45 nm, Horowitz 2014),",
-        "without memory.",
-        soft_wrap=False,
+    said = (
+        "A multiply-accumulate costs 5.1 accumulates in 32-bit floats and 7.7 in 8-bit integers (45 nm, Horowitz 2014)."
     )
+    console.print(said, soft_wrap=False)
