@@ -63,4 +63,4 @@ def distill(
     apply_settings(configuration, set_ or [])
     run = run_training(configuration, runs=runs)
     page = write_report(run.folder)
-    console.print(f"test accuracy {run.final_score:.1%}; weights {run.checkpoint}; {page}")
+    console.print(f"{run.told()}; {page}")

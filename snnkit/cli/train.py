@@ -51,7 +51,7 @@ def train(
     apply_settings(configuration, set_ or [])
     run = resume_training(folder, configuration) if folder else run_training(configuration, runs=runs)
     page = write_report(run.folder)
-    console.print(f"test accuracy {run.final_score:.1%}; weights {run.checkpoint}; {page}")
+    console.print(f"{run.told()}; {page}")
 
 
 def apply_settings(configuration: RunConfig, settings: list[str]) -> None:

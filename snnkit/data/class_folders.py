@@ -39,10 +39,10 @@ class Files:
 
 
 def find_files(config: DataConfig, endings: Sequence[str], what: str) -> ClassFolders:
-    """Find files by torchvision's rules, no hidden ones; the first ``config.train_limit`` and ``test_limit`` are kept.
+    """Find files by torchvision's rules, no hidden ones.
 
     Args:
-        config: ``source`` and the limits.
+        config: ``source``.
         endings: of the files, such as ".jpg".
         what: the files' kind in the plural, for messages.
 
@@ -63,11 +63,11 @@ def find_files(config: DataConfig, endings: Sequence[str], what: str) -> ClassFo
         )
     index = {name: number for number, name in enumerate(classes)}
     parts = []
-    for folder, limit in ((train, config.train_limit), (test, config.test_limit)):
+    for folder in (train, test):
         samples = make_dataset(str(folder), index, is_valid_file=partial(_is_one, tuple(endings)), allow_empty=True)
         if not samples:
             raise InvalidArgumentError(f"{folder} holds no {what}: files end in {', '.join(endings)}.")
-        parts.append(samples[: limit or None])
+        parts.append(samples)
     return ClassFolders(parts[0], parts[1], tuple(classes), str(root))
 
 

@@ -11,8 +11,8 @@ from snnkit.errors import InvalidArgumentError, unknown_name
 ON_CORRUPT = ("stop", "skip")
 STRAY = ("stop", "drop")
 _NOT_NEGATIVE = (
-    *("shift_pixels", "train_limit", "test_limit", "workers", "img_size", "mixup", "cutmix", "frames", "target_fps"),
-    *("sensor_height", "sensor_width", "shuffle_window"),
+    *("shift_pixels", "train_limit", "test_limit", "sample_seed", "workers", "img_size", "mixup", "cutmix", "frames"),
+    *("target_fps", "sensor_height", "sensor_width", "shuffle_window"),
 )
 
 
@@ -25,7 +25,10 @@ class DataConfig:
         source: where it lies (see the dataset's module).
         batch_size: images of one process in one step.
         img_size: side in pixels of what the model gets; 0 leaves images as they are.
-        train_limit, test_limit: keep only the first so many images (0 = all).
+        train_limit, test_limit: keep only so many images, of every class its share (0 = all).
+        validation: share of the training images that is set aside, of every class; it chooses best.safetensors in place
+            of the test images (0 = none).
+        sample_seed: which images the three above take; the same for every run and verb.
         workers: processes that load and augment; 0 = the training one.
         on_corrupt: "stop" at an image that cannot be read, or "skip" and count it.
         shift_pixels: random shift by at most so many pixels, black shifted in.
@@ -55,6 +58,8 @@ class DataConfig:
     img_size: int = 0
     train_limit: int = 0
     test_limit: int = 0
+    validation: float = 0.0
+    sample_seed: int = 0
     workers: int = 0
     on_corrupt: str = "stop"
     shift_pixels: int = 2
@@ -90,6 +95,8 @@ class DataConfig:
         for key in ("erase", "mix_probability"):
             if not 0 <= getattr(self, key) <= 1:
                 raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be between 0 and 1.")
+        if not 0 <= self.validation < 1:
+            raise InvalidArgumentError(f"data.validation={self.validation}: must be at least 0 and below 1.")
         if not 0 < self.crop_scale <= 1:
             raise InvalidArgumentError(f"data.crop_scale={self.crop_scale}: must be above 0 and at most 1.")
         if self.test_crops not in (1, 3):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from snnkit.data import event_folder, fashion_mnist, image_folder, tar_shards, video_folder
+from snnkit.data import event_folder, fashion_mnist, image_folder, parts, tar_shards, video_folder
 from snnkit.data.batches import Batches, OrderedBatches
 from snnkit.data.config import DataConfig
 from snnkit.data.order import EpochOrder, Skipped
@@ -22,7 +22,7 @@ from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 
 @dataclass(frozen=True)
 class ImageData:
-    """Two splits ready to be looped over, and what is known about them.
+    """Two splits ready to be looped over, and what is known about them; ``validation`` is set aside of training.
 
     ``frames``, ``time_first`` and ``views`` are those of ``Splits``. A test batch of B samples in several views holds
     B · views of them, those of one sample side by side, and B labels.
@@ -35,6 +35,7 @@ class ImageData:
     frames: int = 0
     time_first: bool = False
     views: int = 1
+    validation: OrderedBatches | None = None
 
     @cached_property
     def sample_shape(self) -> tuple[int, ...]:
@@ -64,10 +65,12 @@ class ImageData:
     def share(self, rank: int, world: int) -> None:
         """Keep the part of process ``rank`` of ``world``; test images are dealt out without repetition."""
         self.train.share(rank, world)
-        if world > 1:
-            part = torch.utils.data.Subset(self.test.dataset, range(rank, len(self.test.dataset), world))  # type: ignore[arg-type]
-            loader = _test_batches(part, self.test.batch_size, self.test.workers, self.time_first, self.views)
-            object.__setattr__(self, "test", loader)
+        for name in ("test", "validation"):
+            whole = getattr(self, name)
+            if world > 1 and whole is not None:
+                part = torch.utils.data.Subset(whole.dataset, range(rank, len(whole.dataset), world))
+                loader = _test_batches(part, whole.batch_size, whole.workers, self.time_first, self.views)
+                object.__setattr__(self, name, loader)
 
 
 class ArrayImages(Dataset):
@@ -89,10 +92,9 @@ class ArrayImages(Dataset):
 def array_splits(config: DataConfig, arrays: Any, mean: Sequence[float], std: Sequence[float]) -> Splits:
     """Make splits of a whole image set in memory (``fashion_mnist.ImageArrays``)."""
     size = tuple(arrays.x_train.shape[-2:])
-    train, test = config.train_limit or None, config.test_limit or None
     return Splits(
-        ArrayImages(arrays.x_train[:train], arrays.y_train[:train], for_training(config, size, mean, std)),
-        ArrayImages(arrays.x_test[:test], arrays.y_test[:test], for_testing(config, size, mean, std)),
+        ArrayImages(arrays.x_train, arrays.y_train, for_training(config, size, mean, std)),
+        ArrayImages(arrays.x_test, arrays.y_test, for_testing(config, size, mean, std)),
         arrays.classes,
         arrays.origin,
     )
@@ -134,18 +136,27 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
             raise InvalidArgumentError(
                 f"data.{key}={getattr(config, key)}: {config.dataset} has still images; leave it at its default."
             )
-    size = len(splits.train)  # type: ignore[arg-type]
-    order = EpochOrder(size, config.batch_size, seed, config.repeats, runs=splits.runs, window=config.shuffle_window)
+    train = parts.limited(splits.train, config.train_limit, config.sample_seed)
+    test, validation = parts.limited(splits.test, config.test_limit, config.sample_seed), None
+    if config.validation:
+        train, validation = parts.set_aside(train, test, config.validation, config.sample_seed)
+    runs = parts.stretches(splits.runs, train)
+    order = EpochOrder(len(train), config.batch_size, seed, config.repeats, runs=runs, window=config.shuffle_window)
     # A hundred images are little; as many clips may not fit into memory.
     batch_size = max(config.batch_size // splits.views, 1) if splits.frames else max(config.batch_size, 100)
+
+    def batches(dataset: Dataset) -> OrderedBatches:
+        return _test_batches(dataset, batch_size, config.workers, splits.time_first, splits.views)
+
     return ImageData(
-        train=Batches(splits.train, order, time_first if splits.time_first else None, config.workers),
-        test=_test_batches(splits.test, batch_size, config.workers, splits.time_first, splits.views),
+        train=Batches(train, order, time_first if splits.time_first else None, config.workers),
+        test=batches(test),
         classes=splits.classes,
         origin=splits.origin,
         frames=splits.frames,
         time_first=splits.time_first,
         views=splits.views,
+        validation=None if validation is None else batches(validation),
     )
 
 

@@ -61,17 +61,15 @@ class ShardIndex:
 
 
 class ShardImages:
-    """A ``Source`` of the first ``limit`` images of an index (0 = all)."""
+    """A ``Source`` of the images of an index."""
 
-    def __init__(self, index: ShardIndex, limit: int = 0):
-        self._index, self._count = index, min(limit or len(index.label), len(index.label))
-        self.labels = index.label[: self._count]
-        self.names = _Names(index, self._count)
+    def __init__(self, index: ShardIndex):
+        self._index, self.labels, self.names = index, index.label, _Names(index)
 
     @property
     def runs(self) -> tuple[int, ...]:
         """Images of each shard."""
-        return tuple(np.bincount(self._index.shard[: self._count]).tolist())
+        return tuple(np.bincount(self._index.shard).tolist())
 
     def read(self, index: int) -> Tensor:
         """Return an image uint8 (3, H, W).
@@ -94,11 +92,11 @@ class ShardImages:
 class _Names:
     """Shard and key by index, made when asked for."""
 
-    def __init__(self, index: ShardIndex, count: int):
-        self._index, self._count = index, count
+    def __init__(self, index: ShardIndex):
+        self._index = index
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._index.label)
 
     def __getitem__(self, index: int) -> str:
         return f"{self._index.paths[self._index.shard[index]]}:{self._index.key[index]}"
@@ -111,8 +109,8 @@ def load(config: DataConfig) -> Splits:
         InvalidArgumentError: no such folder, no shards or no images in them, or more labels than names of classes.
     """
     root = Path(config.source)
-    train = ShardImages(_index(root, "train"), config.train_limit)
-    test = ShardImages(_index(root, "test" if any(root.glob("test-*.tar")) else "val"), config.test_limit)
+    train = ShardImages(_index(root, "train"))
+    test = ShardImages(_index(root, "test" if any(root.glob("test-*.tar")) else "val"))
     skip, size = config.on_corrupt == "skip", (0, 0)
     return Splits(
         Samples(train, for_training(config, size, MEAN, STD), skip),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,8 @@ class Loop:
         config: the run's configuration.
         fabric: launched.
         task: what is trained, not yet set up.
-        data: its batches, shared out among the processes; ``sizes`` are those of the whole splits.
+        data: its batches, shared out among the processes; ``sizes`` are those of the whole splits: train, test,
+            validation.
         model_config: what ``build_model`` needs to make the network again.
     """
 
@@ -46,7 +47,7 @@ class Loop:
     task: Task
     data: ImageData
     model_config: dict[str, Any]
-    sizes: tuple[int, int]
+    sizes: tuple[int, int, int]
     folder: Path = field(init=False)
     state: TrainState = field(init=False)
     steps: dict[str, int] = field(init=False)
@@ -75,7 +76,7 @@ class Loop:
         self._ema = Ema(self.task.model, optim.ema) if optim.ema else None
         self.steps = {"images_per_step": images, "steps_per_epoch": self.steps_per_epoch}
         self.state = TrainState(self.task, plain, self._ema, {"step": 0, "epoch": 1, "batch": 0, **self.steps})
-        self.best, self.results = {"epoch": 0, "accuracy": -math.inf}, {}
+        self.best, self.results = {"epoch": 0, "accuracy": -math.inf, "split": "test"}, {}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,7 +90,7 @@ class Loop:
             DivergedError, StoppedError, DiskError: with the state saved before being kept.
         """
         self.folder, progress = folder, self.state.progress
-        self.best = dict(progress.get("best", self.best))
+        self.best = self.best | progress.get("best", {})
         total = self.config.epochs * self.steps_per_epoch
         world = self.fabric.world_size
         tensorboard = self._tensorboard()
@@ -97,7 +98,7 @@ class Loop:
             for epoch in range(progress["epoch"], self.config.epochs + 1):
                 started, first = time.perf_counter(), progress["batch"]
                 self._train_epoch(epoch, live, stop)
-                self.results = {"train": self.task.compute(), "test": self._test()}
+                self.results = {"train": self.task.compute(), **self._tests()}
                 seconds = time.perf_counter() - started
                 images = (len(self.data.train) - first) * self.config.data.batch_size * world
                 self._finish_epoch(epoch, seconds, images / seconds, tensorboard)
@@ -180,17 +181,23 @@ class Loop:
             f"optim.clip. States before it are in {self.folder / 'checkpoints'}."
         )
 
-    def _test(self) -> dict[str, float]:
+    def _tests(self) -> dict[str, dict[str, float]]:
+        """Results by split: of the images set aside, where there are any, and of the test images."""
         self._module.eval()
+        validation = self.data.validation
+        found = {} if validation is None else {"validation": self._test("validation", validation)}
+        return found | {"test": self._test("test", self.data.test)}
+
+    def _test(self, split: str, batches: Iterable[Any]) -> dict[str, float]:
         with self._ema.applied() if self._ema is not None else nullcontext(), torch.no_grad():
-            for batch in self.data.test:
+            for batch in batches:
                 self._module(self.fabric.to_device(batch))
             results = self.task.compute()
         if not math.isfinite(results["loss"]):
             raise DivergedError(
-                f"the loss on the test split is {results['loss']} after step {self.state.progress['step']}, while that "
-                f"of training is finite; lower optim.lr={self.config.optim.lr:g}, or set optim.clip. Earlier states "
-                f"are in {self.folder / 'checkpoints'}."
+                f"the loss on the {split} split is {results['loss']} after step {self.state.progress['step']}, while "
+                f"that of training is finite; lower optim.lr={self.config.optim.lr:g}, or set optim.clip. "
+                f"Earlier states are in {self.folder / 'checkpoints'}."
             )
         return results
 
@@ -199,14 +206,21 @@ class Loop:
         line = {"epoch": epoch, "step": progress["step"], **self.results, "learning_rate": self._schedule.rate()}
         line |= {"seconds": round(seconds, 3), "images_per_second": round(images_per_second, 1)}
         line["firing_rate"] = test.get("firing_rate")
-        for key, skipped in (("skipped", self.data.train.skipped), ("test_skipped", self.data.test.skipped)):
-            if skipped:
-                line[key] = len(skipped)
-                split = "training" if key == "skipped" else "test"
-                Live.warn(f"{len(skipped)} {split} samples could not be read whole, last: {skipped[-1]}")
-        better = test["score"] > self.best["accuracy"]
+        for split, batches in (
+            ("training", self.data.train),
+            ("validation", self.data.validation),
+            ("test", self.data.test),
+        ):
+            if batches is not None and batches.skipped:
+                line["skipped" if split == "training" else f"{split}_skipped"] = len(batches.skipped)
+                number, last = len(batches.skipped), batches.skipped[-1]
+                Live.warn(f"{number} {split} samples could not be read whole, last: {last}")
+        chooses = "validation" if "validation" in self.results else "test"
+        score = self.results[chooses]["score"]
+        # A run that goes on with other images set aside starts choosing anew.
+        better = score > self.best["accuracy"] or chooses != self.best["split"]
         if better:
-            self.best = {"epoch": epoch, "accuracy": test["score"]}
+            self.best = {"epoch": epoch, "accuracy": score, "split": chooses}
         progress.update(epoch=epoch + 1, batch=0, best=self.best, results=self.results)
         if self.fabric.is_global_zero:
             append_metrics(self.folder, line)

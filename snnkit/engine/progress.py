@@ -87,15 +87,16 @@ class Live:
             console.print(f"step {self._done}/{self._total}  {note}  lr {learning_rate:.2e}  {left:,.0f} s left")
 
     def epoch(self, epoch: int, epochs: int, results: dict[str, Any], images_per_second: float) -> None:
-        """Tell of a finished epoch: metrics of both splits by name."""
+        """Tell of a finished epoch: metrics of the splits by name."""
         self._told = time.monotonic()
         train, test = results["train"], results["test"]
         if "firing_rate" in test:
             self._rate = f"  firing {test['firing_rate']:.3f}"
         if self._quiet:
             return
+        aside = f"validation {results['validation']['score']:.1%}  " if "validation" in results else ""
         console.print(
-            f"epoch {epoch:>3}/{epochs}  loss {train['loss']:.3f}  train {train['score']:.1%}  "
+            f"epoch {epoch:>3}/{epochs}  loss {train['loss']:.3f}  train {train['score']:.1%}  {aside}"
             f"test {test['score']:.1%}  {images_per_second:,.0f} images/s"
         )
 

@@ -29,7 +29,8 @@ _METRICS = ("metrics.jsonl", "steps.jsonl")
 class Run:
     """A finished training: its folder and configuration, the score of the last epoch and that of the best.
 
-    The best epoch was chosen on the test images, so its score is optimistic; ``checkpoint`` is the last.
+    ``best_split`` says on which images the best epoch was chosen and scored: "validation" where ``data.validation`` set
+    some aside, else "test", and that score is then optimistic. ``checkpoint`` is the last.
     """
 
     folder: Path
@@ -37,11 +38,19 @@ class Run:
     final_score: float
     best_score: float
     best_epoch: int
+    best_split: str = "test"
 
     @property
     def checkpoint(self) -> Path:
         """The weights of the last epoch."""
         return self.folder / "checkpoints" / "last.safetensors"
+
+    def told(self) -> str:
+        """Return the outcome in a line."""
+        chosen = f"best epoch {self.best_epoch}, chosen on the {self.best_split} images"
+        if self.best_split == "test":
+            chosen += " (its score is optimistic; data.validation sets others aside)"
+        return f"test accuracy {self.final_score:.1%}; weights {self.checkpoint}; {chosen}"
 
 
 def new_run_folder(name: str, root: str | Path = "runs") -> Path:

@@ -215,7 +215,8 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
 
 def _loop(config: RunConfig, fabric: Fabric, task: Task, data: ImageData, model_config: dict[str, Any]) -> Loop:
     """Share out the data and return the loop."""
-    sizes = len(data.train.dataset), len(data.test.dataset)  # type: ignore[arg-type]
+    aside = 0 if data.validation is None else len(data.validation.dataset)  # type: ignore[arg-type]
+    sizes = len(data.train.dataset), len(data.test.dataset), aside  # type: ignore[arg-type]
     data.share(fabric.global_rank, fabric.world_size)
     # Each process draws its own noise (dropout, stochastic depth); the weights above are the same in all.
     torch.manual_seed(config.seed + fabric.global_rank)
@@ -250,6 +251,7 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
         "optimizer_bytes": kept,
         "optimizer_bytes_fp32": full,
         "train_images": loop.sizes[0],
+        "validation_images": loop.sizes[2],
         "test_images": loop.sizes[1],
         "origin": loop.data.origin,
         "best": loop.best,
@@ -259,7 +261,7 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
     if fabric.is_global_zero:
         write_json(folder / "summary.json", summary)
     fabric.barrier()
-    return Run(folder, config, test["score"], loop.best["accuracy"], loop.best["epoch"])
+    return Run(folder, config, test["score"], loop.best["accuracy"], loop.best["epoch"], loop.best["split"])
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def test_a_process_starts_again_once_as_itself_with_the_allocator(started, libra
     assert len(started) == 1
 
 
-@pytest.mark.parametrize("name, value", [("LD_PRELOAD", "/mine.so"), ("THP_MEM_ALLOC_ENABLE", "0")])
+@pytest.mark.parametrize(("name", "value"), [("LD_PRELOAD", "/mine.so"), ("THP_MEM_ALLOC_ENABLE", "0")])
 def test_what_was_loaded_in_front_and_plain_memory_are_respected(started, library, clean, name, value):
     clean.setenv(name, value)
     allocator.restart()
@@ -70,7 +70,7 @@ def test_settings_of_the_user_stay(started, library, clean):
 
 
 def test_without_a_library_a_process_goes_on(started, clean):
-    clean.setattr(allocator, "folders", lambda: [])
+    clean.setattr(allocator, "folders", list)
     allocator.restart()
     assert started == []
     assert "jemalloc" in allocator.advice()
@@ -86,7 +86,7 @@ def test_the_first_library_is_jemalloc_the_newest_of_its_folder(clean, tmp_path)
     ]
 
 
-@pytest.mark.parametrize("given, expected", [(None, "1"), ("0", "0"), ("1", "1")])
+@pytest.mark.parametrize(("given", "expected"), [(None, "1"), ("0", "0"), ("1", "1")])
 def test_the_switch_is_set_unless_it_is(clean, given, expected):
     if given is not None:
         clean.setenv("THP_MEM_ALLOC_ENABLE", given)
@@ -94,7 +94,7 @@ def test_the_switch_is_set_unless_it_is(clean, given, expected):
     assert os.environ["THP_MEM_ALLOC_ENABLE"] == expected
 
 
-@pytest.mark.parametrize("words, switch", [(["chips"], "1"), (["--plain-memory", "chips"], "0")])
+@pytest.mark.parametrize(("words", "switch"), [(["chips"], "1"), (["--plain-memory", "chips"], "0")])
 def test_the_command_does_so_and_the_option_leaves_it(clean, capsys, words, switch):
     with pytest.raises(SystemExit, match="^0$"):
         main(words)

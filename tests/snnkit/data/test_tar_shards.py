@@ -116,11 +116,15 @@ def test_samples_stay_near_their_shard():
     assert len({draw.index // 100 for draw in wide.batch(0, 0)[:100]}) > 5
 
 
-def test_shards_of_unequal_length_and_a_limit(tmp_path):
-    data = load_images(config(shards(tmp_path), train_limit=6, batch_size=1, shuffle_window=1), seed=0)
-    assert data.train.order.runs == (4, 2)
-    assert sorted(epoch(data)) == [10 * n for n in range(6)]
-    assert epoch(data) in ([0, 10, 20, 30, 40, 50], [40, 50, 0, 10, 20, 30])
+def test_a_limit_takes_of_every_shard_and_keeps_to_shards(tmp_path):
+    data = load_images(config(shards(tmp_path), train_limit=5, batch_size=1, shuffle_window=1), seed=0)
+    chosen = data.train.dataset.indices.tolist()
+    shard = np.repeat(np.arange(3), data.train.dataset.whole.source.runs).tolist()  # of each image
+    assert data.train.order.runs == tuple(sum(shard[n] == number for n in chosen) for number in range(3))
+    seen = [image // 10 for image in epoch(data)]
+    assert sorted(seen) == chosen
+    order = [shard[n] for n in seen]
+    assert order == sorted(order, key=order.index)
 
 
 # The index.

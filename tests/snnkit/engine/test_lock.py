@@ -79,7 +79,7 @@ def test_a_lock_is_given_back_after_a_failure_too(tmp_path, fabric):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("age, refused", [(0, True), (100, True), (200, False)])
+@pytest.mark.parametrize(("age", "refused"), [(0, True), (100, True), (200, False)])
 def test_the_lock_of_another_host_counts_while_it_is_renewed(tmp_path, fabric, age, refused):
     path = tmp_path / NAME
     path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "2026-01-01T00:00:00Z"}))
@@ -102,7 +102,7 @@ def test_the_owner_renews_its_lock(tmp_path, fabric, monkeypatch):
         assert (tmp_path / NAME).stat().st_mtime > 1
 
 
-@pytest.mark.parametrize("pid, refused", [(1, True), (2**22 + 1, False), ("no number", False)])
+@pytest.mark.parametrize(("pid", "refused"), [(1, True), (2**22 + 1, False), ("no number", False)])
 def test_without_locks_of_the_kernel_the_process_is_looked_for(tmp_path, fabric, monkeypatch, pid, refused):
     monkeypatch.setattr(lock, "_flock", lambda _file: None)
     (tmp_path / NAME).write_text(json.dumps({"pid": pid, "host": socket.gethostname(), "since": "…"}))
