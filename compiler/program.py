@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compiler import run
 from compiler.graph import Graph, Node, is_synapse
-from compiler.graph.file import read_graphs, write_graphs
+from compiler.graph.file import check_numbers, read_graphs, write_graphs
 from compiler.mapping import Mapping, place
 from compiler.network import Network
 from compiler.run import Equality, Trace
@@ -20,6 +20,7 @@ from compiler.simulate import engine
 from compiler.targets import target_of
 from hw import get_chip
 from hw.chip import Chip
+from snnkit.archives import BAD_ARCHIVE, first_line
 from snnkit.errors import CorruptFileError
 
 __all__ = ["Equality", "Program", "Trace", "assemble"]
@@ -117,7 +118,9 @@ class Program:
         """Read what ``save`` wrote.
 
         Raises:
-            CorruptFileError: missing, damaged, or not a program.
+            CorruptFileError: missing, damaged, changed, or not a program.
+            NonFiniteError: it holds weights that are no numbers.
+            UnknownNameError: it is for a chip that is not known.
             CompileError: it does not fit its chip.
         """
         graphs, extra = read_graphs(path)
@@ -125,7 +128,17 @@ class Program:
             raise CorruptFileError(f"{path} holds no compiled program; `snnkit compile` writes one.")
         if sum(node.role == "readout" for node in graphs["quantised"]) != 1:
             raise CorruptFileError(f"{path} holds a program without a readout; `snnkit compile` writes one.")
-        return assemble(graphs["source"], graphs["quantised"], get_chip(extra["chip"]))
+        source, quantised = (check_numbers(graphs[key], path) for key in ("source", "quantised"))
+        chip = get_chip(extra["chip"])
+        try:
+            return assemble(source, quantised, chip)
+        except (*BAD_ARCHIVE, ArithmeticError, AssertionError, NotImplementedError, StopIteration) as error:
+            if getattr(error, "user_error", False):
+                raise
+            raise CorruptFileError(
+                f"{path} holds a program that cannot be mapped ({type(error).__name__} {first_line(error)}): its "
+                "graphs are not what `snnkit compile` writes."
+            ) from None
 
 
 def assemble(source: Graph, quantised: Graph, chip: Chip) -> Program:

@@ -20,9 +20,12 @@ from torch import Tensor
 from compiler.errors import GraphError
 from compiler.graph.before import translated
 from compiler.graph.graph import Graph, Node, State
+from compiler.graph.operation import is_synapse
 from compiler.graph.signals import Signal, SignalType
 from compiler.graph.verify import verify
-from snnkit.errors import CorruptFileError
+from snnkit.archives import BAD_ARCHIVE, first_line
+from snnkit.checksum import checksum
+from snnkit.errors import CorruptFileError, NonFiniteError
 from snnkit.files import atomic_path
 
 FORMAT, BEFORE = "snnkit-graph-2", "snnkit-graph-1"
@@ -40,6 +43,26 @@ def read_graph(path: str | Path) -> Graph:
     return graphs["graph"]
 
 
+def check_numbers(graph: Graph, path: str | Path) -> Graph:
+    """Return a graph that was read, if it can be computed with.
+
+    Raises:
+        NonFiniteError: a parameter is NaN, or a weight infinite (names the node); masks of attention are infinite.
+    """
+    for node in graph:
+        for name, parameter in node.parameters.items():
+            if not parameter.is_floating_point():
+                continue
+            wrong = ~torch.isfinite(parameter) if is_synapse(node) else torch.isnan(parameter)
+            if bool(wrong.any()):
+                value, count = parameter[wrong].flatten()[0].item(), int(wrong.sum())
+                raise NonFiniteError(
+                    f"{path}: {name} of {node.name} holds {value} ({count} of {parameter.numel()} values are not "
+                    "finite): the file is damaged, or its training diverged."
+                )
+    return graph
+
+
 def write_graphs(path: str | Path, graphs: Mapping[str, Graph], extra: Mapping[str, str] | None = None) -> None:
     """Write named graphs, and a few strings, to one file, which appears whole or not at all."""
     tensors: dict[str, Tensor] = {}
@@ -52,7 +75,9 @@ def write_graphs(path: str | Path, graphs: Mapping[str, Graph], extra: Mapping[s
     # A copy of each: safetensors refuses tensors that share memory.
     stored = {key: p.detach().clone(memory_format=torch.contiguous_format) for key, p in tensors.items()}
     structure = {"format": FORMAT, "graphs": {k: _structure(g) for k, g in graphs.items()}, "extra": dict(extra or {})}
-    content = save(stored or {"empty": torch.zeros(1)}, {"graph": json.dumps(structure)})
+    stored = stored or {"empty": torch.zeros(1)}
+    # One string of metadata: safetensors writes several in any order, and equal graphs are to make equal files.
+    content = save(stored, {"graph": json.dumps(structure | {"sha256": checksum(stored, json.dumps(structure))})})
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)  # not save_file: its errors hide what the system refused
 
@@ -61,7 +86,8 @@ def read_graphs(path: str | Path) -> tuple[dict[str, Graph], dict[str, str]]:
     """Read what ``write_graphs`` wrote.
 
     Raises:
-        CorruptFileError: the file is missing, damaged, holds no graph, or one that does not hold together.
+        CorruptFileError: the file is missing, damaged, changed since it was written, holds no graph, or one that does
+            not hold together.
     """
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
@@ -69,8 +95,10 @@ def read_graphs(path: str | Path) -> tuple[dict[str, Graph], dict[str, str]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise CorruptFileError(f"{path} does not exist.") from None
-    except (safetensors.SafetensorError, OSError, json.JSONDecodeError, RecursionError) as error:
-        raise CorruptFileError(f"{path} is not a graph file: {error}.") from None
+    except (safetensors.SafetensorError, *BAD_ARCHIVE) as error:
+        raise CorruptFileError(f"{path} is not a graph file: {first_line(error)}.") from None
+    said = structure.pop("sha256", None) if isinstance(structure, dict) else None
+    changed = said is not None and said != checksum(tensors, json.dumps(structure))
     given = structure.get("format") if isinstance(structure, dict) else None
     if given not in (FORMAT, BEFORE):
         newer = f" It says {given!r}; this version reads {FORMAT} and {BEFORE}." if given else ""
@@ -82,23 +110,15 @@ def read_graphs(path: str | Path) -> tuple[dict[str, Graph], dict[str, str]]:
         extra = {str(key): str(value) for key, value in structure["extra"].items()}
     except GraphError as error:
         raise CorruptFileError(f"{path} describes a graph that does not hold together: {error}") from None
-    except (
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        ZeroDivisionError,
-        IndexError,
-        OverflowError,
-        RuntimeError,
-    ) as error:
+    except (*BAD_ARCHIVE, ArithmeticError, AssertionError, NotImplementedError) as error:
         raise CorruptFileError(f"{path} describes a graph that does not hold together: {_first_line(error)}.") from None
+    if changed:  # last, since what is wrong with a file says more than that something is
+        raise CorruptFileError(f"{path} has changed since it was written: its checksum is another. Make it again.")
     return graphs, extra
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__} {lines[0] if lines else ''}".strip()
+    return f"{type(error).__name__} {first_line(error)}"
 
 
 def _structure(graph: Graph) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from snnkit.archives import BAD_ARCHIVE, check_size, first_line
-from snnkit.checkpoints.checksum import checksum
+from snnkit.checksum import checksum
 from snnkit.errors import CorruptFileError
 
 # The formats of files written here; files of the first have no checksum.

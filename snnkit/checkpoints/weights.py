@@ -14,11 +14,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from snnkit.archives import BAD_ARCHIVE, first_line
-from snnkit.checkpoints.checksum import checksum
 from snnkit.checkpoints.fitting import converted, fitted
 from snnkit.checkpoints.formats import own_keys, unwrap
 from snnkit.checkpoints.published import published_form, take_form, untold
 from snnkit.checkpoints.read import FORMAT, read_any, read_weights
+from snnkit.checksum import checksum
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError
 from snnkit.files import atomic_path
 from snnkit.models import create_model
@@ -122,8 +122,10 @@ def load_weights(
             tensor is no dense real one.
     """
     given: Mapping[str, Any]
-    from_file = isinstance(path_or_state_dict, (str, Path))
-    given, config = read_any(path_or_state_dict) if from_file else (path_or_state_dict, {})  # type: ignore[arg-type]
+    if isinstance(path_or_state_dict, (str, Path)):
+        given, config = read_any(path_or_state_dict)
+    else:
+        given, config = path_or_state_dict, {}
     own = model.state_dict()
     given, ignored, source = own_keys(model, unwrap(given, own))
     made, adapted = fitted(model, own, given)
@@ -191,7 +193,7 @@ def build_model(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     except SnnkitError as error:
         raise type(error)(f"{path}: {error}") from None
     if size is not None:
-        model.trained_size = tuple(size)
+        model.trained_size = tuple(size)  # type: ignore[assignment]
     return model.eval(), config
 
 

@@ -27,7 +27,7 @@ from compiler.graph import BINARY, Graph, GraphBuilder, Signal, SignalType, inte
 from compiler.graph.file import BEFORE, FORMAT, read_graphs, write_graphs
 from compiler.interpreting import interpret
 from compiler.passes import simplify
-from snnkit.errors import CorruptFileError
+from snnkit.errors import CorruptFileError, NonFiniteError
 from snnkit.layers import over_time
 from snnkit.neurons import IF, LIF
 
@@ -68,6 +68,45 @@ def test_a_graph_without_parameters_has_a_file(tmp_path, v_reset):
     graph = capture(IF(0.7, v_reset), torch.zeros(1, 1, 3))
     graph.save(tmp_path / "a.graph")
     assert_same(graph, Graph.load(tmp_path / "a.graph"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flipped_bits_are_told(graph, tmp_path, seed):
+    """Whatever bit of a file changes, it is refused, or the graph is the one that was written."""
+    path = tmp_path / "a.graph"
+    graph.save(path)
+    whole = path.read_bytes()
+    for at in torch.randint(8 * len(whole), (50,), generator=torch.Generator().manual_seed(seed)).tolist():
+        content = bytearray(whole)
+        content[at // 8] ^= 1 << at % 8
+        path.write_bytes(content)
+        with suppress(CorruptFileError):
+            assert_same(graph, Graph.load(path))
+    content = bytearray(whole)
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"a\.graph has changed since it was written"):
+        Graph.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("weight", float("nan"), r"a\.graph: weight of head holds nan \(1 of"),
+        ("bias", -float("inf"), r"a\.graph: bias of head holds -inf \(1 of"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_named_by_the_verbs(graph, tmp_path, key, value, words):
+    from compiler.commands.source import resolve
+
+    node = next(node for node in graph if node.name == "head")
+    node.parameters[key].view(-1)[0], kept = value, node.parameters[key].view(-1)[0].clone()
+    graph.save(tmp_path / "a.graph")
+    node.parameters[key].view(-1)[0] = kept
+    with pytest.raises(NonFiniteError, match=words):
+        resolve(str(tmp_path / "a.graph"))
+    graph.save(tmp_path / "a.graph")
+    resolve(str(tmp_path / "a.graph"))
 
 
 def test_odd_values_survive(tmp_path):

@@ -16,5 +16,5 @@ def checksum(tensors: Mapping[str, Tensor], text: str) -> str:
         value = tensors[key]
         found.update(f"\n{key} {value.dtype} {tuple(value.shape)}\n".encode())
         if value.numel():
-            found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            found.update(memoryview(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
     return found.hexdigest()
