@@ -11,7 +11,9 @@ Afterwards ``from spikingjelly.clock_driven.neuron import MultiStepLIFNode`` and
 ``functional.reset_net``, as the originals did. ``backend=`` is accepted and has no effect: the fastest kernel for the
 tensor's device runs.
 
-A SpikingJelly that is installed stays usable: only the two names above are taken over, and only after ``install``.
+A SpikingJelly that is installed stays usable: only the two names above are taken over, and only after ``install``. Its
+other parts (``model``, ``rnn``, ``monitor`` …) are found under them as they are installed; without it their import says
+so in one line.
 """
 
 from __future__ import annotations
@@ -20,8 +22,21 @@ import importlib
 import sys
 from types import ModuleType
 
+from snnkit.importers.clock_driven.installed import TAKEN, Finder
+
 _PARTS = ("base", "encoding", "functional", "layer", "neuron", "surrogate")
-_NAMES = ("clock_driven", "activation_based")
+_OTHERS = ("accelerating", "ann2snn", "cext", "cuda_utils", "learning", "model", "monitor", "neuron_kernel", "rnn")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Return another part of an installed SpikingJelly: ``from spikingjelly.clock_driven import monitor``.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    if name not in _OTHERS or "spikingjelly.clock_driven" not in sys.modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"spikingjelly.clock_driven.{name}")
 
 
 def install() -> None:
@@ -31,7 +46,7 @@ def install() -> None:
         ImportError: one of them has been imported from elsewhere already.
     """
     here = sys.modules[__name__]
-    for name in _NAMES:
+    for name in TAKEN:
         known = sys.modules.get(f"spikingjelly.{name}")
         if known is not None and known is not here:
             raise ImportError(f"spikingjelly.{name} has been imported already; call install() before any import of it.")
@@ -40,7 +55,9 @@ def install() -> None:
     except ModuleNotFoundError:
         top = sys.modules["spikingjelly"] = ModuleType("spikingjelly", "Old names on snnkit's kernels.")
         top.__path__ = []  # type: ignore[attr-defined]
-    for name in _NAMES:
+    if not any(isinstance(finder, Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, Finder(_PARTS))
+    for name in TAKEN:
         sys.modules[f"spikingjelly.{name}"] = here
         setattr(top, name, here)
         for part in _PARTS:
@@ -49,11 +66,12 @@ def install() -> None:
 
 def uninstall() -> None:
     """Take the names away again."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Finder)]
     for name in list(sys.modules):
-        if name.split(".")[:2] in (["spikingjelly", taken] for taken in _NAMES):
+        if name.split(".")[:2] in (["spikingjelly", taken] for taken in TAKEN):
             del sys.modules[name]
     top = sys.modules.get("spikingjelly")
-    for name in _NAMES:
+    for name in TAKEN:
         if top is not None and hasattr(top, name):
             delattr(top, name)
     if top is not None and not getattr(top, "__path__", None):

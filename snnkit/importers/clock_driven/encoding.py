@@ -53,7 +53,7 @@ class PeriodicEncoder(StatefulEncoder):
     def __init__(self, spike: Tensor):
         super().__init__(len(spike))
         self.spike = spike
-        self._rest["spike"] = spike
+        self.set_reset_value("spike", spike)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return new spikes, as they are."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from snnkit.importers.clock_driven.base import MemoryModule, check_step_mode
+from snnkit.errors import InvalidArgumentError
+from snnkit.importers.clock_driven.base import MemoryModule, check_backend_library, check_step_mode
 
 
 def reset_net(net: nn.Module) -> None:
@@ -22,10 +23,7 @@ def detach_net(net: nn.Module) -> None:
     """Cut the backward graph at the present state."""
     for module in net.modules():
         if isinstance(module, MemoryModule):
-            for name in module._rest:
-                value = getattr(module, name)
-                if isinstance(value, Tensor):
-                    setattr(module, name, value.detach())
+            module.detach()
 
 
 def set_step_mode(net: nn.Module, step_mode: str) -> None:
@@ -38,6 +36,27 @@ def set_step_mode(net: nn.Module, step_mode: str) -> None:
 
 def set_backend(net: nn.Module, backend: str, instance: object = None) -> None:
     """Accept the call: kernels choose themselves here."""
+    check_backend_library(backend)
+    for module in net.modules():
+        if isinstance(module, MemoryModule):
+            module.backend = backend
+
+
+def set_monitor(net: nn.Module, monitor_state: bool = True) -> None:
+    """Refuse: nodes do not record by themselves.
+
+    Raises:
+        InvalidArgumentError: always.
+    """
+    raise InvalidArgumentError(
+        "functional.set_monitor: nodes here do not record by themselves. Use snnkit.record(net), the monitor module of "
+        "an installed SpikingJelly, or store_v_seq=True for membranes."
+    )
+
+
+def temporal_efficient_training_cross_entropy(x_seq: Tensor, target: Tensor) -> Tensor:
+    """Return the cross entropy of every time step, averaged: logits (T, B, C, …), classes (B, …) (arXiv 2202.11946)."""
+    return nn.functional.cross_entropy(x_seq.flatten(0, 1), target.expand(len(x_seq), *target.shape).flatten(0, 1))
 
 
 def _row(module: nn.Module | Sequence[nn.Module] | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
