@@ -19,6 +19,8 @@ from snnkit.errors import CorruptFileError
 
 # Bytes that any file may unpack to, and how many times its own size where that is more.
 MOST_BYTES, MOST_TIMES = 1 << 30, 4
+# Characters of an error of another package.
+_LONGEST = 200
 # What zipfile, zlib and NumPy's parser of headers raise on bytes that are no archive of arrays.
 BAD_ARCHIVE = (
     *(OSError, ValueError, KeyError, EOFError, TypeError, IndexError, AttributeError, OverflowError, SyntaxError),
@@ -61,8 +63,9 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its kind where it has none."""
-    return next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__
+    """Return the first line of an error's text, its beginning where it is long, or its kind where it has none."""
+    line = next(iter(str(error).splitlines()), "").rstrip(".")
+    return (line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …") or type(error).__name__
 
 
 def _head(file: IO[bytes], member: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -9,6 +9,11 @@ import torch
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
+def pytest_addoption(parser):
+    """How many damaged files of each kind readers are given; the default fits into the time of all tests."""
+    parser.addoption("--mutations", type=int, default=0, help="damaged files of each kind (test_mutations)")
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Every test draws the same numbers in whatever order they run."""

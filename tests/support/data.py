@@ -96,6 +96,67 @@ def dat_bytes(t, x, y, on, header=b"% Version 2\n% Height 34\n% Width 34\n"):
     return header + b"\x00\x08" + b"".join(words)
 
 
+def evt2_bytes(t, x, y, on, header=b"% evt 2.0\n% geometry 34x34\n"):
+    words, upper = [], None
+    for s, a, b, p in zip(t.tolist(), x.tolist(), y.tolist(), on.tolist(), strict=True):
+        if s >> 6 != upper:
+            upper = s >> 6
+            words += [8 << 28 | upper & 0xFFF_FFFF, 10 << 28 | 77]  # a trigger: to be passed over
+        words.append(int(p) << 28 | (s & 63) << 22 | a << 11 | b)
+    return header + struct.pack(f"<{len(words)}I", *words)
+
+
+def evt3_bytes(t, x, y, on, header=b"% format EVT3;height=34;width=34\n% end\n"):
+    words = []
+    for s, a, b, p in zip(t.tolist(), x.tolist(), y.tolist(), on.tolist(), strict=True):
+        words += [8 << 12 | s >> 12 & 0xFFF, 6 << 12 | s & 0xFFF, b, 2 << 12 | int(p) << 11 | a]
+    return header + struct.pack(f"<{len(words)}H", *words)
+
+
+def aedat4_bytes(t, x, y, on, compression=1, table=True):
+    """One packet of another kind, two of events; flatbuffers laid out by hand."""
+    lz4 = pytest.importorskip("lz4.frame")
+    pack = lz4.compress if compression else bytes
+    xml = b'<attr key="sizeX" type="int">34</attr><attr key="sizeY" type="int">34</attr>'
+
+    def flat(kind, fields):  # prefix, root, kind, vtable, table
+        return struct.pack("<I4s", 16, kind) + fields
+
+    def events(part):
+        rows = b"".join(
+            struct.pack("<qhhB3x", *row) for row in zip(*(c[part].tolist() for c in (t, x, y, on)), strict=True)
+        )
+        # vtable (6 bytes: size, table size, field 0) + 2 of padding, table: offset to vtable, offset to vector
+        body = struct.pack("<HHHxx", 6, 8, 4) + struct.pack("<iI", 8, 4) + struct.pack("<I", len(rows) // 16) + rows
+        content = flat(b"EVTS", body)
+        return struct.pack("<I", len(content)) + content
+
+    half = len(t) // 2
+    other = struct.pack("<I", 16) + struct.pack("<I4s8x", 16, b"IMUS")
+    packets = [(2, other), (0, events(slice(0, half))), (0, events(slice(half, None)))]
+    stream = b"".join(struct.pack("<ii", n, len(p)) + p for n, p in ((n, pack(p)) for n, p in packets))
+    # vtable: size 10, table 24 bytes, fields at 4 (compression), 8 (place of the table), 16 (XML); 6 of padding
+    header_size = 8 + 16 + 24 + 4 + len(xml)
+    end = 14 + 4 + header_size + len(stream) if table else -1
+    body = struct.pack("<HHHHH6x", 10, 24, 4, 8, 16) + struct.pack("<iiqI4x", 16, compression, end, 8)
+    header = struct.pack("<I4s", 24, b"IOHE") + body + struct.pack("<I", len(xml)) + xml
+    return b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(header)) + header + stream + (b"table" if table else b"")
+
+
+def evt21_bytes(t, x, y, on, header=b"% format EVT21;height=34;width=34\n% end\n", order="little"):
+    """One word a pixel, x of its first pixel a multiple of 32; every 64 µs a word of time, and a trigger."""
+    words, upper = [], None
+    for s, a, b, p in zip(t.tolist(), x.tolist(), y.tolist(), on.tolist(), strict=True):
+        if s >> 6 != upper:
+            upper = s >> 6
+            words += [8 << 60 | upper << 32, 10 << 60 | 77 << 32]
+        words.append(int(p) << 60 | (s & 63) << 54 | (a & ~31) << 43 | b << 32 | 1 << (a & 31))
+    content = struct.pack(f"<{len(words)}Q", *words)
+    if order == "legacy":  # the halves of each word change places
+        content = np.frombuffer(content, "<u4").reshape(-1, 2)[:, ::-1].tobytes()
+    return header + content
+
+
 def recordings(folder, side=34):
     """Two classes of N-MNIST recordings: off events only, on events only."""
     for split in ("train", "val"):
