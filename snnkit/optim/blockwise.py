@@ -47,11 +47,17 @@ class BlockwiseOptimizer(torch.optim.Optimizer, ABC):
     rule: Rule
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]):
-        if not defaults["lr"] >= 0:
-            raise InvalidArgumentError(f"lr={defaults['lr']}: must be ≥ 0.")
+        _check(defaults)
         super().__init__(params, defaults)
-        for group in self.param_groups:
-            _check(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, here and when the optimizer is made; what it does not say is as in the others.
+
+        Raises:
+            InvalidArgumentError: a setting outside its range; the group is not added.
+        """
+        _check(self.defaults | {key: value for key, value in param_group.items() if key != "params"})
+        super().add_param_group(param_group)
 
     @abstractmethod
     def numbers(self, group: dict[str, Any], step: int) -> Numbers:
@@ -189,6 +195,8 @@ def common(
 
 
 def _check(group: dict[str, Any]) -> None:
+    if not group["lr"] >= 0:
+        raise InvalidArgumentError(f"lr={group['lr']}: must be ≥ 0.")
     if group["block_size"] not in BLOCK_SIZES:
         raise InvalidArgumentError(f"block_size={group['block_size']}: must be one of {BLOCK_SIZES}.")
     if group["optim_bits"] not in (8, 32):

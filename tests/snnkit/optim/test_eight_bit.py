@@ -364,3 +364,28 @@ def test_schedulers_move_the_rate():
         schedule.step()
         moves.append((before - p.detach())[0].item())
     assert moves == pytest.approx([1, 0.1, 0.01], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"block_size": 100}, "block_size=100: must be one of"),
+        ({"lr": -1.0}, "lr=-1.0"),
+        ({"optim_bits": 16}, "optim_bits=16"),
+        ({"guard": 1}, "guard=1"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1"),
+        ({"betas": (0.9, 1.0)}, "decay rate 1.0"),
+        ({"min_8bit_size": -1}, "min_8bit_size=-1"),
+        ({"percentile_clipping": 0.5}, "percentile_clipping=0.5"),
+    ],
+)
+def test_settings_of_a_group_are_checked_whenever_it_is_added(setting, words):
+    first, second = torch.nn.Parameter(torch.zeros(4)), torch.nn.Parameter(torch.zeros(4))
+    with pytest.raises(InvalidArgumentError, match=words):
+        optim.AdamW8bit([{"params": [first], **setting}], lr=1e-3)
+    optimizer = optim.AdamW8bit([first], lr=1e-3)
+    with pytest.raises(InvalidArgumentError, match=words):
+        optimizer.add_param_group({"params": [second], **setting})
+    assert len(optimizer.param_groups) == 1
+    optimizer.add_param_group({"params": [second], "block_size": 2048})
+    assert [group["block_size"] for group in optimizer.param_groups] == [256, 2048]
