@@ -7,12 +7,14 @@ neuron sends anything, while the input stays the same, repeats itself for ever.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from compiler.converting.fast import Blocks
+from compiler.converting.fast_plan import MAX_STEPS, event_signals, plan_of
 from compiler.graph import Graph, Node, operation
 from compiler.graph.facts import Facts
 from compiler.interpreting import Watch, fed_inputs, start_of
@@ -35,26 +37,67 @@ class Stepper:
         batch: number of samples.
         like: a tensor of the input's device.
         watch: told of every node that ran and what it did, as by ``interpret``.
+        plainly: compute node by node and step by step, even where several steps can be computed at once.
     """
 
-    def __init__(self, graph: Graph, batch: int, like: Tensor, watch: Watch | None = None):
+    def __init__(self, graph: Graph, batch: int, like: Tensor, watch: Watch | None = None, plainly: bool = False):
         self.graph, self.batch, self.watch = graph, batch, watch
-        self.states = start_of(graph, batch, like)
         self.steps = 0
         self.silent = False
         self.sent: dict[str, Sent] = {}
         self._values: dict[str, Tensor] = {}
         self._events = event_signals(graph)
         self._wants: dict[str, bool] = {}
+        plan = None if plainly or watch is not None or like.device.type != "cpu" else plan_of(graph)
+        self._blocks = None if plan is None else Blocks(graph, plan, batch, like)
+        self._states = start_of(graph, batch, like) if self._blocks is None else {}
         for node in graph:
             if node.op == "trace":
                 self.sent[node.name] = Sent(graph.signals[node.output].size * batch)
+
+    @property
+    def states(self) -> Mapping[str, Tensor]:
+        """The states (B, …) after the latest step."""
+        return self._states if self._blocks is None else self._blocks.states()
+
+    def ahead(self, inputs: Sequence[Sequence[Tensor]], more: bool = True) -> Iterator[tuple[tuple[Tensor, ...], bool]]:
+        """Advance by as many steps as there are inputs.
+
+        Args:
+            inputs: of every step the inputs (B, …).
+            more: whether further steps can follow.
+
+        Yields:
+            Of every step the values of the outputs, (B, …) each, and whether no neuron sent anything.
+        """
+        for at in range(0, len(inputs), MAX_STEPS):
+            part = inputs[at : at + MAX_STEPS]
+            if self._blocks is None:
+                for one in part:
+                    yield self._plain(one), self.silent
+                continue
+            outputs, layers = self._blocks.advance(part, more or at + MAX_STEPS < len(inputs))
+            self._count(layers)
+            self.steps += len(part)
+            for t in range(len(part)):
+                self.silent = not any(counts[t][0] for counts in layers.values())
+                yield tuple(one[t] for one in outputs), self.silent
 
     def step(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Advance by one step: inputs (B, …) → the values of the outputs, (B, …) each.
 
         ``silent`` then says whether no neuron sent anything.
         """
+        ((values, _),) = self.ahead([inputs])
+        return values
+
+    def _count(self, layers: Mapping[str, Sequence[Sequence[int]]]) -> None:
+        for name, steps in layers.items():
+            self.sent[name].events += sum(events for events, _ in steps)
+            self.sent[name].spikes += sum(spikes for _, spikes in steps)
+
+    @torch.no_grad()
+    def _plain(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         changed: set[str] = set()
         moved: dict[str, Tensor] = {}  # event signals that are not all 0 in this step
         for name, x in zip(self.graph.inputs, inputs, strict=True):
@@ -80,8 +123,8 @@ class Stepper:
         value, total = node.inputs
         if value not in changed and not self._wants.get(node.name, True):
             return
-        results = self._run(node, [self._values[value], self.states[total]])
-        sent, self.states[total] = results
+        results = self._run(node, [self._values[value], self._states[total]])
+        sent, self._states[total] = results
         events = int(torch.count_nonzero(sent))
         self._wants[node.name] = bool(events)
         if events:
@@ -104,11 +147,11 @@ class Stepper:
             return
         states = node.inputs[fed:]
         brought = [
-            moved.get(name, torch.zeros_like(self.states[state]))
+            moved.get(name, torch.zeros_like(self._states[state]))
             for name, state in zip(node.inputs[:fed], states, strict=True)
         ]
-        value, *after = self._run(node, [*brought, *(self.states[state] for state in states)])
-        self.states.update(zip(states, after, strict=True))
+        value, *after = self._run(node, [*brought, *(self._states[state] for state in states)])
+        self._states.update(zip(states, after, strict=True))
         self._values[node.output] = value
         changed.add(node.output)
 
@@ -123,13 +166,3 @@ class Stepper:
             before, after = [signals[n] for n in node.inputs], [signals[n] for n in node.outputs]
             self.watch(node, Facts(self.batch, before, after, inputs, results))
         return results
-
-
-def event_signals(graph: Graph) -> frozenset[str]:
-    """Return the signals of a spiking form that carry events, or what events bring through weights in one step."""
-    found: set[str] = set()
-    for node in graph:
-        reads = any(name in found for name in node.inputs)
-        if node.op == "trace" or (reads and fed_inputs(node) == len(node.inputs)):
-            found.add(node.output)
-    return frozenset(found)
