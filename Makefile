@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lava clean
+.PHONY: demo test sanitize lava clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -12,6 +12,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/check.py
+
+sanitize: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/sanitize.py
 
 lava:
 	scripts/make_lava_env.sh
