@@ -40,6 +40,7 @@ class Writing:
     dt: float
     dtype: np.dtype[Any]
     grouped: bool
+    portable: bool = False
     nodes: dict[str, Any] = field(default_factory=dict)
     links: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
     sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -107,6 +108,31 @@ class Writing:
             count += 1
             name = f"{plain}_{count}"
         return name
+
+    def into_weights(self, node: Node, gain: Any) -> None:
+        """Multiply the layer before a neuron by what the neuron would multiply its input by."""
+        if np.all(np.asarray(gain) == 1.0):
+            return
+        x = node.inputs[0]
+        layer, sources = self.graph.producer(x), self.read(x, node.name)
+        alone = len(self.graph.consumers(x)) == 1 and x not in (
+            *self.graph.outputs,
+            *(s.written for s in self.states.values()),
+        )
+        made = self.nodes.get(sources[0]) if len(sources) == 1 else None
+        if layer is None or layer.op not in ("conv", "linear") or not alone or made is None:
+            raise NirError(
+                f"{node.name} ({node.op}) multiplies its input, which portable files have in weights only: put a "
+                "convolution or linear layer right before it, that nothing else reads, or build it with "
+                "decay_input=True."
+            )
+        rows = np.broadcast_to(np.asarray(gain, np.float64), self.shape(x)).reshape(self.shape(x)[0], -1)
+        if (rows != rows[:, :1]).any():
+            raise NirError(f"{node.name} ({node.op}) multiplies its input differently within a channel.")
+        made.weight = (made.weight * rows[:, 0].reshape(-1, *[1] * (made.weight.ndim - 1))).astype(self.dtype)
+        if getattr(made, "bias", None) is not None:
+            made.bias = (made.bias * rows[:, 0]).astype(self.dtype)
+        self.notes.append(f"{node.name}: what it multiplies its input by went into the weights of {layer.name}")
 
     def array(self, parameter: Tensor) -> Array:
         """Return a parameter as an array of the file's dtype."""

@@ -37,7 +37,7 @@ def write_lif(w: Writing, node: Node) -> None:
     fire = _fire_and_reset(w, node)
     _membranes(w, node, w.plain(node, "v_reset"))
     tau = w.plain(node, "tau")
-    gain = 1.0 if node.attributes["decay_input"] else tau
+    gain = _gain(w, node, tau)
     made = w.package.LIF(
         tau=_times(w, node, tau, w.dt, 1 / w.dt), r=w.spread(node, gain), v_leak=fire["v_reset"].copy(), **fire
     )
@@ -49,7 +49,7 @@ def write_parametric_lif(w: Writing, node: Node) -> None:
     fire = _fire_and_reset(w, node)
     _membranes(w, node, w.plain(node, "v_reset"))
     tau = 1.0 / w.plain(node, "decay")
-    gain = 1.0 if node.attributes["decay_input"] else tau
+    gain = _gain(w, node, tau)
     made = w.package.LIF(
         tau=w.spread(node, tau * w.dt, np.dtype(np.float64)),
         r=w.spread(node, gain),
@@ -92,6 +92,15 @@ def write_leaky_integrator(w: Writing, node: Node) -> None:
     w.sources[node.outputs[1]] = w.sources[node.output]
 
 
+def _gain(w: Writing, node: Node, tau: Any) -> Any:
+    """Return r: what the input is multiplied by before τ divides it."""
+    gain = 1.0 if node.attributes["decay_input"] else tau
+    if not w.portable:
+        return gain
+    w.into_weights(node, gain)
+    return 1.0
+
+
 def _times(w: Writing, node: Node, value: Any, factor: float, back: float) -> Array:
     """Return a time constant in the file's unit, in float64 where fewer digits would not give it back."""
     return _kept(w, node, value, lambda v: v * factor, lambda stored: stored / factor)
@@ -120,10 +129,14 @@ def _fire_and_reset(w: Writing, node: Node) -> dict[str, Array]:
         )
     if not np.isfinite(v_reset).all():
         raise NirError(f"{node.name} ({node.op}) has no reset, NIR's neurons have one; build it with v_reset=0.0.")
-    return {
-        "v_threshold": next_below(w.spread(node, w.plain(node, "v_threshold"))),
-        "v_reset": w.spread(node, v_reset),
-    }
+    threshold = w.plain(node, "v_threshold")
+    if w.portable and np.any(np.asarray(v_reset) != 0):
+        if node.op == "cuba_lif":
+            raise NirError(f"{node.name} (cuba_lif) leaks to 0 and resets elsewhere, which portable files cannot say.")
+        # u = v − v_reset leaks and resets to 0
+        threshold, v_reset = np.asarray(threshold) - np.asarray(v_reset), 0.0
+        w.notes.append(f"{node.name}: its membrane is counted from its v_reset")
+    return {"v_threshold": next_below(w.spread(node, threshold)), "v_reset": w.spread(node, v_reset)}
 
 
 def _membranes(w: Writing, node: Node, *rest: Any) -> None:

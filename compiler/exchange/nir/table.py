@@ -93,6 +93,7 @@ _POINT = "NIR has no such function of a signal; compute it outside of the file"
 _MOVE = "NIR moves no values but for Flatten; put the order into the weights that follow"
 _NEURON = "NIR has no neuron with these equations; use LIF, IF or CuBaLIF"
 _INTEGER = "NIR has no integer arithmetic; write the floating-point graph it was quantised from"
+_CONVERTED = "NIR has neither codes nor their traces over time; write the network that was converted, or a spiking one"
 _REDUCED = "NIR reduces by pooling alone; use an average pool over the whole map"
 _LOGIC = "NIR compares a signal with stored numbers only (x > c, x ≥ c); write it so, or compute it outside of the file"
 
@@ -143,6 +144,7 @@ REFUSED: Mapping[str, str] = {
         *("multilevel_lif", "multi_spike", "ternary_if", "ternary_lif", "tracer"),
     ),
     **_each(_INTEGER, "lif_fixed", "bias_current"),
+    **_each(_CONVERTED, "quantise", "fake_quantise", "trace", "integrate", "traced_product"),
 }
 """Operations that NIR cannot say, each with the reason and a way out."""
 

@@ -52,7 +52,11 @@ class NirReport:
 
 
 def write(
-    program_or_graph: Graph | HasSourceGraph, path: str | Path, dt: float = 1.0, grouped: bool = False
+    program_or_graph: Graph | HasSourceGraph,
+    path: str | Path,
+    dt: float = 1.0,
+    grouped: bool = False,
+    portable: bool = False,
 ) -> NirReport:
     """Write a graph as a NIR file; nothing is left behind when that fails.
 
@@ -64,6 +68,9 @@ def write(
         grouped: keep grouped convolutions as they are; such a file needs ``nir.read(path, type_check=False)``, because
             nir 1.0.8 takes the channels of one group for all of them. By default they become dense convolutions with
             zeros between the groups: the same sums, in a file of up to ``groups`` times the weights.
+        portable: write neurons as readers want them that know neither r nor v_reset (Norse ignores both, snnTorch takes
+            leaks to 0 only): a gain goes into the weights before, membranes are counted from their reset. Spikes are
+            the same up to rounding.
 
     Returns:
         Counts, and what had to be rewritten.
@@ -83,7 +90,7 @@ def write(
     check_dt(dt)
     package = nir_package()
     graph = prune(source)  # nir makes an output of any node that no output depends on
-    w = Writing(graph, package, float(dt), _dtype(graph), grouped)
+    w = Writing(graph, package, float(dt), _dtype(graph), grouped, portable)
     _fill(w)
     edges = edges_of(w)
     metadata = {
