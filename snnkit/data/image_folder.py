@@ -5,6 +5,7 @@ Files are found by torchvision's rules; one that cannot be read stops the run or
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import IO
 
@@ -37,12 +38,25 @@ def read_image(file: str | Path | IO[bytes], name: str = "") -> Tensor:
     """
     try:
         with Image.open(file) as image:
+            _check_claim(image, file)
             pixels = _pixels(image)
         return torch.from_numpy(pixels).permute(2, 0, 1)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise CorruptFileError(
             f"{name or file} is not a readable image ({error}); mend or remove it, or set data.on_corrupt=skip."
         ) from None
+
+
+def _check_claim(image: Image.Image, file: str | Path | IO[bytes]) -> None:
+    """Raise ValueError where a file claims more pixels than its bytes can hold in any format."""
+    held = Path(file).stat().st_size if isinstance(file, (str, Path)) else file.seek(0, os.SEEK_END)
+    claimed = image.width * image.height
+    if claimed > max(_MANY_PIXELS, _PIXELS_A_BYTE * held):
+        raise ValueError(f"{held} bytes that claim to hold {image.width}×{image.height} pixels")
+
+
+# Pixels that are made room for whatever a file claims; and the most that a byte of one bit a pixel can stand for.
+_MANY_PIXELS, _PIXELS_A_BYTE = 1 << 24, 8 * 1032
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -451,10 +451,12 @@ def test_a_test_image_that_is_skipped_is_counted_and_named(tmp_path):
         assert bad.name in data.test.skipped[0]
 
 
-def test_a_header_that_promises_a_giant_image_is_an_unreadable_one(tmp_path):
+@pytest.mark.parametrize("side", [9_000, 60_000])
+def test_a_header_that_promises_a_giant_image_is_an_unreadable_one(tmp_path, side, monkeypatch):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.bmp")
     content = bytearray((tmp_path / "a.bmp").read_bytes())
-    content[18:26] = struct.pack("<ii", 60000, 60000)
+    content[18:26] = struct.pack("<ii", side, side)
+    monkeypatch.setattr(image_folder, "_pixels", lambda _: pytest.fail("room was made for it"))
     (tmp_path / "a.bmp").write_bytes(content)
     with pytest.raises(CorruptFileError, match=r"a\.bmp is not a readable image"):
         image_folder.read_image(tmp_path / "a.bmp")
