@@ -7,12 +7,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
-from torch import nn
+from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 
 from snnkit.engine.config import RuntimeConfig
 from snnkit.errors import InvalidArgumentError, unknown_name
@@ -57,22 +60,36 @@ def make_fabric(config: RuntimeConfig) -> Fabric:
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Shard the large blocks of a network one by one, then what is left.
+    """Shard the large blocks of a network one by one, from the inside out, then what is left.
 
-    Raises:
-        InvalidArgumentError: a parameter is a single number, which cannot be shared out.
+    A parameter that is a single number cannot be shared out: every process keeps it whole, and its gradients are
+    averaged as those of the others are.
     """
-    for name, parameter in module.named_parameters():
-        if parameter.ndim == 0:
-            raise InvalidArgumentError(
-                f"runtime.strategy='fsdp2': {name} is a single number and cannot be sharded. Give it one value per "
-                "channel, or use strategy='ddp'."
-            )
     mesh = mesh["data_parallel"]
-    for part in list(module.modules()):
+    single = {parameter for parameter in module.parameters() if parameter.ndim == 0}
+    for parameter in module.parameters():
+        parameter.data = parameter.data.contiguous()  # others are not sharded; what is to be channels last is so again
+    for part in reversed(list(module.modules())):
         if isinstance(part, (nn.ModuleList, nn.Sequential)):
             for block in part:
-                if sum(p.numel() for p in block.parameters()) >= _SMALLEST_SHARD:
-                    fully_shard(block, mesh=mesh)
-    fully_shard(module, mesh=mesh)
+                left = sum(p.numel() for p in block.parameters() if not isinstance(p, DTensor))
+                if left >= _SMALLEST_SHARD and not isinstance(block, FSDPModule):
+                    fully_shard(block, mesh=mesh, ignored_params=single)
+    fully_shard(module, mesh=mesh, ignored_params=single)
+    for parameter in single:
+        parameter.register_post_accumulate_grad_hook(partial(_average, mesh))
     return module
+
+
+def _average(mesh: DeviceMesh, parameter: Tensor) -> None:
+    """Average the gradient over the processes; what was averaged before, and is the same in all, stays as it is."""
+    assert parameter.grad is not None
+    distributed.all_reduce(parameter.grad, group=mesh.get_group())
+    parameter.grad /= mesh.size()
+
+
+def same_buffers(module: nn.Module) -> None:
+    """Give every process the buffers (running statistics) of the first, as DDP does; sharding leaves each its own."""
+    for buffer in module.buffers():
+        if not isinstance(buffer, DTensor):
+            distributed.broadcast(buffer, 0)

@@ -20,6 +20,7 @@ from snnkit.data.mixing import Mixing
 from snnkit.engine.checkpoint import TrainState, save_state
 from snnkit.engine.config import RunConfig
 from snnkit.engine.ema import Ema
+from snnkit.engine.fabric import same_buffers
 from snnkit.engine.guard import DivergedError, Stop, StoppedError, first_non_finite
 from snnkit.engine.progress import Live
 from snnkit.engine.run_folder import append_metrics
@@ -184,6 +185,8 @@ class Loop:
     def _tests(self) -> dict[str, dict[str, float]]:
         """Results by split: of the images set aside, where there are any, and of the test images."""
         self._module.eval()
+        if self.config.runtime.strategy == "fsdp2" and self.fabric.world_size > 1:
+            same_buffers(self.task.model)
         validation = self.data.validation
         found = {} if validation is None else {"validation": self._test("validation", validation)}
         return found | {"test": self._test("test", self.data.test)}
