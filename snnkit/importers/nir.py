@@ -49,6 +49,7 @@ from snnkit.surrogates import Sigmoid, spike
 
 _EULER = "differential equations are read as Euler steps of length dt"
 _STRICT = "fires strictly above the threshold (>): here at the next larger number"
+_TO_VALUE = "resets to v_reset in the step of the spike: a file cannot say that its writer subtracted, or waited a step"
 _LATE = "feedback arrives one step late, and nothing in the first step"
 _ENDS = ("Input", "Output")
 _REAL = ("LI", "CubaLI", "I")
@@ -285,6 +286,7 @@ def _layer(name: str, kind: str, made: nn.Module, found: float | None, late: boo
     if kind in _Equations.KINDS:
         conventions += (_START, *(() if kind == "Threshold" else (_EULER,)))
         conventions += (_STRICT,) if kind not in _REAL else ()
+        conventions += (_TO_VALUE,) if kind in ("IF", "LIF", "CubaLIF") else ()
     inner = made[-1] if isinstance(made, nn.Sequential) else made
     shown = type(inner.layer if isinstance(inner, _OverTime) else inner).__name__.lstrip("_")
     return Layer(name, f"nir.{kind}", shown, found, conventions)

@@ -323,3 +323,10 @@ def test_networks_with_a_forward_of_their_own_compile():
         assert torch.equal(compiled(X), ours(X))
     looped = from_spikingjelly(Loop("m"), X)
     assert torch.equal(torch.compile(looped, backend="eager")(X), looped(X))
+
+
+def test_a_network_whose_neurons_run_once_compiles_as_one_graph():
+    net = Residual()
+    functional.set_step_mode(net, "m")
+    ours = from_spikingjelly(net)
+    assert torch.equal(torch.compile(ours, backend="eager", fullgraph=True)(X), ours(X))

@@ -65,7 +65,8 @@ def test_every_neuron_is_its_equations(kind, dt):
     assert made.import_report.whole <= 1e-5
     out = made(x)
     assert (out != 0).float().mean() > 0.02
-    assert made.import_report.conventions
+    resets = kind.startswith(("IF", "LIF", "CubaLIF"))
+    assert any("cannot say that its writer subtracted" in text for text in made.import_report.conventions) == resets
 
 
 def test_exactly_at_the_threshold_nothing_fires():
