@@ -85,10 +85,17 @@ def checked_weights(weight: Tensor, bias: Tensor | None, scale: Tensor | None) -
     """Return whether the weights are integers.
 
     Raises:
-        InvalidArgumentError: they are neither float32 nor int8, or integer sums are to have a float bias.
+        InvalidArgumentError: they are neither float32 nor int8, or integer sums are to have a float bias, or bias or
+            scale are not one float32 an output.
     """
     if weight.dtype not in (torch.float32, torch.int8):
         raise InvalidArgumentError(f"event weights are float32 or int8, got {weight.dtype}.")
+    for name, values in (("bias", bias), ("scale", scale)):
+        if values is not None and (values.shape != weight.shape[:1] or values.dtype != torch.float32):
+            raise InvalidArgumentError(
+                f"the {name} of {len(weight)} event outputs is float32 of shape ({len(weight)},), got {values.dtype} "
+                f"of shape {tuple(values.shape)}."
+            )
     integers = weight.dtype == torch.int8
     if bias is not None and integers and scale is None:
         raise InvalidArgumentError(

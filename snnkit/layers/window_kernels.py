@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from snnkit.errors import SnnkitError
+from snnkit.errors import InvalidArgumentError, SnnkitError
 from snnkit.kernels import native
 from snnkit.kernels.layout import share
 
@@ -53,6 +53,14 @@ def attention(qkv_BN3C: Tensor, scale_h: Tensor, bias_XSS: Tensor, kind_W: Tenso
     batch, tokens, triple = qkv_BN3C.shape
     heads, keys = len(scale_h), bias_XSS.shape[-1]
     windows, channels = len(kind_W), triple // 3 // heads
+    fits = tokens == windows * keys and triple == 3 * heads * channels and len(bias_XSS) % heads == 0
+    fits = fits and bias_XSS.shape[1:] == (keys, keys) and kind_W.dtype == torch.int64 and kind_W.is_contiguous()
+    if not fits or int(kind_W.min()) < 0 or int(kind_W.max()) >= len(bias_XSS) // heads:
+        raise InvalidArgumentError(
+            f"window attention: {tokens} tokens of {triple} numbers do not fit {windows} windows of {keys} tokens, "
+            f"{heads} heads and biases {tuple(bias_XSS.shape)}. Give images of the size it was deployed for."
+        )
+    _check_floats("window attention", qkv_BN3C, scale_h, bias_XSS)
     out = qkv_BN3C.new_empty(batch, tokens, triple // 3)
     pointers = [part.data_ptr() for part in (qkv_BN3C, scale_h, bias_XSS, kind_W, out)]
     each = keys * channels  # work of a task in numbers
@@ -68,6 +76,7 @@ def attention(qkv_BN3C: Tensor, scale_h: Tensor, bias_XSS: Tensor, kind_W: Tenso
 
 def gelu_(x: Tensor) -> Tensor:
     """Exact GELU in place, of contiguous float32; within 3e-7 · |x|."""
+    _check_floats("gelu_", x)
     start = x.data_ptr()
     share(x.numel(), lambda part: _library().snnkit_gelu(start + 4 * part.start, part.stop - part.start))
     return x
@@ -75,8 +84,14 @@ def gelu_(x: Tensor) -> Tensor:
 
 def add_norm(x: Tensor, y: Tensor, norm: nn.LayerNorm) -> Tensor:
     """Return x + norm(y), of contiguous float32 whose last axis is a multiple of 32."""
-    out = torch.empty_like(x)
     channels = x.shape[-1]
+    _check_floats("add_norm", x, y, norm.weight, norm.bias)
+    if x.shape != y.shape or channels % 32 or norm.weight.shape != (channels,):
+        raise InvalidArgumentError(
+            f"add_norm takes two tensors of one shape whose last axis is the norm's and a multiple of 32, got "
+            f"{tuple(x.shape)}, {tuple(y.shape)} and a norm of {tuple(norm.weight.shape)}."
+        )
+    out = torch.empty_like(x)
     pointers = [part.data_ptr() for part in (x, y, norm.weight, norm.bias)]
 
     def run(part: slice) -> None:
@@ -85,3 +100,13 @@ def add_norm(x: Tensor, y: Tensor, norm: nn.LayerNorm) -> Tensor:
 
     share(x.numel(), run)
     return out
+
+
+def _check_floats(name: str, *tensors: Tensor) -> None:
+    """Raise InvalidArgumentError unless all are contiguous float32 on the CPU, which the C code takes for granted."""
+    for x in tensors:
+        if x.dtype != torch.float32 or x.device.type != "cpu" or not x.is_contiguous():
+            layout = "" if x.is_contiguous() else ", not contiguous"
+            raise InvalidArgumentError(
+                f"{name} takes contiguous float32 on the CPU, got {x.dtype} on {x.device}{layout}."
+            )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from snnkit.errors import InvalidArgumentError
 from snnkit.kernels import native
 from snnkit.kernels.layout import share
 from snnkit.optim import on_gpu
@@ -26,12 +27,32 @@ def apply(step: Step) -> None:
     """Move parameters and states in place."""
     if not step.p.numel():
         return
+    _check(step)
     if _c_takes(step):
         _by_c(step)
     elif step.p.device.type == "cuda" and on_gpu.supports(step):
         on_gpu.apply(step)
     else:
         by_torch(step)
+
+
+def _check(step: Step) -> None:
+    """Raise InvalidArgumentError unless gradient and states belong to the parameter: kernels count by it alone."""
+    p, coded = step.p, step.absmax is not None
+    kind = torch.uint8 if coded else None
+    fits = step.g.shape == p.shape and step.g.dtype == p.dtype and step.g.is_contiguous() and p.is_contiguous()
+    for state in step.states:
+        fits = fits and state.numel() == p.numel() and state.is_contiguous() and state.device == p.device
+        fits = fits and (state.dtype == kind if kind else state.dtype in (torch.float32, torch.float64))
+    for absmax in step.absmax or ():
+        fits = fits and absmax.numel() >= blocks_of(p.numel(), step.block_size) and absmax.dtype == torch.float32
+        fits = fits and absmax.device == p.device and absmax.is_contiguous()
+    if not fits:
+        states = ", ".join(f"{state.dtype} {tuple(state.shape)}" for state in step.states)
+        raise InvalidArgumentError(
+            f"the optimizer's states ({states}) do not belong to a parameter of shape {tuple(p.shape)} in blocks of "
+            f"{step.block_size}. Load the states of the same model and settings, or start them anew."
+        )
 
 
 def by_torch(step: Step) -> None:

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from snnkit.errors import InvalidArgumentError, NonFiniteError
 from snnkit.events import Geometry, event_conv, event_linear, pack, pack_pixels, panels, quantise
+from snnkit.events.groups import group_weights
 from snnkit.events.library import why_not
 from snnkit.events.sums import scale_in_place
 
@@ -116,3 +117,16 @@ def test_quantised_weights_are_the_nearest():
     assert (error <= scale * 0.50001).all()
     with pytest.raises(NonFiniteError, match="NaN or infinity"):
         quantise(torch.tensor([[float("nan")]]))
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(1), torch.zeros(33), torch.zeros(40, 1), torch.zeros(40).double()])
+@pytest.mark.parametrize("which", ["bias", "scale"])
+def test_a_bias_or_scale_that_is_not_one_an_output_is_named(which, wrong):
+    """Forty outputs are two panels: a bias of one number would be read beyond its end."""
+    for weight, prepare in (
+        (torch.zeros(40, 8), panels),
+        (torch.zeros(40, 8, 1, 1), lambda w, **v: group_weights(w, 1, **v)),
+    ):
+        weight = weight.to(torch.int8) if which == "scale" else weight
+        with pytest.raises(InvalidArgumentError, match=f"the {which} of 40 event outputs"):
+            prepare(weight, **{which: wrong})

@@ -389,3 +389,17 @@ def test_settings_of_a_group_are_checked_whenever_it_is_added(setting, words):
     assert len(optimizer.param_groups) == 1
     optimizer.add_param_group({"params": [second], "block_size": 2048})
     assert [group["block_size"] for group in optimizer.param_groups] == [256, 2048]
+
+
+@pytest.mark.parametrize("key", ["exp_avg", "exp_avg_sq", "exp_avg_absmax", "exp_avg_sq_absmax"])
+def test_states_of_another_parameter_are_named(key):
+    """Loaded from elsewhere: shorter codes would be read and written beyond their end."""
+    p = torch.nn.Parameter(torch.zeros(8192))
+    optimizer = AdamW8bit([p])
+    p.grad = torch.ones_like(p)
+    optimizer.step()
+    saved = optimizer.state_dict()
+    saved["state"][0][key] = saved["state"][0][key].flatten()[:1].clone()
+    optimizer.load_state_dict(saved)
+    with pytest.raises(InvalidArgumentError, match="do not belong to a parameter of shape"):
+        optimizer.step()
