@@ -63,5 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if not getattr(type(error), "user_error", False):
             raise
-        errors.print(f"snnkit: {error}")
+        if not _is_helper() or getattr(error, "here_only", False):
+            errors.print(f"snnkit: {error}")
         sys.exit(2)
+
+
+def _is_helper() -> bool:
+    """Whether this process is one of several that train together, but not the first, which speaks for all."""
+    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))

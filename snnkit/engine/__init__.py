@@ -10,7 +10,7 @@ from snnkit.engine.config import (
     TaskConfig,
     override,
 )
-from snnkit.engine.guard import DivergedError, StoppedError
+from snnkit.engine.guard import DivergedError, EndedError, StoppedError
 from snnkit.engine.lock import LockedError
 from snnkit.engine.run_folder import Run, find_checkpoint, latest_run, new_run_folder
 from snnkit.engine.train import evaluate, resume, train, train_task
@@ -18,6 +18,7 @@ from snnkit.engine.train import evaluate, resume, train, train_task
 __all__ = [
     "CheckpointConfig",
     "DivergedError",
+    "EndedError",
     "LockedError",
     "ModelConfig",
     "OptimConfig",

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import torch
@@ -18,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from snnkit.engine.config import RuntimeConfig
+from snnkit.engine.progress import console
 from snnkit.errors import InvalidArgumentError, unknown_name
 
 STRATEGIES = ("auto", "ddp", "fsdp2")
@@ -38,6 +40,7 @@ def make_fabric(config: RuntimeConfig) -> Fabric:
     for key, known in (("strategy", STRATEGIES), ("precision", PRECISIONS)):
         if getattr(config, key) not in known:
             raise unknown_name(f"runtime.{key}", getattr(config, key), known)
+    _cap_devices(config)
     world = config.devices * config.nodes
     strategy: str | Strategy = "auto"
     if config.strategy == "fsdp2":
@@ -57,6 +60,28 @@ def make_fabric(config: RuntimeConfig) -> Fabric:
         given = f"runtime.strategy={config.strategy!r}, precision={config.precision!r}, devices={config.devices}"
         raise InvalidArgumentError(f"{given}: {str(error).splitlines()[0]}") from None
     return fabric
+
+
+def _cap_devices(config: RuntimeConfig) -> None:
+    """Set ``config.devices`` to what one machine has, and say so; where a launcher started the processes, it knows."""
+    if config.nodes > 1 or {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ):
+        return
+    accelerator = config.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    there = {"cuda": torch.cuda.device_count(), "gpu": torch.cuda.device_count(), "mps": 1}.get(accelerator, cores())
+    if 0 < there < config.devices:
+        what = "CPU cores" if accelerator == "cpu" else f"{accelerator} devices"
+        console.print(
+            f"runtime.devices={config.devices}: this machine has {there} {what}; {there} processes train, and a step "
+            f"has {there} batches. Add machines, or optim.accumulate, for a step of {config.devices}."
+        )
+        config.devices = there
+
+
+def cores() -> int:
+    """Return the CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from snnkit.errors import SnnkitError
+from snnkit.errors import DiskError, SnnkitError
 
 
 class DivergedError(SnnkitError):
@@ -21,6 +22,44 @@ class DivergedError(SnnkitError):
 
 class StoppedError(SnnkitError):
     """A signal asked the training to stop; its state is saved."""
+
+
+class EndedError(SnnkitError):
+    """A process that the training needs has ended: one that loads, or another that trains."""
+
+
+# How the libraries beneath say that the other side of a connection is gone.
+_GONE = ("connection closed by peer", "connection reset", "broken pipe", "gloo", "nccl", "remote process exited")
+# What all processes raise alike: the first one tells of it.
+_ALIKE = (DivergedError, StoppedError, DiskError)
+
+
+@contextmanager
+def told_in_a_line(rank: int, world: int, folder: Path) -> Iterator[None]:
+    """Have the death of another process end in one line, and what failed in this process alone be told by it.
+
+    Raises:
+        EndedError: a loading process, or another training process, has ended.
+    """
+    again = f"Go on with: snnkit train --resume {folder}"
+    try:
+        yield
+    except SnnkitError as error:
+        error.here_only = rank > 0 and not isinstance(error, _ALIKE)  # type: ignore[attr-defined]
+        raise
+    except RuntimeError as error:
+        text = str(error)
+        if "DataLoader worker" in text:
+            raise EndedError(
+                "a process that loads data was killed or ran out of memory (or of /dev/shm); fewer of them may fit "
+                f"(data.workers). {again}"
+            ) from error
+        if world > 1 and any(mark in text.lower() for mark in _GONE):
+            raise EndedError(
+                f"another of the {world} processes of this training ended; what it said, if anything, stands above. "
+                f"{again}"
+            ) from error
+        raise
 
 
 class Stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -16,7 +17,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
 # No markup: what is printed holds names of files, and brackets in them are theirs.
-console = Console(highlight=False, soft_wrap=True, markup=False)
+# Of several processes that train together, the first speaks; launchers number the others in their environment.
+console = Console(
+    highlight=False,
+    soft_wrap=True,
+    markup=False,
+    quiet=any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK")),
+)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from snnkit.data import ImageData, load_images
 from snnkit.engine.checkpoint import find_states, load_state
 from snnkit.engine.config import ModelConfig, RunConfig
 from snnkit.engine.fabric import TRUE_DTYPES, make_fabric
+from snnkit.engine.guard import told_in_a_line
 from snnkit.engine.lock import locked
 from snnkit.engine.loop import Loop
 from snnkit.engine.progress import bar, console, track
@@ -243,7 +244,8 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
     config, fabric = loop.config, loop.fabric
     if state is not None:
         _take_up(loop, folder, state)
-    loop.run(folder)
+    with told_in_a_line(fabric.global_rank, fabric.world_size, folder):
+        loop.run(folder)
     test = loop.results["test"]
     kept, full = optimizer_bytes(loop.state.optimizer)
     summary = {
