@@ -49,7 +49,12 @@ def read_image(file: str | Path | IO[bytes], name: str = "") -> Tensor:
 
 def _check_claim(image: Image.Image, file: str | Path | IO[bytes]) -> None:
     """Raise ValueError where a file claims more pixels than its bytes can hold in any format."""
-    held = Path(file).stat().st_size if isinstance(file, (str, Path)) else file.seek(0, os.SEEK_END)
+    if isinstance(file, (str, Path)):
+        held = Path(file).stat().st_size
+    else:
+        place = file.tell()
+        held = file.seek(0, os.SEEK_END)
+        file.seek(place)
     claimed = image.width * image.height
     if claimed > max(_MANY_PIXELS, _PIXELS_A_BYTE * held):
         raise ValueError(f"{held} bytes that claim to hold {image.width}×{image.height} pixels")

@@ -16,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from snnkit.layers.conv_bn import ConvBN
 from snnkit.layers.drop_path import DropPath, rates
+from snnkit.layers.sequence import over_time
 
 BOTTLENECK = 4
 
@@ -53,6 +55,19 @@ def _shortcut(in_channels: int, width: int, stride: int, bottleneck: bool) -> Co
     """A 1×1 convolution where shapes change, else None."""
     out_channels = BOTTLENECK * width if bottleneck else width
     return ConvBN(in_channels, out_channels, 1, stride) if stride != 1 or in_channels != out_channels else None
+
+
+class PooledShortcut(nn.Module):
+    """Means of 2×2 currents, then a 1×1 convolution and a norm: (T, B, C, H, W) → (T, B, C', ⌈H/2⌉, ⌈W/2⌉)."""
+
+    def __init__(self, in_channels: int, channels: int):
+        super().__init__()
+        self.layer = ConvBN(in_channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the currents that the branch is added to."""
+        odd = bool(x.shape[-1] % 2 or x.shape[-2] % 2)  # the last row and column are means of what is there
+        return self.layer(over_time(lambda y: avg_pool2d(y, 2, ceil_mode=odd), x))
 
 
 class SpikeBlock(nn.Module):
@@ -97,7 +112,10 @@ class SpikeBlock(nn.Module):
 
 
 class MembraneBlock(nn.Module):
-    """MS block: currents (T, B, C, H, W) → currents (T, B, C', H/stride, W/stride); arguments as for ``SpikeBlock``."""
+    """MS block: currents (T, B, C, H, W) → currents (T, B, C', H/stride, W/stride); arguments as for ``SpikeBlock``.
+
+    ``pooled`` halves the shortcut by means in place of a stride.
+    """
 
     def __init__(
         self,
@@ -107,11 +125,14 @@ class MembraneBlock(nn.Module):
         bottleneck: bool,
         drop_path: float,
         neuron: Callable[[], nn.Module],
+        pooled: bool = False,
     ):
         super().__init__()
         self.convs = _convolutions(in_channels, width, stride, bottleneck)
         self.neurons = nn.ModuleList(neuron() for _ in self.convs)
-        self.shortcut = _shortcut(in_channels, width, stride, bottleneck)
+        self.shortcut: nn.Module | None = _shortcut(in_channels, width, stride, bottleneck)
+        if pooled and stride == 2:
+            self.shortcut = PooledShortcut(in_channels, self.convs[-1].conv.out_channels)
         self.drop_path = DropPath(drop_path, batch_axis=1)
 
     def forward(self, x: Tensor) -> Tensor:

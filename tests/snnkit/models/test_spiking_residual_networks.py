@@ -159,6 +159,81 @@ def test_ms_weights_of_the_authors_repository():
     torch.testing.assert_close(model(x), peer(x), rtol=0, atol=1e-10)
 
 
+class Deep104(nn.Module):
+    """The authors' deep model, written from its description: its keys, and its currents step by step."""
+
+    def __init__(self, depths, classes):
+        super().__init__()
+
+        def normed(channels):
+            return nn.ModuleDict({"bn": nn.BatchNorm2d(channels)})
+
+        self.conv1 = nn.ModuleList([nn.Conv2d(3, 64, 3, 2, 1), nn.Conv2d(64, 64, 3, 1, 1), nn.Conv2d(64, 64, 3, 1, 1)])
+        self.conv1.append(normed(64))
+        channels = 64
+        for stage, (width, depth) in enumerate(zip((64, 128, 256, 512), depths, strict=True), start=2):
+            blocks = nn.ModuleList()
+            for number in range(depth):
+                first = nn.Conv2d(channels, width, 3, 1 if number else 2, 1, bias=False)
+                branch = [None, first, normed(width), None, nn.Conv2d(width, width, 3, 1, 1, bias=False), normed(width)]
+                block = {"residual_function": nn.ModuleList(part or nn.Identity() for part in branch)}
+                if not number:
+                    shortcut = [nn.AvgPool2d(2), nn.Conv2d(channels, width, 1, bias=False), normed(width)]
+                    block["shortcut"] = nn.ModuleList(shortcut)
+                blocks.append(nn.ModuleDict(block))
+                channels = width
+            setattr(self, f"conv{stage}_x", blocks)
+        self.fc = nn.Linear(512, classes)
+
+    @staticmethod
+    def fires(x):
+        """Spikes above (here: at) .5; a quarter of what did not fire stays."""
+        v, spikes = torch.zeros_like(x[0]), []
+        for x_t in x:
+            v = v + x_t
+            spikes.append((v >= 0.5).to(x))
+            v = 0.25 * v * (1 - spikes[-1])
+        return torch.stack(spikes)
+
+    def forward(self, x):
+        def run(layers, y):
+            for layer in layers:
+                y = layer["bn"](y) if isinstance(layer, nn.ModuleDict) else layer(y)
+            return y
+
+        def over(layers, y):
+            return torch.stack([run(layers, y_t) for y_t in y])
+
+        y = over(self.conv1, x)
+        for stage in range(2, 6):
+            for block in getattr(self, f"conv{stage}_x"):
+                f = block["residual_function"]
+                branch = over(f[4:], self.fires(over(f[1:3], self.fires(y))))
+                y = branch + (over(block["shortcut"], y) if "shortcut" in block else y)
+        return self.fc(self.fires(y).mean((0, 3, 4)))
+
+
+@torch.no_grad()
+def test_ms_resnet104_is_the_authors_deep_model():
+    depths = (2, 1, 2, 1)
+    peer = randomised(Deep104(depths, 10))
+    model = snnkit.create_model("ms_resnet104", num_classes=10, timesteps=3, depths=depths).double().eval()
+    report = snnkit.load_weights(model, {f"module.{key}": value for key, value in peer.state_dict().items()})
+    assert report.source == "published (MS-ResNet)"
+    x = images(3, 64)
+    torch.testing.assert_close(model(x), peer(x), rtol=0, atol=1e-10)
+    assert_all_fire(model, x)
+    assert model(images(3, 37)).isfinite().all()
+
+
+def test_the_deep_models_have_as_many_layers_as_they_say():
+    with torch.device("meta"):
+        for name, layers, shortcuts in (("sew_resnet101", 101, 4), ("sew_resnet152", 152, 4), ("ms_resnet104", 104, 4)):
+            model = snnkit.create_model(name)
+            found = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+            assert len(found) - shortcuts == layers + (2 if name == "ms_resnet104" else 0)  # a stem of three for one
+
+
 def test_ms_blocks_begin_as_their_shortcuts():
     model = snnkit.create_model("ms_resnet18", widths=(4, 6), depths=(2, 2), img_size=16)
     for stage in model.stages:
