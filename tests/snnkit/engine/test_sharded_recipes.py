@@ -1,0 +1,96 @@
+"""Every shipped recipe that trains on the vendored images starts with FSDP2, and computes as with copies (DDP).
+
+Copies compute what one process does (``test_processes``), but for batch norms, whose statistics are a process's own.
+
+Would break it: parameters in another memory order, blocks inside of blocks, single numbers, running statistics that
+differ from process to process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from snnkit.recipes import RECIPES
+
+SCRIPT = Path(__file__).parents[2] / "processes" / "train_recipes.py"
+NAMES = sorted(name for name in RECIPES if name.endswith("fashion_mnist"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipes")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(SCRIPT), str(folder), *NAMES],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_shards_train_as_copies_do(folder, name):
+    losses, results, weights = [], [], []
+    for strategy in ("ddp", "fsdp2"):
+        run = folder / f"{name}-{strategy}"
+        losses.append([json.loads(line)["loss"] for line in (run / "steps.jsonl").read_text().splitlines()])
+        results.append([json.loads(line)["test"] for line in (run / "metrics.jsonl").read_text().splitlines()])
+        weights.append(load_file(run / "checkpoints" / "last.safetensors"))
+    assert len(losses[0]) == 4
+    assert losses[1] == pytest.approx(losses[0], rel=5e-3)
+    assert [line["accuracy"] for line in results[1]] == pytest.approx(
+        [line["accuracy"] for line in results[0]], abs=0.1
+    )
+    for key, value in weights[0].items():
+        # A rounding may flip a spike; Adam and LAMB then move a weight by the rate at most, 1e-4 a step.
+        torch.testing.assert_close(weights[1][key], value, rtol=1e-2, atol=1e-3, msg=key)
+
+
+class WithSingles(nn.Module):
+    """A block within a block, channels last, and a parameter that is a single number."""
+
+    def __init__(self):
+        super().__init__()
+        inner = nn.ModuleList([nn.Sequential(nn.Conv2d(128, 128, 3), nn.ReLU())])
+        self.blocks = nn.ModuleList([nn.ModuleDict({"inner": inner})])
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x):
+        return self.scale * self.blocks[0]["inner"][0](x)
+
+
+def test_single_numbers_stay_whole_and_blocks_within_blocks_are_sharded(tmp_path):
+    from torch import distributed
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor
+
+    from snnkit.engine.fabric import shard
+
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        torch.manual_seed(0)
+        module, plain = WithSingles(), WithSingles()
+        plain.load_state_dict(module.state_dict())
+        shard(module, init_device_mesh("cpu", (1,), mesh_dim_names=("data_parallel",)))
+        x = torch.randn(2, 128, 6, 6)
+        for net in (module, plain):
+            net(x).square().mean().backward()
+        assert not isinstance(module.scale, DTensor)
+        assert isinstance(module.blocks[0]["inner"][0][0].weight, DTensor)
+        torch.testing.assert_close(module.scale.grad, plain.scale.grad)
+        theirs = plain.blocks[0]["inner"][0][0].weight.grad
+        torch.testing.assert_close(module.blocks[0]["inner"][0][0].weight.grad.full_tensor(), theirs)
+    finally:
+        distributed.destroy_process_group()
