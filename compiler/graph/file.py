@@ -97,12 +97,14 @@ def read_graphs(path: str | Path) -> tuple[dict[str, Graph], dict[str, str]]:
         raise CorruptFileError(f"{path} does not exist.") from None
     except (safetensors.SafetensorError, *BAD_ARCHIVE) as error:
         raise CorruptFileError(f"{path} is not a graph file: {first_line(error)}.") from None
-    said = structure.pop("sha256", None) if isinstance(structure, dict) else None
-    changed = said is not None and said != checksum(tensors, json.dumps(structure))
     given = structure.get("format") if isinstance(structure, dict) else None
     if given not in (FORMAT, BEFORE):
         newer = f" It says {given!r}; this version reads {FORMAT} and {BEFORE}." if given else ""
         raise CorruptFileError(f"{path} is a safetensors file without a graph.{newer}")
+    said = structure.pop("sha256", None)
+    # Under another name the checksum is no longer one.
+    changed = given == FORMAT and set(structure) != {"format", "graphs", "extra"}
+    changed |= said is not None and said != checksum(tensors, json.dumps(structure))
     try:
         if given == BEFORE:
             structure["graphs"] = {key: translated(one) for key, one in structure["graphs"].items()}
