@@ -140,7 +140,8 @@ def network_of(found):
 def graph_of(found):
     nodes = [(n.name, n.op, n.inputs, n.outputs, str(n.attributes), n.scope, n.role) for n in found]
     numbers = [{k: p.tolist() for k, p in n.parameters.items()} for n in found]
-    return nodes, numbers, found.inputs, found.outputs, found.timesteps, found.name, str(found.signals), str(found.states)
+    texts = str(found.signals), str(found.states)
+    return nodes, numbers, found.inputs, found.outputs, found.timesteps, found.name, texts
 
 
 def nir_file(path):
