@@ -18,7 +18,7 @@ from torch import Tensor
 from compiler.converting.fast_plan import Chain, Plan
 from compiler.graph import Graph, Node, State, operation
 from compiler.interpreting import fed_inputs, start_of
-from snnkit.events.graded import Events, Pass, empty_events, whole_panels
+from snnkit.events.graded import Events, Pass, empty_events, split, whole_panels
 
 _AT_ONCE = 1 << 19
 """Values of one signal and step, of all samples that are computed at once."""
@@ -43,6 +43,7 @@ class Moved:
     steps: int
     laid: dict[bool, Events]
     tensor: Tensor | None = None
+    split: tuple[bool, int, Events] | None = None
 
 
 class Blocks:
@@ -175,7 +176,7 @@ class Block:
             return
         shape = self.graph.shape(value)
         pixels, channels = _pixels(shape, self.batch, c.image)
-        one = Pass(pixels, channels, self._steps, c.weights, x, relu=c.relu, neurons=c.neurons)
+        one = Pass(pixels, channels, self._steps, c.weights, x, least=c.least, most=c.most, neurons=c.neurons)
         if other is not None:
             one.other = self._laid_out(other, pixels, channels, c.image)
         if c.layer is not None:
@@ -198,6 +199,7 @@ class Block:
     def _read(self, c: Chain) -> Events | None:
         """Return the events that a layer reads, laid out for it; None where there are none."""
         assert c.layer is not None
+        assert c.weights is not None
         signal = c.layer.inputs[0]
         moved = self._moved.get(signal)
         if moved is None:
@@ -213,13 +215,18 @@ class Block:
             by_step = tensor.reshape(moved.steps, -1)
             made.counts = [[int(torch.count_nonzero(one)), 0] for one in by_step]
             moved.laid[c.image] = made
-        return moved.laid[c.image]
+        laid = moved.laid[c.image]
+        if c.weights.shift == 0:
+            return laid
+        if moved.split is None or moved.split[:2] != (c.image, c.weights.shift):
+            moved.split = c.image, c.weights.shift, split(laid, c.weights.shift)
+        return moved.split[2]
 
     def _tensor(self, signal: str) -> Tensor:
         """Return events as (n·B, …)."""
         moved = self._moved[signal]
         if moved.tensor is None:
-            ((image, events),) = moved.laid.items()
+            image, events = next(iter(moved.laid.items()))
             inner = events.images()
             shape = self.graph.shape(signal)
             moved.tensor = inner if image else inner.permute(0, 2, 3, 1).reshape(-1, *shape)

@@ -5,6 +5,7 @@ Chains that nobody looks into become a ``Chain``; every other node stays as it i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -14,9 +15,7 @@ import torch
 from compiler.graph import Graph, Node
 from compiler.graph.builder import stored_dtype
 from compiler.interpreting import fed_inputs
-from snnkit.events.graded import MAX_STEPS, Neurons, Weights, Window, prepared, whole_panels, why_not
-
-_LARGEST_EVENT = (1 << 15) - 1
+from snnkit.events.graded import LARGEST_EVENT, MAX_STEPS, Neurons, Weights, Window, prepared, whole_panels, why_not
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +27,7 @@ class Chain:
         layer, integrate: the nodes in front, or None: the values are there already, and only neurons read them.
         weights: those of the layer.
         other: a signal that is added.
-        relu: whether a ReLU comes last.
+        least, most: where a ReLU or a clamp that comes last clips the value.
         trace: the neurons that read the value, or None.
         neurons: what they are.
         kept: whether anybody else reads the value.
@@ -40,7 +39,8 @@ class Chain:
     integrate: Node | None
     weights: Weights | None
     other: str | None
-    relu: bool
+    least: float
+    most: float
     trace: Node | None
     neurons: Neurons | None
     kept: bool
@@ -120,15 +120,16 @@ class _Planner:
         weights = self._weights(layer, integrate)
         if weights is None:
             return None
-        nodes, value, other, relu = [layer, integrate], integrate.output, None, False
+        nodes, value, other, least, most = [layer, integrate], integrate.output, None, -math.inf, math.inf
         after = self._only_reader(value)
         if after is not None and after.op == "add" and self._addable(after, value):
             (other,) = (name for name in after.inputs if name != value)
             nodes.append(after)
             value, after = after.output, self._only_reader(after.output)
-        if after is not None and after.op == "relu":
+        if after is not None and after.op in ("relu", "clamp"):
             nodes.append(after)
-            value, relu = after.output, True
+            value = after.output
+            least, most = (0.0, math.inf) if after.op == "relu" else (after.attributes["low"], after.attributes["high"])
         traces = [node for node in self.graph.consumers(value) if node.op == "trace"]
         trace = traces[0] if len(traces) == 1 and _fits(traces[0]) else None
         neurons = None
@@ -140,7 +141,7 @@ class _Planner:
         others = [node for node in self.graph.consumers(value) if node is not trace]
         self.taken.update(node.name for node in nodes)
         kept = bool(others) or value in self.graph.outputs
-        return Chain(value, layer, integrate, weights, other, relu, trace, neurons, kept, layer.op == "conv")
+        return Chain(value, layer, integrate, weights, other, least, most, trace, neurons, kept, layer.op == "conv")
 
     def _addable(self, add: Node, value: str) -> bool:
         if add.name in self.taken or len(add.inputs) != 2 or add.attributes:
@@ -151,10 +152,11 @@ class _Planner:
     def _weights(self, layer: Node, integrate: Node) -> Weights | None:
         if layer.op not in ("conv", "linear") or len(layer.inputs) != 1 or "bias" in layer.parameters:
             return None
-        weight, window = layer.parameters["weight"], Window()
+        weight, window, depthwise = layer.parameters["weight"], Window(), False
         if layer.op == "conv":
             a = layer.attributes
-            if weight.ndim != 4 or a["groups"] != 1:
+            depthwise = 1 < a["groups"] == weight.shape[0] and weight.shape[1] == 1
+            if weight.ndim != 4 or (a["groups"] != 1 and not depthwise):
                 return None
             stride, padding, dilation = (_pair(a[name]) for name in ("stride", "padding", "dilation"))
             window = Window((weight.shape[2], weight.shape[3]), stride, padding, dilation)
@@ -165,7 +167,7 @@ class _Planner:
         if codes is None or codes.op != "trace" or not _fits(codes):
             return None
         width = codes.attributes["high"] - codes.attributes["low"]
-        return prepared(weight, None if bias is None else bias.reshape(-1), window, width)
+        return prepared(weight, None if bias is None else bias.reshape(-1), window, width, depthwise)
 
     def _origin(self, signal: str) -> str:
         """Follow events back to the neurons that send them."""
@@ -181,7 +183,7 @@ class _Planner:
         channels = shape[0] if image else shape[-1] if shape else 1
         neurons = _neurons(trace, channels, image)
         assert neurons is not None
-        return Chain(value, None, None, None, value, False, trace, neurons, False, image)
+        return Chain(value, None, None, None, value, -math.inf, math.inf, trace, neurons, False, image)
 
 
 def event_signals(graph: Graph) -> frozenset[str]:
@@ -201,7 +203,7 @@ def _pair(value: Sequence[int]) -> tuple[int, int]:
 
 def _fits(trace: Node) -> bool:
     a = trace.attributes
-    return bool(max(a["high"] - a["low"], abs(a["low"]), abs(a["high"])) <= _LARGEST_EVENT)
+    return bool(max(a["high"] - a["low"], abs(a["low"]), abs(a["high"])) <= LARGEST_EVENT)
 
 
 def _neurons(trace: Node, channels: int, image: bool) -> Neurons | None:
@@ -211,7 +213,7 @@ def _neurons(trace: Node, channels: int, image: bool) -> Neurons | None:
         scale = scale.reshape(1).expand(channels)
     elif scale.numel() != channels or (scale.shape[0 if image else -1] != channels):
         return None
-    largest = 0 if a["max_exponent"] is None else min(2 ** a["max_exponent"], _LARGEST_EVENT + 1)
+    largest = 0 if a["max_exponent"] is None else min(2 ** a["max_exponent"], LARGEST_EVENT + 1)
     return Neurons(whole_panels(scale, 1.0).contiguous(), a["low"], a["high"], largest)
 
 

@@ -8,6 +8,7 @@ the same bit for bit. Float32 results are exact while |sums| ≤ 2^24 of the gri
 from __future__ import annotations
 
 import ctypes
+import math
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,8 @@ from snnkit.kernels import native
 from snnkit.kernels.layout import share
 
 SOURCE = Path(__file__).parent / "csrc" / "graded.c"
+LARGEST_EVENT = (1 << 15) - 1
+"""Size up to which events are computed here."""
 EXACT = 1 << 24
 """Whole numbers up to here are exact in float32."""
 MAX_STEPS = 64
@@ -30,7 +33,7 @@ LISTED_BELOW = 0.5
 
 _LARGEST_WEIGHT, _LARGEST_CHANNELS = (1 << 15) - 1, 1 << 17
 _SPARE = 64
-_SHAPE, _AFTER = struct.Struct("=18q"), struct.Struct("=18q")
+_SHAPE, _AFTER = struct.Struct("=19q"), struct.Struct("=17q2d")
 _WORTH = 64  # ``share`` cuts at multiples of 64 of what is at least 2^15
 
 
@@ -48,6 +51,8 @@ def library() -> ctypes.CDLL:
     loaded.snnkit_graded_lists.restype = None
     loaded.snnkit_graded.argtypes = (ctypes.c_char_p, pointer, pointer, pointer, ctypes.c_char_p, long, long)
     loaded.snnkit_graded.restype = ctypes.c_int
+    loaded.snnkit_graded_split.argtypes = (pointer, pointer, long, long)
+    loaded.snnkit_graded_split.restype = None
     loaded.snnkit_graded_border.argtypes = (pointer, *[long] * 6)
     loaded.snnkit_graded_border.restype = None
     return loaded
@@ -83,10 +88,13 @@ class Weights:
     """Weights prepared for the C code by ``prepared``.
 
     Attributes:
-        panels: int16, [panel][tap][pair][output][2].
+        panels: int16, [panel][tap][pair][output][2]; depthwise int32, [panel][tap][output].
         step: (whole panels,) float32, what one unit of a sum is worth.
         bias: (whole panels,) int32, where sums start, in these units.
         inputs, outputs: channels.
+        window: of a convolution.
+        depthwise: whether every output sees the channel of its number alone.
+        shift: weights of more than 16 bits are two parts, and events are read as ``split`` by it; 0: they are one.
     """
 
     panels: Tensor
@@ -95,19 +103,24 @@ class Weights:
     inputs: int
     outputs: int
     window: Window
+    depthwise: bool = False
+    shift: int = 0
 
 
-def prepared(weight: Tensor, bias: Tensor | None, window: Window, largest: int) -> Weights | None:
+def prepared(
+    weight: Tensor, bias: Tensor | None, window: Window, largest: int, depthwise: bool = False
+) -> Weights | None:
     """Prepare float32 weights (N, C, kh, kw) or (N, C).
 
     Args:
         weight: on a grid.
         bias: (N,), on the same grid, or None.
         window: of a convolution.
-        largest: what the size of an input's sum of events never exceeds.
+        largest: what no event, and no sum of an input's events, exceeds in size.
+        depthwise: weights are (N, 1, kh, kw), and every output sees the channel of its number.
 
     Returns:
-        The weights, or None where they are not whole numbers of 16 bits on a grid on which sums are exact.
+        The weights, or None where they are no whole numbers on a grid on which sums are exact.
     """
     taps = weight.reshape(weight.shape[0], weight.shape[1], -1).double()
     outputs, inputs, _ = taps.shape
@@ -117,21 +130,31 @@ def prepared(weight: Tensor, bias: Tensor | None, window: Window, largest: int) 
     reach = whole[:, : taps[0].numel()].abs().sum(1) * largest
     if bias is not None:
         reach = reach + whole[:, -1].abs()
-    size = whole[:, : taps[0].numel()].abs().max() if whole.numel() else whole.sum()
-    if not bool((reach <= EXACT).all()) or float(size) > _LARGEST_WEIGHT or inputs > _LARGEST_CHANNELS:
+    if not bool((reach <= EXACT).all()) or inputs > _LARGEST_CHANNELS or not 1 <= largest <= LARGEST_EVENT:
         return None
-    numbers = whole[:, : taps[0].numel()].reshape(taps.shape).to(torch.int16)
-    numbers = torch.nn.functional.pad(numbers, (0, 0, 0, inputs % 2, 0, -outputs % _width()))
-    pairs = numbers.reshape(-1, _width(), numbers.shape[1] // 2, 2, numbers.shape[2])
+    numbers = whole[:, : taps[0].numel()].reshape(taps.shape).to(torch.int32)
     start = torch.zeros(outputs, dtype=torch.int32) if bias is None else whole[:, -1].to(torch.int32)
-    return Weights(
-        pairs.permute(0, 4, 2, 1, 3).contiguous(),
-        whole_panels(step.float()),
-        whole_panels(start),
-        inputs,
-        outputs,
-        window,
-    )
+    shift = 0
+    if depthwise:
+        filled = torch.nn.functional.pad(numbers[:, 0], (0, 0, 0, -outputs % _width()))
+        panels, inputs = filled.reshape(-1, _width(), taps.shape[2]).transpose(1, 2).contiguous(), outputs
+    else:
+        if numbers.numel() and int(numbers.abs().max()) > _LARGEST_WEIGHT:
+            shift = LARGEST_EVENT.bit_length() - largest.bit_length()
+            high = (numbers + (1 << shift >> 1)) >> shift
+            if int(high.abs().max()) > _LARGEST_WEIGHT:
+                return None
+            numbers = torch.stack([high, numbers - (high << shift)], 2).flatten(1, 2)
+        panels = _panels(numbers.to(torch.int16))
+    per_output = (whole_panels(step.float()), whole_panels(start))
+    return Weights(panels, *per_output, inputs, outputs, window, depthwise, shift)
+
+
+def _panels(numbers: Tensor) -> Tensor:
+    """Lay out weights (N, C, taps) as [panel][tap][pair][output][2]."""
+    filled = torch.nn.functional.pad(numbers, (0, 0, 0, numbers.shape[1] % 2, 0, -numbers.shape[0] % _width()))
+    pairs = filled.reshape(-1, _width(), filled.shape[1] // 2, 2, filled.shape[2])
+    return pairs.permute(0, 4, 2, 1, 3).contiguous()
 
 
 def _grid(rows: Tensor) -> Tensor:
@@ -168,10 +191,20 @@ class Events:
         return inner.permute(0, 1, 4, 2, 3).flatten(0, 1)
 
 
+def split(x: Events, shift: int) -> Events:
+    """Return events for weights in two parts: every channel as a pair, x · 2^shift and x."""
+    buffer = torch.empty(*x.buffer.shape[:-1], 2 * x.buffer.shape[-1], dtype=torch.int16)
+    size = x.buffer[: x.steps].numel()
+    library().snnkit_graded_split(x.buffer.data_ptr(), buffer.data_ptr(), size, shift)
+    return Events(buffer, x.steps, x.padding, x.channels, x.counts)
+
+
 def empty_events(steps: int, images: int, size: tuple[int, int], channels: int, padding: tuple[int, int]) -> Events:
     """Return room for events, whose border is 0 already."""
     height, width = size[0] + 2 * padding[0], size[1] + 2 * padding[1]
-    made = torch.empty(steps, images, height, width, channels + channels % 2, dtype=torch.int16)
+    shape = (steps, images, height, width, channels + channels % 2)
+    # Whole panels are read where every output has a channel of its own.
+    made = torch.empty(math.prod(shape) + _width(), dtype=torch.int16)[: -_width()].view(shape)
     if channels % 2:
         made[..., -1] = 0
     if padding != (0, 0):
@@ -200,7 +233,7 @@ class Pass:
         layer, x: the weights and what they meet, or None: only ``other`` counts.
         sums: (pixels, whole panels) int32, the state of the layer.
         other: (n, pixels, outputs) float32 values that are added, constant from the last on.
-        relu: whether what is negative becomes 0.
+        least, most: ends that values are clipped at.
         y: (max(x.steps, n), pixels, outputs) float32, the values, if they are wanted.
         neurons, total, sent: what reads the values, its state (pixels, whole panels), and room for events.
     """
@@ -212,7 +245,8 @@ class Pass:
     x: Events | None = None
     sums: Tensor | None = None
     other: Tensor | None = None
-    relu: bool = False
+    least: float = -math.inf
+    most: float = math.inf
     y: Tensor | None = None
     neurons: Neurons | None = None
     total: Tensor | None = None
@@ -263,13 +297,14 @@ class Pass:
         images, height, width = self.pixels
         steps = (self.steps_in, self.steps_y, self.steps)
         if self.layer is None or self.x is None:
-            return _SHAPE.pack(images, 0, 0, 0, 0, 0, height, width, 0, 0, 1, 1, 1, 1, self.outputs, *steps)
+            return _SHAPE.pack(images, 0, 0, 0, 0, 0, height, width, 0, 0, 1, 1, 1, 1, self.outputs, *steps, 0)
         w = self.layer.window
         _, _, in_h, in_w, channels = self.x.buffer.shape
         begin = (self.x.padding[0] - w.padding[0], self.x.padding[1] - w.padding[1])
         return _SHAPE.pack(
-            images, in_h, in_w, channels, *begin, height, width, *w.kernel, *w.stride, *w.dilation, self.outputs, *steps
-        )
+            images, in_h, in_w, channels, *begin, height, width,
+            *w.kernel, *w.stride, *w.dilation, self.outputs, *steps, self.layer.depthwise,
+        )  # fmt: skip
 
     def _after(self, step: Tensor, counts: Tensor) -> bytes:
         n = self.neurons
@@ -280,14 +315,14 @@ class Pass:
         return _AFTER.pack(
             _at(step), _at(self.sums), _at(self.other), _at(self.y), _at(None if n is None else n.scale),
             _at(self.total), _at(None if self.sent is None else self.sent.buffer), _at(counts),
-            0 if self.other is None else len(self.other), self.relu, *bounds, *place,
+            0 if self.other is None else len(self.other), *bounds, *place, self.least, self.most,
         )  # fmt: skip
 
     def _lists(self) -> tuple[Tensor, list[Tensor]]:
         """Return ``Lists`` of every step, with no pointers where it is computed densely, and what these point to."""
         found = torch.zeros(max(self.steps_in, 1), 3, dtype=torch.int64)
         kept: list[Tensor] = []
-        if self.x is None:
+        if self.x is None or self.layer is None or self.layer.depthwise:
             return found, kept
         _, images, height, width, channels = self.x.buffer.shape
         rows, pairs = images * height * width, channels // 2
@@ -295,7 +330,8 @@ class Pass:
         neurons = images * (height - 2 * up) * (width - 2 * side) * inner
         for t in range(self.steps_in):
             events = self.x.counts[t][0] if self.x.counts else neurons
-            if 1 - (1 - min(events / neurons, 1.0)) ** 2 > LISTED_BELOW:
+            pair = 1 if self.layer.shift else 2  # inputs that share an entry
+            if 1 - (1 - min(events / neurons, 1.0)) ** pair > LISTED_BELOW:
                 continue
             starts = torch.empty(rows + 1, dtype=torch.int32)
             columns = torch.empty(events + _SPARE, dtype=torch.int16)

@@ -5,7 +5,7 @@
 // channels lie in 32 bits and meet two weights in one instruction. Weights lie in panels of WIDTH outputs,
 // [panel][tap][pair of channels][output][2]. The sums of a few output pixels stay in the first cache for all steps:
 //
-//   sums += W x_t;   y_t = sums · step (+ other_t);   y_t = max(y_t, 0);   trace y_t -> events of step t
+//   sums += W x_t;   y_t = sums · step (+ other_t);   y_t = clip(y_t, least, most);   trace y_t -> events of step t
 //
 // A step in which few inputs fired is computed from lists of the pairs that did, any other densely; both add up the same
 // integers. Portable C with vector extensions; needs nothing but libc.
@@ -48,6 +48,7 @@ typedef struct {
     int64_t from_h, from_w;                // where the first window begins in x
     int64_t out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, outputs;
     int64_t steps_in, steps_y, steps;  // of x; until y no longer changes; of the neurons
+    int64_t depthwise;                 // every output sees the channel of its number alone
 } Shape;
 
 typedef struct {
@@ -59,8 +60,9 @@ typedef struct {
     float *total;         // (pixels, outputs in whole panels): what they have sent
     int16_t *events;      // (steps, images, event_h, event_w, event_channels)
     int64_t *counts;      // (steps, 2): events, and their sizes added up
-    int64_t other_steps, relu, low, high, largest;  // largest event, 0: any
+    int64_t other_steps, low, high, largest;  // largest event, 0: any
     int64_t event_h, event_w, event_pad_h, event_pad_w, event_channels;
+    double least, most;  // y lies between them
 } After;
 
 // sum += w0 · x0 + w1 · x1 in every lane.
@@ -202,6 +204,27 @@ static void dense(s32 (*sums)[VECTORS], const int16_t *const *x, const Shape *s,
     }
 }
 
+// One channel an output; weights are int32, [panel][tap][output].
+static void depthwise(s32 (*sums)[VECTORS], const int16_t *const *x, const Shape *s, const void *panel, int64_t pixels) {
+    for (int64_t p = 0; p < pixels; p++) {
+        const s32 *w = panel;
+        s32 sum[VECTORS];
+        for (int v = 0; v < VECTORS; v++) sum[v] = sums[p][v];
+        for (int64_t i = 0; i < s->kernel_h; i++)
+            for (int64_t j = 0; j < s->kernel_w; j++, w += VECTORS) {
+                const int16_t *from = x[p] + (i * s->dilation_h * s->in_w + j * s->dilation_w) * s->channels;
+                for (int v = 0; v < VECTORS; v++)
+                    sum[v] += __builtin_convertvector(*(const s16_half *)(from + LANES * v), s32) * w[v];
+            }
+        for (int v = 0; v < VECTORS; v++) sums[p][v] = sum[v];
+    }
+}
+
+// Every event x becomes the pair x · 2^shift, x: it meets weights of more than 16 bits in two parts.
+void snnkit_graded_split(const int16_t *x, int32_t *pairs, int64_t n, int64_t shift) {
+    for (int64_t i = 0; i < n; i++) pairs[i] = (int32_t)((uint32_t)(uint16_t)(x[i] << shift) | (uint32_t)x[i] << 16);
+}
+
 // ---------------------------------------------------------------------------------------------------------- neurons
 
 INLINE f32 load_some(const float *from, int64_t left) {
@@ -257,6 +280,7 @@ INLINE void after(const After *a, const Shape *s, int64_t t, int64_t pixels, int
     const int64_t ot = a->other ? (t < a->other_steps ? t : a->other_steps - 1) : 0;
     const float largest = (float)a->largest;
     const f32 low = (f32){0} + (float)a->low, high = (f32){0} + (float)a->high;
+    const f32 least = (f32){0} + (float)a->least, most = (f32){0} + (float)a->most;
     s32 count = {0}, size = {0};
     for (int64_t p = 0; p < pixels; p++) {
         const int64_t at = places[p].pixel * s->outputs + panel_column;
@@ -270,7 +294,8 @@ INLINE void after(const After *a, const Shape *s, int64_t t, int64_t pixels, int
             if (moves) {
                 f32 y = __builtin_convertvector(sums[p][v], f32) * *(const f32 *)(a->step + panel_column + LANES * v);
                 if (a->other) y += load_some(a->other + ot * total_pixels * s->outputs + at + LANES * v, here);
-                if (a->relu) y = pick(y > (f32){0}, y, (f32){0});
+                if (a->least > -INFINITY) y = pick(y < least, least, y);
+                if (a->most < INFINITY) y = pick(y > most, most, y);
                 if (a->y) store_some(a->y + t * total_pixels * s->outputs + at + LANES * v, y, here);
                 if (fires) values[p][v] = code_of(y, *(const f32 *)(a->scale + panel_column + LANES * v), low, high);
             }
@@ -312,9 +337,10 @@ static int64_t window(const Shape *s, const Place *at) {
 }
 
 // Output pixels first … last. `lists` has one entry a step of x. Returns 0, or 1 where there is no memory.
-int snnkit_graded(const Shape *s, const int16_t *x, const Lists *lists, const int16_t *weights, const After *a,
+int snnkit_graded(const Shape *s, const int16_t *x, const Lists *lists, const void *weights, const After *a,
                   int64_t first, int64_t last) {
-    const int64_t pairs = s->kernel_h * s->kernel_w * s->channels / 2;
+    const int64_t taps = s->kernel_h * s->kernel_w, pairs = taps * s->channels / 2;
+    const int64_t panel_bytes = s->depthwise ? taps * WIDTH * 4 : pairs * ROW_BYTES;
     const int64_t panels = (s->outputs + WIDTH - 1) / WIDTH, total_pixels = s->images * s->out_h * s->out_w;
     const int64_t in_pixels = s->images * s->in_h * s->in_w;
     int listed = 0;
@@ -346,7 +372,7 @@ int snnkit_graded(const Shape *s, const int16_t *x, const Lists *lists, const in
         }
         joined->starts[count * s->steps_in] = n;
         for (int64_t panel = 0; panel < panels; panel++) {
-            const char *w = (const char *)weights + panel * pairs * ROW_BYTES;
+            const char *w = (const char *)weights + panel * panel_bytes;
             for (int64_t tile = 0; tile < count; tile += PIXELS) {
                 const int64_t here = count - tile < PIXELS ? count - tile : PIXELS;
                 s32 sums[PIXELS][VECTORS];
@@ -367,8 +393,9 @@ int snnkit_graded(const Shape *s, const int16_t *x, const Lists *lists, const in
                             }
                         } else {
                             for (int64_t p = 0; p < here; p++)
-                                from[p] = x + (t * in_pixels + window(s, places + tile + p)) * s->channels;
-                            dense(sums, from, s, w, here);
+                                from[p] = x + (t * in_pixels + window(s, places + tile + p)) * s->channels +
+                                          (s->depthwise ? panel * WIDTH : 0);
+                            (s->depthwise ? depthwise : dense)(sums, from, s, w, here);
                         }
                     }
                     after(a, s, t, here, total_pixels, places + tile, panel * WIDTH, sums, values, totals);
