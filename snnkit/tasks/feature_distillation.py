@@ -11,6 +11,7 @@ Sources: blurred knowledge: Xu et al., BKDSNN, arXiv 2407.09083 (there on the la
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -108,17 +109,22 @@ class FeatureDistillation(Task):
         with _Tap(self.teachers.models[0], [name for _, name in self._taps]) as theirs:
             taught = self.teachers.logits(images).mean(0)
         supervised = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        features = torch.stack([self._match(n, mine.maps[n], theirs.maps[n]) for n in range(len(self._taps))]).sum()
+        sides = (images.shape[-2], images.shape[-1])
+        pairs = enumerate(zip(mine.maps, theirs.maps, strict=True))
+        features = torch.stack([self._match(n, own, other, sides) for n, (own, other) in pairs]).sum()
         loss = supervised + self.weight * features
         if self.alpha:
             loss = loss + self.alpha * soft_loss(logits, taught, self.tau)
         self.metrics.update(loss, logits, labels, features=features)
         return loss
 
-    def _match(self, pair: int, mine: Tensor, theirs: Tensor) -> Tensor:
-        """Mean squared difference of one pair of maps, a scalar."""
-        rates = mine.mean(0) if mine.ndim == 5 else mine
-        theirs = _channels_first(theirs.mean(0) if theirs.ndim == 5 else theirs, self.project[pair].out_channels)
+    def _match(self, pair: int, mine: Tensor, theirs: Tensor, sides: tuple[int, int]) -> Tensor:
+        """Mean squared difference of one pair of maps, a scalar; ``sides`` are the height and width of the images."""
+        project = self.project[pair]
+        last = _channels_come_last(self.model)
+        rates = _laid_out(mine.mean(0) if mine.ndim == 5 else mine, project.in_channels, sides, last)
+        theirs = theirs.mean(0) if theirs.ndim == 5 else theirs
+        theirs = _laid_out(theirs, project.out_channels, sides, _channels_come_last(self.teachers.models[0]))
         size = tuple(min(a, b) for a, b in zip(rates.shape[-2:], theirs.shape[-2:], strict=True))
         projected = self.project[pair](F.adaptive_avg_pool2d(rates, size))
         if self.blur:
@@ -178,8 +184,15 @@ def _pairs(
         last = {stride: index for index, (_, _, stride) in enumerate(theirs)}
         found = [(i, last[stride]) for i, (_, _, stride) in enumerate(mine) if stride in last]
         if not found:
-            strides = f"{[m[2] for m in mine]} and {[t[2] for t in theirs]}"
-            raise InvalidArgumentError(f"no map of student and teacher has the same stride ({strides}); give pairs.")
+            listed = "; ".join(f"the {who}'s {_listed(maps)}" for who, maps in (("student", mine), ("teacher", theirs)))
+            near = min(
+                ((i, j) for i in range(len(mine)) for j in range(len(theirs))),
+                key=lambda pair: (abs(math.log(mine[pair[0]][2] / theirs[pair[1]][2])), -pair[0], -pair[1]),
+            )
+            raise InvalidArgumentError(
+                f"no map of student and teacher has the same stride: {listed}. Pair some by index, the nearest with "
+                f"task.options.pairs={near[0]}={near[1]}."
+            )
         return found
     found = []
     for text in given:
@@ -190,13 +203,46 @@ def _pairs(
         i, j = (int(n) for n in numbers)
         if i >= len(mine) or j >= len(theirs):
             raise InvalidArgumentError(
-                f"task.options.pairs={text!r}: the student has maps 0 to {len(mine) - 1}, the teacher 0 to "
-                f"{len(theirs) - 1}."
+                f"task.options.pairs={text!r}: the student has {_listed(mine)}; the teacher {_listed(theirs)}."
             )
         found.append((i, j))
     return found
 
 
-def _channels_first(x: Tensor, channels: int) -> Tensor:
-    """Some of timm's maps have their channels last."""
-    return x if x.shape[1] == channels else x.movedim(-1, 1)
+def _listed(maps: list[tuple[str, int, int]]) -> str:
+    return ", ".join(f"{index} = {name} (stride {stride})" for index, (name, _, stride) in enumerate(maps))
+
+
+def _laid_out(x: Tensor, channels: int, image: tuple[int, int], last: bool) -> Tensor:
+    """Return a map as (B, C, H, W), from that, (B, H, W, C), or tokens (B, N, C), those without a place in front.
+
+    Args:
+        x: the map.
+        channels: C.
+        image: height and width of what the network saw; where an axis of the map is as long as C, its ratio tells.
+        last: whether channels are known to come last.
+
+    Raises:
+        InvalidArgumentError: it is none of these.
+    """
+    ratio = image[0] / image[1]
+    if x.ndim == 4 and channels in (x.shape[1], x.shape[3]):
+        in_front = x.shape[1] == channels
+        if in_front and x.shape[3] == channels:
+            # The layout whose sides are as those of the image.
+            in_front = not last and abs(x.shape[2] / x.shape[3] - ratio) <= abs(x.shape[1] / x.shape[2] - ratio)
+        return x if in_front else x.movedim(3, 1)
+    if x.ndim == 3 and x.shape[2] == channels:
+        width = math.isqrt(max(round(x.shape[1] / ratio), 1))
+        height = round(width * ratio)
+        if 0 < height * width <= x.shape[1]:
+            return x[:, x.shape[1] - height * width :].movedim(2, 1).unflatten(2, (height, width))
+    raise InvalidArgumentError(
+        f"a map of {channels} channels is {tuple(x.shape)}: neither (B, C, H, W), (B, H, W, C) nor tokens (B, N, C); "
+        "pair other maps (task.options.pairs)."
+    )
+
+
+def _channels_come_last(model: nn.Module) -> bool:
+    """Whether timm says so of a model's maps."""
+    return str(getattr(model, "output_fmt", "")) in ("NHWC", "Format.NHWC")

@@ -19,6 +19,7 @@ from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError, Unk
 from snnkit.recipes import get_recipe
 from snnkit.tasks import Distillation, FeatureDistillation, MealV2, build_task
 from snnkit.tasks.distillation import soft_loss
+from snnkit.tasks.feature_distillation import _laid_out
 from snnkit.tasks.meal_v2 import Discriminator, similarity_loss
 from snnkit.tasks.teachers import Teachers
 
@@ -285,3 +286,69 @@ def test_a_teacher_sees_images_of_the_size_it_was_trained_on(tmp_path):
     assert seen == [(2, 1, 40, 40)]
     resized = F.interpolate(images, (40, 40), mode="bicubic", antialias=True)
     torch.testing.assert_close(logits[0], teachers.models[0](resized))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        (
+            "swinv2_tiny_window8_256",
+            {
+                "img_size": 64,
+                "embed_dim": 16,
+                "depths": (1, 1, 1, 1),
+                "num_heads": (1, 2, 4, 8),
+                "pretrained_window_size": 0,
+            },
+        ),
+        (
+            "timm:swin_tiny_patch4_window7_224",
+            {"img_size": 64, "window_size": 2, "embed_dim": 24, "depths": (1, 1, 1, 1)},
+        ),
+    ],
+)
+def test_maps_with_channels_last_teach(name, sizes):
+    """Swin's maps have them last; the student's strides are those of two of its four."""
+    torch.manual_seed(0)
+    teacher = snnkit.create_model(name, num_classes=7, in_chans=1, **sizes)
+    student = snnkit.create_model("meta_spikeformer_tiny", num_classes=7, in_chans=1, img_size=64, timesteps=2)
+    task = FeatureDistillation(student, 7, teacher)
+    assert len(task.project) >= 2
+    loss = task.loss((torch.randn(2, 1, 64, 64), torch.tensor([1, 2])))
+    loss.backward()
+    assert all(project.weight.grad.abs().sum() > 0 for project in task.project)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("shape", [(2, 5, 8, 8), (2, 8, 4, 8), (2, 8, 8, 4), (2, 8, 8, 8)])
+def test_a_map_is_laid_out_with_channels_in_front(shape, last):
+    """Also where a side is as long as there are channels: the ratio of the image's sides, or timm's word, tells."""
+    x = torch.randn(shape)
+    given = x.movedim(1, -1) if last else x
+    image = (shape[2] * 4, shape[3] * 4)
+    assert torch.equal(_laid_out(given, shape[1], image, last), x)
+    if shape != (2, 8, 8, 8):
+        assert torch.equal(_laid_out(given, shape[1], image, False), x)
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 2])
+def test_tokens_become_a_map_without_those_in_front(prefix):
+    x = torch.randn(2, 3, 4, 8)
+    tokens = torch.cat([torch.full((2, prefix, 3), 9.0), x.flatten(2).movedim(1, 2)], 1)
+    assert torch.equal(_laid_out(tokens, 3, (32, 64), False), x)
+
+
+def test_a_map_of_no_known_layout_is_refused():
+    with pytest.raises(InvalidArgumentError, match=r"a map of 3 channels is \(2, 5, 6, 7\)"):
+        _laid_out(torch.zeros(2, 5, 6, 7), 3, (32, 32), False)
+
+
+def test_maps_that_could_be_paired_are_listed():
+    teacher = snnkit.create_model("timm:swin_tiny_patch4_window7_224", num_classes=7, in_chans=1, img_size=56)
+    student = snnkit.create_model("spiking_cnn_small", num_classes=7, in_chans=1, img_size=56)
+    wanted = r"the teacher's 0 = layers.0 \(stride 4\), 1 = .*task.options.pairs=0=0"
+    with pytest.raises(InvalidArgumentError, match=wanted):
+        FeatureDistillation(student, 7, teacher)
+    FeatureDistillation(student, 7, teacher, pairs="0=0").loss((torch.randn(2, 1, 56, 56), torch.tensor([1, 2])))
+    with pytest.raises(InvalidArgumentError, match=r"the student has 0 = mix_lif \(stride 2\); the teacher 0 ="):
+        FeatureDistillation(student, 7, teacher, pairs="0=9")
