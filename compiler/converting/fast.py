@@ -270,7 +270,7 @@ class Block:
     def _put(self, node: Node) -> None:
         known = [self._values[name] for name in node.inputs]
         steps = max((one.steps for one in known), default=1)
-        results = operation(node.op).run(node, *(_folded(one, steps) for one in known))
+        results = operation(node.op).run(node, *(_folded(one, steps, self.batch) for one in known))
         for name, result in zip(node.outputs, results, strict=True):
             self._values[name] = Known(result, steps, True)
 
@@ -285,7 +285,7 @@ class Block:
             if name in self._moved:
                 inputs.append(_longer(self._tensor(name), steps * self.batch))
             else:
-                inputs.append(_folded(self._values[name], steps))
+                inputs.append(_folded(self._values[name], steps, self.batch))
         if operation(node.op).kind != "move":
             inputs = [x.to(torch.float32) for x in inputs]
         self._moved[node.output] = Moved(steps, {}, operation(node.op).run(node, *inputs)[0])
@@ -349,15 +349,14 @@ def _signal(rows: Tensor, shape: tuple[int, ...], image: bool) -> Tensor:
     return whole.permute(0, 3, 1, 2) if image else whole.reshape(-1, *shape)
 
 
-def _folded(known: Known, steps: int) -> Tensor:
-    """Return values for ``steps`` steps; those that are the same at every step and for every sample may stay alone."""
+def _folded(known: Known, steps: int, batch: int) -> Tensor:
+    """Return values for ``steps`` steps of ``batch`` samples; those that all samples share stay alone."""
     x = known.tensor
-    if known.steps == steps:
+    if known.steps == steps or (x.shape[0] == 1 and batch > 1):
         return x
-    batch = x.shape[0] // known.steps
+    last = x[-(x.shape[0] // known.steps) :]
     if known.steps == 1:
-        return x.expand(steps, *x.shape[1:]) if batch == 1 else x.expand(steps, *x.shape).flatten(0, 1)
-    last = x[-batch:]
+        return last.expand(steps, *x.shape[1:]) if batch == 1 else last.expand(steps, *x.shape).flatten(0, 1)
     return torch.cat([x, *[last] * (steps - known.steps)])
 
 

@@ -86,9 +86,10 @@ class _Planner:
                 placed[self._end(chain)] = chain
         for node in graph:
             if node.op == "trace" and node.name not in self.taken:
-                if not _fits(node):
+                alone = self._alone(node)
+                if alone is None:
                     return None
-                placed[self.order[node.name]] = self._alone(node)
+                placed[self.order[node.name]] = alone
         for chain in placed.values():
             if chain.layer is not None and chain.weights is not None and chain.image:
                 signal, padding = chain.layer.inputs[0], chain.weights.window.padding
@@ -150,7 +151,9 @@ class _Planner:
         return self.graph.shape(other) == self.graph.shape(value)
 
     def _weights(self, layer: Node, integrate: Node) -> Weights | None:
-        if layer.op not in ("conv", "linear") or len(layer.inputs) != 1 or "bias" in layer.parameters:
+        if layer.op not in ("conv", "linear") or len(layer.inputs) != 1 or set(layer.parameters) != {"weight"}:
+            return None
+        if "weight_exponent" in layer.attributes:  # a shift of every output, which is done elsewhere
             return None
         weight, window, depthwise = layer.parameters["weight"], Window(), False
         if layer.op == "conv":
@@ -177,12 +180,16 @@ class _Planner:
             node = self.graph.producer(signal)
         return signal
 
-    def _alone(self, trace: Node) -> Chain:
+    def _alone(self, trace: Node) -> Chain | None:
+        """Return neurons by themselves; None where there is no way for them."""
         value, shape = trace.inputs[0], self.graph.shape(trace.inputs[0])
-        image = len(shape) == 3 and any(node.op == "conv" for node in self.graph.consumers(trace.output))
+        one_a_channel = trace.parameters["scale"].numel() > 1 and trace.parameters["scale"].ndim == 3
+        read_as_image = any(node.op == "conv" for node in self.graph.consumers(trace.output))
+        image = len(shape) == 3 and (read_as_image or one_a_channel)
         channels = shape[0] if image else shape[-1] if shape else 1
         neurons = _neurons(trace, channels, image)
-        assert neurons is not None
+        if neurons is None or not _fits(trace):
+            return None
         return Chain(value, None, None, None, value, -math.inf, math.inf, trace, neurons, False, image)
 
 
@@ -214,7 +221,7 @@ def _neurons(trace: Node, channels: int, image: bool) -> Neurons | None:
     elif scale.numel() != channels or (scale.shape[0 if image else -1] != channels):
         return None
     largest = 0 if a["max_exponent"] is None else min(2 ** a["max_exponent"], LARGEST_EVENT + 1)
-    return Neurons(whole_panels(scale, 1.0).contiguous(), a["low"], a["high"], largest)
+    return Neurons(whole_panels(scale.reshape(-1), 1.0).contiguous(), a["low"], a["high"], largest)
 
 
 def _last_reads(graph: Graph, steps: list[Chain | Node]) -> tuple[tuple[str, ...], ...]:

@@ -31,7 +31,8 @@ MAX_STEPS = 64
 LISTED_BELOW = 0.5
 """Share of channel pairs that fired below which a step is computed from lists."""
 
-_LARGEST_WEIGHT, _LARGEST_CHANNELS = (1 << 15) - 1, 1 << 17
+_LARGEST_WEIGHT = (1 << 15) - 1
+_MOST_INPUTS = 1 << 16  # lists hold 16-bit numbers of pairs, and 32-bit offsets of weights
 _SPARE = 64
 _SHAPE, _AFTER = struct.Struct("=19q"), struct.Struct("=17q2d")
 _WORTH = 64  # ``share`` cuts at multiples of 64 of what is at least 2^15
@@ -130,7 +131,7 @@ def prepared(
     reach = whole[:, : taps[0].numel()].abs().sum(1) * largest
     if bias is not None:
         reach = reach + whole[:, -1].abs()
-    if not bool((reach <= EXACT).all()) or inputs > _LARGEST_CHANNELS or not 1 <= largest <= LARGEST_EVENT:
+    if not bool((reach <= EXACT).all()) or inputs * taps.shape[2] > _MOST_INPUTS or not 1 <= largest <= LARGEST_EVENT:
         return None
     numbers = whole[:, : taps[0].numel()].reshape(taps.shape).to(torch.int32)
     start = torch.zeros(outputs, dtype=torch.int32) if bias is None else whole[:, -1].to(torch.int32)
@@ -144,7 +145,8 @@ def prepared(
             high = (numbers + (1 << shift >> 1)) >> shift
             if int(high.abs().max()) > _LARGEST_WEIGHT:
                 return None
-            numbers = torch.stack([high, numbers - (high << shift)], 2).flatten(1, 2)
+            parts = torch.stack([high, numbers - (high << shift)], 2)
+            numbers = torch.nn.functional.pad(parts, (0, 0, 0, 0, 0, inputs % 2)).flatten(1, 2)
         panels = _panels(numbers.to(torch.int16))
     per_output = (whole_panels(step.float()), whole_panels(start))
     return Weights(panels, *per_output, inputs, outputs, window, depthwise, shift)
