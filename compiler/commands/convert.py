@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -12,20 +13,50 @@ if TYPE_CHECKING:
     from compiler.converting import Converted
 
 
+@dataclass
+class Settings:
+    """How a network is converted, and on what it is compared.
+
+    Parameters
+    ----------
+    data
+        A data set's name, or a folder of images; by default what the run was trained on.
+    data_source
+        Where the data set lies, as for training.
+    levels
+        L, how many whole numbers a signal may become.
+    max_exponent
+        K: events are ±1 … ±2^K levels; "none" for events of any size.
+    calibration
+        How many training samples scales are found from.
+    images
+        How many test samples the forms are compared on.
+    per_channel
+        One scale a channel for signals that only layers with weights read.
+    start
+        What neurons begin with: zero, or the mean codes of the calibration samples, which saves steps and events.
+    output
+        Folder for qann.graph, snn.graph, source.graph and convert.json; by default converted/ in the run's folder.
+    """
+
+    data: str | None = None
+    data_source: str = ""
+    levels: int = 16
+    max_exponent: Annotated[str, Parameter(name=["--max-exponent", "-K"])] = "2"
+    calibration: int = 256
+    images: int = 500
+    per_channel: bool = False
+    start: Literal["zero", "mean"] = "zero"
+    output: Path | None = None
+
+
 def convert(
     source: str,
     *,
     plan: bool = False,
     nodes: bool = False,
-    data: str | None = None,
-    data_source: str = "",
-    levels: int = 16,
-    max_exponent: Annotated[str, Parameter(name=["--max-exponent", "-K"])] = "2",
-    calibration: int = 256,
-    images: int = 500,
-    per_channel: bool = False,
     spike_input: bool = False,
-    output: Path | None = None,
+    settings: Annotated[Settings | None, Parameter(name="*")] = None,
 ) -> None:
     """Turn an ordinary network into a quantised and a spiking one, equal in every integer at rest, and compare them.
 
@@ -41,42 +72,26 @@ def convert(
         Only say what every operation would become.
     nodes
         With --plan: a line for every operation instead of one for each kind.
-    data
-        A data set's name, or a folder of images; by default what the run was trained on.
-    data_source
-        Where the data set lies, as for training.
-    levels
-        L, how many whole numbers a signal may become.
-    max_exponent
-        K: events are ±1 … ±2^K levels; "none" for events of any size.
-    calibration
-        How many training samples scales are found from.
-    images
-        How many test samples the forms are compared on.
-    per_channel
-        One scale a channel for signals that only layers with weights read.
     spike_input
         Send the input as events too, instead of computing the first layer from real numbers once.
-    output
-        Folder for qann.graph, snn.graph, source.graph and convert.json; by default converted/ in the run's folder.
     """
     from compiler.commands.source import resolve
     from compiler.converting.calibrating import check_levels
     from snnkit.errors import InvalidArgumentError
 
-    exponent = _exponent(max_exponent)
-    check_levels(levels)
-    for name, number in (("calibration", calibration), ("images", images)):
-        if number < 1:
-            raise InvalidArgumentError(f"--{name} {number}: must be ≥ 1.")
+    chosen = settings or Settings()
+    exponent = _exponent(chosen.max_exponent)
+    check_levels(chosen.levels)
+    for name in ("calibration", "images"):
+        if getattr(chosen, name) < 1:
+            raise InvalidArgumentError(f"--{name} {getattr(chosen, name)}: must be ≥ 1.")
     given = resolve(source)
     if plan:
         _plan(given, spike_input, nodes)
         return
     if nodes:
         raise InvalidArgumentError("--nodes goes with --plan.")
-    given = _with_data(given, data, data_source)
-    _convert(given, levels, exponent, (calibration, images), (per_channel, spike_input), output)
+    _convert(_with_data(given, chosen.data, chosen.data_source), chosen, exponent, spike_input)
 
 
 def _exponent(text: str) -> int | None:
@@ -128,14 +143,7 @@ def _with_data(given: Source, data: str | None, source: str) -> Source:
     return replace(given, data=DataConfig(dataset=name, source=place, img_size=side))
 
 
-def _convert(
-    given: Source,
-    levels: int,
-    exponent: int | None,
-    counts: tuple[int, int],
-    options: tuple[bool, bool],
-    output: Path | None,
-) -> None:
+def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input: bool) -> None:
     import torch
 
     from compiler.commands import show_conversion
@@ -144,24 +152,23 @@ def _convert(
     from compiler.converting.comparing import compare
     from compiler.converting.planning import plan as planned
 
-    calibration, _ = given.training_images(counts[0])
-    x, labels, _ = given.test_images(counts[1])
-    converted = to_spiking(
-        given.captured,
-        batches(given.graph, calibration),
-        levels,
-        exponent,
-        per_channel=options[0],
-        spike_input=options[1],
-    )
-    show_conversion.summary(planned(converted.source, options[1]), converted)
+    samples, _ = given.training_images(chosen.calibration)
+    x, labels, _ = given.test_images(chosen.images)
+    options: dict[str, Any] = {
+        "per_channel": chosen.per_channel,
+        "spike_input": spike_input,
+        "start": chosen.start,
+    }
+    converted = to_spiking(given.captured, batches(given.graph, samples), chosen.levels, exponent, **options)
+    show_conversion.summary(planned(converted.source, spike_input), converted)
     parts = batches(given.graph, x)
     pairs = list(zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True))
     comparison = compare(converted, pairs)
     show_conversion.comparison(comparison)
-    folder = output or (given.folder / "converted" if given.folder is not None else None)
+    folder = chosen.output or (given.folder / "converted" if given.folder is not None else None)
     if folder is not None:
-        _save(converted, comparison.to_dict() | {"levels": levels, "max_exponent": exponent}, folder)
+        found = comparison.to_dict() | {"levels": chosen.levels, "max_exponent": exponent}
+        _save(converted, found | options, folder)
 
 
 def _save(converted: Converted, found: dict[str, object], folder: Path) -> None:

@@ -21,16 +21,18 @@ from compiler.converting.places import Places
 from compiler.converting.quantisers import BITS, Quantiser, check_exact
 from compiler.converting.rest import bound_of
 from compiler.converting.running import Sent, Stepper
+from compiler.converting.starting import mean_codes, started
 from compiler.errors import CaptureError
 from compiler.graph import Graph, is_neuron
 from compiler.graph.builder import stored_dtype
 from compiler.interpreting import Watch, interpret, read_inputs
 from compiler.passes import simplify, split_attention
-from snnkit.errors import InvalidArgumentError, NonFiniteError
+from snnkit.errors import InvalidArgumentError, NonFiniteError, unknown_name
 
 _AHEAD = 8
 """Steps that are computed together."""
 
+STARTS = ("zero", "mean")
 Batches = Iterable[Tensor | tuple[Tensor, ...] | list[Tensor]]
 
 
@@ -73,6 +75,7 @@ class Converted:
         levels, max_exponent: L, and K (None: graded events).
         spike_input: whether the input is sent as events too.
         notes: what calibration had to say.
+        start: the code that every neuron starts with, by ``x.code``; None: 0.
     """
 
     source: Graph
@@ -83,6 +86,7 @@ class Converted:
     max_exponent: int | None
     spike_input: bool = False
     notes: tuple[str, ...] = ()
+    start: Mapping[str, Tensor] | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -178,7 +182,18 @@ class Converted:
         check_exponent(max_exponent)
         places = Places(self.source, self.spike_input)
         graph = spiking_form(places, self.quantisers, self.dtype, max_exponent)
+        graph = graph if self.start is None else started(graph, self.start)
         return replace(self, snn_graph=graph, max_exponent=max_exponent)
+
+    def started_at(self, batches: Batches) -> Converted:
+        """Return the same network with neurons that start with the mean codes of samples (B, …) instead of 0.
+
+        It is at rest with the same integers, after fewer events, and near it sooner.
+        """
+        inputs = [self._inputs(x)[0] for x in inputs_of(batches)]
+        start = mean_codes(self.qann_graph, inputs)
+        bare = replace(self, start=None).with_exponent(self.max_exponent)
+        return replace(bare, snn_graph=started(bare.snn_graph, start), start=start)
 
     def save(self, folder: str | Path) -> None:
         """Write ``qann.graph``, ``snn.graph`` and ``source.graph`` into a folder."""
@@ -196,6 +211,7 @@ def convert(
     *,
     per_channel: bool = False,
     spike_input: bool = False,
+    start: str = "zero",
     seed: int = 0,
 ) -> Converted:
     """Convert an ordinary network into a quantised and a spiking one.
@@ -207,6 +223,8 @@ def convert(
         max_exponent: K, events are ±1 … ±2^K levels; None: graded events, at rest after one step.
         per_channel: one scale a channel for signals that only layers with weights read.
         spike_input: send the input as events too; by default the first layers get the real numbers once.
+        start: "zero", or "mean": neurons begin with the mean codes of the calibration samples, which saves steps and
+            events and costs a stored number a neuron.
         seed: of the choice of values that scales are found from.
 
     Returns:
@@ -218,6 +236,8 @@ def convert(
         NonFiniteError: NaN or infinity in the samples or in what the network makes of them.
     """
     check_exponent(max_exponent)
+    if start not in STARTS:
+        raise unknown_name("start", start, STARTS)
     batches = list(inputs_of(calibration))
     if not batches:
         raise InvalidArgumentError("calibration needs at least one batch of samples.")
@@ -225,7 +245,8 @@ def convert(
     places = Places(graph, spike_input)
     notes: list[str] = []
     quantisers = calibrate(places, batches, levels, per_channel, seed, notes.append)
-    return assembled(graph, quantisers, levels, max_exponent, spike_input, tuple(notes))
+    made = assembled(graph, quantisers, levels, max_exponent, spike_input, tuple(notes))
+    return made.started_at(batches) if start == "mean" else made
 
 
 def assembled(

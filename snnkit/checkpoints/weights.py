@@ -197,10 +197,12 @@ def build_model(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), config
 
 
+_TIMM_WORDS = ("global_pool", "stem_type")  # looked up in a list of forms
 # What timm's models may be given by a file: sizes. Its other arguments download, or open files.
 _TIMM_SIZES = re.compile(
     r"(num_classes|in_chans|img_size|drop_rate|drop_path_rate|features_only|embed_dim|depths?|num_heads|mlp_ratio"
-    r"|patch_size|window_size|qkv_bias|global_pool|output_stride|width|widths|layers|cardinality|base_width)"
+    r"|patch_size|window_size|qkv_bias|global_pool|stem_type|stem_width|output_stride|width|widths|channels|layers"
+    r"|cardinality|base_width)"
 )
 
 
@@ -208,7 +210,7 @@ def _built(path: str | Path, name: str, arguments: dict[str, Any], tensors: Mapp
     """Make the model that a file describes, first without memory: it must have the file's tensors."""
     if name.startswith("timm:"):
         for key, value in arguments.items():
-            if not _TIMM_SIZES.fullmatch(key) or (isinstance(value, str) and key != "global_pool"):
+            if not _TIMM_SIZES.fullmatch(key) or (isinstance(value, str) and key not in _TIMM_WORDS):
                 raise CorruptFileError(
                     f"{path} gives {name} {key}={value!r}; only sizes are taken from a file. If you trust it: "
                     "snnkit.load_weights(snnkit.create_model(…), path)."

@@ -110,14 +110,19 @@ def from_nir(source: str | Path | Any, dt: float | None = None, example: Tensor 
             found = _mismatch(plain[name], translated[name], node) if kind in _Equations.KINDS else None
             translation.layers.append(_layer(name, kind, translated[name], found, name in late))
     made = NirNetwork(parts, before, ends["Output"], translated, shapes)
-    whole = None
-    if example is not None:
-        reference = copy.deepcopy(NirNetwork(parts, before, ends["Output"], plain, shapes)).double()
-        with torch.no_grad():
-            pairs = zip(_outputs(made(example)), _outputs(reference(example.double())), strict=True)
-            whole = max((a.double() - b).abs().max().item() for a, b in pairs)
-    made.import_report = translation.report(whole)
+    reference = None if example is None else NirNetwork(parts, before, ends["Output"], plain, shapes)
+    made.import_report = translation.report(_whole_mismatch(made, reference, example))
     return made
+
+
+def _whole_mismatch(made: NirNetwork, reference: NirNetwork | None, example: Tensor | None) -> float | None:
+    """Return the largest difference between a translated network and NIR's equations on an example."""
+    if reference is None or example is None:
+        return None
+    exact = copy.deepcopy(reference).double()
+    with torch.no_grad():
+        pairs = zip(_outputs(made(example)), _outputs(exact(example.double())), strict=True)
+        return max((a.double() - b).abs().max().item() for a, b in pairs)
 
 
 def time_step(nodes: Mapping[str, Any], metadata: Any) -> float:
