@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from compiler.commands.source import Source
     from compiler.converting import Converted
+    from compiler.graph import Graph
 
 
 @dataclass
@@ -33,6 +36,10 @@ class Settings:
         How many test samples the forms are compared on.
     per_channel
         One scale a channel for signals that only layers with weights read.
+    finetune
+        Epochs of fine-tuning in which the quantised network learns from the float one, on the training data.
+    chip_clean
+        First replace what chips do not have: softmax, norms over channels, smooth activations. Needs --finetune.
     start
         What neurons begin with: zero, or the mean codes of the calibration samples, which saves steps and events.
     output
@@ -46,6 +53,8 @@ class Settings:
     calibration: int = 256
     images: int = 500
     per_channel: bool = False
+    finetune: int = 0
+    chip_clean: bool = False
     start: Literal["zero", "mean"] = "zero"
     output: Path | None = None
 
@@ -148,27 +157,72 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
 
     from compiler.commands import show_conversion
     from compiler.commands.stages import batches
-    from compiler.converting import convert as to_spiking
     from compiler.converting.comparing import compare
+    from compiler.converting.conversion import prepared_graph
     from compiler.converting.planning import plan as planned
 
+    folder = chosen.output or (given.folder / "converted" if given.folder is not None else None)
+    if chosen.finetune < 0 or (chosen.finetune and folder is None) or (chosen.chip_clean and not chosen.finetune):
+        _refuse_tuning(chosen)
+    floating = prepared_graph(given.captured)
     samples, _ = given.training_images(chosen.calibration)
-    x, labels, _ = given.test_images(chosen.images)
-    options: dict[str, Any] = {
-        "per_channel": chosen.per_channel,
-        "spike_input": spike_input,
-        "start": chosen.start,
-    }
-    converted = to_spiking(given.captured, batches(given.graph, samples), chosen.levels, exponent, **options)
+    converted = _made(given, floating, batches(given.graph, samples), chosen, exponent, spike_input, folder)
     show_conversion.summary(planned(converted.source, spike_input), converted)
+    x, labels, _ = given.test_images(chosen.images)
     parts = batches(given.graph, x)
     pairs = list(zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True))
-    comparison = compare(converted, pairs)
+    comparison = compare(converted, pairs, floating=floating)
     show_conversion.comparison(comparison)
-    folder = chosen.output or (given.folder / "converted" if given.folder is not None else None)
     if folder is not None:
-        found = comparison.to_dict() | {"levels": chosen.levels, "max_exponent": exponent}
-        _save(converted, found | options, folder)
+        kept = ("levels", "per_channel", "start", "finetune", "chip_clean")
+        options = {name: getattr(chosen, name) for name in kept}
+        _save(
+            converted,
+            comparison.to_dict() | options | {"max_exponent": exponent, "spike_input": spike_input},
+            folder,
+        )
+
+
+def _refuse_tuning(chosen: Settings) -> NoReturn:
+    from snnkit.errors import InvalidArgumentError
+
+    if chosen.finetune < 0:
+        raise InvalidArgumentError(f"--finetune {chosen.finetune}: must be ≥ 0.")
+    if chosen.chip_clean and not chosen.finetune:
+        raise InvalidArgumentError("--chip-clean replaces what the network was trained with; give --finetune N too.")
+    raise InvalidArgumentError("--finetune writes a run: give --output with a folder.")
+
+
+def _made(
+    given: Source,
+    floating: Graph,
+    samples: list[Tensor],
+    chosen: Settings,
+    exponent: int | None,
+    spike_input: bool,
+    folder: Path | None,
+) -> Converted:
+    """Return the converted network: made chip-clean, converted, fine-tuned, and started where that is asked for."""
+    from compiler.converting import chip_clean, distilled, fine_tuned
+    from compiler.converting import convert as to_spiking
+
+    graph = floating
+    if chosen.chip_clean:
+        clean = chip_clean(floating, samples)
+        graph, _ = distilled(
+            clean, floating, given.data, chosen.finetune, batch_statistics=True, folder=_within(folder, "chip_clean")
+        )
+    options: dict[str, Any] = {"per_channel": chosen.per_channel, "spike_input": spike_input}
+    converted = to_spiking(graph, samples, chosen.levels, exponent, **options)
+    if chosen.finetune:
+        place = _within(folder, "finetune")
+        converted = fine_tuned(converted, given.data, chosen.finetune, teacher=floating, folder=place)
+    return converted.started_at(samples) if chosen.start == "mean" else converted
+
+
+def _within(folder: Path | None, name: str) -> Path:
+    assert folder is not None
+    return folder / name
 
 
 def _save(converted: Converted, found: dict[str, object], folder: Path) -> None:

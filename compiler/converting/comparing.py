@@ -94,6 +94,7 @@ def compare(
     batches: Iterable[Tensor | tuple[Tensor, ...] | list[Tensor]],
     steps: Sequence[int] = (1, 2, 4, 8),
     counted: bool = True,
+    floating: Graph | None = None,
 ) -> Comparison:
     """Run float, quantised and spiking form on samples, compare every code at rest, and count.
 
@@ -102,6 +103,7 @@ def compare(
         batches: inputs (B, …), or pairs of them with labels (B,).
         steps: after how many steps decisions are looked at, besides rest.
         counted: whether operations are counted, which about doubles the time.
+        floating: the float network, where it is another than the one that was quantised (before fine-tuning).
 
     Raises:
         InvalidArgumentError: no samples, some batches with labels and some without, or outputs that are no logits.
@@ -113,7 +115,9 @@ def compare(
             "compared of one output (K,)."
         )
     found = _Decisions([], [], [], [])
-    tallies = {name: Tally(graph) for name, graph in _graphs(converted).items()}
+    source = floating or converted.source
+    graphs = {"float": source, "quantised": converted.qann_graph, "spiking": converted.snn_graph}
+    tallies = {name: Tally(graph) for name, graph in graphs.items()}
     differ = codes = rest = 0
     float_error = logit_error = 0.0
     events: list[tuple[list[int], int]] = []
@@ -122,7 +126,7 @@ def compare(
         x = pair[0].to(converted.dtype)
         if len(pair) > 1:
             found.labels.append(pair[1])
-        (y,) = _run(converted.source, x, tallies["float"] if counted else None)
+        (y,) = _run(source, x, tallies["float"] if counted else None)
         (q,) = _run(converted.qann_graph, x, tallies["quantised"] if counted else None)
         outcome = _spike(converted, x, tallies["spiking"] if counted else None)
         wrong, compared = _differing(converted, x, outcome.sums)
@@ -139,10 +143,6 @@ def compare(
     counts = {name: tally.counts() for name, tally in tallies.items()} if counted else {}
     samples = sum(n for _, n in events)
     return Comparison(samples, forms, codes, differ, logit_error, float_error, rest, converted.bound, settled, counts)
-
-
-def _graphs(converted: Converted) -> dict[str, Graph]:
-    return {"float": converted.source, "quantised": converted.qann_graph, "spiking": converted.snn_graph}
 
 
 def _run(graph: Graph, x: Tensor, tally: Tally | None) -> tuple[Tensor]:
