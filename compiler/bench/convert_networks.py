@@ -151,7 +151,7 @@ def trained(name: str, amounts: Amounts, folder: Path) -> nn.Module:
     config = settings(network, amounts)
     if not (folder / "summary.json").exists():
         resume(folder) if begun(folder) else train(config, folder)
-    model = create_model(network.name, num_classes=CLASSES, in_chans=1, **_sized(network))
+    model = create_model(network.name, num_classes=CLASSES, in_chans=1, **arguments(network))
     load_weights(model, find_checkpoint(folder))
     return model.eval()
 
@@ -161,7 +161,8 @@ def begun(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("step-*"))
 
 
-def _sized(network: Network) -> dict[str, Any]:
+def arguments(network: Network) -> dict[str, Any]:
+    """Return a network's sizes with the side of its images where it asks for that."""
     return network.sizes if network.name.startswith("timm:") else {**network.sizes, "img_size": network.side}
 
 

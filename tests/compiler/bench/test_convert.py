@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from compiler.bench import convert
-from compiler.bench.convert_baselines import accuracies, peer_rows, rate_rows, refused
-from compiler.bench.convert_networks import NETWORKS, Amounts, run_of, settings
+from compiler.bench.convert_baselines import accuracies, met_halfway, peer_rows, rate_rows, refused
+from compiler.bench.convert_networks import NETWORKS, Amounts, arguments, run_of, settings
 from compiler.bench.convert_prices import energy_uj, fair_bits, nonzero_macs, price_rows
 from compiler.converting import convert as to_spiking
 from compiler.converting.comparing import Comparison, FormResult
@@ -173,6 +173,18 @@ def test_peers_convert_or_say_why_not():
     rows = peer_rows("net", vit, [pairs[0][0]], pairs)
     refusals = [row["why"] for row in rows if row["variant"].startswith("SpikingJelly, RateCodingRecipe, maximum")]
     assert all(refusals)
+    assert len(refusals) == 2
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_peers_are_given_a_network_that_computes_the_same(name):
+    network = NETWORKS[name]
+    model = create_model(network.name, num_classes=10, in_chans=1, **arguments(network)).eval()
+    x = torch.randn(2, 1, network.side, network.side)
+    with torch.no_grad():
+        torch.testing.assert_close(met_halfway(model)(x), model(x), atol=0, rtol=0)
+    kinds = {type(part).__name__ + type(part).__module__ for part in met_halfway(model).modules()}
+    assert not any(kind.startswith("LayerNormtimm") for kind in kinds)
 
 
 _VIT = {"img_size": 8, "patch_size": 4, "embed_dim": 12, "depth": 1, "num_heads": 2}
@@ -184,8 +196,7 @@ def test_every_network_is_built_from_its_settings(name):
     config = settings(NETWORKS[name], TINY)
     assert config.data.img_size == NETWORKS[name].side
     assert config.epochs == 1
-    sizes = {**config.model.sizes} if name == "resnet18" else {"img_size": NETWORKS[name].side, **config.model.sizes}
-    model = create_model(config.model.name, num_classes=10, in_chans=1, **sizes).eval()
+    model = create_model(config.model.name, num_classes=10, in_chans=1, **arguments(NETWORKS[name])).eval()
     assert model(torch.zeros(2, 1, NETWORKS[name].side, NETWORKS[name].side)).shape == (2, 10)
     assert sum(p.numel() for p in model.parameters()) < 1_500_000
 
