@@ -14,6 +14,7 @@ from compiler.bench import convert
 from compiler.bench.convert_baselines import accuracies, met_halfway, peer_rows, rate_rows, refused
 from compiler.bench.convert_networks import NETWORKS, Amounts, arguments, run_of, settings
 from compiler.bench.convert_prices import energy_uj, fair_bits, nonzero_macs, price_rows
+from compiler.bench.convert_table import tables
 from compiler.converting import convert as to_spiking
 from compiler.converting.comparing import Comparison, FormResult
 from hw.counts import Counts, LayerCounts
@@ -244,3 +245,23 @@ def test_all_parts_are_measured_in_order(tmp_path):
     assert found[-1] == ("direct", "resnet18")
     assert [name for kind, name in found if kind == "peers"] == list(NETWORKS)
     assert all(kind == "forms" for kind, _, _ in convert.parts(TINY, tmp_path, ("vit",), others=False))
+
+
+def test_tables_show_what_was_measured_and_dashes_for_the_rest():
+    found = _comparison((0.1, 0.2, 0.3, 0.4, 0.9, 0.9, 0.9))
+    rows = [
+        {"case": "net", "variant": "float", "value": 92.0, "unit": "%", "parameters": 1234},
+        *convert.spiking_rows("net", found, convolutional=True),
+        {"case": "net", "variant": "rate coding, maximum, T = 4", "value": 33.3, "unit": "%"},
+        {"case": "small, T = 2", "variant": "taught by net", "value": 88.8, "unit": "%"},
+        refused("other", "peer", ValueError("no | such layer")),
+    ]
+    shown = tables(rows)
+    assert (
+        "| net | 1,234 | 92.00 | – | – | 90.00 | 10.00 | 20.00 | 40.00 | 90.00 | 90.00 | 6 | 9.00 | 0 of 50 | "
+        "T = 5 (NOT reached: 4) |"
+    ) in shown
+    assert "| net | rate coding, maximum | – | – | 33.30 | – | – | – |" in shown
+    assert "| small, T = 2 | taught by net | – | 88.80 | – | – | – | – |" in shown
+    assert "| other | peer | ValueError: no / such layer |" in shown
+    assert tables([]) == ""
