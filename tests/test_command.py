@@ -480,6 +480,27 @@ def test_corrupt_data_and_wrong_images(run_folder, call, tmp_path):
     assert "train-images-idx3-ubyte" in err
 
 
+EDITED = {
+    "no JSON": ("{", "is not valid JSON"),
+    "no table": ("[]", "configuration=[]: must be a table of keys"),
+    "no data": ('{"model": {}}', "there is no 'data' in it"),
+    "data is no table": ('{"data": 3}', "data=3: must be a table of keys"),
+    "unknown key": ('{"data": {"test_limitt": 3}}', "Did you mean 'data.test_limit'?"),
+    "another type": ('{"data": {"test_limit": "many"}}', "data.test_limit='many'"),
+}
+
+
+@pytest.mark.parametrize("verb", ["energy", "eval"])
+@pytest.mark.parametrize(("text", "words"), EDITED.values(), ids=EDITED)
+def test_an_edited_configuration_is_one_line(run_folder, call, verb, text, words):
+    (run_folder / "config.json").write_text(text)
+    code, _, err = call(verb, run_folder)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "config.json" in err
+    assert words in err
+
+
 def test_a_network_that_does_not_fit_says_what_it_needs(call, tmp_path, monkeypatch):
     """check lists it with exit code 3; compile refuses with 2 and leaves nothing."""
     import snnkit

@@ -18,10 +18,9 @@ from compiler.graph.file import check_numbers
 from snnkit.checkpoints import build_model
 from snnkit.data import DataConfig, load_images
 from snnkit.data.order import Skipped
-from snnkit.engine import find_checkpoint
+from snnkit.engine import RunConfig, find_checkpoint
 from snnkit.engine.progress import console
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, unknown_name
-from snnkit.files import read_json
 from snnkit.models import create_model, list_models
 
 GRAPH = ".graph"
@@ -236,8 +235,7 @@ def resolve(text: str, kind: str = "real") -> Source:
         raise CorruptFileError(f"{text} cannot be read: {error.strerror or error}.") from None
     data, folder = DataConfig(), path if path.is_dir() else None
     if folder is not None and (folder / "config.json").exists():
-        saved = read_json(folder / "config.json")["data"]
-        data = DataConfig(**{key: value for key, value in saved.items() if key in DataConfig.__dataclass_fields__})
+        data = RunConfig.load(folder / "config.json").data
     return Source(text, model, config, folder, data, kind)
 
 

@@ -21,7 +21,6 @@ def eval_(run: Path, *, dataset: str | None = None, source: str | None = None) -
     from snnkit.data import DataConfig, load_images
     from snnkit.engine import RunConfig, evaluate, find_checkpoint
     from snnkit.engine.progress import console
-    from snnkit.files import read_json
 
     checkpoint = find_checkpoint(run)
     model, _ = build_model(checkpoint)
@@ -29,7 +28,7 @@ def eval_(run: Path, *, dataset: str | None = None, source: str | None = None) -
     folder, (height, width) = checkpoint.absolute().parent, getattr(model, "trained_size", (0, 0))
     config, saved = DataConfig(img_size=height if height == width else 0), folder.parent / "config.json"
     if folder.name == "checkpoints" and saved.exists():
-        config = RunConfig.from_dict(read_json(saved)).data
+        config = RunConfig.load(saved).data
     config.dataset, config.source = dataset or config.dataset, source or config.source
     data = load_images(config, seed=0)
     result = evaluate(model, data)

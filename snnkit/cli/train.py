@@ -40,12 +40,11 @@ def train(
     from snnkit.engine import train as run_training
     from snnkit.engine.config import apply_toml
     from snnkit.engine.progress import console
-    from snnkit.files import read_json
     from snnkit.recipes import get_recipe
     from snnkit.report import write_report
 
     folder = latest_run(runs, recipe) if resume == "auto" else Path(resume) if resume else None
-    configuration = get_recipe(recipe) if folder is None else RunConfig.from_dict(read_json(folder / "config.json"))
+    configuration = get_recipe(recipe) if folder is None else RunConfig.load(folder / "config.json")
     if config is not None:
         apply_toml(configuration, config)
     apply_settings(configuration, set_ or [])

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from snnkit.data import DataConfig
-from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
+from snnkit.errors import CorruptFileError, InvalidArgumentError, UnknownNameError, unknown_name
+from snnkit.files import read_json
 
 
 @dataclass
@@ -208,6 +209,23 @@ class RunConfig:
                     setattr(target, name, _as_type(prefix + name, value, type(now)))
 
         fill(config, given, "")
+        return config
+
+    @classmethod
+    def load(cls, path: str | Path) -> RunConfig:
+        """Return the configuration that a run wrote into its folder (config.json).
+
+        Raises:
+            CorruptFileError: the file is missing, not JSON, holds what no configuration has, or lacks model or data.
+        """
+        given = read_json(path)
+        try:
+            config = cls.from_dict(given)
+        except (UnknownNameError, InvalidArgumentError) as error:
+            raise CorruptFileError(f"{path}: {error}") from None
+        for table in ("model", "data"):
+            if table not in given:  # what a network was fed is no matter of defaults
+                raise CorruptFileError(f"{path}: there is no {table!r} in it; put back the file that the run wrote.")
         return config
 
 

@@ -23,7 +23,7 @@ from snnkit.engine.loop import Loop
 from snnkit.engine.progress import bar, console, track
 from snnkit.engine.run_folder import Run, cut_metrics, new_run_folder, write_provenance
 from snnkit.errors import CorruptFileError, InvalidArgumentError
-from snnkit.files import read_json, write_json
+from snnkit.files import write_json
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.memory import show_bytes, within_budget
 from snnkit.models import create_model
@@ -127,7 +127,7 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
         LockedError: another training writes into the folder.
     """
     folder = Path(folder)
-    saved = RunConfig.from_dict(read_json(folder / "config.json"))
+    saved = RunConfig.load(folder / "config.json")
     config = changes or saved
     config.check()
     if config.optim.name != saved.optim.name:
