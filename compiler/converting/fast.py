@@ -116,6 +116,7 @@ class Block:
         owned = {c.integrate.inputs[1] for c in plan.steps if isinstance(c, Chain) and c.integrate is not None}
         owned |= {c.trace.inputs[1] for c in plan.steps if isinstance(c, Chain) and c.trace is not None}
         rest = tuple(state for state in graph.states if state.read not in owned)
+        self._initial = {state.read: state.initial for state in graph.states}
         self._states = start_of(_with_states(graph, rest), batch, like)
 
     @torch.no_grad()
@@ -248,12 +249,30 @@ class Block:
             pixels, _ = _pixels(self.graph.shape(name), self.batch, c.image)
             rows = pixels[0] * pixels[1] * pixels[2]
             self._sums[name] = c.weights.bias.repeat(rows, 1)
+            before = self._before(c.integrate.inputs[1], c)
+            if before is not None:
+                units = torch.round(whole_panels(before) / c.weights.step)
+                self._sums[name] += units.to(torch.int32).repeat(self.batch, 1)
         return self._sums[name]
+
+    def _before(self, state: str, c: Chain) -> Tensor | None:
+        """Return what a state of a chain starts at, (pixels, channels) of one sample; None for 0."""
+        initial = self._initial[state]
+        shape = self.graph.shape(c.value)
+        if not isinstance(initial, Tensor):
+            if initial == 0:
+                return None
+            initial = torch.full(shape, float(initial))
+        channels = shape[0 if c.image else -1] if shape else 1
+        x = initial.to(torch.float32)
+        return (x.movedim(0, -1) if c.image else x).reshape(-1, channels)
 
     def _total_of(self, trace: Node, c: Chain) -> Tensor:
         if trace.name not in self._totals:
             pixels, channels = _pixels(self.graph.shape(c.value), self.batch, c.image)
-            self._totals[trace.name] = whole_panels(torch.zeros(pixels[0] * pixels[1] * pixels[2], channels))
+            before = self._before(trace.inputs[1], c)
+            total = torch.zeros(pixels[0] * pixels[1] * pixels[2], channels)
+            self._totals[trace.name] = whole_panels(total if before is None else before.repeat(self.batch, 1))
         return self._totals[trace.name]
 
     # -------------------------------------------------------------------------------------------------------- nodes

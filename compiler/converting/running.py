@@ -48,7 +48,7 @@ class Stepper:
         self._values: dict[str, Tensor] = {}
         self._events = event_signals(graph)
         self._wants: dict[str, bool] = {}
-        plainly = plainly or watch is not None or like.device.type != "cpu" or not _from_zero(graph)
+        plainly = plainly or watch is not None or like.device.type != "cpu"
         plan = None if plainly else plan_of(graph)
         self._blocks = None if plan is None else Blocks(graph, plan, batch, like)
         self._states = start_of(graph, batch, like) if self._blocks is None else {}
@@ -167,8 +167,3 @@ class Stepper:
             before, after = [signals[n] for n in node.inputs], [signals[n] for n in node.outputs]
             self.watch(node, Facts(self.batch, before, after, inputs, results))
         return results
-
-
-def _from_zero(graph: Graph) -> bool:
-    """Whether nothing was sent before the first step, which several steps at once take for granted."""
-    return all(not isinstance(state.initial, Tensor) and state.initial == 0 for state in graph.states)
