@@ -91,8 +91,17 @@ def _integrate(node: Node, x: Tensor, total: Tensor) -> tuple[Tensor, ...]:
     return _with_bias(node, total), total
 
 
+def _running(x: Tensor, total: Tensor) -> Tensor:
+    """Return ``total`` and the steps of ``x`` (T, B, …) added up; cumsum is slow along the first axis."""
+    sums = x.to(total.dtype, copy=True)
+    sums[0] += total
+    for t in range(1, len(sums)):
+        sums[t] += sums[t - 1]
+    return sums
+
+
 def _integrate_sequence(node: Node, x: Tensor, total: Tensor) -> tuple[Tensor, ...]:
-    sums = torch.cumsum(x.to(total.dtype), 0) + total
+    sums = _running(x, total)
     return _with_bias(node, sums), sums[-1]
 
 
@@ -118,7 +127,7 @@ def _product(node: Node, a: Tensor, b: Tensor, sum_a: Tensor, sum_b: Tensor) -> 
 
 
 def _product_sequence(node: Node, a: Tensor, b: Tensor, sum_a: Tensor, sum_b: Tensor) -> tuple[Tensor, ...]:
-    sums_a, sums_b = torch.cumsum(a.to(sum_a.dtype), 0) + sum_a, torch.cumsum(b.to(sum_b.dtype), 0) + sum_b
+    sums_a, sums_b = _running(a, sum_a), _running(b, sum_b)
     y = _scaled_product(node, sums_a.flatten(0, 1), sums_b.flatten(0, 1))
     return y.reshape(len(a), -1, *y.shape[1:]), sums_a[-1], sums_b[-1]
 

@@ -222,7 +222,8 @@ static void depthwise(s32 (*sums)[VECTORS], const int16_t *const *x, const Shape
 
 // Every event x becomes the pair x · 2^shift, x: it meets weights of more than 16 bits in two parts.
 void snnkit_graded_split(const int16_t *x, int32_t *pairs, int64_t n, int64_t shift) {
-    for (int64_t i = 0; i < n; i++) pairs[i] = (int32_t)((uint32_t)(uint16_t)(x[i] << shift) | (uint32_t)x[i] << 16);
+    const int32_t factor = 1 << shift;
+    for (int64_t i = 0; i < n; i++) pairs[i] = (int32_t)((uint32_t)(uint16_t)(x[i] * factor) | (uint32_t)x[i] << 16);
 }
 
 // ---------------------------------------------------------------------------------------------------------- neurons
