@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from compiler.bench.convert import FOLDER, NETWORKS, measured
+from compiler.bench.convert import FOLDER, NETWORKS, kept, measured
 from compiler.bench.convert_networks import Amounts
 from compiler.bench.convert_table import tables
 from snnkit.bench.harness import machine
@@ -43,15 +43,13 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     names = tuple(arguments.networks or (NETWORKS if arguments.full else ("vit",)))
-    rows: list[dict] = []
     with tempfile.TemporaryDirectory() as scratch:
         amounts, folder = (Amounts(), FOLDER) if arguments.full else (FEW, Path(scratch))
         for part in measured(amounts, folder, names, others=arguments.full):
-            rows += part
             print("\n".join([part[0]["case"], *map(shown, part)]), flush=True)
             if arguments.full:
-                found = {"benchmark": "convert", "repeats": 1, "threads": 1, "machine": machine(), "rows": rows}
-                write_json(arguments.output, found)
+                found = {"benchmark": "convert", "repeats": 1, "threads": 1, "machine": machine()}
+                write_json(arguments.output, {**found, "rows": kept(amounts, folder)})
 
 
 if __name__ == "__main__":

@@ -58,16 +58,34 @@ def measured(
     quiet, console.quiet = console.quiet, True
     try:
         for part, name, measure in parts(amounts, folder, names, others):
-            path = folder / "rows" / f"{part}-{name}.json"
-            given = {"network": asdict(NETWORKS[name]), "amounts": asdict(amounts)}
-            kept = read_json(path) if path.exists() else {}
-            if kept.get("settings") != _plain(given):
-                rows = measure()
-                write_json(path, {"settings": given, "rows": rows})
-                kept = read_json(path)
-            yield kept["rows"]
+            rows = _read(part, name, amounts, folder)
+            if rows is None:
+                given = {"network": asdict(NETWORKS[name]), "amounts": asdict(amounts)}
+                write_json(_file(part, name, folder), {"settings": given, "rows": measure()})
+                rows = _read(part, name, amounts, folder)
+                assert rows is not None
+            yield rows
     finally:
         console.quiet = quiet
+
+
+def kept(amounts: Amounts, folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of all parts that were measured, in their order."""
+    found = [_read(part, name, amounts, folder) for part, name, _ in parts(amounts, folder, tuple(NETWORKS), True)]
+    return [one for rows in found if rows is not None for one in rows]
+
+
+def _file(part: str, name: str, folder: Path) -> Path:
+    return folder / "rows" / f"{part}-{name}.json"
+
+
+def _read(part: str, name: str, amounts: Amounts, folder: Path) -> list[dict[str, Any]] | None:
+    """Return the rows of a part as they were measured with these settings, None where they were not."""
+    path = _file(part, name, folder)
+    found = read_json(path) if path.exists() else {}
+    same = found.get("settings") == _plain({"network": asdict(NETWORKS[name]), "amounts": asdict(amounts)})
+    rows: list[dict[str, Any]] | None = found["rows"] if same else None
+    return rows
 
 
 def _plain(value: Any) -> Any:
@@ -102,7 +120,7 @@ def form_rows(name: str, amounts: Amounts, folder: Path) -> list[dict[str, Any]]
     model, config = trained(name, amounts, folder), settings(network, amounts)
     given = images(config.data, amounts.calibration, amounts.test)
     every = images(config.data, 10, 0).test
-    plain = convert(model, given.calibration, LEVELS, EXPONENT)
+    plain = convert(model, given.calibration, LEVELS, EXPONENT, start="zero")
     float_accuracy = accuracy(plain.source, every)
     count = sum(len(x) for x, _ in every)
     summary = read_json(run_of(name, amounts, folder) / "summary.json")
@@ -142,7 +160,7 @@ def _fair(case: str, converted: Converted, model: Any, given: Images) -> list[di
     for t in SHOWN:
         bits = fair_bits(t)
         same = 2**bits == LEVELS
-        graph = (converted if same else convert(model, given.calibration, 2**bits, EXPONENT)).qann_graph
+        graph = (converted if same else convert(model, given.calibration, 2**bits, EXPONENT, start="zero")).qann_graph
         variant = f"quantised, activations of {bits} bit{'s' if bits > 1 else ''}, not fine-tuned (fair for T = {t})"
         found.append(row(case, variant, accuracy(graph, given.test), count))
     return found

@@ -235,6 +235,8 @@ def test_a_network_is_trained_converted_and_kept(tmp_path, monkeypatch):
     assert list(convert.measured(TINY, tmp_path, ("vit",), others=False)) == [rows]
     monkeypatch.setattr(convert, "form_rows", lambda *given: [{"case": "another"}])
     others = Amounts("vendored", epochs=1, train_limit=100, tuned=100, calibration=20, test=21, counted=2)
+    assert convert.kept(TINY, tmp_path) == rows
+    assert convert.kept(others, tmp_path) == []
     assert list(convert.measured(others, tmp_path, ("vit",), others=False)) == [[{"case": "another"}]]
 
 
