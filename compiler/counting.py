@@ -26,8 +26,13 @@ from hw.counts import Counts, LayerCounts
 from snnkit.errors import InvalidArgumentError
 from snnkit.neurons import OPERATORS
 
-NEURON_OPERATIONS = {"lif_fixed": (1, 2, 1), **{name: one.operations for name, one in OPERATORS.items()}}
-"""(multiplications, additions, comparisons) of one update of every neuron; the first is that of integer graphs."""
+NEURON_OPERATIONS = {
+    "lif_fixed": (1, 2, 1),
+    "trace": (1, 3, 3),  # as the tracer, but for the sum of what comes in and the scale of what is sent
+    **{name: one.operations for name, one in OPERATORS.items()},
+}
+"""(multiplications, additions, comparisons) of one update of every neuron; the first two are of graphs alone: integer
+ones, and what conversion makes (y/s; + ½, − S, + o; one comparison rounds down and two clip)."""
 
 _COUNTS = frozenset(f.name for f in fields(LayerCounts) if f.type in ("float", "float | None"))
 
