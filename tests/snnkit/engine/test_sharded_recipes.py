@@ -1,6 +1,10 @@
 """Every shipped recipe that trains on the vendored images starts with FSDP2, and computes as with copies (DDP).
 
 Copies compute what one process does (``test_processes``), but for batch norms, whose statistics are a process's own.
+Losses, accuracies and parameters are compared, each recipe by bars of its own: the two ways add gradients up in another
+order, and a bar is ten times what that rounding came to. For meta_spikeformer only the losses of the first epoch are
+held equal: then a rounding of a weight flips spikes, of which deep layers have few, so that later losses and
+parameters show that both ways train alike, not that they compute the same numbers.
 
 Would break it: parameters in another memory order, blocks inside of blocks, single numbers, running statistics that
 differ from process to process.
@@ -21,6 +25,14 @@ from snnkit.recipes import RECIPES
 
 SCRIPT = Path(__file__).parents[2] / "processes" / "train_recipes.py"
 NAMES = sorted(name for name in RECIPES if name.endswith("fashion_mnist"))
+BARS = {
+    "resnet_fashion_mnist": (0.0, 0.0),
+    "swinv2_fashion_mnist": (1e-6, 1e-6),
+    "fashion_mnist": (1e-4, 5e-4),
+    "meta_spikeformer_fashion_mnist": (5e-3, 5e-4),
+}
+"""Largest relative difference of a loss; largest difference of a parameter, as much as a few steps at a rate of 1e-4
+move one whose gradient is nothing but rounding or changes with a spike."""
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +60,14 @@ def test_shards_train_as_copies_do(folder, name):
         results.append([json.loads(line)["test"] for line in (run / "metrics.jsonl").read_text().splitlines()])
         weights.append(load_file(run / "checkpoints" / "last.safetensors"))
     assert len(losses[0]) == 4
-    assert losses[1] == pytest.approx(losses[0], rel=5e-3)
-    assert [line["accuracy"] for line in results[1]] == pytest.approx(
-        [line["accuracy"] for line in results[0]], abs=0.1
-    )
+    of_loss, of_parameter = BARS[name]
+    assert losses[1][:2] == pytest.approx(losses[0][:2], rel=min(of_loss, 1e-6), abs=0)
+    assert losses[1] == pytest.approx(losses[0], rel=of_loss, abs=0)
+    right = [[round(line["accuracy"] * 20) for line in result] for result in results]
+    assert right[1] == pytest.approx(right[0], abs=1 if of_loss > 1e-5 else 0)
     for key, value in weights[0].items():
-        # A rounding may flip a spike; Adam and LAMB then move a weight by the rate at most, 1e-4 a step.
-        torch.testing.assert_close(weights[1][key], value, rtol=1e-2, atol=1e-3, msg=key)
+        if "running_" not in key or of_loss < 5e-3:  # statistics of a few spikes follow every flip
+            torch.testing.assert_close(weights[1][key], value, rtol=0, atol=of_parameter, msg=key)
 
 
 class WithSingles(nn.Module):
