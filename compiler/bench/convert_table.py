@@ -74,9 +74,9 @@ def others(rows: Rows) -> str:
 
 
 def refusals(rows: Rows) -> str:
-    """What peers did not convert, in their words."""
+    """What peers did not convert, and why."""
     lines = [[row["case"], row["variant"], row["why"].replace("|", "/")] for row in rows if "why" in row]
-    return _markdown(["network", "how", "refused with"], lines)
+    return _markdown(["network", "how", "why not"], lines)
 
 
 def _converted(rows: Rows) -> dict[str, dict[str, dict[str, Any]]]:
