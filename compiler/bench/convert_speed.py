@@ -61,7 +61,7 @@ def measured(case: Case, repeats: int) -> list[dict[str, Any]]:
     """Return the rows of one case."""
     torch.manual_seed(0)
     model = settled(case.network, case.side)
-    converted = convert(model, [images(4, case.side)], case.levels, EXPONENT)
+    converted = convert(model, [images(4, case.side)], case.levels, EXPONENT, start="zero")
     x = images(case.batch, case.side)
     best = least(
         {

@@ -41,7 +41,7 @@ class Settings:
     chip_clean
         First replace what chips do not have: softmax, norms over channels, smooth activations. Needs --finetune.
     start
-        What neurons begin with: zero, or the mean codes of the calibration samples, which saves steps and events.
+        What neurons begin with: the mean codes of the calibration samples, which saves steps and events, or zero.
     output
         Folder for qann.graph, snn.graph, source.graph and convert.json; by default converted/ in the run's folder.
     """
@@ -55,7 +55,7 @@ class Settings:
     per_channel: bool = False
     finetune: int = 0
     chip_clean: bool = False
-    start: Literal["zero", "mean"] = "zero"
+    start: Literal["mean", "zero"] = "mean"
     output: Path | None = None
 
 

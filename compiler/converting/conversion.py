@@ -191,9 +191,11 @@ class Converted:
         It is at rest with the same integers, after fewer events, and near it sooner.
         """
         inputs = [self._inputs(x)[0] for x in inputs_of(batches)]
-        start = mean_codes(self.qann_graph, inputs)
-        bare = replace(self, start=None).with_exponent(self.max_exponent)
-        return replace(bare, snn_graph=started(bare.snn_graph, start), start=start)
+        return self.started_with(mean_codes(self.qann_graph, inputs))
+
+    def started_with(self, start: Mapping[str, Tensor] | None) -> Converted:
+        """Return the same network with neurons that start with these codes, of ``start``; None: with 0."""
+        return replace(self, start=start).with_exponent(self.max_exponent)
 
     def save(self, folder: str | Path) -> None:
         """Write ``qann.graph``, ``snn.graph`` and ``source.graph`` into a folder."""
@@ -211,7 +213,7 @@ def convert(
     *,
     per_channel: bool = False,
     spike_input: bool = False,
-    start: str = "zero",
+    start: str = "mean",
     seed: int = 0,
 ) -> Converted:
     """Convert an ordinary network into a quantised and a spiking one.
@@ -223,8 +225,8 @@ def convert(
         max_exponent: K, events are ±1 … ±2^K levels; None: graded events, at rest after one step.
         per_channel: one scale a channel for signals that only layers with weights read.
         spike_input: send the input as events too; by default the first layers get the real numbers once.
-        start: "zero", or "mean": neurons begin with the mean codes of the calibration samples, which saves steps and
-            events and costs a stored number a neuron.
+        start: "mean": neurons begin with the mean codes of the calibration samples, which saves steps and events and
+            costs a stored number a neuron; or "zero".
         seed: of the choice of values that scales are found from.
 
     Returns:

@@ -84,7 +84,7 @@ def fine_tuned(
     learned, run = distilled(
         form, teacher or converted.source, data, config=settings, folder=folder, runs=runs, go_on=go_on
     )
-    return assembled(
+    made = assembled(
         _with_numbers(converted.source, learned),
         _with_scales(converted.quantisers, learned),
         converted.levels,
@@ -92,6 +92,8 @@ def fine_tuned(
         converted.spike_input,
         (*converted.notes, f"fine-tuned for {settings.epochs} epochs ({run.folder})"),
     )
+    # The codes that were usual before are near those that are usual now.
+    return made.started_with(converted.start)
 
 
 def distilled(

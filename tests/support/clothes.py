@@ -116,8 +116,8 @@ def accuracy(network) -> float:
 
 
 def same_codes(converted, x: Tensor) -> bool:
-    """Return whether the sums of a converted network's events are, at rest, its quantised form's codes, all of them."""
-    sums: dict[str, Tensor] = {}
+    """Return whether what a converted network starts with and its events are, at rest, its quantised form's codes."""
+    sums: dict[str, Tensor] = dict(converted.start or {})
 
     def watch(node, facts) -> None:
         if node.op == "trace":
@@ -126,4 +126,6 @@ def same_codes(converted, x: Tensor) -> bool:
     converted.run(x, watch=watch)
     codes = converted.codes(x)
     assert set(sums) == {f"{signal}.code" for signal in codes}
-    return all(torch.equal(sums[f"{signal}.code"], code) for signal, code in codes.items())
+    return all(
+        torch.equal(sums[f"{signal}.code"].to(code.dtype).expand_as(code), code) for signal, code in codes.items()
+    )

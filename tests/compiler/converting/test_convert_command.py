@@ -1,0 +1,103 @@
+"""``snnkit convert``: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import compiler
+from compiler.graph import Graph
+from compiler.interpreting import interpret
+from snnkit.files import read_json
+
+
+def snnkit_(*arguments, cwd):
+    command = [sys.executable, "-m", "snnkit", "--plain-memory", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env={"COLUMNS": "80", "PATH": "/usr/bin:/bin"}
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A network as a graph file, and a folder of images of three classes."""
+    folder = tmp_path_factory.mktemp("convert")
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 6, 3, padding=1), nn.GELU(), nn.Conv2d(6, 6, 3, stride=2), nn.ReLU())
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
+    compiler.capture(model, torch.zeros(1, 3, 16, 16)).save(folder / "net.graph")
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 6), ("val", 4)):
+        for name in ("a", "b", "c"):
+            (folder / "images" / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / "images" / part / name / f"{index}.png")
+    return folder
+
+
+def test_a_plan_names_every_operation_and_runs_nothing(place):
+    done = snnkit_("convert", "net.graph", "--plan", cwd=place)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    # Conv2d 3 → 6 on 16×16, then 6 → 6 on 7×7, then 6 → 3.
+    assert ["real", "input", "conv", "1", "41,472", "host"] in lines
+    assert ["accumulate", "conv", "1", "15,876", "static"] in lines
+    assert ["accumulate", "linear", "1", "18", "static"] in lines
+    assert ["look-up", "gelu", "1", "graded"] in lines
+    assert any(line[:2] == ["host", "100.00%"] for line in lines)
+    each = snnkit_("convert", "net.graph", "--plan", "--nodes", cwd=place)
+    assert any(line.split()[:3] == ["accumulate", "2", "conv"] for line in each.stdout.splitlines())
+    spikes = snnkit_("convert", "net.graph", "--plan", "--spike-input", cwd=place)
+    assert "real input" not in spikes.stdout
+
+
+def test_both_forms_are_written_and_equal(place):
+    arguments = ("convert", "net.graph", "--data", "images", "--levels", 8, "--output", "out")
+    done = snnkit_(*arguments, cwd=place)
+    assert done.returncode == 0, done.stderr
+    found = read_json(place / "out" / "convert.json")
+    assert found["verdict"] == "exact"
+    assert found["codes_differ"] == 0 < found["codes"]
+    assert found["samples"] == 12
+    assert f"0 of {found['codes']:,} codes differ at rest: exact" in " ".join(done.stdout.split())
+    x = torch.rand(2, 3, 16, 16)
+    q, _ = interpret(Graph.load(place / "out" / "qann.graph"), x, 1)
+    y, _ = interpret(Graph.load(place / "out" / "snn.graph"), x, found["bound"], stepwise=True)
+    assert torch.equal(y[-1], q[0])
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80 + len(str(place))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("net.graph",), 2, "give --data"),
+        (("net.graph", "--data", "images", "--levels", "1"), 2, "levels=1"),
+        (("net.graph", "--data", "images", "-K", "two"), 2, "--max-exponent two"),
+        (("net.graph", "--data", "images", "-K", "31"), 2, "max_exponent=31"),
+        (("net.graph", "--data", "images", "--images", "0"), 2, "--images 0"),
+        (("net.graph", "--data", "images", "--chip-clean", "--output", "o"), 2, "--finetune"),
+        (("net.graph", "--data", "images", "--finetune", "-1"), 2, "--finetune -1"),
+        (("net.graph", "--data", "images", "--finetune", "1"), 2, "--output"),
+        (("net.graph", "--nodes"), 2, "--plan"),
+        (("net.graph", "--data", "imagenet21k"), 2, "imagenet21k"),
+        (("nets.graph", "--plan"), 2, "nets.graph does not exist"),
+        (("spiking_cnn_small", "--plan"), 3, "is a neuron"),
+    ],
+)
+def test_bad_input_is_one_line(place, arguments, code, words):
+    done = snnkit_("convert", *arguments, cwd=place)
+    assert done.returncode == code
+    assert words in " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in done.stderr
+    assert json.dumps(sorted(p.name for p in place.iterdir())) in (
+        json.dumps(["images", "net.graph"]),
+        json.dumps(["images", "net.graph", "out"]),
+    )
