@@ -22,6 +22,7 @@ from compiler.converting.quantisers import BITS, Quantiser, check_exact
 from compiler.converting.rest import bound_of
 from compiler.converting.running import Sent, Stepper
 from compiler.converting.starting import mean_codes, started
+from compiler.converting.streaming import SpikingModule
 from compiler.errors import CaptureError
 from compiler.graph import Graph, is_neuron
 from compiler.graph.builder import stored_dtype
@@ -176,6 +177,10 @@ class Converted:
             bound,
             layers,
         )
+
+    def module(self) -> SpikingModule:
+        """Return the spiking network as a module on sequences (T, B, …): ``snnkit.Stream(converted.module())``."""
+        return SpikingModule(self.snn_graph)
 
     def with_exponent(self, max_exponent: int | None) -> Converted:
         """Return the same network with other events: K, or None for graded ones."""

@@ -61,6 +61,11 @@ class Stepper:
         """The states (B, …) after the latest step."""
         return self._states if self._blocks is None else self._blocks.states()
 
+    def go_on(self, states: Mapping[str, Tensor]) -> None:
+        """Take up the states (B, …) that another one had after its latest step; for one that goes step by step."""
+        assert self._blocks is None
+        self._states = dict(states)
+
     def ahead(self, inputs: Sequence[Sequence[Tensor]], more: bool = True) -> Iterator[tuple[tuple[Tensor, ...], bool]]:
         """Advance by as many steps as there are inputs.
 

@@ -213,6 +213,27 @@ def test_a_changing_input_needs_no_reset():
         assert torch.equal(run.logits[(index + 1) * converted.bound - 1], converted.qann(frames[index : index + 1]))
 
 
+def test_a_stream_holds_the_state():
+    model, frames = quiet(*FAMILIES["mixed"], batch=12)
+    converted = convert(model, [frames], levels=8)
+    frames = frames.reshape(6, 2, 3, 8, 8)
+    whole = converted.run(frames, until=6).logits
+    module = converted.module()
+    assert torch.equal(module(frames), whole)
+    one, other = snnkit.Stream(module), snnkit.Stream(module)
+    for t, frame in enumerate(frames):
+        assert torch.equal(one.step(frame), whole[t])
+        if t < 3:
+            other.step(frame.flip(0))
+    assert torch.equal(other.run(frames[3:].flip(1)), whole[3:].flip(1))
+    one.reset()
+    assert torch.equal(one.run(frames[:2]), whole[:2])
+    with pytest.raises(InvalidArgumentError, match="batch size"):
+        one.step(frames[0, :1])
+    with pytest.raises(InvalidArgumentError, match=r"takes \(T, B, 3, 8, 8\)"):
+        module(frames[0])
+
+
 def test_a_start_near_the_answer_sends_less():
     model, x = quiet(*FAMILIES["mixed"], batch=16)
     cold, warm = (convert(model, [x], levels=32, start=start) for start in ("zero", "mean"))
