@@ -166,6 +166,8 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
         _refuse_tuning(chosen)
     floating = prepared_graph(given.captured)
     samples, _ = given.training_images(chosen.calibration)
+    if chosen.chip_clean:
+        show_conversion.before(planned(floating, spike_input))
     converted = _made(given, floating, batches(given.graph, samples), chosen, exponent, spike_input, folder)
     show_conversion.summary(planned(converted.source, spike_input), converted)
     x, labels, _ = given.test_images(chosen.images)

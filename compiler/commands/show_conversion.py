@@ -57,6 +57,15 @@ def shares(found: Plan) -> None:
     console.print(f"{found.quantisers:,} layers of neurons, {found.neurons:,} neurons")
 
 
+def before(found: Plan) -> None:
+    """Print what machines would run of the network as it is, to compare with what is made of it."""
+    console.print("before it is made chip-clean:")
+    shares(found)
+    host = [one for one in found.operations if one.machine == "host"]
+    console.print(f"{len(host):,} of {len(found.operations):,} operations need an ordinary processor")
+    console.print()
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value else ""
 
@@ -67,6 +76,8 @@ def summary(found: Plan, converted: Converted) -> None:
     if converted.max_exponent == 0:
         size = "±1 level"
     shares(found)
+    host = [one for one in found.operations if one.machine == "host"]
+    console.print(f"{len(host):,} of {len(found.operations):,} operations need an ordinary processor")
     console.print(f"{converted.levels} levels, events of {size}; at rest after at most {converted.bound:,} steps")
     for note in converted.notes:
         console.print(f"note: {note}", soft_wrap=False)

@@ -178,6 +178,10 @@ class Converted:
             layers,
         )
 
+    def snn(self, x: Tensor | Sequence[Tensor], timesteps: int) -> Tensor:
+        """Return the spiking network's output after each of so many steps, (T, B, K), for inputs (B, …)."""
+        return self.run(x, until=timesteps).logits
+
     def module(self) -> SpikingModule:
         """Return the spiking network as a module on sequences (T, B, …): ``snnkit.Stream(converted.module())``."""
         return SpikingModule(self.snn_graph)

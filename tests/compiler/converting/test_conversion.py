@@ -27,6 +27,7 @@ from compiler.errors import CaptureError
 from compiler.graph import Graph, GraphBuilder
 from compiler.interpreting import interpret
 from snnkit.errors import InvalidArgumentError, NonFiniteError, UnknownNameError
+from snnkit.models import families
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -101,9 +102,30 @@ def of_timm(name, size):
     return ours(f"timm:{name}", **sizes)
 
 
+_FORMS = {
+    "moat": {"global": {"window_size": None}},
+    "uniformer_video": {"divided": {"attention": "divided"}},
+    "lookupvit": {"video": {"name": "lookupvit_video_base", "num_frames": 4, "img_size": 32, "lookup_grid": (1, 2, 2)}},
+}
+
+
+def of_ours():
+    """Every ordinary family of classifiers in its smallest size, and further published forms of some."""
+    for family in families():
+        if family.kind == "snn" or family.name == "uniformer_dense":
+            continue
+        for form, changes in {"": {}, **_FORMS.get(family.name, {})}.items():
+            sizes = {**family.tiny, **changes}
+            side = sizes["img_size"]
+            frames = (sizes["num_frames"],) if "num_frames" in sizes else ()
+            shape = sizes.pop("input_shape", (sizes["in_chans"], *frames, side, side))
+            yield f"{family.name} {form}".strip(), (lambda sizes=sizes: snnkit.create_model(**sizes), shape)
+
+
 FAMILIES = {
     "mixed": (Mixed, (3, 8, 8)),
     "volume": (Volume, (3, 4, 8, 8)),
+    **dict(of_ours()),
     **{name: (of_timm(name, size), (3, size, size)) for name, size in _TIMM.items()},
 }
 
@@ -152,6 +174,7 @@ def test_at_rest_every_code_is_the_quantised_networks(name):
     # As many steps at once as the fast way takes: the same numbers.
     run = converted.run(x)
     assert torch.equal(run.logits[-1], q)
+    assert torch.equal(converted.snn(x, len(run.logits)), run.logits)
     assert run.rest <= run.bound
     assert converted.run(x, until=run.rest + 1).rest == run.rest
     assert converted.run(x, until=run.rest).rest is None
