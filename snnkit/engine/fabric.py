@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from functools import partial
 
@@ -56,10 +57,17 @@ def make_fabric(config: RuntimeConfig) -> Fabric:
             precision=config.precision,  # type: ignore[arg-type]
         )
         fabric.launch()
+        atexit.register(_leave_group)
     except (ValueError, RuntimeError) as error:
         given = f"runtime.strategy={config.strategy!r}, precision={config.precision!r}, devices={config.devices}"
         raise InvalidArgumentError(f"{given}: {str(error).splitlines()[0]}") from None
     return fabric
+
+
+def _leave_group() -> None:
+    """Leave a gloo group in order: its threads may abort an interpreter that ends while they run."""
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "gloo":
+        distributed.destroy_process_group()
 
 
 def _cap_devices(config: RuntimeConfig) -> None:
