@@ -15,6 +15,7 @@ from torch import Tensor
 
 from compiler.graph import Graph, Node, Signal, operation
 from compiler.graph.facts import Facts
+from compiler.graph.operation import run_node
 from snnkit.errors import InvalidArgumentError, unknown_name
 
 Watch = Callable[[Node, Facts], None]
@@ -198,7 +199,7 @@ class _Stepwise(_Run):
             values = {**dict(zip(graph.inputs, fed, strict=True)), **state}
             for node in graph.nodes:
                 inputs = [values[name] for name in node.inputs]
-                results = operation(node.op).run(node, *inputs)
+                results = run_node(node, *inputs)
                 values.update(zip(node.outputs, results, strict=True))
                 if node.output not in static or t == 0:
                     self.tell(node, given.batch, inputs, results)
@@ -251,7 +252,7 @@ class _AtOnce(_Run):
             return
         once = all(name in self.single for name in node.inputs)
         inputs = [self.values[name] if once else self._folded(name) for name in node.inputs]
-        results = op.run(node, *inputs)
+        results = run_node(node, *inputs)
         self.values.update(zip(node.outputs, results, strict=True))
         if once:
             self.single.update(node.outputs)

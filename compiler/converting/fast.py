@@ -17,6 +17,7 @@ from torch import Tensor
 
 from compiler.converting.fast_plan import Chain, Plan
 from compiler.graph import Graph, Node, State, operation
+from compiler.graph.operation import run_node
 from compiler.interpreting import fed_inputs, start_of
 from snnkit.events.graded import Events, Pass, empty_events, split, whole_panels
 
@@ -289,7 +290,7 @@ class Block:
     def _put(self, node: Node) -> None:
         known = [self._values[name] for name in node.inputs]
         steps = max((one.steps for one in known), default=1)
-        results = operation(node.op).run(node, *(_folded(one, steps, self.batch) for one in known))
+        results = run_node(node, *(_folded(one, steps, self.batch) for one in known))
         for name, result in zip(node.outputs, results, strict=True):
             self._values[name] = Known(result, steps, True)
 

@@ -20,11 +20,17 @@ from torch import Tensor
 from compiler.analysis.types import infer_signals
 from compiler.converting.places import Places
 from compiler.converting.quantisers import Quantiser, Quantisers, rounded, rounded_operand
-from compiler.graph import Graph, GraphBuilder, Node
+from compiler.graph import Graph, GraphBuilder, Node, operation
+from compiler.graph.operation import STEADY
 
 
 class _Form(ABC):
-    """A walk over a graph that emits values as they are and leaves codes and their readers to its subclass."""
+    """A walk over a graph that emits values as they are and leaves codes and their readers to its subclass.
+
+    ``steady``: whether values must come out the same to the last bit wherever they are computed.
+    """
+
+    steady = True
 
     def __init__(self, places: Places, quantisers: Quantisers, dtype: torch.dtype, name: str):
         self.places, self.quantisers, self.dtype = places, quantisers, dtype
@@ -53,7 +59,8 @@ class _Form(ABC):
 
     def _copy(self, node: Node) -> None:
         inputs = tuple(self._values[name] for name in node.inputs)
-        written = self.builder.append(replace(_cast(node, self.dtype), inputs=inputs))
+        role = STEADY if self.steady and not _keeps_bits(node) else node.role
+        written = self.builder.append(replace(_cast(node, self.dtype), inputs=inputs, role=role))
         self._values.update(zip(node.outputs, written, strict=True))
 
     def _stored(self, node: Node) -> str:
@@ -113,6 +120,8 @@ class _Form(ABC):
 
 class _Trained(_Form):
     """Real weights read quantised values."""
+
+    steady = False
 
     def code(self, quantiser: Quantiser, value: str) -> str:
         bounds = {"low": quantiser.low, "high": quantiser.high}
@@ -199,6 +208,19 @@ def product_scale(quantisers: Sequence[Quantiser], dtype: torch.dtype) -> Tensor
     """Return s_a·s_b, ()."""
     left, right = (quantiser.scale.double().reshape(()) for quantiser in quantisers)
     return (left * right).to(dtype)
+
+
+# One rounding a value at most, whatever order and layout; layers that read the input are computed once, in one way.
+_ROUNDED_ONCE = (
+    *("add", "sub", "mul", "div", "neg", "abs", "sign", "maximum", "minimum", "where", "scale", "relu", "clamp"),
+    *("max_pool", "adaptive_max_pool", "max", "min", "sqrt", "floor", "ceil", "round", "trunc", "argsort", "argmax"),
+    *("conv", "conv_transpose", "linear", "matmul", "einsum"),
+)
+
+
+def _keeps_bits(node: Node) -> bool:
+    kind = operation(node.op).kind
+    return kind in ("move", "constant") or node.op in _ROUNDED_ONCE
 
 
 def _cast(node: Node, dtype: torch.dtype) -> Node:

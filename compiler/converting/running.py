@@ -15,8 +15,9 @@ from torch import Tensor
 
 from compiler.converting.fast import Blocks
 from compiler.converting.fast_plan import MAX_STEPS, event_signals, plan_of
-from compiler.graph import Graph, Node, operation
+from compiler.graph import Graph, Node
 from compiler.graph.facts import Facts
+from compiler.graph.operation import run_node
 from compiler.interpreting import Watch, fed_inputs, start_of
 
 
@@ -166,7 +167,7 @@ class Stepper:
         changed.update(node.outputs)
 
     def _run(self, node: Node, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        results = operation(node.op).run(node, *inputs)
+        results = run_node(node, *inputs)
         if self.watch is not None:
             signals = self.graph.signals
             before, after = [signals[n] for n in node.inputs], [signals[n] for n in node.outputs]

@@ -24,7 +24,8 @@ class Node:
     """An operation at work.
 
     ``attributes`` are plain JSON values, ``parameters`` tensors, ``scope`` is the path of the module it came from, and
-    ``role`` what it is for where that cannot be seen from the operation ("readout": its membrane is the output).
+    ``role`` what it is for where that cannot be seen from the operation ("readout": its membrane is the output), or
+    how it is computed (``STEADY``, of ``compiler.graph.operation``).
     """
 
     name: str
@@ -159,7 +160,7 @@ class Graph:
 
     def double(self) -> Graph:
         """Return the graph with all floating-point parameters in float64."""
-        nodes = tuple(replace(n, parameters={k: _double(p) for k, p in n.parameters.items()}) for n in self.nodes)
+        nodes = tuple(doubled(node) for node in self.nodes)
         states = tuple(
             replace(s, initial=_double(s.initial)) if isinstance(s.initial, Tensor) else s for s in self.states
         )
@@ -181,6 +182,11 @@ class Graph:
         from compiler.graph.file import read_graph
 
         return read_graph(path)
+
+
+def doubled(node: Node) -> Node:
+    """Return a node with its floating-point parameters in float64."""
+    return replace(node, parameters={name: _double(p) for name, p in node.parameters.items()})
 
 
 def _double(tensor: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import GraphError
-from compiler.graph.graph import Node
+from compiler.graph.graph import Node, doubled
 from compiler.graph.signals import SignalType
 from snnkit.errors import nearest
 
@@ -108,6 +108,21 @@ def operation(name: str) -> Operation:
     if name not in table:
         raise GraphError(f"unknown operation {name!r}.{nearest(name, table)}")
     return table[name]
+
+
+STEADY = "steady"
+"""The role of a node that is computed in float64 and rounded, so that no order of sums and no place in memory shows:
+functions such as GELU differ in the last bit of float32 where values lie otherwise, and a code can hang on that."""
+
+
+def run_node(node: Node, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Run a node in the way that its role asks for: inputs with the batch in front → outputs."""
+    op = operation(node.op)
+    if node.role != STEADY:
+        return op.run(node, *inputs)
+    wide = (x.double() if x.is_floating_point() else x for x in inputs)
+    dtype = next((x.dtype for x in inputs if x.is_floating_point()), None)
+    return tuple(y.to(dtype) if y.is_floating_point() else y for y in op.run(doubled(node), *wide))
 
 
 def is_neuron(node: Node) -> bool:

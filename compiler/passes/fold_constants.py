@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from compiler.graph import Graph, Node, operation, operations
-from compiler.passes.linear_maps import doubled, is_plain
+from compiler.graph.graph import doubled
+from compiler.passes.linear_maps import is_plain
 from compiler.rewriting import Draft, Match, Rule, pattern, rewrite
 
 LARGEST = 2**22

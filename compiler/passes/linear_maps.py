@@ -10,12 +10,12 @@ same negative number for both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from compiler.graph import Node, operation
+from compiler.graph.graph import doubled
 
 LAYERS = frozenset({"conv", "conv_transpose", "linear", "batch_norm"})
 """Layers whose results have channels with a bias."""
@@ -35,12 +35,6 @@ def is_plain(node: Node) -> bool:
 def is_linear_pad(node: Node) -> bool:
     """Whether a node, if it pads, pads with zeros."""
     return node.op != "pad" or (node.attributes["mode"] == "constant" and node.attributes["value"] == 0)
-
-
-def doubled(node: Node) -> Node:
-    """Return a node with its floating-point parameters in float64."""
-    parameters = {k: p.double() if p.is_floating_point() else p for k, p in node.parameters.items()}
-    return replace(node, parameters=parameters)
 
 
 def run_on(node: Node, value: Tensor) -> Tensor:

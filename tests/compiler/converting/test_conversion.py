@@ -25,6 +25,7 @@ from compiler.converting.rest import steps_needed
 from compiler.converting.running import Stepper
 from compiler.errors import CaptureError
 from compiler.graph import Graph, GraphBuilder
+from compiler.graph.operation import STEADY, run_node
 from compiler.interpreting import interpret
 from snnkit.errors import InvalidArgumentError, NonFiniteError, UnknownNameError
 from snnkit.models import families
@@ -218,6 +219,25 @@ def test_interpret_says_the_same_step_by_step_and_all_steps_at_once():
     stepwise, _ = interpret(converted.snn_graph, x, steps, stepwise=True)
     assert torch.equal(stepwise, run.logits)
     torch.testing.assert_close(at_once, run.logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mixed", "vit_tiny_patch16_224", "moat"])
+def test_values_are_the_same_bits_wherever_they_lie(name):
+    """Every value of the quantised form again with all tensors channels last, and with other samples around."""
+    model, x = quiet(*FAMILIES[name], batch=5)
+    graph = convert(model, [x], levels=8).qann_graph
+    values = {"one": {}, "other": {}}
+    for kind, lay in (("one", lambda t: t), ("other", lambda t: t.movedim(1, -1).contiguous().movedim(-1, 1))):
+        held = {graph.inputs[0]: x if kind == "one" else x[2:]}
+        for node in graph:
+            inputs = [lay(held[n]) if held[n].ndim > 1 else held[n] for n in node.inputs]
+            held.update(zip(node.outputs, run_node(node, *inputs), strict=True))
+        values[kind] = held
+    steady = [node for node in graph if node.role == STEADY]
+    assert len(steady) > 3
+    for node in steady:
+        one = values["one"][node.output]
+        assert torch.equal(one[2:] if len(one) == 5 else one, values["other"][node.output]), node.name
 
 
 def test_a_changing_input_needs_no_reset():
