@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from functools import partial
 
 import torch
@@ -57,17 +58,23 @@ def make_fabric(config: RuntimeConfig) -> Fabric:
             precision=config.precision,  # type: ignore[arg-type]
         )
         fabric.launch()
-        atexit.register(_leave_group)
+        atexit.register(leave_group)
     except (ValueError, RuntimeError) as error:
         given = f"runtime.strategy={config.strategy!r}, precision={config.precision!r}, devices={config.devices}"
         raise InvalidArgumentError(f"{given}: {str(error).splitlines()[0]}") from None
     return fabric
 
 
-def _leave_group() -> None:
-    """Leave a gloo group in order: its threads may abort an interpreter that ends while they run."""
+def leave_group() -> None:
+    """Leave a gloo group in order.
+
+    The threads of gloo let go of the tensors of their last message after whoever waited for it goes on, and need the
+    interpreter for that. One that asks for it while the interpreter ends aborts the process ("terminate called without
+    an active exception"), and nothing tells when they are through: they are given a quarter of a second.
+    """
     if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "gloo":
         distributed.destroy_process_group()
+        time.sleep(0.25)
 
 
 def _cap_devices(config: RuntimeConfig) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from snnkit.engine.fabric import leave_group
 from snnkit.optim import OPTIMIZERS
 
 
@@ -56,7 +57,7 @@ def main():
         for p, all_ in zip(sharded, whole, strict=True):
             torch.testing.assert_close(p.full_tensor(), all_.detach(), rtol=1e-6, atol=1e-7)
         assert any(not torch.equal(p.to_local(), part) for p, part in zip(sharded, local, strict=True)), name
-    torch.distributed.destroy_process_group()
+    leave_group()
 
 
 if __name__ == "__main__":

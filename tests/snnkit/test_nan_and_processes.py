@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import snnkit
+from snnkit.engine.fabric import leave_group
 from snnkit.errors import NonFiniteError
 from snnkit.layers.sequence import Linear
 from snnkit.neurons import IF, LIF, GatedLIF, ParametricLIF
@@ -75,7 +76,7 @@ def train(rank, size, rendezvous, folder):
         optimizer.step()
     torch.save({name: p.detach() for name, p in net.named_parameters()}, os.path.join(folder, f"{size}-{rank}.pt"))
     if size > 1:
-        dist.destroy_process_group()
+        leave_group()
 
 
 def test_two_processes_are_one():
