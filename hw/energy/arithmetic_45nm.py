@@ -7,7 +7,7 @@
 |---|---|---|
 | E_mul, E_add | one 32-bit floating-point multiplication, addition | 3.7 pJ, 0.9 pJ |
 | E_MAC | multiply-accumulate, E_mul + E_add | 4.6 pJ |
-| E_AC | accumulate, E_add | 0.9 pJ |
+| E_AC | accumulate, E_add; an event of a power of two is one as well: it changes the exponent | 0.9 pJ |
 | m, a | multiplications and additions (comparisons included) of one neuron update | by dynamics |
 
 The interval covers what papers disagree about, not the constants, for which one source gives one number each:
@@ -21,9 +21,11 @@ Source of the constants: M. Horowitz, ISSCC 2014, as tabulated in PMC8934428, Ta
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from hw.counts import Counts, LayerCounts
-from hw.energy.model import Energy, EnergyModel, Part
-from hw.quantity import Interval, Quantity
+from hw.energy.model import FIRST_LAYER, Choice, EnergyModel, Values, charged
+from hw.quantity import Quantity
 
 _SOURCE = "Horowitz, ISSCC 2014 (45 nm, 0.9 V), as tabulated in PMC8934428, Table 3"
 MULTIPLY = Quantity(3.7, "pJ", _SOURCE)
@@ -31,72 +33,69 @@ ADD = Quantity(0.9, "pJ", _SOURCE)
 MAC = Quantity(4.6, "pJ", _SOURCE)
 AC = Quantity(0.9, "pJ", _SOURCE)
 
-_NO_PRICE = ("divisions", "exponentials", "roots")
-_UNIT = "uJ"
-_TITLE = "arithmetic only, 45 nm, 32-bit floating point"
+NO_PRICE = ("divisions", "exponentials", "roots")
+
 _ENDS = {
     "low": "MACs and ACs of layers with weights; a layer whose input never changes is charged once",
     "nominal": "all executed arithmetic: also neuron updates, biases, residual adds and pooling",
     "high": "as nominal, but a layer whose input never changes is charged at every time step",
 }
 
+FORMULAS = {
+    "multiply-accumulates": "MACs × E_MAC",
+    "accumulates": "(ACs + shifted adds) × E_AC",
+    "neuron updates": "updates × (multiplications × E_mul + additions and comparisons × E_add)",
+    "multiplications": "multiplications outside of layers with weights × E_mul",
+    "biases, adds, comparisons": "(bias adds + residual and pooling adds + activation comparisons) × E_add",
+}
 
-def _update_cost(layer: LayerCounts, counts: Counts) -> Interval:
-    multiplications, additions, comparisons = counts.neuron_operations.get(layer.op, (0, 0, 0))
-    one = MULTIPLY.interval.times(*[multiplications] * 3) + ADD.interval.times(*[additions + comparisons] * 3)
-    return one.times(0.0, layer.neuron_updates, layer.neuron_updates)
+CHOICES = {
+    "first layer": FIRST_LAYER,
+    "updates and adds": Choice(
+        "neuron updates, biases, plain adds and multiplications are left out (0) or charged (1)", 0.0, 1.0, 1.0
+    ),
+}
 
 
-def _unpriced(counts: Counts) -> list[str]:
-    """Names of the layers that do what has no price here."""
+def unpriced(counts: Counts) -> Sequence[str]:
+    """Return the names of the layers that do what has no price in the source."""
     known = counts.neuron_operations
     return [
         layer.name
         for layer in counts.per_layer
-        if (layer.neuron_updates and layer.op not in known) or any(getattr(layer, what) for what in _NO_PRICE)
+        if (layer.neuron_updates and layer.op not in known) or any(getattr(layer, what) for what in NO_PRICE)
     ]
 
 
-def _layer_parts(layer: LayerCounts, counts: Counts) -> dict[str, Interval]:
-    repeats = layer.static_repeats if layer.static else 1
-    other = layer.bias_adds + layer.adds + layer.activations
-    return {
-        "multiply-accumulates": MAC.interval.times(layer.mac, layer.mac, layer.mac * repeats),
-        "accumulates": AC.interval.times(layer.ac, layer.ac, layer.ac * repeats),
-        "neuron updates": _update_cost(layer, counts),
-        "multiplications": MULTIPLY.interval.times(0.0, layer.multiplies, layer.multiplies * repeats),
-        "biases, adds, comparisons": ADD.interval.times(0.0, other, other * repeats),
+def price(layer: LayerCounts, counts: Counts, values: Values) -> Mapping[str, float]:
+    """Return pJ by part, for constants named E_MAC, E_AC, E_mul, E_add; parts with nothing to charge are left out."""
+    often, all_ = charged(layer, values["first layer"]), values["updates and adds"]
+    multiplications, additions, comparisons = counts.neuron_operations.get(layer.op, (0, 0, 0))
+    update = multiplications * values["E_mul"] + (additions + comparisons) * values["E_add"]
+    found = {
+        "multiply-accumulates": layer.mac * values["E_MAC"] * often,
+        # Counts of other origin give events without saying which are shifted.
+        "accumulates": (layer.ac + layer.shift_adds) * values["E_AC"] * often,
+        "neuron updates": layer.neuron_updates * update * all_,
+        "multiplications": layer.multiplies * values["E_mul"] * all_ * often,
+        "biases, adds, comparisons": (layer.bias_adds + layer.adds + layer.activations)
+        * values["E_add"]
+        * all_
+        * often,
     }
+    return {part: pj for part, pj in found.items() if pj or part != "multiplications"}
 
 
-_FORMULAS = {
-    "multiply-accumulates": "MACs × E_MAC",
-    "accumulates": "ACs × E_AC",
-    "multiplications": "multiplications outside of layers with weights × E_mul",
-    "neuron updates": "updates × (multiplications × E_mul + additions and comparisons × E_add)",
-    "biases, adds, comparisons": "(bias adds + residual and pooling adds + activation comparisons) × E_add",
-}
-
-
-def _estimate(counts: Counts) -> Energy:
-    by_layer = [(layer.name, _layer_parts(layer, counts)) for layer in counts.per_layer]
-    parts = []
-    for name, formula in _FORMULAS.items():
-        total = Interval(0.0, 0.0, 0.0, "pJ")
-        for _, layer_parts in by_layer:
-            total = total + layer_parts[name]
-        if name == "multiplications" and total.high == 0:
-            continue  # spiking networks have none
-        parts.append(Part(name, total.to(_UNIT), formula))
-    whole = Interval(0.0, 0.0, 0.0, _UNIT)
-    for part in parts:
-        whole = whole + part.energy
-    per_layer = tuple(
-        (name, sum(interval.to(_UNIT).nominal for interval in layer_parts.values())) for name, layer_parts in by_layer
-    )
-    constants = {"E_mul fp32": MULTIPLY, "E_add fp32": ADD, "E_MAC fp32": MAC, "E_AC fp32": AC}
-    uncounted = (*counts.uncounted, *_unpriced(counts))
-    return Energy(MODEL.name, _TITLE, whole, tuple(parts), per_layer, _ENDS, constants, uncounted)
-
-
-MODEL = EnergyModel("45nm", _TITLE, _estimate)
+MODEL = EnergyModel(
+    name="45nm",
+    title="arithmetic only, 45 nm, 32-bit floating point",
+    precision="fp32",
+    scope="arithmetic; left out are memory, routing, static power, divisions, exponentials and roots",
+    constants={"E_mul": MULTIPLY, "E_add": ADD, "E_MAC": MAC, "E_AC": AC},
+    formulas=FORMULAS,
+    price=price,
+    technology_nm=45,
+    choices=CHOICES,
+    unpriced=unpriced,
+    ends=_ENDS,
+)
