@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 
 class UnitError(ValueError):
-    """Two quantities of different units were added."""
+    """Units that do not go together: in a sum, a product or a conversion."""
+
+    user_error = True
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,29 @@ class Interval:
         return Interval(self.low * low, self.nominal * nominal, self.high * high, self.unit)
 
     def to(self, unit: str) -> Interval:
-        """Convert between units of energy (pJ, nJ, uJ, mJ, J)."""
-        if unit not in _JOULE or self.unit not in _JOULE:
+        """Convert between units of one dimension: energy (pJ … J), power (nW … W) or time (ns … s).
+
+        Raises:
+            UnitError: the units are of two dimensions, or unknown.
+        """
+        mine, other = _UNITS.get(self.unit), _UNITS.get(unit)
+        if mine is None or other is None or mine[0] != other[0]:
             raise UnitError(f"cannot convert {self.unit} to {unit}")
-        factor = _JOULE[self.unit] / _JOULE[unit]
+        factor = mine[1] / other[1]
         return Interval(self.low * factor, self.nominal * factor, self.high * factor, unit)
 
+    def of(self, unit: str) -> Interval:
+        """Return the same numbers in another unit: for a product whose unit is neither factor's."""
+        return Interval(self.low, self.nominal, self.high, unit)
 
-_JOULE = {"pJ": 1e-12, "nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3, "J": 1.0}
+    @property
+    def dimension(self) -> str | None:
+        """ "energy", "power" or "time"; None for a unit of none of them."""
+        return _UNITS[self.unit][0] if self.unit in _UNITS else None
+
+
+_UNITS = {
+    **{unit: ("energy", size) for unit, size in (("pJ", 1e-12), ("nJ", 1e-9), ("uJ", 1e-6), ("mJ", 1e-3), ("J", 1.0))},
+    **{unit: ("power", size) for unit, size in (("nW", 1e-9), ("uW", 1e-6), ("mW", 1e-3), ("W", 1.0))},
+    **{unit: ("time", size) for unit, size in (("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0))},
+}
