@@ -70,7 +70,7 @@ class Energy:
     ``layer_parts`` splits each layer's share. ``drivers`` are sorted by what they move. ``sampling`` is the half-width
     of the total's 95 % interval over samples, at most: those of the layers are added up. ``uncounted`` names what the
     counts could not classify and layers that do what the model has no price for: with any, the estimate is a lower
-    bound. ``assumed`` names the constants that were not checked against their source.
+    bound. ``assumed`` names the constants that were not checked against their source and that the answer hangs on.
     """
 
     model: str
@@ -210,9 +210,10 @@ class EnergyModel:
         if why:
             raise EstimateError(f"energy model {self.name!r}: {why}")
         uncounted = (*counts.uncounted, *self.unpriced(counts))
-        if strict:
-            self._check_strictly(uncounted)
         ends = {end: self._values(end) for end in ("low", "nominal", "high")}
+        assumed = self._assumed(counts, ends["high"])
+        if strict:
+            self._check_strictly(uncounted, assumed)
         by_layer = [self._layer(layer, counts, ends["nominal"]) for layer in counts.per_layer]
         totals = {end: self._parts(counts, values) for end, values in ends.items()}
         parts = tuple(
@@ -241,17 +242,22 @@ class EnergyModel:
             ),
             self._drivers(counts, whole.nominal, sampling),
             sampling,
-            self.assumed,
+            assumed,
             self.precision,
             self.technology_nm,
             self.scope,
             self.choices,
         )
 
-    def _check_strictly(self, uncounted: Sequence[str]) -> None:
-        if self.assumed:
+    def _assumed(self, counts: Counts, values: Values) -> tuple[str, ...]:
+        """Return the unchecked constants that the answer hangs on: without them, its upper end would be another."""
+        whole = sum(self._parts(counts, values).values())
+        return tuple(name for name in self.assumed if sum(self._parts(counts, {**values, name: 0.0}).values()) != whole)
+
+    def _check_strictly(self, uncounted: Sequence[str], assumed: Sequence[str]) -> None:
+        if assumed:
             raise EstimateError(
-                f"energy model {self.name!r}: {', '.join(self.assumed)} was not checked against its source; "
+                f"energy model {self.name!r}: {', '.join(assumed)} was not checked against its source; "
                 "take it as assumed by leaving --strict out, or choose another model."
             )
         if uncounted:
