@@ -1,0 +1,437 @@
+"""A published network as snnkit captures one: a function of one time step, with its state outside.
+
+Such a network repeats its input T times inside of ``forward`` and runs neurons on (T, B, …), or calls them once for
+each of T steps. Where T lies is seen by running it on two batches: the axis of a neuron's input that stays as it is, or
+the number of calls. Then T is set to 1, in the attribute that holds it and in the call that repeats the input, neurons
+become snnkit's own, and the network is called once a step. That this does the same is not assumed: both are run on the
+same samples in float64 and compared.
+
+    published   forward(x) = readout over t of step(x, t)     T inside
+    here        forward_sequence(x_T) = [step(x_1), …, step(x_T)],  readout: mean, sum, or none
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from compiler.auditing.running import first_line, line_of
+from compiler.errors import CaptureError
+from snnkit.encoders import Direct
+from snnkit.errors import SnnkitError
+from snnkit.importers import from_snntorch, from_spikingjelly
+from snnkit.importers.clock_driven.base import MemoryModule
+from snnkit.importers.clock_driven.neuron import BaseNode
+from snnkit.importers.foreign import copied, library_class
+from snnkit.importers.loops import OverSteps, over_steps
+from snnkit.neurons import Neuron
+
+_TIME_NAMES = frozenset(
+    (
+        *("t", "time", "steps", "step", "timestep", "timesteps", "time_step", "time_steps", "num_steps", "n_steps"),
+        *("num_step", "nb_steps", "time_window", "timewindow", "win", "sim_len", "simulation_length", "total_timestep"),
+    )
+)
+"""What an attribute that holds T is called, in lower case."""
+
+_BATCHES = (5, 7)
+_TOLERANCE = 1e-6
+
+
+class Stepped(nn.Module):
+    """A published network, one step after the other.
+
+    Args:
+        network: called with one step (B, …), or where ``sequences`` with (T, B, …).
+        timesteps: T.
+        sample: shape of one sample of a step.
+        sequences: whether the network takes sequences itself.
+        inside: T as the network's own ``forward`` had it, 1 where it had none.
+    """
+
+    def __init__(self, network: nn.Module, timesteps: int, sample: Sequence[int], sequences: bool, inside: int):
+        super().__init__()
+        self.network, self.timesteps, self.sequences, self.inside = network, timesteps, sequences, inside
+        self.encoder = Direct(timesteps)
+        self.in_chans, self.img_size = sample[0], tuple(sample[1:])
+        self.readout = "mean"
+
+    def forward_sequence(self, x: Tensor) -> Tensor:
+        """(T, B, …) → (T, B, …)."""
+        with _OneStep(self.inside):
+            return first_tensor(self.network(x)) if self.sequences else over_steps(self._step, x)
+
+    def _step(self, x: Tensor) -> Tensor:
+        return first_tensor(self.network(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, …) → what the published network returns for them."""
+        out = self.forward_sequence(self.encoder(x))
+        return out.sum(0) if self.readout == "sum" else out.mean(0) if self.readout == "mean" else out
+
+
+@dataclass
+class Seen:
+    """What a run showed of one stateful module: the shapes that it was called with, for two batches."""
+
+    shapes: tuple[list[tuple[int, ...]], list[tuple[int, ...]]] = field(default_factory=lambda: ([], []))
+
+    @property
+    def calls(self) -> int:
+        """Calls in one run."""
+        return len(self.shapes[0])
+
+    def leading(self) -> tuple[int, int]:
+        """Return the first axis as (a, b): a + b · batch, with one of them 0 or b a factor of the batch."""
+        (one, *_), (other, *_) = self.shapes
+        per_sample, rest = divmod(other[0] - one[0], _BATCHES[1] - _BATCHES[0])
+        return (one[0] - per_sample * _BATCHES[0], per_sample) if not rest else (one[0], 0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network in steps, and what was found on the way."""
+
+    model: nn.Module
+    notes: tuple[str, ...]
+    difference: float | None = None
+
+
+def is_stateful(module: nn.Module) -> bool:
+    """Whether a module holds a state, or runs one over a sequence."""
+    if isinstance(module, (Neuron, BaseNode)):
+        return True
+    if isinstance(module, MemoryModule):
+        return bool(module._memories) and "Dropout" not in type(module).__name__
+    if library_class(module, "spikingjelly") is not None:
+        return bool(getattr(module, "_memories", None)) and "Dropout" not in type(module).__name__
+    return library_class(module, "snntorch") is not None
+
+
+def in_steps(module: nn.Module, sample: Sequence[int], timesteps: int | None) -> Found:
+    """Return a network as one that runs in steps; an ordinary one as it is.
+
+    Args:
+        module: in eval mode.
+        sample: shape of one sample (C, H, W).
+        timesteps: T where the network does not say.
+
+    Raises:
+        CaptureError: it cannot be run, or its steps cannot be told apart (``reasons`` says why).
+    """
+    stateful = {name: part for name, part in module.named_modules() if is_stateful(part)}
+    if not stateful or hasattr(module, "forward_sequence"):
+        return Found(module, ())
+    if any(library_class(part, "snntorch") is not None for part in stateful.values()):
+        return _imported(from_snntorch, module, sample, timesteps)
+    sequences = _takes_sequences(module, sample, timesteps)
+    seen = _observe(module, stateful, sample, timesteps if sequences else None)
+    inside, folded, notes = _time(seen, sequences)
+    steps = inside if inside > 1 else timesteps
+    if steps is None:
+        if _has_time(seen, sequences):
+            steps = 1
+        else:
+            raise CaptureError(
+                f"{type(module).__name__} runs one time step a call, and does not say how many there are: give "
+                "--timesteps N."
+            )
+    network = _translated(module, folded, seen)
+    if inside > 1 and not sequences:
+        notes = (*notes, *_set_to_one(network, inside))
+    stepped = Stepped(network, steps, sample, sequences, inside).eval()
+    difference = _compare(module, stepped, sample, sequences, alone=bool(folded))
+    return Found(stepped, notes, difference)
+
+
+def _imported(
+    importer: Callable[[nn.Module], nn.Module], module: nn.Module, sample: Sequence[int], timesteps: int | None
+) -> Found:
+    """A network on sequences by one of snnkit's importers."""
+    try:
+        network = importer(module)
+    except SnnkitError as error:
+        raise CaptureError(str(error)) from None
+    if timesteps is None:
+        raise CaptureError(f"{type(module).__name__} does not say how many time steps it runs: give --timesteps N.")
+    return Found(Stepped(network, timesteps, sample, True, 1).eval(), (), None)
+
+
+def _takes_sequences(module: nn.Module, sample: Sequence[int], timesteps: int | None) -> bool:
+    """Whether a network runs on (T, B, C, …) and not on (B, C, …)."""
+    try:
+        _run(module, torch.zeros(2, *sample))
+        return False
+    except CaptureError as error:
+        try:
+            _run(module, torch.zeros(timesteps or 3, 2, *sample))
+            return True
+        except CaptureError:
+            raise error from None
+
+
+def _run(module: nn.Module, x: Tensor) -> Tensor:
+    """Run a published network from rest.
+
+    Raises:
+        CaptureError: it fails, with the line of its code.
+    """
+    reset(module)
+    try:
+        with torch.no_grad():
+            return first_tensor(module(x))
+    except SnnkitError as error:
+        raise CaptureError(str(error)) from error
+    except Exception as error:
+        raise CaptureError(
+            f"{type(module).__name__} cannot run on an input of shape {tuple(x.shape)}{line_of(error)}: "
+            f"{first_line(error)}. Give its sample's shape with --input C,H,W."
+        ) from error
+    finally:
+        reset(module)
+
+
+def reset(module: nn.Module) -> None:
+    """Let every module that keeps a state forget it, as ``functional.reset_net`` does."""
+    for part in module.modules():
+        again = getattr(part, "reset", None)
+        if callable(again) and not isinstance(part, Neuron):
+            again()
+
+
+def first_tensor(out: Any) -> Tensor:
+    """Return the first tensor of what a network returns: many give a tuple of logits and something else.
+
+    Raises:
+        CaptureError: there is none.
+    """
+    for leaf in pytree.tree_leaves(out):
+        if isinstance(leaf, Tensor):
+            return leaf
+    raise CaptureError(f"the network returns a {type(out).__name__} without a tensor in it.")
+
+
+def _observe(
+    module: nn.Module, stateful: dict[str, nn.Module], sample: Sequence[int], timesteps: int | None
+) -> dict[str, Seen]:
+    """Run two batches and note what every stateful module was called with."""
+    seen = {name: Seen() for name in stateful}
+    front = () if timesteps is None else (timesteps,)
+    for index, batch in enumerate(_BATCHES):
+
+        def note(part: nn.Module, arguments: tuple[Any, ...], name: str = "", index: int = index) -> None:
+            given = first_tensor(arguments)
+            seen[name].shapes[index].append(tuple(given.shape))
+
+        hooks = [
+            part.register_forward_pre_hook(lambda m, a, name=name, note=note: note(m, a, name))
+            for name, part in stateful.items()
+        ]
+        try:
+            _run(module, torch.zeros(*front, batch, *sample))
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return {name: one for name, one in seen.items() if one.calls}
+
+
+def _has_time(seen: dict[str, Seen], sequences: bool) -> bool:
+    return sequences or any(one.leading()[1] == 0 for one in seen.values())
+
+
+def _time(seen: dict[str, Seen], sequences: bool) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+    """Return T, the neurons that run on time and batch in one axis, and what to say about them."""
+    steps: list[int] = []
+    for one in seen.values():
+        constant, per_sample = one.leading()
+        if per_sample == 0:
+            steps.append(constant)  # (T, B, …)
+        elif one.calls > 1:
+            steps.append(one.calls)  # (B, …), once a step
+    inside = max(set(steps), key=steps.count) if steps else 1
+    folded = tuple(name for name, one in seen.items() if inside > 1 and one.leading() == (0, inside) and one.calls == 1)
+    notes = ()
+    if folded:
+        more = f" and {len(folded) - 1} more" if len(folded) > 1 else ""
+        notes = (
+            f"{folded[0]}{more} runs on time and batch in one axis (T·B, …): as published its membrane goes from "
+            "sample to sample, and results depend on the batch. Counted is each sample alone, as with a batch of 1.",
+        )
+    return inside, folded, notes
+
+
+class _Alone(nn.Module):
+    """A neuron on sequences, called with one step (B, …), or with time and batch in one axis while T is 1."""
+
+    def __init__(self, neuron: nn.Module):
+        super().__init__()
+        self.neuron = neuron
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, …) → (B, …)."""
+        return first_tensor(self.neuron(x.unsqueeze(0))).squeeze(0)
+
+
+def _translated(module: nn.Module, folded: Sequence[str], seen: dict[str, Seen]) -> nn.Module:
+    """Return a copy whose neurons are snnkit's.
+
+    Raises:
+        CaptureError: what has no counterpart, all of it.
+    """
+    reset(module)
+    if any(library_class(part, "spikingjelly") is not None for part in module.modules()):
+        try:
+            network = from_spikingjelly(module)
+        except SnnkitError as error:
+            raise CaptureError(str(error)) from None
+        return _wrapped(network.module if isinstance(network, OverSteps) else network, folded, {})
+    network, reasons, made = copied(module), [], {}
+    for name, part in network.named_modules():
+        if isinstance(part, BaseNode):
+            try:
+                neuron = part.neuron
+            except SnnkitError:
+                own = "is one of the published code's own, or has a surrogate, threshold or reset that no operator has"
+                reasons.append(f"{name or 'the network'} ({type(part).__name__}) {own}.")
+                continue
+            made[name] = _Alone(neuron) if part.step_mode == "s" else neuron
+        elif isinstance(part, MemoryModule) and is_stateful(part):
+            reasons.append(f"{name or 'the network'} ({type(part).__name__}) has a state that graphs do not know.")
+        elif type(part).__name__ in _SAME:
+            made[name] = _SAME[type(part).__name__](part)
+    if reasons:
+        raise CaptureError(reasons[0], tuple(reasons))
+    return _wrapped(network, folded, made)
+
+
+def _padded_norm(part: Any) -> nn.Module:
+    """A batch norm whose border is what it makes of 0, as if the input had been padded: Meta-SpikeFormer's RepConv."""
+    return nn.Sequential(nn.ZeroPad2d(part.pad_pixels), part.bn)
+
+
+_SAME: dict[str, Callable[[Any], nn.Module]] = {"BNAndPadLayer": _padded_norm}
+"""Published layers that write into slices, and what computes the same in one piece; the comparison tries it."""
+
+
+def _wrapped(network: nn.Module, folded: Sequence[str], made: dict[str, nn.Module]) -> nn.Module:
+    for name in folded:
+        made[name] = _Alone(made[name] if name in made else network.get_submodule(name))
+    places = {id(network.get_submodule(name)): one for name, one in made.items()}
+    if id(network) in places:
+        return places[id(network)]
+    for part in list(network.modules()):
+        for child_name, child in part._modules.items():
+            if child is not None and id(child) in places and not isinstance(part, _Alone):
+                part._modules[child_name] = places[id(child)]
+    return network
+
+
+def _set_to_one(network: nn.Module, inside: int) -> tuple[str, ...]:
+    """Set the attributes that hold T to 1, and say which."""
+    names = []
+    for part in network.modules():
+        for key, value in vars(part).items():
+            if key.lower() in _TIME_NAMES and isinstance(value, int) and value == inside:
+                part.__dict__[key] = 1
+                names.append(key)
+    return ()
+
+
+class _OneStep(TorchFunctionMode):
+    """Makes one step of what repeats its input ``inside`` times: repeat, expand, a stack of the same, a mean."""
+
+    def __init__(self, inside: int):
+        super().__init__()
+        self.inside = inside
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if self.inside > 1 and args:
+            if name in ("repeat", "expand", "tile"):
+                args = (args[0], *self._sizes(args[0], args[1:]))
+            elif name == "stack" and isinstance(args[0], (list, tuple)) and len(args[0]) == self.inside:
+                if all(one is args[0][0] for one in args[0]):
+                    args = ([args[0][0]], *args[1:])
+            elif name == "repeat_interleave" and len(args) > 1 and args[1] == self.inside and args[0].shape[0] == 1:
+                args = (args[0], 1, *args[2:])
+            elif name in ("mean", "sum") and _over_one_step(args, kwargs or {}):
+                return args[0] if (kwargs or {}).get("keepdim") or True in args[2:3] else args[0].squeeze(0)
+        return func(*args, **(kwargs or {}))
+
+    def _sizes(self, x: Tensor, sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+        flat = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list, torch.Size)) else list(sizes)
+        new_axis = len(flat) == x.ndim + 1 or (len(flat) == x.ndim and x.shape[0] == 1)
+        if flat and flat[0] == self.inside and new_axis:
+            flat[0] = 1
+        return tuple(flat)
+
+
+def _over_one_step(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a mean or sum is one over the time axis alone, which has length 1."""
+    axis = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
+    return axis in (0, (0,), [0]) and axis is not False and args[0].ndim > 1 and args[0].shape[0] == 1
+
+
+def _compare(module: nn.Module, stepped: Stepped, sample: Sequence[int], sequences: bool, alone: bool) -> float:
+    """Run both in float64 on the same samples, settle how steps are read out, and return the largest difference.
+
+    Raises:
+        CaptureError: they differ.
+    """
+    generator = torch.Generator().manual_seed(0)
+    front = (stepped.timesteps,) if sequences else ()
+    x = 2 * torch.rand(*front, 1 if alone else 2, *sample, generator=generator, dtype=torch.float64)
+    with _double(module) as original, _double(stepped) as ours:
+        if sequences or stepped.inside == 1:
+            fed = x if sequences else x.expand(stepped.timesteps, *x.shape)
+            wanted = _run_over(original, fed, sequences)
+        else:
+            wanted = _run(original, x)
+        try:
+            with torch.no_grad():
+                got = ours.forward_sequence(x if sequences else ours.encoder(x))
+        except Exception as error:
+            raise CaptureError(
+                f"{type(module).__name__} cannot run one time step{line_of(error)}: {first_line(error)}. Its forward "
+                f"holds T = {stepped.inside} in a form that is not known: repeat the input with x.repeat(self.T, …) or "
+                "call neurons once a step."
+            ) from error
+    forms = {"none": got, "mean": got.mean(0), "sum": got.sum(0)}
+    gaps = {name: _gap(wanted, form) for name, form in forms.items() if form.shape == wanted.shape}
+    if not gaps or not min(gaps.values()) <= _TOLERANCE:
+        found = f"differ by {min(gaps.values()):.3g} of {wanted.abs().max().item():.3g}" if gaps else "differ in shape"
+        raise CaptureError(
+            f"{type(module).__name__} is not a mean or a sum over {stepped.timesteps} time steps that are alike: its "
+            f"output and that of its steps {found}. A graph says what happens in one step; take what mixes steps (a "
+            "neuron in two places, an operation over time) out of the model."
+        )
+    stepped.readout = min(gaps, key=gaps.__getitem__)
+    return gaps[stepped.readout]
+
+
+def _gap(wanted: Tensor, got: Tensor) -> float:
+    return ((wanted - got).abs().max() / wanted.abs().max().clamp(min=1e-12)).item()
+
+
+def _run_over(module: nn.Module, x: Tensor, sequences: bool) -> Tensor:
+    if sequences:
+        return _run(module, x)
+    reset(module)
+    with torch.no_grad():
+        out = torch.stack([first_tensor(module(x_t)) for x_t in x])
+    reset(module)
+    return out
+
+
+@contextmanager
+def _double(module: nn.Module) -> Iterator[nn.Module]:
+    yield copied(module).double()
