@@ -22,6 +22,7 @@ from snnkit.checksum import checksum
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError
 from snnkit.files import atomic_path
 from snnkit.models import create_model
+from snnkit.models.registry import method_arguments
 
 
 @dataclass(frozen=True)
@@ -208,9 +209,10 @@ _TIMM_SIZES = re.compile(
 
 def _built(path: str | Path, name: str, arguments: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
     """Make the model that a file describes, first without memory: it must have the file's tensors."""
-    if name.startswith("timm:"):
+    if "timm:" in name:
         for key, value in arguments.items():
-            if not _TIMM_SIZES.fullmatch(key) or (isinstance(value, str) and key not in _TIMM_WORDS):
+            plain = _TIMM_SIZES.fullmatch(key) and not (isinstance(value, str) and key not in _TIMM_WORDS)
+            if not plain and key not in method_arguments(name):
                 raise CorruptFileError(
                     f"{path} gives {name} {key}={value!r}; only sizes are taken from a file. If you trust it: "
                     "snnkit.load_weights(snnkit.create_model(…), path)."

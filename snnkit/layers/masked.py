@@ -71,6 +71,12 @@ def patchify(images_BCHW: Tensor, patch_size: int) -> Tensor:
     return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
+def unpatchify(patches_BLP: Tensor, grid: tuple[int, int], patch_size: int) -> Tensor:
+    """Return the images (B, C, H, W) whose ``patchify`` these patches are, ``grid`` rows and columns of them."""
+    cut = patches_BLP.unflatten(2, (patch_size, patch_size, -1)).unflatten(1, grid)
+    return cut.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+
+
 def sin_cos_positions(dim: int, rows: int, columns: int) -> Tensor:
     """Return fixed positions (rows·columns, dim), float32: first half by column, second half by row.
 
@@ -101,11 +107,17 @@ def reconstruction_loss(
     """
     held = patchify(images_BCHW, patch_size)
     if normalise:
-        variance, mean = torch.var_mean(held, dim=2, correction=1, keepdim=True)
-        held = (held - mean) / (variance + 1e-6).sqrt()
+        mean, deviation = patch_statistics(held)
+        held = (held - mean) / deviation
     error_BL = (painted_BLP - held).square().mean(2)
     removed_BL = removed_BL.to(error_BL.dtype)
     return (error_BL * removed_BL).sum() / removed_BL.sum()
+
+
+def patch_statistics(held_BLP: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation (unbiased, 1e-6 under the root) of the numbers of each patch, (B, L, 1) both."""
+    variance, mean = torch.var_mean(held_BLP, dim=2, correction=1, keepdim=True)
+    return mean, (variance + 1e-6).sqrt()
 
 
 class MaskedDecoder(nn.Module):
@@ -118,6 +130,7 @@ class MaskedDecoder(nn.Module):
         dim, depth, num_heads, qkv_bias: of its transformer.
         mask_token: whether it fills gaps; False where it always gets a latent for every patch.
         prefix_tokens: latents in front that are no patches (a class token); nothing is painted for them.
+        mlp_ratio: hidden width of its MLPs.
     """
 
     positions: Tensor
@@ -133,6 +146,7 @@ class MaskedDecoder(nn.Module):
         qkv_bias: bool = True,
         mask_token: bool = True,
         prefix_tokens: int = 0,
+        mlp_ratio: float = 4.0,
     ):
         super().__init__()
         self.prefix_tokens = prefix_tokens
@@ -140,7 +154,7 @@ class MaskedDecoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim)) if mask_token else None
         positions = sin_cos_positions(dim, *grid)
         self.register_buffer("positions", nn.functional.pad(positions, (0, 0, prefix_tokens, 0)), persistent=False)
-        self.blocks = nn.ModuleList(TransformerBlock(dim, num_heads, qkv_bias=qkv_bias) for _ in range(depth))
+        self.blocks = nn.ModuleList(TransformerBlock(dim, num_heads, mlp_ratio, qkv_bias) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, 1e-6)
         self.pred = nn.Linear(dim, pixels)
         self.apply(_initialise)

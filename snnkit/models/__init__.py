@@ -1,9 +1,11 @@
 """Model families, one file a paper; importing this package fills the registry."""
 
 from snnkit.models import (
+    convmae,
     e_spikeformer,
     e_spikeformer_large,
     lookupvit,
+    mae,
     meta_spikeformer,
     meta_spikeformer_seg,
     moat,
@@ -11,6 +13,7 @@ from snnkit.models import (
     ms_resnet,
     qkformer,
     sew_resnet,
+    simmim,
     spike_driven_transformer,
     spikformer,
     spikformer_v2,
@@ -38,6 +41,7 @@ __all__ = [
     "Family",
     "ModelInfo",
     "Published",
+    "convmae",
     "create_model",
     "e_spikeformer",
     "e_spikeformer_large",
@@ -45,6 +49,7 @@ __all__ = [
     "family_of",
     "list_models",
     "lookupvit",
+    "mae",
     "meta_spikeformer",
     "meta_spikeformer_seg",
     "moat",
@@ -55,6 +60,7 @@ __all__ = [
     "register_model",
     "register_variant",
     "sew_resnet",
+    "simmim",
     "spike_driven_transformer",
     "spikformer",
     "spikformer_v2",

@@ -41,7 +41,7 @@ from snnkit.layers.spiking_mlp import MembraneMLP
 from snnkit.models.classifier import Feature, FeatureInfo, SpikingClassifier, linear_head
 from snnkit.models.e_spikeformer import PAPER, layer_groups
 from snnkit.models.family import Family, Published, StateDict, renamed
-from snnkit.models.masked import MaskedAutoencoder
+from snnkit.models.masked import DECODER_KEYS, MaskedAutoencoder
 from snnkit.models.registry import register_variant
 from snnkit.models.sizes import check_positive, check_whole, whole_numbers
 from snnkit.neurons import MultiSpike
@@ -338,17 +338,11 @@ _ENCODER = (
     (r"\.layer_scale(\d)$", r".scale\1.gamma"),
     (r"^head_kd\.", "head_dist."),
 )
-_DECODER = (
-    (r"^decoder_(embed|norm|pred)\.", r"decoder.\1."),
-    (r"^decoder_blocks\.(\d+)\.attn\.qkv", r"decoder.blocks.\1.attention.qkv"),
-    (r"^decoder_blocks\.(\d+)\.attn\.", r"decoder.blocks.\1."),
-    (r"^decoder_blocks\.", "decoder.blocks."),
-)
 
 
 def _convert(state: StateDict, model: nn.Module) -> dict[str, Tensor]:
     """Published keys to own ones; 1-D convolutions act on maps here."""
-    own = renamed(state, (*_ENCODER, *_DECODER))
+    own = renamed(state, (*_ENCODER, *DECODER_KEYS))
     own = {key: value.flatten() if key.endswith("gamma") else value for key, value in own.items()}
     own = {key: value.unsqueeze(-1) if value.ndim == 3 else value for key, value in own.items()}
     if isinstance(model, ESpikeFormerMAE):

@@ -2,6 +2,8 @@
 
 A family is one file: its card (``Family``), and functions with ``@register_model`` or a table of sizes given to
 ``register_variant``. Adding a family is that file and its line in ``snnkit.models``. ``timm:NAME`` builds timm's model.
+``METHOD:NAME`` builds what a method of pre-training (``register_method``) trains the model called NAME within:
+``mae:timm:vit_base_patch16_224``.
 """
 
 from __future__ import annotations
@@ -44,7 +46,16 @@ class Entry:
     summary: str
 
 
+@dataclass(frozen=True)
+class Method:
+    """What pre-trains an encoder: ``build`` takes the encoder first, and its card says how published weights load."""
+
+    build: Callable[..., nn.Module]
+    family: Family
+
+
 _MODELS: dict[str, Entry] = {}
+_METHODS: dict[str, Method] = {}
 
 
 def register_model(family: Family, *, params: int) -> Callable[[Callable[..., nn.Module]], Any]:
@@ -85,6 +96,29 @@ def _add(name: str, entry: Entry) -> None:
     _MODELS[name] = replace(entry, summary=entry.summary.removesuffix("."))
 
 
+def register_method(name: str, build: Callable[..., nn.Module], family: Family) -> None:
+    """Register what is built around an encoder for pre-training as ``name:ENCODER``.
+
+    Args:
+        name: of the method.
+        build: from the encoder, ``in_chans`` and ``img_size``, and keyword arguments of its own.
+        family: a card; it is not among ``families()``, which are those of classifiers.
+    """
+    if name in _METHODS:
+        raise ValueError(f"two methods are called {name!r}")
+    _METHODS[name] = Method(build, family)
+
+
+def _method(name: str) -> tuple[Method, str] | None:
+    """The method and the encoder that ``METHOD:ENCODER`` names; None for the name of a model."""
+    first, _, encoder = name.partition(":")
+    if not encoder or name.startswith(_TIMM):
+        return None
+    if first not in _METHODS:
+        raise unknown_name("method", first, [*_METHODS, "timm"], "Names are MODEL, timm:MODEL or METHOD:MODEL.")
+    return _METHODS[first], encoder
+
+
 def _entry(name: str) -> Entry:
     if name not in _MODELS:
         raise unknown_name(
@@ -95,6 +129,8 @@ def _entry(name: str) -> Entry:
 
 def accepts(name: str, argument: str) -> bool:
     """Whether the model called ``name`` takes ``argument``; of timm's models that is known for channels only."""
+    if (made := _method(name)) is not None:
+        return argument in ("in_chans", "img_size") or (argument != "num_classes" and accepts(made[1], argument))
     if name.startswith(_TIMM):
         return argument in ("in_chans", "num_classes")
     return argument in inspect.signature(_entry(name).build).parameters
@@ -107,7 +143,10 @@ def families() -> tuple[Family, ...]:
 
 def family_of(model: nn.Module) -> Family | None:
     """Return the family of a model made by ``create_model``, else None."""
-    entry = _MODELS.get(getattr(model, "model_name", ""))
+    name = getattr(model, "model_name", "")
+    if (made := _method(name)) is not None:
+        return made[0].family
+    entry = _MODELS.get(name)
     return entry.family if entry else None
 
 
@@ -142,7 +181,8 @@ def create_model(
     """Build the model called ``name``; what is left None stays at the model's own default.
 
     Args:
-        name: a name from ``list_models()``, or ``timm:NAME`` for one of timm's.
+        name: a name from ``list_models()``, ``timm:NAME`` for one of timm's, or ``METHOD:NAME`` for what pre-trains
+            that model ("mae", "simmim").
         num_classes: K, outputs of the classifier; 0 for none, where the model can.
         in_chans: channels of the input images.
         img_size: side of the square input images in pixels, or (height, width) where the model can.
@@ -175,7 +215,9 @@ def create_model(
     rate = given.get("drop_path_rate", 0)
     if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
         raise InvalidArgumentError(f"drop_path_rate={drop_path_rate!r}: must be at least 0 and below 1.")
-    if name.startswith(_TIMM):
+    if (made := _method(name)) is not None:
+        model = _around(*made, given)
+    elif name.startswith(_TIMM):
         model = _timm_model(name, given)
     else:
         entry = _entry(name)
@@ -186,6 +228,24 @@ def create_model(
         model = entry.build(**given)
     model.model_name = name
     return model
+
+
+def method_arguments(name: str) -> set[str]:
+    """Return the arguments that a method, of ``METHOD:NAME``, takes for itself; none for the name of a model."""
+    made = _method(name)
+    return set() if made is None else set(inspect.signature(made[0].build).parameters) - {"encoder"}
+
+
+def _around(method: Method, encoder: str, given: dict[str, Any]) -> nn.Module:
+    """Build an encoder without classes, and what pre-trains it; arguments that are not the method's are its."""
+    shared = ("in_chans", "img_size")
+    if "num_classes" in given:
+        raise InvalidArgumentError(f"num_classes={given['num_classes']}: what pre-trains a model has no classes.")
+    names = set(inspect.signature(method.build).parameters) - {"encoder"}
+    own = {key: given[key] for key in given if key in names}
+    inner = {key: value for key, value in given.items() if key not in names or key in shared}
+    made = create_model(encoder, num_classes=0, **inner)
+    return method.build(made, **own)
 
 
 def _timm_model(name: str, given: dict[str, Any]) -> nn.Module:
@@ -227,6 +287,9 @@ def list_models(pattern: str = "*", kind: Kind | None = None) -> list[str]:
 
 def model_info(name: str) -> ModelInfo:
     """Return paper, source, parameter count, one-line summary and family of a model without building it."""
+    if (made := _method(name)) is not None:
+        params, card = sum(p.numel() for p in create_model(name).parameters()), made[0].family
+        return ModelInfo(name, card.kind, card.paper, card.source, f"{card.title} around {made[1]}", params, card)
     if name.startswith(_TIMM):
         params = sum(p.numel() for p in create_model(name).parameters())
         return ModelInfo(name, "ann", "see timm's documentation", "timm", "one of timm's models", params)
