@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from hw.counts import Counts
-from hw.energy import arithmetic_45nm
+from hw.energy import arithmetic_45nm, lemaire2022, loihi1, memory_45nm, published, reduced_45nm, yan2024
+from hw.energy.idle import static
 from hw.energy.model import Energy, EnergyModel
 from hw.lookup import lookup
 
-_ALL = (arithmetic_45nm.MODEL,)
+_ALL = (
+    arithmetic_45nm.MODEL,
+    *reduced_45nm.MODELS,
+    *memory_45nm.MODELS,
+    lemaire2022.MODEL,
+    yan2024.MODEL,
+    *loihi1.MODELS,
+    *published.MODELS,
+)
 MODELS: dict[str, EnergyModel] = {model.name: model for model in _ALL}
 
 
@@ -20,4 +29,4 @@ def estimate(counts: Counts, model: str = "45nm") -> Energy:
     return lookup("energy model", model, MODELS).estimate(counts)
 
 
-__all__ = ["MODELS", "Energy", "EnergyModel", "estimate"]
+__all__ = ["MODELS", "Energy", "EnergyModel", "estimate", "static"]
