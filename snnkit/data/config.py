@@ -9,6 +9,7 @@ from snnkit.data.events import PARTS
 from snnkit.errors import InvalidArgumentError, unknown_name
 
 ON_CORRUPT = ("stop", "skip")
+ON_MISSING = ("stop", "skip")
 STRAY = ("stop", "drop")
 _NOT_NEGATIVE = (
     *("shift_pixels", "train_limit", "test_limit", "sample_seed", "workers", "img_size", "mixup", "cutmix", "frames"),
@@ -49,6 +50,9 @@ class DataConfig:
         part_by: frames of an event recording last equally long ("time") or hold equally many events ("count").
         sensor_height, sensor_width: pixels of an event camera whose files do not say; 0 = as they say.
         stray_events: "stop" at a recording with events outside of its sensor, or "drop" those events and count it.
+        metadata: table of the creators of the images ("pass"); "" = pass_metadata.csv in ``source`` or beside it.
+        on_missing: "stop" at images without a creator, or "skip" and count them.
+        holdout: share of a data set without labels and splits that is tested on; at least one image.
         shuffle_window: images of tar shards are shuffled within so many, after the shards were; 0 = among all.
     """
 
@@ -82,6 +86,9 @@ class DataConfig:
     sensor_height: int = 0
     sensor_width: int = 0
     stray_events: str = "stop"
+    metadata: str = ""
+    on_missing: str = "stop"
+    holdout: float = 0.01
     shuffle_window: int = 10_000
 
     def check(self) -> None:
@@ -95,13 +102,15 @@ class DataConfig:
         for key in ("erase", "mix_probability"):
             if not 0 <= getattr(self, key) <= 1:
                 raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be between 0 and 1.")
-        if not 0 <= self.validation < 1:
-            raise InvalidArgumentError(f"data.validation={self.validation}: must be at least 0 and below 1.")
+        for key in ("validation", "holdout"):
+            if not 0 <= getattr(self, key) < 1:
+                raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be at least 0 and below 1.")
         if not 0 < self.crop_scale <= 1:
             raise InvalidArgumentError(f"data.crop_scale={self.crop_scale}: must be above 0 and at most 1.")
         if self.test_crops not in (1, 3):
             raise InvalidArgumentError(f"data.test_crops={self.test_crops}: must be 1 (the middle) or 3.")
         choices = {"on_corrupt": ON_CORRUPT, "sampling": SAMPLINGS, "part_by": PARTS, "stray_events": STRAY}
+        choices["on_missing"] = ON_MISSING
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise unknown_name(f"value of data.{key}", getattr(self, key), allowed)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from snnkit.data import event_folder, fashion_mnist, image_folder, parts, tar_shards, video_folder
+from snnkit.data import event_folder, fashion_mnist, image_folder, parts, pass_images, tar_shards, video_folder
 from snnkit.data.batches import Batches, OrderedBatches
 from snnkit.data.config import DataConfig
 from snnkit.data.order import EpochOrder, Skipped
@@ -24,8 +24,8 @@ from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 class ImageData:
     """Two splits ready to be looped over, and what is known about them; ``validation`` is set aside of training.
 
-    ``frames``, ``time_first`` and ``views`` are those of ``Splits``. A test batch of B samples in several views holds
-    B · views of them, those of one sample side by side, and B labels.
+    ``frames``, ``time_first``, ``views`` and ``notes`` are those of ``Splits``. A test batch of B samples in several
+    views holds B · views of them, those of one sample side by side, and B labels.
     """
 
     train: Batches
@@ -36,6 +36,7 @@ class ImageData:
     time_first: bool = False
     views: int = 1
     validation: OrderedBatches | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def sample_shape(self) -> tuple[int, ...]:
@@ -111,6 +112,7 @@ DATASETS: dict[str, Callable[[DataConfig], Splits]] = {
     "tar_shards": tar_shards.load,
     "video_folder": video_folder.load,
     "event_folder": event_folder.load,
+    "pass": pass_images.load,
 }
 
 
@@ -157,6 +159,7 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
         time_first=splits.time_first,
         views=splits.views,
         validation=None if validation is None else batches(validation),
+        notes=splits.notes,
     )
 
 

@@ -33,13 +33,15 @@ def stratified(labels: Any, count: int, seed: int) -> np.ndarray:
 
 
 class Part(Dataset):
-    """Some samples of a data set that has ``labels``, and ``names`` where its samples have some."""
+    """Some samples of a data set that has ``labels``, and ``names`` and ``credits`` where its samples have some."""
 
     def __init__(self, whole: Any, indices: np.ndarray):
         self.whole, self.indices = whole, indices
         self.labels = [int(whole.labels[index]) for index in indices]
         if hasattr(whole, "names"):
-            self.names = _Names(whole.names, indices)
+            self.names = _Chosen(whole.names, indices)
+        if hasattr(whole, "credits"):
+            self.credits = _Chosen(whole.credits, indices)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -48,17 +50,17 @@ class Part(Dataset):
         return self.whole[int(self.indices[index])]
 
 
-class _Names(Sequence[str]):
-    """Names of the samples of a part, made when asked for."""
+class _Chosen(Sequence[Any]):
+    """Names or credits of the samples of a part, made when asked for."""
 
-    def __init__(self, names: Sequence[str], indices: np.ndarray):
-        self._names, self._indices = names, indices
+    def __init__(self, whole: Sequence[Any], indices: np.ndarray):
+        self._whole, self._indices = whole, indices
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._names[int(self._indices[index])]
+        return self._whole[int(self._indices[index])]
 
 
 def limited(dataset: Any, limit: int, seed: int) -> Any:

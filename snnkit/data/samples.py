@@ -26,6 +26,7 @@ class Splits:
         time_first: whether batches are sequences (T, B, C, H, W).
         views: views of each test sample, in front of its other dimensions where there are several.
         runs: lengths of the stretches of training samples that are best read in one go (shards); empty if none are.
+        notes: what the user is told when it is loaded, such as images that were left out.
     """
 
     train: Dataset
@@ -36,6 +37,7 @@ class Splits:
     time_first: bool = False
     views: int = 1
     runs: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Partly(NamedTuple):
@@ -62,6 +64,8 @@ class Source(Protocol):
 class Samples(Dataset):
     """(transformed sample, label) by index, ``Noted`` where something was left out; ``names`` say where each lies.
 
+    ``credits`` say who is to be named for each, where the source knows.
+
     Args:
         source: reads them.
         transform: of what it reads.
@@ -71,6 +75,8 @@ class Samples(Dataset):
     def __init__(self, source: Source, transform: Callable[[Tensor], Tensor], skip: bool):
         self.source, self.transform, self.skip = source, transform, skip
         self.names, self.labels = source.names, source.labels
+        if hasattr(source, "credits"):
+            self.credits = source.credits
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,13 +23,12 @@ import numpy as np
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from snnkit.archives import read_npz
 from snnkit.data.config import DataConfig
 from snnkit.data.image_folder import MEAN, STD, read_image
 from snnkit.data.samples import Samples, Splits
+from snnkit.data.tar_index import Arrays, kept_index, read_members
 from snnkit.data.transforms import for_testing, for_training
-from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError
-from snnkit.files import atomic_path
+from snnkit.errors import CorruptFileError, InvalidArgumentError
 
 _IMAGES = tuple(ending.removeprefix(".") for ending in IMG_EXTENSIONS)
 _LONGEST_LABEL, _LARGEST_LABEL = 32, 9_999_999  # bytes; each label up to the largest is a class
@@ -140,14 +137,12 @@ def _index(root: Path, split: str) -> ShardIndex:
         raise InvalidArgumentError(
             f"{root} holds no {split}-*.tar: give a folder with train-000000.tar … and val-000000.tar … (data.source)."
         )
-    state = np.array([f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths])
-    kept = root / f"{split}.index.npz"
     names = tuple(str(path) for path in paths)
-    # A damaged, altered or foreign file is made anew.
-    with suppress(CorruptFileError, KeyError):
-        arrays = read_npz(kept)
-        if np.array_equal(arrays["state"], state) and arrays["check"] == _check(arrays):
-            return ShardIndex(names, *(arrays[key] for key in _ARRAYS))
+    arrays = kept_index(root / f"{split}.index.npz", paths, _ARRAYS, lambda: _entries(root, split, paths))
+    return ShardIndex(names, *(arrays[key] for key in _ARRAYS))
+
+
+def _entries(root: Path, split: str, paths: Sequence[Path]) -> Arrays:
     entries = [(number, entry) for number, path in enumerate(paths) for entry in _scan(path)]
     if all(entry.wrong for _, entry in entries):
         reason = f", first: {entries[0][1].wrong}" if entries else ""
@@ -155,43 +150,17 @@ def _index(root: Path, split: str) -> ShardIndex:
     arrays = {"shard": np.array([number for number, _ in entries], np.int32)}
     for key, kind in (("key", None), ("offset", np.int64), ("size", np.int64), ("label", np.int64), ("wrong", None)):
         arrays[key] = np.array([getattr(entry, key) for _, entry in entries], kind)
-    arrays["state"] = state
-    # Where the folder cannot be written, the index lives in memory.
-    with suppress(DiskError), atomic_path(kept) as temporary, open(temporary, "wb") as file:
-        np.savez(file, check=_check(arrays), **arrays)
-    return ShardIndex(names, *(arrays[key] for key in _ARRAYS))
+    return arrays
 
 
 _ARRAYS = ("shard", "key", "offset", "size", "label", "wrong")
 
 
-def _check(arrays: Mapping[str, np.ndarray]) -> int:
-    """Return a checksum of the arrays of an index, their kinds and lengths among them."""
-    found = 0
-    for key in (*_ARRAYS, "state"):
-        array = np.ascontiguousarray(arrays[key])
-        found = zlib.crc32(f"{key} {array.dtype.str} {array.shape}".encode(), found)
-        found = zlib.crc32(array.tobytes(), found)
-    return found
-
-
 def _scan(path: Path) -> Iterator[_Entry]:
     """Yield the samples of a shard; damage is a sample of its own, at its end."""
-    members: list[tarfile.TarInfo] = []
-    total, end, wrong = path.stat().st_size, 0, ""
+    total = path.stat().st_size
     with open(path, "rb") as file:
-        try:
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                for member in tar:
-                    end = member.offset_data + member.size
-                    if member.isfile() and not _is_note(member.name):
-                        members.append(member)
-                file.seek(tar.offset)
-                # A tar file ends in empty blocks; its reader takes anything that is no header for the end.
-                if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-                    wrong = f"the shard is damaged at byte {tar.offset}: what follows is lost"
-        except (tarfile.TarError, EOFError) as error:
-            wrong = f"the shard is damaged at byte {end} ({error}): what follows is lost"
+        members, wrong = read_members(file)
         group: list[tarfile.TarInfo] = []
         for member in members:
             if group and _key(group[0]) != _key(member):
@@ -202,11 +171,6 @@ def _scan(path: Path) -> Iterator[_Entry]:
             yield _entry(file, group, total)
     if wrong:
         yield _Entry("(end)", 0, 0, 0, wrong)
-
-
-def _is_note(name: str) -> bool:
-    base = name.rpartition("/")[2]
-    return base.startswith(".") or (base.startswith("__") and base.endswith("__"))
 
 
 def _key(member: tarfile.TarInfo) -> str:

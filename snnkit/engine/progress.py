@@ -46,6 +46,19 @@ def track(items: Iterable[T], progress: Progress | None, note: str = "") -> Iter
             progress.update(progress.task_ids[0], advance=1, note=note)
 
 
+def told(items: Iterable[T], title: str, total: int, what: str, every: float = 60.0) -> Iterator[T]:
+    """Yield the items under a bar, or with a plain line every so many seconds where the output is not a terminal."""
+    began = last = time.monotonic()
+    with bar(title, total) as progress:
+        for done, item in enumerate(track(items, progress), 1):
+            yield item
+            now = time.monotonic()
+            if progress is None and now - last >= every:
+                last = now
+                left = (total - done) * (now - began) / done
+                console.print(f"{title}: {done:,} of {total:,} {what}, {left:,.0f} s left")
+
+
 class Live:
     """A training as it is watched: one live line in a terminal, plain lines (one an epoch, one a minute) elsewhere.
 
@@ -93,19 +106,22 @@ class Live:
             left = (self._total - self._done) * (now - self._began) / max(self._done - self._start, 1)
             console.print(f"step {self._done}/{self._total}  {note}  lr {learning_rate:.2e}  {left:,.0f} s left")
 
-    def epoch(self, epoch: int, epochs: int, results: dict[str, Any], images_per_second: float) -> None:
-        """Tell of a finished epoch: metrics of the splits by name."""
+    def epoch(
+        self, epoch: int, epochs: int, results: dict[str, Any], images_per_second: float, measure: str = "accuracy"
+    ) -> None:
+        """Tell of a finished epoch: metrics of the splits by name, whose score is ``measure``."""
         self._told = time.monotonic()
         train, test = results["train"], results["test"]
         if "firing_rate" in test:
             self._rate = f"  firing {test['firing_rate']:.3f}"
         if self._quiet:
             return
-        aside = f"validation {results['validation']['score']:.1%}  " if "validation" in results else ""
-        console.print(
-            f"epoch {epoch:>3}/{epochs}  loss {train['loss']:.3f}  train {train['score']:.1%}  {aside}"
-            f"test {test['score']:.1%}  {images_per_second:,.0f} images/s"
-        )
+        if measure == "loss":
+            shown = "  ".join(f"{split} loss {found['loss']:.4f}" for split, found in results.items())
+        else:
+            scores = "  ".join(f"{split} {found['score']:.1%}" for split, found in results.items())
+            shown = f"loss {train['loss']:.3f}  {scores}"
+        console.print(f"epoch {epoch:>3}/{epochs}  {shown}  {images_per_second:,.0f} images/s")
 
     @staticmethod
     def warn(text: str) -> None:

@@ -12,8 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from snnkit import allocator
-from snnkit.checkpoints import load_weights
-from snnkit.data import ImageData, load_images
+from snnkit.data import ImageData, attribution, load_images
 from snnkit.engine.checkpoint import find_states, load_state
 from snnkit.engine.config import ModelConfig, RunConfig
 from snnkit.engine.fabric import TRUE_DTYPES, make_fabric
@@ -22,14 +21,16 @@ from snnkit.engine.lock import locked
 from snnkit.engine.loop import Loop
 from snnkit.engine.progress import bar, console, track
 from snnkit.engine.run_folder import Run, cut_metrics, new_run_folder, write_provenance
+from snnkit.engine.start import check_unlabelled, start_from
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.files import write_json
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.memory import show_bytes, within_budget
 from snnkit.models import create_model
+from snnkit.models.masked import MaskedModel
 from snnkit.models.registry import accepts
 from snnkit.optim import optimizer_bytes
-from snnkit.tasks import Classification, Task, build_task
+from snnkit.tasks import Classification, EnergyPenalty, Task, build_task
 from snnkit.tasks.classification import channels_last
 
 
@@ -188,7 +189,7 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     torch.manual_seed(config.seed)
     data = load_images(config.data, config.seed)
     given = config.model
-    arguments: dict[str, Any] = {"num_classes": len(data.classes)}
+    arguments: dict[str, Any] = {"num_classes": len(data.classes)} if accepts(given.name, "num_classes") else {}
     channels, height, width = data.image_shape
     if accepts(given.name, "in_chans"):
         arguments["in_chans"] = channels
@@ -203,14 +204,15 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     arguments |= given.sizes
     model = create_model(given.name, **arguments)
     if given.weights:
-        report = load_weights(model, given.weights, strict=given.strict)
-        arguments |= report.form
-        console.print(f"{given.weights}: {report}")
+        arguments |= start_from(model, given.weights, given.strict).form
     model = _within_budget(model, config, data.batch_shape(config.data.batch_size))
     options = dict(config.task.options)
     if config.task.label_smoothing:
         options["label_smoothing"] = config.task.label_smoothing
     task = build_task(config.task.name, model, len(data.classes), options)
+    energy = config.task.energy
+    if energy.wanted:
+        task.energy = EnergyPenalty(task.model, energy.weight, energy.target, energy.per_layer, energy.input_type)
     return _loop(config, fabric, task, data, {"name": given.name, **arguments, "trained_size": (height, width)})
 
 
@@ -218,6 +220,8 @@ def _loop(config: RunConfig, fabric: Fabric, task: Task, data: ImageData, model_
     """Share out the data and return the loop."""
     aside = 0 if data.validation is None else len(data.validation.dataset)  # type: ignore[arg-type]
     sizes = len(data.train.dataset), len(data.test.dataset), aside  # type: ignore[arg-type]
+    if not task.labels:
+        check_unlabelled(config, len(data.train.dataset), fabric.world_size)  # type: ignore[arg-type]
     data.share(fabric.global_rank, fabric.world_size)
     # Each process draws its own noise (dropout, stochastic depth); the weights above are the same in all.
     torch.manual_seed(config.seed + fabric.global_rank)
@@ -245,6 +249,7 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
     if state is not None:
         _take_up(loop, folder, state)
     with told_in_a_line(fabric.global_rank, fabric.world_size, folder):
+        _keep_attribution(loop, folder)
         loop.run(folder)
     test = loop.results["test"]
     kept, full = optimizer_bytes(loop.state.optimizer)
@@ -256,14 +261,36 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
         "validation_images": loop.sizes[2],
         "test_images": loop.sizes[1],
         "origin": loop.data.origin,
-        "best": loop.best,
-        "final": {"epoch": config.epochs, "accuracy": test["score"]},
+        **_scores(loop),
         "classes": list(loop.data.classes),
     }
     if fabric.is_global_zero:
         write_json(folder / "summary.json", summary)
     fabric.barrier()
-    return Run(folder, config, test["score"], loop.best["accuracy"], loop.best["epoch"], loop.best["split"])
+    best = loop.best
+    return Run(folder, config, test["score"], best["accuracy"], best["epoch"], best["split"], loop.task.measure)
+
+
+def _scores(loop: Loop) -> dict[str, Any]:
+    """Best and last results under the name of what they are."""
+    score = loop.results["test"]["score"]
+    if loop.task.measure == "accuracy":
+        return {"best": loop.best, "final": {"epoch": loop.config.epochs, "accuracy": score}}
+    best = {"epoch": loop.best["epoch"], "loss": -loop.best["accuracy"], "split": loop.best["split"]}
+    return {"task": loop.task.name, "best": best, "final": {"epoch": loop.config.epochs, "loss": -score}}
+
+
+def _keep_attribution(loop: Loop, folder: Path) -> None:
+    """Say in the run's folder who is to be named for what it is made of; print what was said when data were loaded."""
+    config, data = loop.config, loop.data
+    for note in data.notes:
+        console.print(note)
+    options = [value for value in config.task.options.values() if isinstance(value, (str, list, tuple))]
+    texts = [text for value in options for text in ([value] if isinstance(value, str) else value)]
+    began_with = [text for text in (config.model.weights, *texts) if isinstance(text, str)]
+    splits = [split.dataset for split in (data.train, data.test, data.validation) if split is not None]
+    if loop.fabric.is_global_zero:
+        attribution.keep(folder, splits, began_with)
 
 
 @contextmanager
@@ -293,6 +320,11 @@ def evaluate(model: torch.nn.Module, data: ImageData) -> dict[str, float]:
     Raises:
         InvalidArgumentError: the classifier has other classes than the data.
     """
+    if isinstance(model, MaskedModel):
+        raise InvalidArgumentError(
+            "these weights are of a pre-training: they paint hidden pixels and tell no classes apart. Fine-tune them "
+            "first: snnkit train RECIPE --set model.weights=RUN."
+        )
     classes = getattr(model, "num_classes", len(data.classes))
     if classes != len(data.classes):
         raise InvalidArgumentError(

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from snnkit.errors import InvalidArgumentError
 from snnkit.layers.memory_order import channels_innermost
-from snnkit.neurons import Neuron
-from snnkit.neurons.base import event_neurons
+from snnkit.tasks.firing import firing_neurons, listening
 from snnkit.tasks.task import Task
 
 
@@ -28,11 +28,16 @@ class ClassificationMetrics(nn.Module):
 
     def __init__(self, model: nn.Module, num_classes: int, *extra: str):
         super().__init__()
+        if num_classes < 2:
+            raise InvalidArgumentError(
+                f"the data have {num_classes or 'no'} class{'es' if num_classes != 1 else ''}: labels of two or more "
+                "are learned. Data without labels are for pre-training; give others (data.dataset)."
+            )
         self.loss = MeanMetric()
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.rate = MeanMetric()
         self.extra = nn.ModuleDict({name: MeanMetric() for name in extra})
-        self._neurons = event_neurons(module for module in model.modules() if isinstance(module, Neuron))
+        self._neurons = firing_neurons(model)
 
     @torch.compiler.disable  # counting branches on values; the network and its loss are one graph without it
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, **extra: Tensor) -> None:
@@ -52,14 +57,8 @@ class ClassificationMetrics(nn.Module):
 
         Of B · views images for B labels, those of one label side by side, the probabilities are averaged.
         """
-        rates: list[Tensor] = []
-        handles = [n.register_forward_hook(lambda m, _x, s: rates.append(_rate(m, s))) for n in self._neurons]
-        try:
-            with torch.no_grad():
-                logits = model(channels_last(images))
-        finally:
-            for handle in handles:
-                handle.remove()
+        with listening(self._neurons) as rates, torch.no_grad():
+            logits = model(channels_last(images))
         logits = logits.float()
         if len(logits) > len(labels):
             views = logits.log_softmax(1).unflatten(0, (len(labels), -1))
@@ -119,11 +118,6 @@ class Classification(Task):
     def compute(self) -> dict[str, float]:
         """Return loss, accuracy, score (= accuracy) and, after ``evaluate``, the mean firing rate over layers."""
         return self.metrics.compute()
-
-
-def _rate(neuron: Neuron, spikes: Tensor) -> Tensor:
-    """Spikes per neuron and time step of what a neuron sent (T, B, …), one of level 3 counted three times; float32."""
-    return neuron.events_in(spikes.detach()).mean(dtype=torch.float32)
 
 
 def channels_last(images: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """Small data sets of every kind, written for a test; each file format by its rules, not by the code that reads it."""
 
 import io
+import shutil
 import struct
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +170,26 @@ def recordings(folder, side=34):
     return folder
 
 
+PASS_SAMPLE = Path(__file__).parents[1] / "golden" / "pass_sample"  # scripts/make_pass_sample.py
+
+
+def pass_folder(folder):
+    """PASS as it is unpacked: PASS_dataset/0, PASS_dataset/1 with 24 images in all, and the table beside them."""
+    return shutil.copytree(PASS_SAMPLE, folder)
+
+
+def pass_parts(folder, parts=3):
+    """PASS as it is handed out: the same images in tar parts."""
+    folder.mkdir(parents=True)
+    files = sorted(PASS_SAMPLE.rglob("*.jpg"))
+    for part in range(parts):
+        with tarfile.open(folder / f"PASS.{part}.tar", "w") as tar:
+            for path in files[part::parts]:
+                tar.add(path, str(path.relative_to(PASS_SAMPLE)))
+    shutil.copy(PASS_SAMPLE / "pass_metadata.csv", folder)
+    return folder
+
+
 def small_source(name, folder):
     """Write a small data set of the kind and return the settings that read it."""
     made = {
@@ -176,5 +198,6 @@ def small_source(name, folder):
         "tar_shards": lambda: {"source": shards(folder / name, side=32), "img_size": 32},
         "video_folder": lambda: {"source": videos(folder / name), "img_size": 32, "frames": 4, "frame_stride": 2},
         "event_folder": lambda: {"source": recordings(folder / name), "img_size": 32, "frames": 3},
+        "pass": lambda: {"source": pass_parts(folder / name), "img_size": 32, "holdout": 0.2},
     }[name]()
     return {"dataset": name, "batch_size": 4, **made, "source": str(made["source"])}

@@ -104,7 +104,7 @@ def test_stretches_are_those_that_are_left():
     assert stretches((), part) == ()
 
 
-@pytest.mark.parametrize("kind", DATASETS)
+@pytest.mark.parametrize("kind", sorted(set(DATASETS) - {"pass"}))  # which has no classes
 def test_limits_of_every_kind_of_data_take_every_class(kind, tmp_path):
     config = DataConfig(**small_source(kind, tmp_path), flip=False, shift_pixels=0)
     config.train_limit = config.test_limit = 0

@@ -187,13 +187,13 @@ def test_notes_of_webdataset_and_of_macs_are_no_samples(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
-    from snnkit.data import tar_shards
+    from snnkit.data import tar_index
     from snnkit.errors import DiskError
 
     def refuse(path):
         raise DiskError(f"could not write {path}")
 
-    monkeypatch.setattr(tar_shards, "atomic_path", refuse)
+    monkeypatch.setattr(tar_index, "atomic_path", refuse)
     assert len(epoch(load_images(config(shards(tmp_path)), seed=0))) == 12
     assert not list(tmp_path.glob("*.npz"))
 

@@ -30,7 +30,7 @@ CASES = [(name, *case) for name, cases in MODELS.items() for case in cases]
 
 
 def test_every_data_set_is_trained_on():
-    assert set(MODELS) == set(DATASETS)
+    assert set(MODELS) == set(DATASETS) - {"pass"}  # which has no labels
 
 
 @pytest.mark.parametrize(("name", "model", "sizes", "changes"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])

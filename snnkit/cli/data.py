@@ -1,0 +1,67 @@
+"""``snnkit data``: what there is to say about a folder of data before anything is trained on it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cyclopts import App
+
+data = App(help="Look at folders of data.")
+_SHOWN = 5
+
+
+@data.command
+def check(
+    folder: Path,
+    *,
+    metadata: Path | None = None,
+    workers: int = 0,
+    record: bool = False,
+    list_: bool = False,
+) -> None:
+    """Check a PASS-shaped folder: counts, checksums, creators, and whether every image can be read.
+
+    It exits with 3 if something must be mended.
+
+    Parameters
+    ----------
+    folder
+        Tar parts PASS.0.tar … or folders of images, with pass_metadata.csv.
+    metadata
+        Table of creators; found by itself if it lies in the folder or beside it.
+    workers
+        Threads that read; by default one a core.
+    record
+        Write the files' checksums into checksums.md5; later checks compare with them.
+    list_
+        Name every image that must be mended, not only the first ones.
+    """
+    import os
+
+    from snnkit.data.pass_check import Check
+    from snnkit.engine.progress import console, told
+    from snnkit.errors import InvalidArgumentError
+
+    if workers < 0:
+        raise InvalidArgumentError(f"--workers {workers}: must be 0 (one a core) or more.")
+    checking = Check(folder, str(metadata or ""), workers or os.cpu_count() or 1, record)
+    found = checking.found
+    for _ in told(checking.run(), "checking", found.images, "images"):
+        pass
+    console.print(
+        f"{folder}: {found.images:,} images ({found.grey:,} grey), {found.creators:,} with a creator; "
+        f"{found.rows:,} rows"
+    )
+    for fact in found.facts:
+        console.print(f"  {fact}")
+    for warning in found.warnings:
+        console.print(f"  warning: {warning}")
+    for one in found.wrong[: None if list_ else _SHOWN]:
+        console.print(f"  wrong: {one.name} {one.reason}".rstrip())
+    if len(found.wrong) > _SHOWN and not list_:
+        console.print(f"  … and {len(found.wrong) - _SHOWN:,} more (--list names all)")
+    if found.wrong:
+        console.print(f"{len(found.wrong):,} to mend")
+        sys.exit(3)
+    console.print("nothing to mend")

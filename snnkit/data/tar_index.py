@@ -1,0 +1,77 @@
+"""Where files lie in tar files: headers are read once, and what was found is kept in an archive that is checked."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snnkit.archives import read_npz
+from snnkit.errors import CorruptFileError, DiskError
+from snnkit.files import atomic_path
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def read_members(file: io.BufferedReader) -> tuple[list[tarfile.TarInfo], str]:
+    """Return the files in an opened tar file, no notes of systems or tools, and what is wrong with it ("" if nothing).
+
+    What follows damage is lost; the files before it are returned.
+    """
+    members: list[tarfile.TarInfo] = []
+    end = 0
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                end = member.offset_data + member.size
+                if member.isfile() and not _is_note(member.name):
+                    members.append(member)
+            file.seek(tar.offset)
+            # A tar file ends in empty blocks; its reader takes anything that is no header for the end.
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                return members, f"the shard is damaged at byte {tar.offset}: what follows is lost"
+    except (tarfile.TarError, EOFError) as error:
+        return members, f"the shard is damaged at byte {end} ({error}): what follows is lost"
+    return members, ""
+
+
+def _is_note(name: str) -> bool:
+    base = name.rpartition("/")[2]
+    return base.startswith(".") or (base.startswith("__") and base.endswith("__"))
+
+
+def kept_index(kept: Path, paths: Sequence[Path], keys: Sequence[str], make: Callable[[], Arrays]) -> Arrays:
+    """Return the arrays ``keys`` of an index of files, from ``kept`` where it was made of these files as they are now.
+
+    Args:
+        kept: archive that holds the index; written where that is possible, else the index lives in memory.
+        paths: of the files; names, sizes and times of change tell whether they are the same.
+        keys: names of the arrays.
+        make: reads the files.
+    """
+    state = np.array([f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths])
+    # A damaged, altered or foreign archive is made anew.
+    with suppress(CorruptFileError, KeyError):
+        arrays = read_npz(kept)
+        if np.array_equal(arrays["state"], state) and arrays["check"] == _check(arrays, keys):
+            return {key: arrays[key] for key in keys}
+    arrays = {**make(), "state": state}
+    with suppress(DiskError), atomic_path(kept) as temporary, open(temporary, "wb") as file:
+        np.savez(file, check=_check(arrays, keys), **arrays)
+    return {key: arrays[key] for key in keys}
+
+
+def _check(arrays: Mapping[str, np.ndarray[Any, Any]], keys: Sequence[str]) -> int:
+    """Return a checksum of the arrays of an index, their kinds and lengths among them."""
+    found = 0
+    for key in (*keys, "state"):
+        array = np.ascontiguousarray(arrays[key])
+        found = zlib.crc32(f"{key} {array.dtype.str} {array.shape}".encode(), found)
+        found = zlib.crc32(array.tobytes(), found)
+    return found
