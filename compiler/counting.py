@@ -2,134 +2,80 @@
 
 The graph is interpreted, and every node counted by the rule of its own operation, from the types and levels of what it
 reads: a real operand costs a multiply-accumulate a weight (``mac``); an event of level k costs |k| accumulates for
-every weight it reaches (``ac``), a power of two one shift and accumulate. Which weights an event reaches is found by
-running the connectivity over the events themselves, so strides, borders and groups are exact. Sums over samples are
-whole numbers before they are divided by the number of samples.
+every weight it reaches (``ac``), a power of two one shift and add (``shift_adds``). Which weights an event reaches is
+found by running the connectivity over the events themselves, so strides, borders and groups are exact. Sums over
+samples are whole numbers before they are divided by the number of samples; every sample's own sums give the intervals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from compiler.analysis.types import infer_signals
 from compiler.capturing import capture
-from compiler.errors import GraphError
-from compiler.graph import Graph, Node, operation
-from compiler.graph.facts import Facts
-from compiler.interpreting import interpret, read_inputs, static_signals
+from compiler.conventions import Conventions
+from compiler.graph import Graph
 from compiler.passes import simplify
-from hw.counts import Counts, LayerCounts
+from compiler.tally import NEURON_OPERATIONS, Tally
+from hw.counts import Counts
 from snnkit.errors import InvalidArgumentError
-from snnkit.neurons import OPERATORS
 
-NEURON_OPERATIONS = {
-    "lif_fixed": (1, 2, 1),
-    "trace": (1, 3, 3),  # as the tracer, but for the sum of what comes in and the scale of what is sent
-    **{name: one.operations for name, one in OPERATORS.items()},
-}
-"""(multiplications, additions, comparisons) of one update of every neuron; the first two are of graphs alone: integer
-ones, and what conversion makes (y/s; + ½, − S, + o; one comparison rounds down and two clip)."""
-
-_COUNTS = frozenset(f.name for f in fields(LayerCounts) if f.type in ("float", "float | None"))
+__all__ = ["NEURON_OPERATIONS", "Conventions", "Tally", "count"]
 
 
 def count(
     model_or_graph: nn.Module | Graph,
     batches: Iterable[Tensor | tuple[Tensor, ...] | list[Tensor]],
     input_type: str = "real",
+    conventions: Conventions | None = None,
+    gather: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> Counts:
     """Count a network on data.
 
     Args:
         model_or_graph: a module (captured and simplified first) or a typed graph.
-        batches: inputs (B, …) or sequences (T, B, …), or pairs whose first entry is that; every sample is counted.
+        batches: inputs (B, …) or sequences (T, B, …), or pairs whose first entry is that; every sample is counted, and
+            batches may have any sizes: one is held at a time.
         input_type: what a module's input consists of: "real", "binary", "signed", "integer[low,high]".
+        conventions: what is counted how; the counts carry what was used.
+        gather: add up what all processes of ``torch.distributed`` counted, each on samples of its own: every process
+            returns the counts of all of them, the sums of one process that counts all samples.
+        progress: called after every batch with the number of samples so far.
 
     Raises:
-        InvalidArgumentError: there are no batches.
-        CaptureError: the module holds what graphs do not have.
+        InvalidArgumentError: there are no batches, or a convention that a graph no longer allows.
+        CaptureError: the module holds what graphs do not have, or is in training mode.
     """
     tally: Tally | None = None
     for batch in batches:
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
         if tally is None:
-            tally = Tally(_graph(model_or_graph, x, input_type))
+            tally = Tally(_graph(model_or_graph, x, input_type, conventions or Conventions()), conventions)
         tally.add(x)
+        if progress is not None:
+            progress(tally.samples)
+    if gather and distributed.is_initialized():
+        tally = _gathered(tally)
     if tally is None:
         raise InvalidArgumentError("count needs at least one batch of samples.")
     return tally.counts()
 
 
-def _graph(model_or_graph: nn.Module | Graph, x: Tensor, input_type: str) -> Graph:
+def _graph(model_or_graph: nn.Module | Graph, x: Tensor, input_type: str, conventions: Conventions) -> Graph:
     if isinstance(model_or_graph, Graph):
-        return infer_signals(model_or_graph)
-    return simplify(capture(model_or_graph, x, input_type))
+        return conventions.of_graph(infer_signals(model_or_graph))
+    return conventions.of_captured(capture(model_or_graph, x, input_type), simplify)
 
 
-class Tally:
-    """Running sums over samples of one graph."""
-
-    def __init__(self, graph: Graph):
-        self.graph, self.samples, self.steps = graph, 0, 0
-        self.static: frozenset[str] = frozenset()
-        self._sums: dict[str, dict[str, float]] = {}
-
-    def add(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Interpret one batch, add what it did, and return what ``interpret`` did.
-
-        Raises:
-            InvalidArgumentError: another number of time steps than before.
-        """
-        given = read_inputs(self.graph, x, None)
-        if self.steps not in (0, given.timesteps):
-            raise InvalidArgumentError(
-                f"batches of {self.steps} and of {given.timesteps} time steps cannot be averaged."
-            )
-        static = static_signals(self.graph, given.still)
-        self.static = static if self.samples == 0 else self.static & static
-        self.steps, self.samples = given.timesteps, self.samples + given.batch
-        return interpret(self.graph, x, watch=self.watch)[0]
-
-    def watch(self, node: Node, facts: Facts) -> None:
-        """Add what one node did, as ``interpret`` tells it."""
-        sums = self._sums.setdefault(node.name, {})
-        for name, number in operation(node.op).count_rule(node, facts).items():
-            if name not in _COUNTS:
-                raise GraphError(f"the operation {node.op!r} counts {name!r}, which hw.counts does not know.")
-            sums[name] = sums.get(name, 0.0) + number * facts.repeats
-
-    def counts(self) -> Counts:
-        """Return means per sample.
-
-        Raises:
-            InvalidArgumentError: the batches hold no samples.
-        """
-        if self.samples == 0:
-            raise InvalidArgumentError("the batches hold no images.")
-        layers = tuple(self._layer(node) for node in self.graph if operation(node.op).kind != "constant")
-        used = {node.op for node in self.graph}
-        costs = {name: cost for name, cost in NEURON_OPERATIONS.items() if name in used}
-        return Counts(layers, self.steps, self.samples, (), costs)
-
-    def _layer(self, node: Node) -> LayerCounts:
-        graph, op = self.graph, operation(node.op)
-        static = node.output in self.static
-        numbers: dict[str, Any] = {key: value / self.samples for key, value in self._sums.get(node.name, {}).items()}
-        if op.kind == "neuron":
-            size, steps = graph.signals[node.output].size, 1 if static else self.steps
-            numbers["neurons"] = size
-            numbers["rate"] = numbers["spikes"] / (size * steps) if "spikes" in numbers else None
-        return LayerCounts(
-            name=node.name,
-            op=node.op,
-            kind=op.kind,
-            input_type=str(graph.type(node.inputs[0])) if node.inputs else "",
-            output_type=str(graph.type(node.output)),
-            static=static,
-            static_repeats=self.steps if static else 1,
-            **numbers,
-        )
+def _gathered(tally: Tally | None) -> Tally | None:
+    """Return the tally of all processes; one without samples of its own takes part as well."""
+    found: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(found, None if tally is None else tally.state())
+    states = [state for state in found if state is not None]
+    if tally is None and states:
+        raise InvalidArgumentError("count needs at least one batch of samples in every process.")
+    return None if tally is None else tally.with_states(states)

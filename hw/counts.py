@@ -132,7 +132,8 @@ class LayerCounts:
 
     def upper(self) -> LayerCounts:
         """Return the layer with every mean at the upper end of its 95 % interval."""
-        return replace(self, **{name: (getattr(self, name) or 0.0) + width for name, width in self.spread.items()})
+        ends: dict[str, Any] = {name: (getattr(self, name) or 0.0) + width for name, width in self.spread.items()}
+        return replace(self, **ends)
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,8 @@ class _Outcome:
 def _spike(converted: Converted, x: Tensor, tally: Tally | None) -> _Outcome:
     """Run the spiking form until rest: outputs and events sent so far after every step, and the sums of events."""
     stepper = Stepper(converted.snn_graph, len(x), x, None if tally is None else tally.watch)
+    if tally is not None:
+        tally.begin(len(x))
     logits: list[Tensor] = []
     events: list[int] = []
     while not stepper.silent:
@@ -174,7 +176,7 @@ def _spike(converted: Converted, x: Tensor, tally: Tally | None) -> _Outcome:
         if len(logits) > converted.bound:
             raise AssertionError(f"not at rest after its bound of {converted.bound} steps")
     if tally is not None:
-        tally.samples, tally.steps = tally.samples + len(x), max(tally.steps, len(logits))
+        tally.end(len(logits))
     states = stepper.states
     sums = {node.output: states[node.inputs[1]] for node in converted.snn_graph if node.op == "trace"}
     return _Outcome(logits, events, sums, len(logits) - 1)

@@ -1,19 +1,23 @@
-"""What a counting rule is told: shapes, types and, for events, their units on data.
+"""What a counting rule is told: shapes, types and the units of its signals on data.
 
 An event of level k is k *units*: k times a weight is added where it arrives. An event of a power of two is one unit,
-since a machine for such events shifts the weight and adds it once.
+since a machine for such events shifts the weight and adds it once. A real number that is not zero is one unit as well:
+what a machine that skips zeros multiplies.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from compiler.graph.signals import Signal
+from compiler.graph.signals import Signal, SignalType
+
+Amount = float | Tensor
+"""What a rule counts: of each evaluation, whole numbers (N,) in float64, or one number for all evaluations together."""
 
 _EXACT = {torch.float32: 2**24, torch.float64: 2**53}
 """Whole numbers up to here have no rounding error, sums included."""
@@ -24,7 +28,8 @@ class Facts:
     """One evaluation of a node on N (sample, step) pairs at once.
 
     ``inputs`` and ``outputs`` are its signals, ``values`` the tensors (N or 1, …) that its inputs hold, ``results``
-    what it made of them. With ``repeats`` the same happened in so many steps; rules count one of them.
+    what it made of them; both are empty where only shapes are known. With ``repeats`` the same happened in so many
+    steps; rules count one of them.
     """
 
     evaluations: int
@@ -33,29 +38,31 @@ class Facts:
     values: Sequence[Tensor]
     results: Sequence[Tensor]
     repeats: int = 1
+    _totals: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def known(self) -> bool:
+        """Whether there are values, and not shapes alone."""
+        return bool(self.values)
 
     def is_event(self, index: int) -> bool:
         """Whether input ``index`` carries events."""
         return self.inputs[index].type.is_event
 
     def units(self, index: int) -> Tensor:
-        """Return the units of every value of an event input, whole numbers (N or 1, *shape)."""
+        """Return the units of every value of an input, whole numbers (N or 1, *shape)."""
         return units_of(self.values[index], self.inputs[index])
 
     def unit_sums(self, index: int, axes: Sequence[int]) -> Tensor:
-        """Return the exact sums of an event input's units over ``axes``, which stay as 1, in float64.
-
-        The batch is axis 0; where it is not summed up, the result has all N.
-        """
-        units = self.units(index)
-        sums = exact_sum(units, axes, largest_unit(self.inputs[index]))
-        if 0 in axes:
-            return sums * (self.evaluations // max(units.shape[0], 1))
+        """Return the exact sums of an input's units over ``axes``, which stay as 1: (N, …) in float64; not the batch."""
+        sums = exact_sum(self.units(index), axes, largest_unit(self.inputs[index]))
         return sums.expand(self.evaluations, *sums.shape[1:])
 
-    def total_units(self, index: int) -> float:
-        """Return the exact number of units that came in by an event input, in all evaluations."""
-        return total_units(self.values[index], self.inputs[index], self.evaluations)
+    def total_units(self, index: int) -> Tensor:
+        """Return the exact number of units that came in by an input in every evaluation, (N,) in float64."""
+        if index not in self._totals:
+            self._totals[index] = total_units(self.values[index], self.inputs[index], self.evaluations)
+        return self._totals[index]
 
     @property
     def inputs_size(self) -> int:
@@ -69,14 +76,14 @@ class Facts:
 
 
 def largest_unit(signal: Signal) -> int:
-    """Return the most units that one value of an event signal can have."""
-    return 1 if signal.type.kind == "pow2" else signal.type.magnitude
+    """Return the most units that one value of a signal can have."""
+    return 1 if signal.type.kind in ("pow2", "real") else signal.type.magnitude
 
 
 def units_of(value: Tensor, signal: Signal) -> Tensor:
-    """Return the units of an event signal's values: |level|, 1 for a power of two. May be ``value`` itself."""
+    """Return the units of a signal's values: |level| of an event, else 1 where it is not 0. May be ``value`` itself."""
     kind, x = signal.type, value.detach()
-    if kind.kind == "pow2":
+    if kind.kind in ("pow2", "real"):
         return (x != 0).float()
     if not x.is_floating_point() or x.dtype not in _EXACT:
         x = x.float() if x.dtype.itemsize < 4 else x.double()
@@ -88,11 +95,15 @@ def units_of(value: Tensor, signal: Signal) -> Tensor:
     return x.abs() if kind.low < 0 else x
 
 
-def total_units(value: Tensor, signal: Signal, evaluations: int) -> float:
-    """Return the exact sum of an event signal's units over ``evaluations``; ``value`` is (evaluations or 1, …)."""
+def total_units(value: Tensor, signal: Signal, evaluations: int) -> Tensor:
+    """Return the exact sums of a signal's units, (evaluations,) in float64; ``value`` is (evaluations or 1, …)."""
     units = units_of(value, signal)
-    total = float(exact_sum(units, range(units.ndim), largest_unit(signal)))
-    return total * (evaluations // units.shape[0]) if units.shape[0] else 0.0
+    return exact_sum(units, range(1, units.ndim), largest_unit(signal)).flatten().expand(evaluations)
+
+
+def total_events(value: Tensor, signal: Signal, evaluations: int) -> Tensor:
+    """Return how many of a signal's values are not zero, (evaluations,) in float64."""
+    return total_units(value, replace(signal, type=SignalType()), evaluations)
 
 
 def exact_sum(x: Tensor, axes: Sequence[int], largest: int) -> Tensor:

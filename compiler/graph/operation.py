@@ -21,13 +21,13 @@ from snnkit.errors import nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from compiler.graph.facts import Facts
+    from compiler.graph.facts import Amount, Facts
 
 PLUGINS = ("compiler.operations", "compiler.targets.loihi.operations")
 
 Shapes = Sequence[tuple[int, ...]]
 TypeRule = Callable[[Node, Sequence[SignalType], Shapes], SignalType]
-CountRule = Callable[[Node, "Facts"], Mapping[str, float]]
+CountRule = Callable[[Node, "Facts"], Mapping[str, "Amount"]]
 Captures = Mapping[str, Callable[[Any], None]]
 """Overloads of ATen, such as "aten.relu.default", each with what translates a ``Call`` of it."""
 
@@ -48,7 +48,7 @@ class Operation:
             where a signal does not depend on the sample.
         type_rule: ``(node, types of the inputs, their shapes) -> type of the first output``; other outputs are real
             unless ``same_types`` says that they are like the first.
-        count_rule: ``(node, facts) -> {count: number}`` for the evaluations that ``facts`` describes.
+        count_rule: ``(node, facts) -> {count: amount}`` for the evaluations that ``facts`` describes.
         captures: which overloads of ATen become this operation, and how; ``NOT_CAPTURED`` for what only passes and
             targets make.
         attributes: the attributes it must have, with the types they may be of.

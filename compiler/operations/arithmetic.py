@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compiler.graph.facts import Facts, total_units
+from compiler.graph.facts import Amount, Facts, total_units
 from compiler.graph.graph import Node
 from compiler.graph.operation import Captures, CountRule, Operation, Shapes, TypeRule
 from compiler.graph.signals import REAL, SignalType
 from compiler.operations.call import Call
-from compiler.operations.rules import align, each
+from compiler.operations.rules import align, each, synaptic
 
 TWO = (2, 2)
 
@@ -59,14 +59,13 @@ def _quotient_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> S
     return types[0].scaled(1 / (divisor.low * divisor.scale)) if _is_number(divisor) else REAL
 
 
-def _count_quotient(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_quotient(node: Node, facts: Facts) -> Mapping[str, Amount]:
     size = float(facts.outputs_size)
     if not _is_number(facts.inputs[1].type):
         return {"divisions": size}
     if not facts.is_event(0):
         return {"multiplies": size}
-    accumulates = facts.total_units(0) * (size / max(facts.inputs_size, 1))
-    return {"ac": accumulates, "synaptic_events": accumulates}
+    return synaptic(facts, [0], facts.total_units(0) * (size / max(facts.inputs_size, 1)))
 
 
 def _maximum_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:
@@ -77,7 +76,7 @@ def _minimum_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> Si
     return types[0].minimum(types[1])
 
 
-def _count_product(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_product(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """Count a product of two signals, value by value: what meets what.
 
     Two events: one accumulate for every unit of the one that meets a unit of the other. One event: one accumulate of
@@ -87,21 +86,19 @@ def _count_product(node: Node, facts: Facts) -> Mapping[str, float]:
     if not events:
         return {"multiplies": float(facts.outputs_size)}
     if len(events) == 2:
-        done = _units_met(facts)
-    else:
-        size = facts.evaluations * facts.inputs[events[0]].size
-        done = facts.total_units(events[0]) * (facts.outputs_size / max(size, 1))
-    return {"ac": done, "synaptic_events": done}
+        return synaptic(facts, events, _units_met(facts))
+    size = facts.evaluations * facts.inputs[events[0]].size
+    return synaptic(facts, events, facts.total_units(events[0]) * (facts.outputs_size / max(size, 1)))
 
 
-def _units_met(facts: Facts) -> float:
+def _units_met(facts: Facts) -> Tensor:
     kinds, made = {signal.type.kind for signal in facts.inputs}, facts.outputs[0]
     if made.type.is_event and "pow2" not in kinds:
         # |a|·|b| is the level of the product.
         return total_units(facts.results[0], made, facts.evaluations)
     x, y = align(facts.units(0), facts.units(1))
     met = x.double() * y
-    return float(met.sum()) * (facts.evaluations // max(met.shape[0], 1))
+    return met.flatten(1).sum(1).expand(facts.evaluations)
 
 
 def _capture_sum(sign: int) -> Callable[[Call], None]:

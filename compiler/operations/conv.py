@@ -6,17 +6,18 @@ the sum before the bias is added; a negative one floors it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from compiler.graph.facts import Facts
+from compiler.graph.facts import Amount, Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import Operation
 from compiler.operations.call import Call
-from compiler.operations.rules import INT, INTS, folded, pair, real
+from compiler.operations.rules import INT, INTS, folded, pair, real, synaptic
 
 _CONV: Mapping[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -44,20 +45,19 @@ def dense_macs(node: Node, facts: Facts) -> float:
     return float(facts.outputs_size * node.parameters["weight"][0].numel())
 
 
-def weighted(node: Node, facts: Facts, reach: Callable[[], float]) -> dict[str, float]:
-    """Count a layer with weights: ``reach()`` says how many weights all units of all events together meet."""
+def weighted(node: Node, facts: Facts, reach: Callable[[], Tensor]) -> dict[str, Amount]:
+    """Count a layer with weights: ``reach()`` says how many weights the units of every evaluation meet."""
     return operand_counts(node, facts, dense_macs(node, facts), reach)
 
 
-def operand_counts(node: Node, facts: Facts, dense: float, reach: Callable[[], float]) -> dict[str, float]:
+def operand_counts(node: Node, facts: Facts, dense: float, reach: Callable[[], Tensor]) -> dict[str, Amount]:
     """Count ``dense`` weights met by reals, or what ``reach()`` says of events, and the biases."""
-    done = {"dense_macs": dense}
+    done: dict[str, Amount] = {"dense_macs": dense}
     if "bias" in node.parameters:
         done["bias_adds"] = float(facts.outputs_size)
-    if not facts.is_event(0):
-        return {**done, "mac": dense}
-    accumulates = reach()
-    return {**done, "ac": accumulates, "synaptic_events": accumulates}
+    if facts.is_event(0):
+        return {**done, **synaptic(facts, [0], reach())}
+    return {**done, "mac": dense, "effective_macs": reach() if facts.known else dense}
 
 
 def _readers(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
@@ -75,22 +75,40 @@ def _targets(size: int, outputs: int, kernel: int, stride: int, padding: int, di
     return ((written >= 0) & (written < outputs)).sum(1).double()
 
 
-def _reach(node: Node, facts: Facts, fan_out: Callable[..., Tensor]) -> float:
-    """Σ over events of their units × the kernel offsets that lead from there to an output, for one output channel."""
+def _fans(node: Node, facts: Facts, fan_out: Callable[..., Tensor]) -> list[Tensor]:
+    """How many pairs of output and kernel offset each position of every axis belongs to."""
     a, weight = node.attributes, node.parameters["weight"]
     rank = weight.ndim - 2
-    sums = facts.unit_sums(0, range(len(facts.inputs[0].shape) + 1 - rank))
-    sums = sums.reshape(sums.shape[sums.ndim - rank :])
-    outputs = facts.outputs[0].shape[-rank:]
-    for axis in reversed(range(rank)):
-        settings = (weight.shape[2 + axis], a["stride"][axis], a["padding"][axis], a["dilation"][axis])
-        sums = sums @ fan_out(sums.shape[axis], outputs[axis], *settings)
-    return float(sums)
+    before, after = facts.inputs[0].shape[-rank:], facts.outputs[0].shape[-rank:]
+    settings = zip(weight.shape[2:], a["stride"], a["padding"], a["dilation"], strict=True)
+    return [fan_out(size, made, *one) for size, made, one in zip(before, after, settings, strict=True)]
 
 
-def _count(node: Node, facts: Facts) -> Mapping[str, float]:
-    filters = node.parameters["weight"].shape[0] // node.attributes["groups"]
-    return weighted(node, facts, lambda: _reach(node, facts, _readers) * filters)
+def _reach(node: Node, facts: Facts, fan_out: Callable[..., Tensor]) -> Tensor:
+    """Σ over values of their units × the kernel offsets that lead from there to an output, for one output channel."""
+    fans = _fans(node, facts, fan_out)
+    rank = len(fans)
+    sums = facts.unit_sums(0, range(1, len(facts.inputs[0].shape) + 1 - rank))
+    sums = sums.reshape(sums.shape[0], *sums.shape[sums.ndim - rank :])
+    for fan in reversed(fans):
+        sums = sums @ fan
+    return sums
+
+
+def _on_padding(node: Node, facts: Facts, fan_out: Callable[..., Tensor], channels: int) -> dict[str, Amount]:
+    """Multiply-accumulates of the dense count that meet padding: of all pairs, those that no position belongs to."""
+    if not any(node.attributes["padding"]):
+        return {}
+    met = math.prod(float(fan.sum()) for fan in _fans(node, facts, fan_out))
+    return {"padding_macs": dense_macs(node, facts) - facts.evaluations * met * channels}
+
+
+def _count(node: Node, facts: Facts) -> Mapping[str, Amount]:
+    shape = node.parameters["weight"].shape
+    filters = shape[0] // node.attributes["groups"]
+    lead = math.prod(facts.inputs[0].shape[: -(len(shape) - 2)])
+    done = weighted(node, facts, lambda: _reach(node, facts, _readers) * filters)
+    return {**done, **_on_padding(node, facts, _readers, lead * filters)}
 
 
 def _capture(rank: int) -> Callable[[Call], None]:
@@ -133,7 +151,7 @@ def _run_transposed(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (folded(x, rank + 1, lambda z: run(z, weight, bias, *settings)),)
 
 
-def _count_transposed(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_transposed(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """Every input value meets every weight of its channel, but for events those that the padding cuts off."""
     weight = node.parameters["weight"]
     dense = float(facts.inputs_size * weight[0].numel())

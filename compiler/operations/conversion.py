@@ -22,7 +22,7 @@ from types import NoneType
 import torch
 from torch import Tensor
 
-from compiler.graph.facts import Facts
+from compiler.graph.facts import Amount, Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import NOT_CAPTURED, Operation, Shapes, operation
 from compiler.graph.signals import BINARY, SIGNED, SignalType, integer
@@ -105,7 +105,7 @@ def _integrate_sequence(node: Node, x: Tensor, total: Tensor) -> tuple[Tensor, .
     return _with_bias(node, sums), sums[-1]
 
 
-def _count_sums(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_sums(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """Its additions are the accumulates of the synapses before it, and the bias is where the sum starts."""
     return {}
 
@@ -132,7 +132,7 @@ def _product_sequence(node: Node, a: Tensor, b: Tensor, sum_a: Tensor, sum_b: Te
     return y.reshape(len(a), -1, *y.shape[1:]), sums_a[-1], sums_b[-1]
 
 
-def _count_product(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_product(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """Every unit of the one adds, or takes away, the sum of the other wherever they meet; real numbers multiply it."""
     dense = product_size(plain_product(node), facts)
     events = [index for index in (0, 1) if facts.is_event(index)]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from compiler.graph.facts import Facts
+from compiler.graph.facts import Amount, Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import Operation, Shapes
 from compiler.graph.signals import SignalType, integer
@@ -100,6 +100,11 @@ def _lookup(node: Node, index: Tensor) -> tuple[Tensor, ...]:
     return (node.parameters["weight"][index.long()],)
 
 
+def _count_lookup(node: Node, facts: Facts) -> Mapping[str, Amount]:
+    """Every index reads one row."""
+    return {"lookups": float(facts.inputs_size)}
+
+
 def _capture_embedding(call: Call) -> None:
     call.give(call.emit("lookup", [call.signal("indices")], {}, {"weight": call.tensor("weight")}))
 
@@ -110,7 +115,7 @@ OPERATIONS = (
         "move",
         _lookup,
         _lookup_type,
-        free,
+        _count_lookup,
         {"aten.embedding.default": _capture_embedding},
         parameters=("weight",),
     ),

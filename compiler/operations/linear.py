@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from compiler.graph.facts import Facts
+from compiler.graph.facts import Amount, Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import Operation
 from compiler.operations.call import Call
@@ -23,7 +23,7 @@ def _run(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (y if bias is None else y + bias,)
 
 
-def _count(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count(node: Node, facts: Facts) -> Mapping[str, Amount]:
     outputs = node.parameters["weight"].shape[0]
     return weighted(node, facts, lambda: facts.total_units(0) * outputs)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from compiler.graph.facts import Facts, total_units
+from compiler.graph.facts import Amount, Facts, total_events, total_units
 from compiler.graph.graph import Node
 from compiler.graph.operation import Operation, Shapes
 from compiler.graph.signals import BINARY, REAL, SIGNED, SignalType
@@ -81,13 +81,15 @@ def _type_of(operator: Operator) -> Callable[[Node, Sequence[SignalType], Shapes
     return rule
 
 
-def count_neuron(node: Node, facts: Facts) -> Mapping[str, float]:
+def count_neuron(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """Updates of every neuron, and what it sent: ``spikes`` adds up |level|, a spike of level −3 counts three times."""
-    done = {"neuron_updates": float(facts.outputs_size)}
+    done: dict[str, Amount] = {"neuron_updates": float(facts.outputs_size)}
     if facts.outputs[0].type.is_event:
         # A power of two is one event to those that read it, and yet as many spikes as its level says.
         sent = replace(facts.outputs[0], type=replace(facts.outputs[0].type, kind="integer"))
         done["spikes"] = total_units(facts.results[0], sent, facts.evaluations)
+        one_level = sent.type.low == 0 and sent.type.high == 1
+        done["resets"] = done["spikes"] if one_level else total_events(facts.results[0], sent, facts.evaluations)
     return done
 
 

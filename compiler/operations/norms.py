@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from compiler.graph.facts import Facts
+from compiler.graph.facts import Amount, Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import Operation
 from compiler.operations.call import Call
-from compiler.operations.rules import INT, NUMBER, folded, real
+from compiler.operations.rules import INT, NUMBER, folded, real, synaptic
 
 
 def _batch_norm(node: Node, x: Tensor) -> tuple[Tensor, ...]:
@@ -32,13 +32,12 @@ def _batch_norm(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (folded(x, -axis, lambda z: F.batch_norm(z, *settings)),)
 
 
-def _count_batch_norm(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_batch_norm(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """One weight and one bias for each value."""
     size = float(facts.outputs_size)
     if not facts.is_event(0):
         return {"mac": size, "dense_macs": size}
-    accumulates = facts.total_units(0)
-    return {"dense_macs": size, "ac": accumulates, "synaptic_events": accumulates, "bias_adds": size}
+    return {"dense_macs": size, **synaptic(facts, [0], facts.total_units(0)), "bias_adds": size}
 
 
 def _capture_batch_norm(call: Call) -> None:
@@ -74,7 +73,7 @@ def _rms_norm(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (F.rms_norm(x, x.shape[-a["axes"] :], node.parameters.get("weight"), eps),)
 
 
-def _count_statistics(node: Node, facts: Facts, length: int) -> dict[str, float]:
+def _count_statistics(node: Node, facts: Facts, length: int) -> dict[str, Amount]:
     """Rows of ``length`` values: mean, differences, their squares' mean, 1/√(… + ε), and a product with that."""
     size = float(facts.outputs_size)
     rows = size / length
@@ -91,11 +90,11 @@ def _length(node: Node, facts: Facts) -> int:
     return math.prod(shape[len(shape) - node.attributes["axes"] :])
 
 
-def _count_layer_norm(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_layer_norm(node: Node, facts: Facts) -> Mapping[str, Amount]:
     return _count_statistics(node, facts, _length(node, facts))
 
 
-def _count_rms_norm(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_rms_norm(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """As a layer norm without the mean."""
     size = float(facts.outputs_size)
     rows = size / _length(node, facts)
@@ -123,7 +122,7 @@ def _group_norm(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (folded(x, a["rank"] + 1, lambda z: F.group_norm(z, a["groups"], p.get("weight"), p.get("bias"), a["eps"])),)
 
 
-def _count_group_norm(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_group_norm(node: Node, facts: Facts) -> Mapping[str, Amount]:
     a, shape = node.attributes, facts.inputs[0].shape
     return _count_statistics(node, facts, max(1, math.prod(shape[len(shape) - a["rank"] - 1 :]) // a["groups"]))
 

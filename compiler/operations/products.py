@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from compiler.graph.facts import Facts
+from compiler.graph.facts import Amount, Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import Operation, Shapes
 from compiler.graph.signals import SignalType
 from compiler.operations.call import Call
-from compiler.operations.rules import BOOL, NUMBER, TEXT, align, real
+from compiler.operations.rules import BOOL, NUMBER, TEXT, align, real, synaptic
 from compiler.operations.softmax import softmax_counts
 
 
@@ -34,30 +34,29 @@ def _matmul_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> Sig
     return types[0].product(types[1]).times(shapes[0][-1])
 
 
-def product_counts(facts: Facts, left: int, right: int, axes: tuple[int, int], macs: float) -> dict[str, float]:
+def product_counts(facts: Facts, left: int, right: int, axes: tuple[int, int], macs: float) -> dict[str, Amount]:
     """Count the product of inputs ``left`` and ``right``, of ``macs`` multiply-accumulates if nothing is skipped.
 
     ``axes`` are those of the rows of the one and of the columns of the other: every row meets every column.
     """
-    done = {"dense_macs": macs}
+    done: dict[str, Amount] = {"dense_macs": macs}
     events = [index for index in (left, right) if facts.is_event(index)]
-    if not events:
+    if len(events) == 1:
+        return {**done, **synaptic(facts, events, units_spread(facts, events[0], macs))}
+    if not facts.known:
         return {**done, "mac": macs}
-    if len(events) == 2:
-        # Σ_k (Σ_n |x_nk|)(Σ_m |y_km|): every unit of the one meets every unit of the other at the same k.
-        x, y = align(facts.unit_sums(left, axes[:1]), facts.unit_sums(right, axes[1:]))
-        accumulates = float((x.squeeze(axes[0]) * y.squeeze(axes[1])).sum())
-    else:
-        accumulates = units_spread(facts, events[0], macs)
-    return {**done, "ac": accumulates, "synaptic_events": accumulates}
+    # Σ_k (Σ_n |x_nk|)(Σ_m |y_km|): every unit of the one meets every unit of the other at the same k.
+    x, y = align(facts.unit_sums(left, axes[:1]), facts.unit_sums(right, axes[1:]))
+    met = (x.squeeze(axes[0]) * y.squeeze(axes[1])).flatten(1).sum(1)
+    return {**done, **synaptic(facts, events, met)} if events else {**done, "mac": macs, "effective_macs": met}
 
 
-def units_spread(facts: Facts, index: int, macs: float) -> float:
+def units_spread(facts: Facts, index: int, macs: float) -> Tensor:
     """Units of the one event operand of ``macs`` products, each value of which is in equally many of them."""
     return facts.total_units(index) * (macs / max(facts.evaluations * facts.inputs[index].size, 1))
 
 
-def _count_matmul(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_matmul(node: Node, facts: Facts) -> Mapping[str, Amount]:
     return product_counts(facts, 0, 1, (-2, -1), float(facts.outputs_size * facts.inputs[0].shape[-1]))
 
 
@@ -115,22 +114,23 @@ def _einsum_type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> Sig
     return kind.times(math.prod(size for letter, size in sizes.items() if letter not in right))
 
 
-def _count_einsum(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_einsum(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """A sum over the letters that the result lacks, of products of all operands."""
     sizes, terms, _ = _letters(node, [signal.shape for signal in facts.inputs])
     macs = float(facts.evaluations * math.prod(sizes.values()))
     if len(terms) == 1:
         return {"adds": macs} if macs > facts.outputs_size else {}
     reals = sum(not facts.is_event(index) for index in range(len(terms)))
-    done = {"dense_macs": macs * (len(terms) - 1)}
+    done: dict[str, Amount] = {"dense_macs": macs * (len(terms) - 1)}
     if reals > 1:
         done["mac"] = macs * (reals - 1)
     if reals < len(terms):
-        done["ac"] = done["synaptic_events"] = _einsum_met(facts, sizes, terms)
+        events = [index for index in range(len(terms)) if facts.is_event(index)]
+        done |= synaptic(facts, events, _einsum_met(facts, sizes, terms))
     return done
 
 
-def _einsum_met(facts: Facts, sizes: Mapping[str, int], terms: Sequence[str]) -> float:
+def _einsum_met(facts: Facts, sizes: Mapping[str, int], terms: Sequence[str]) -> Tensor:
     """What units meet: the equation over units, with ones for reals, added up over every letter.
 
     Letters of one operand alone are summed up before, which leaves little to multiply.
@@ -149,7 +149,7 @@ def _einsum_met(facts: Facts, sizes: Mapping[str, int], terms: Sequence[str]) ->
             sums = torch.ones(1, *(1 if a - len(term) in own else n for a, n in enumerate(shape)), dtype=torch.float64)
             sums = sums.expand(facts.evaluations, *sums.shape[1:])
         operands += [sums, [batch, *(number[letter] for letter in term)]]
-    return met * float(torch.einsum(*operands, []))
+    return met * torch.einsum(*operands, [batch])
 
 
 def product_size(node: Node, facts: Facts) -> float:
@@ -178,7 +178,7 @@ def _attention(node: Node, q: Tensor, k: Tensor, v: Tensor, *mask: Tensor) -> tu
     return (y,)
 
 
-def _count_attention(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count_attention(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """q·kᵀ by what q and k carry, softmax, and the product of its reals with v."""
     shape = facts.outputs[0].shape
     depth, keys = facts.inputs[0].shape[-1], facts.inputs[1].shape[-2]
@@ -187,11 +187,12 @@ def _count_attention(node: Node, facts: Facts) -> Mapping[str, float]:
     done = product_counts(facts, 0, 1, (-2, -2), logits * depth)
     second = logits * shape[-1]
     done["dense_macs"] += second
+    # What the softmax gives is never zero: of its product with v, only v can be skipped.
+    met: Amount = units_spread(facts, 2, second) if facts.known else second
+    of_v: dict[str, Amount] = {"mac": second, "effective_macs": met}
     if facts.is_event(2):
-        for name in ("ac", "synaptic_events"):
-            done[name] = done.get(name, 0.0) + units_spread(facts, 2, second)
-    else:
-        done["mac"] = done.get("mac", 0.0) + second
+        of_v = synaptic(facts, [2], met)
+    done |= {name: done.get(name, 0.0) + amount for name, amount in of_v.items()}
     soft = softmax_counts(logits, rows)
     masked = logits if len(facts.inputs) > 3 else 0.0
     return {**done, **soft, "multiplies": logits, "adds": soft["adds"] + masked}

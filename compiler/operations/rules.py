@@ -1,6 +1,7 @@
 """What operations share: aligning tensors behind the batch, and common rules for types and counts.
 
-A count rule returns numbers for all evaluations it is told of, under the names of ``hw.counts.LayerCounts``.
+A count rule returns amounts under the names of ``hw.counts.LayerCounts``: of each evaluation where they hang on the
+data, else one number for all evaluations it is told of.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compiler.graph.facts import Facts
+from compiler.graph.facts import Amount, Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import CountRule, Shapes, TypeRule
 from compiler.graph.signals import BINARY, REAL, SIGNED, SignalType, integer, single
@@ -60,7 +61,7 @@ def union(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType
     return union_of(types)
 
 
-def free(node: Node, facts: Facts) -> Mapping[str, float]:
+def free(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """Values change place only: no arithmetic (what moving them costs depends on the machine)."""
     return {}
 
@@ -68,7 +69,7 @@ def free(node: Node, facts: Facts) -> Mapping[str, float]:
 def each(**costs: float) -> CountRule:
     """Return the rule that every value of the output costs so much."""
 
-    def rule(node: Node, facts: Facts) -> Mapping[str, float]:
+    def rule(node: Node, facts: Facts) -> Mapping[str, Amount]:
         return {name: cost * facts.outputs_size for name, cost in costs.items()}
 
     return rule
@@ -77,13 +78,19 @@ def each(**costs: float) -> CountRule:
 def each_input(**costs: float) -> CountRule:
     """Return the rule that every value of the first input costs so much."""
 
-    def rule(node: Node, facts: Facts) -> Mapping[str, float]:
+    def rule(node: Node, facts: Facts) -> Mapping[str, Amount]:
         return {name: cost * facts.inputs_size for name, cost in costs.items()}
 
     return rule
 
 
-def compared(node: Node, facts: Facts) -> Mapping[str, float]:
+def synaptic(facts: Facts, events: Sequence[int], amount: Amount) -> dict[str, Amount]:
+    """Return ``amount`` of synaptic events by what a machine does with the inputs ``events``: powers of two shift."""
+    shifted = any(facts.inputs[index].type.kind == "pow2" for index in events)
+    return {"shift_adds" if shifted else "ac": amount, "synaptic_events": amount}
+
+
+def compared(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """One of n values is found by n − 1 comparisons."""
     return {"activations": float(facts.inputs_size - facts.outputs_size)}
 

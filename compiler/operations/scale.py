@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from compiler.graph.facts import Facts
+from compiler.graph.facts import Amount, Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import NOT_CAPTURED, Operation, Shapes
 from compiler.graph.signals import REAL, SignalType
@@ -29,7 +29,7 @@ def _type(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType
     return REAL if node.attributes.get("weight_exponent", 0) else types[0].product(stored(node.parameters["weight"]))
 
 
-def _count(node: Node, facts: Facts) -> Mapping[str, float]:
+def _count(node: Node, facts: Facts) -> Mapping[str, Amount]:
     dense = float(facts.outputs_size)
     return operand_counts(node, facts, dense, lambda: facts.total_units(0) * (dense / max(facts.inputs_size, 1)))
 
