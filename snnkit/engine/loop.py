@@ -62,12 +62,18 @@ class Loop:
                 f"optim.accumulate={optim.accumulate}: an epoch has only {len(self.data.train)} batches of "
                 f"{self.config.data.batch_size}; accumulate fewer, or make batches smaller."
             )
+        if runtime.compile and self.task.energy is not None:
+            raise InvalidArgumentError(
+                "task.energy with runtime.compile=true: spikes are counted as a network runs function by function, "
+                "which a compiled one does not. Leave one of the two out."
+            )
         if runtime.grad_checkpointing:
             self.task.model.set_grad_checkpointing(True)
         self._mix = Mixing(self.config.data, len(self.data.classes), self.data.time_first)
         forward = torch.compile(self.task) if runtime.compile else self.task
         self._module = self.fabric.setup_module(forward, move_to_device=runtime.strategy != "fsdp2")
-        others = tuple(child for name, child in self.task.named_children() if name not in ("model", "metrics"))
+        aside = ("model", "metrics", "energy")
+        others = tuple(child for name, child in self.task.named_children() if name not in aside)
         groups = parameter_groups(self.task.model, optim.weight_decay, optim.layer_decay, others)
         images = self.config.data.batch_size * optim.accumulate * self.fabric.world_size
         scale = images / optim.lr_per if optim.lr_per else 1.0
@@ -99,11 +105,11 @@ class Loop:
             for epoch in range(progress["epoch"], self.config.epochs + 1):
                 started, first = time.perf_counter(), progress["batch"]
                 self._train_epoch(epoch, live, stop)
-                self.results = {"train": self.task.compute(), **self._tests()}
+                self.results = {"train": self.task.results(), **self._tests()}
                 seconds = time.perf_counter() - started
                 images = (len(self.data.train) - first) * self.config.data.batch_size * world
                 self._finish_epoch(epoch, seconds, images / seconds, tensorboard)
-                live.epoch(epoch, self.config.epochs, self.results, images / seconds)
+                live.epoch(epoch, self.config.epochs, self.results, images / seconds, self.task.measure)
                 if epoch < self.config.epochs and self._any(stop.asked):
                     self._stop()
         if tensorboard is not None:
@@ -121,6 +127,8 @@ class Loop:
             progress["batch"] += accumulate
             images = self.config.data.batch_size * accumulate * self.fabric.world_size
             live.step(epoch, self.config.epochs, loss, images, self._schedule.rate())
+            for remark in self.task.remarks():
+                live.warn(f"step {progress['step']}: {remark}")
             if self.fabric.is_global_zero:
                 line = {"step": progress["step"], "epoch": epoch, "loss": loss, "learning_rate": self._schedule.rate()}
                 append_metrics(self.folder, line, "steps.jsonl")
@@ -195,7 +203,7 @@ class Loop:
         with self._ema.applied() if self._ema is not None else nullcontext(), torch.no_grad():
             for batch in batches:
                 self._module(self.fabric.to_device(batch))
-            results = self.task.compute()
+            results = self.task.results()
         if not math.isfinite(results["loss"]):
             raise DivergedError(
                 f"the loss on the {split} split is {results['loss']} after step {self.state.progress['step']}, while "
@@ -227,6 +235,7 @@ class Loop:
         progress.update(epoch=epoch + 1, batch=0, best=self.best, results=self.results)
         if self.fabric.is_global_zero:
             append_metrics(self.folder, line)
+            self.task.keep_records(self.folder, epoch)
             if tensorboard is not None:
                 for split, values in self.results.items():
                     for name, value in values.items():

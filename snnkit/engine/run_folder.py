@@ -30,7 +30,8 @@ class Run:
     """A finished training: its folder and configuration, the score of the last epoch and that of the best.
 
     ``best_split`` says on which images the best epoch was chosen and scored: "validation" where ``data.validation`` set
-    some aside, else "test", and that score is then optimistic. ``checkpoint`` is the last.
+    some aside, else "test", and that score is then optimistic. ``checkpoint`` is the last. ``measure`` is what scores
+    are: "accuracy", or "loss", of which they are the negative.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Run:
     best_score: float
     best_epoch: int
     best_split: str = "test"
+    measure: str = "accuracy"
 
     @property
     def checkpoint(self) -> Path:
@@ -50,6 +52,11 @@ class Run:
         chosen = f"best epoch {self.best_epoch}, chosen on the {self.best_split} images"
         if self.best_split == "test":
             chosen += " (its score is optimistic; data.validation sets others aside)"
+        if self.measure == "loss":
+            return (
+                f"test loss {-self.final_score:.4f}; weights {self.checkpoint}; {chosen}. Fine-tune them with "
+                f"--set model.weights={self.folder}"
+            )
         return f"test accuracy {self.final_score:.1%}; weights {self.checkpoint}; {chosen}"
 
 

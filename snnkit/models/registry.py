@@ -236,6 +236,13 @@ def method_arguments(name: str) -> set[str]:
     return set() if made is None else set(inspect.signature(made[0].build).parameters) - {"encoder"}
 
 
+def pretrains(name: str) -> bool:
+    """Whether the model called ``name`` is one for pre-training: around an encoder, and without classes of its own."""
+    if ":" in name:
+        return name.partition(":")[0] in _METHODS
+    return name in _MODELS and "mask_ratio" in inspect.signature(_MODELS[name].build).parameters
+
+
 def _around(method: Method, encoder: str, given: dict[str, Any]) -> nn.Module:
     """Build an encoder without classes, and what pre-trains it; arguments that are not the method's are its."""
     shared = ("in_chans", "img_size")

@@ -1,7 +1,7 @@
 """Tasks: what is trained. A task owns forward, loss and metrics; the engine never asks which it is.
 
 To add one: a file, imported below, and its class in the first list. Its arguments after ``model`` and ``num_classes``
-are ``task.options``.
+are ``task.options``. What every task can have beside them is a penalty on energy (``energy_penalty``).
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from torch import nn
 from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.tasks.classification import Classification
 from snnkit.tasks.distillation import Distillation
+from snnkit.tasks.energy_penalty import EnergyPenalty
 from snnkit.tasks.feature_distillation import FeatureDistillation
+from snnkit.tasks.masked import Masked
 from snnkit.tasks.meal_v2 import MealV2
 from snnkit.tasks.task import Task
 
-__all__ = ["Classification", "Distillation", "FeatureDistillation", "MealV2"]
+__all__ = ["Classification", "Distillation", "FeatureDistillation", "Masked", "MealV2"]
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (globals()[name] for name in __all__)}
 
@@ -59,4 +61,4 @@ def _check_type(key: str, value: Any, kind: type) -> None:
         raise InvalidArgumentError(f"task.options.{key}={value!r}: must be {wanted}.")
 
 
-__all__ += ["TASKS", "Task", "build_task"]
+__all__ += ["TASKS", "EnergyPenalty", "Task", "build_task"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+
+from snnkit.tasks.energy_penalty import EnergyPenalty
 
 
 class Task(nn.Module, ABC):
@@ -14,11 +17,20 @@ class Task(nn.Module, ABC):
     ``model`` is the network whose weights are the result. Whatever else has parameters (a discriminator, a projection)
     is a submodule beside it and is trained too; what must not be trained (a teacher) is kept out of the submodules.
     The engine calls the task itself, so that wrappers for several processes see every use. ``name`` is how a run calls
-    it.
+    it; ``measure`` what its ``score`` is: "accuracy", or "loss", of which the score is the negative; ``labels`` whether
+    it asks for them.
     """
 
     name: ClassVar[str]
+    measure: ClassVar[str] = "accuracy"
+    labels: ClassVar[bool] = True
     model: nn.Module
+    energy: EnergyPenalty | None
+    """A penalty on synaptic operations, for any task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy = None
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
@@ -32,9 +44,23 @@ class Task(nn.Module, ABC):
     def compute(self) -> dict[str, float]:
         """Return the metrics since the last call: at least ``loss``, and ``score`` (larger is better)."""
 
+    def remarks(self) -> list[str]:
+        """Return what the user is to be told now, each thing once; the engine asks after every step."""
+        return []
+
+    def keep_records(self, folder: Path, epoch: int) -> None:
+        """Write what is to be seen of the epoch into the run's folder; one process is asked, after every test."""
+
     def forward(self, batch: Any) -> Tensor | None:
-        """Return the loss in training mode; feed the metrics in eval mode."""
+        """Return the loss in training mode, with the energy's penalty; feed the metrics in eval mode."""
+        if self.energy is not None:
+            return self.energy.step(self, batch)
         if self.training:
             return self.loss(batch)
         self.evaluate(batch)
         return None
+
+    def results(self) -> dict[str, float]:
+        """Return ``compute()`` and, where energy is counted, what ``EnergyPenalty.compute`` tells of it."""
+        found = self.compute()
+        return found if self.energy is None else found | self.energy.compute()

@@ -1,0 +1,72 @@
+"""How a run begins: from which weights, and whether its data are fit for a task without labels."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from torch import nn
+
+from snnkit.checkpoints import LoadReport, load_weights, read_any
+from snnkit.engine.config import RunConfig
+from snnkit.engine.progress import console
+from snnkit.engine.run_folder import find_checkpoint
+from snnkit.errors import InvalidArgumentError
+from snnkit.models.masked import MaskedModel
+from snnkit.models.registry import pretrains
+
+# What a classifier has behind the encoder that was pre-trained, and what such an encoder ends in.
+_NEW, _OLD = re.compile(r"^(head\w*|fc_norm|fc|classifier)\."), re.compile(r"^(norm|mask_token)(\.|$)")
+
+
+def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
+    """Load the weights that a run starts from, and say what was taken.
+
+    An encoder out of a pre-training fills a classifier but for its new head, which is no error even where loading is
+    strict; anything else that is missing is.
+
+    Args:
+        model: to be filled.
+        weights: a checkpoint, or the folder of a run, whose last weights are meant.
+        strict: as for ``load_weights``.
+
+    Raises:
+        CorruptFileError, InvalidArgumentError, NonFiniteError: as ``load_weights``.
+    """
+    path = find_checkpoint(weights) if Path(weights).is_dir() else weights
+    fresh = strict and not isinstance(model, MaskedModel) and _is_pretraining(path)
+    report = load_weights(model, path, strict=strict and not fresh)
+    if fresh:
+        lost = [key for key in (*report.missing, *report.left) if not _NEW.match(key)]
+        unused = [key for key in report.unused if not _OLD.match(key)]
+        if lost or unused:
+            what = f"{len(lost)} missing ({', '.join(lost[:3])})" if lost else f"{len(unused)} unused ({unused[0]} …)"
+            raise InvalidArgumentError(
+                f"{path} does not hold the encoder of this {getattr(model, 'model_name', type(model).__name__)}: "
+                f"{what}. Create it with the sizes of the pre-training (model.sizes.…), or set model.strict=false."
+            )
+    console.print(f"{path}: {report}")
+    return report
+
+
+def _is_pretraining(path: str | Path) -> bool:
+    """Whether a checkpoint says that it is of a masked model."""
+    name = read_any(path)[1].get("name")
+    return isinstance(name, str) and pretrains(name)
+
+
+def check_unlabelled(config: RunConfig, images: int, processes: int) -> None:
+    """Refuse what a task without labels has no use for, and too few images for a batch.
+
+    Raises:
+        InvalidArgumentError: names the setting and what would do.
+    """
+    for key, value in (("data.mixup", config.data.mixup), ("data.cutmix", config.data.cutmix)):
+        if value:
+            raise InvalidArgumentError(f"{key}={value}: mixes labels, and {config.task.name} has none; set it to 0.")
+    step = config.data.batch_size * processes
+    if images < step:
+        raise InvalidArgumentError(
+            f"data.batch_size={config.data.batch_size}: {processes} process{'es' if processes > 1 else ''} need "
+            f"{step} images a step, and there are {images}; give at most {max(images // processes, 1)}."
+        )
