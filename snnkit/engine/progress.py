@@ -46,6 +46,19 @@ def track(items: Iterable[T], progress: Progress | None, note: str = "") -> Iter
             progress.update(progress.task_ids[0], advance=1, note=note)
 
 
+def told(items: Iterable[T], title: str, total: int, what: str, every: float = 60.0) -> Iterator[T]:
+    """Yield the items under a bar, or with a plain line every so many seconds where the output is not a terminal."""
+    began = last = time.monotonic()
+    with bar(title, total) as progress:
+        for done, item in enumerate(track(items, progress), 1):
+            yield item
+            now = time.monotonic()
+            if progress is None and now - last >= every:
+                last = now
+                left = (total - done) * (now - began) / done
+                console.print(f"{title}: {done:,} of {total:,} {what}, {left:,.0f} s left")
+
+
 class Live:
     """A training as it is watched: one live line in a terminal, plain lines (one an epoch, one a minute) elsewhere.
 

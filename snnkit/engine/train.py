@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from snnkit import allocator
-from snnkit.data import ImageData, load_images
+from snnkit.data import ImageData, attribution, load_images
 from snnkit.engine.checkpoint import find_states, load_state
 from snnkit.engine.config import ModelConfig, RunConfig
 from snnkit.engine.fabric import TRUE_DTYPES, make_fabric
@@ -30,7 +30,7 @@ from snnkit.models import create_model
 from snnkit.models.masked import MaskedModel
 from snnkit.models.registry import accepts
 from snnkit.optim import optimizer_bytes
-from snnkit.tasks import Classification, Task, build_task
+from snnkit.tasks import Classification, EnergyPenalty, Task, build_task
 from snnkit.tasks.classification import channels_last
 
 
@@ -210,6 +210,9 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     if config.task.label_smoothing:
         options["label_smoothing"] = config.task.label_smoothing
     task = build_task(config.task.name, model, len(data.classes), options)
+    energy = config.task.energy
+    if energy.wanted:
+        task.energy = EnergyPenalty(task.model, energy.weight, energy.target, energy.per_layer, energy.input_type)
     return _loop(config, fabric, task, data, {"name": given.name, **arguments, "trained_size": (height, width)})
 
 
@@ -246,6 +249,7 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
     if state is not None:
         _take_up(loop, folder, state)
     with told_in_a_line(fabric.global_rank, fabric.world_size, folder):
+        _keep_attribution(loop, folder)
         loop.run(folder)
     test = loop.results["test"]
     kept, full = optimizer_bytes(loop.state.optimizer)
@@ -274,6 +278,19 @@ def _scores(loop: Loop) -> dict[str, Any]:
         return {"best": loop.best, "final": {"epoch": loop.config.epochs, "accuracy": score}}
     best = {"epoch": loop.best["epoch"], "loss": -loop.best["accuracy"], "split": loop.best["split"]}
     return {"task": loop.task.name, "best": best, "final": {"epoch": loop.config.epochs, "loss": -score}}
+
+
+def _keep_attribution(loop: Loop, folder: Path) -> None:
+    """Say in the run's folder who is to be named for what it is made of; print what was said when data were loaded."""
+    config, data = loop.config, loop.data
+    for note in data.notes:
+        console.print(note)
+    options = [value for value in config.task.options.values() if isinstance(value, (str, list, tuple))]
+    texts = [text for value in options for text in ([value] if isinstance(value, str) else value)]
+    began_with = [text for text in (config.model.weights, *texts) if isinstance(text, str)]
+    splits = [split.dataset for split in (data.train, data.test, data.validation) if split is not None]
+    if loop.fabric.is_global_zero:
+        attribution.keep(folder, splits, began_with)
 
 
 @contextmanager

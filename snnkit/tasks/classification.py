@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from snnkit.errors import InvalidArgumentError
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.tasks.firing import firing_neurons, listening
 from snnkit.tasks.task import Task
@@ -27,6 +28,11 @@ class ClassificationMetrics(nn.Module):
 
     def __init__(self, model: nn.Module, num_classes: int, *extra: str):
         super().__init__()
+        if num_classes < 2:
+            raise InvalidArgumentError(
+                f"the data have {num_classes or 'no'} class{'es' if num_classes != 1 else ''}: labels of two or more "
+                "are learned. Data without labels are for pre-training; give others (data.dataset)."
+            )
         self.loss = MeanMetric()
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.rate = MeanMetric()
