@@ -31,7 +31,7 @@ def check(source: str, *, chip: str = "loihi1", input_type: str = "real") -> Non
     given = resolve(source, input_type)
     captured_or_reasons(given)
     console.print(f"{given.graph.name}: {spike_driven(given.graph)}")
-    violations = find_violations(given.graph, chip)
+    violations = [*given.misfits(), *find_violations(given.graph, chip)]
     for violation in violations:
         console.print(f"  {violation}")
     console.print(f"{len(violations)} violation(s) of {chip}" if violations else f"fits {chip}")

@@ -27,10 +27,13 @@ def compile_(source: str, *, chip: str = "loihi1", output: Path | None = None, i
     from compiler.commands import show
     from compiler.commands.source import resolve
     from compiler.commands.stages import describe_mapping
-    from compiler.compiling import compile
+    from compiler.compiling import CompileError, compile
     from snnkit.engine.progress import console
 
     given = resolve(source, input_type)
+    misfits = given.misfits()
+    if misfits:
+        raise CompileError(*misfits)
     program = compile(given.graph, chip=chip)
     show.mapping(describe_mapping(program, given.folder))
     path = output or (given.folder or Path()) / "network.program"

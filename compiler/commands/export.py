@@ -44,7 +44,7 @@ def export(
         program = compile(given.graph, chip=chip)
         x, _, _ = given.test_images(1)
         network = lava.write(program, path, x)
-        console.print(f"{path}: {len(network.populations)} populations, {network.steps} steps, first test image")
+        console.print(f"{path}: {len(network.populations)} populations, {network.steps} steps, one test image")
         return
     from compiler.commands.stages import exchange_nir, record_exchange
 

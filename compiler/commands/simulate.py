@@ -22,7 +22,7 @@ def simulate(
     """Run test images through the mapped integer program and compare.
 
     With runtime chip, the float graph is compared with the quantised graph and that with the program, on all images;
-    with runtime lava, lava-nc runs the same network on the first image, and every current, voltage and spike is
+    with runtime lava, lava-nc runs the same network on one of them, and every current, voltage and spike is
     compared.
 
     Parameters

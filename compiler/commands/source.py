@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from compiler.capturing import capture
-from compiler.errors import CaptureError
+from compiler.errors import CaptureError, Violation
 from compiler.graph import Graph, SignalType
 from compiler.graph.file import check_numbers
 from snnkit.checkpoints import build_model
 from snnkit.data import DataConfig, load_images
+from snnkit.data.loaders import ImageData
 from snnkit.data.order import Skipped
+from snnkit.data.parts import stratified
 from snnkit.engine import RunConfig, find_checkpoint
 from snnkit.engine.progress import console
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, unknown_name
@@ -126,7 +129,7 @@ class Source:
         """Return ``count`` training samples chosen by ``seed``, without augmentation, and their labels (B,).
 
         Raises:
-            InvalidArgumentError: count < 1, or samples that the network does not take.
+            InvalidArgumentError: count < 1, more than memory holds, or samples that the network does not take.
             CorruptFileError: none can be read.
         """
         if count < 1:
@@ -134,33 +137,46 @@ class Source:
         data = load_images(replace(self.data, **_PLAIN), seed)
         dataset: Any = data.train.dataset
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:count].tolist()
-        pairs = [pair for pair in (dataset[index] for index in order) if not isinstance(pair, Skipped)]
-        if not pairs:
-            raise CorruptFileError(f"none of {len(order)} training samples of {data.origin} can be read.")
-        x = torch.stack([sample for sample, _ in pairs], 1 if data.time_first else 0)
+        x, labels = _read(dataset, order, data, "training")
         self._check(x)
-        return x, torch.tensor([label for _, label in pairs])
+        return x, labels
 
     def test_images(self, count: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-        """Return the first ``count`` test samples, their labels (B,) and the class names.
+        """Return ``count`` test samples, of every class its share, their labels (B,) and the class names.
 
-        Images are (B, C, H, W), clips (B, C, F, H, W), sequences such as recordings of events (T, B, C, H, W).
+        Images are (B, C, H, W), clips (B, C, F, H, W), sequences such as recordings of events (T, B, C, H, W). Which of
+        a class, ``data.sample_seed`` decides: the same for every verb. They come in the order of the data set.
 
         Raises:
-            InvalidArgumentError: count < 1, or samples that the network does not take.
+            InvalidArgumentError: count < 1, more than memory holds, or samples that the network does not take.
             CorruptFileError: none can be read.
         """
         if count < 1:
             raise InvalidArgumentError(f"--images {count}: must be ≥ 1.")
+        x, labels, classes = self._tested(count)
+        self._check(x)
+        return x, labels, classes
+
+    def _tested(self, count: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         data = load_images(replace(self.data, test_clips=1, test_crops=1), seed=0)
         dataset: Any = data.test.dataset
-        found = [dataset[index] for index in range(min(count, len(dataset)))]
-        pairs = [pair for pair in found if not isinstance(pair, Skipped)]
-        if not pairs:
-            raise CorruptFileError(f"none of the first {len(found)} test samples of {data.origin} can be read.")
-        x = torch.stack([sample for sample, _ in pairs], 1 if data.time_first else 0)
-        self._check(x)
-        return x, torch.tensor([label for _, label in pairs]), data.classes
+        chosen = stratified(dataset.labels, count, self.data.sample_seed).tolist()
+        return *_read(dataset, chosen, data, "test"), data.classes
+
+    def misfits(self, count: int = 1000) -> list[Violation]:
+        """Return in what the test samples of a run are not of the type that its input was said to have.
+
+        Only types of events ask for it: any numbers are real. ``count`` is the most samples that are read.
+        """
+        if self.folder is None or not self.graph.type(self.graph.inputs[0]).is_event:
+            return []
+        try:
+            x, _, _ = self._tested(count)
+        except SnnkitError as error:
+            console.print(f"note: whether its test samples are {self.kind} is not known: {error}")
+            return []
+        wrong = self._values(x)
+        return [Violation("the input", f"to be {self.kind}", f"but the test samples {wrong}")] if wrong else []
 
     def _check(self, x: Tensor) -> None:
         """Raise InvalidArgumentError unless the network takes such samples."""
@@ -174,14 +190,68 @@ class Source:
                 f"{self.text} takes samples of shape {tuple(shape)}; those of {self.data.dataset} are "
                 f"{tuple(x.shape[-len(shape) :])}.{own}"
             )
-        kind = graph.type(graph.inputs[0])
-        if kind.is_event:
-            levels = x.double() / float(kind.scale)
-            low, high = float(levels.min()), float(levels.max())
-            if low < kind.low or high > kind.high or not bool((levels == levels.round()).all()):
-                raise InvalidArgumentError(
-                    f"the input of {self.text} is {kind}; the test samples hold values from {low:g} to {high:g}."
-                )
+        wrong = self._values(x)
+        if wrong:
+            kind = graph.type(graph.inputs[0])
+            raise InvalidArgumentError(f"the input of {self.text} is {kind}; the test samples {wrong}.")
+
+    def _values(self, x: Tensor) -> str:
+        """What samples hold that the type of the input does not allow; "" if nothing."""
+        kind = self.graph.type(self.graph.inputs[0])
+        if not kind.is_event:
+            return ""
+        levels = x.double() / float(kind.scale)
+        low, high = float(levels.min()), float(levels.max())
+        if low < kind.low or high > kind.high:
+            return f"hold values from {low:g} to {high:g}"
+        return "" if bool((levels == levels.round()).all()) else "hold fractions"
+
+
+def _read(dataset: Any, chosen: list[int], data: ImageData, split: str) -> tuple[Tensor, Tensor]:
+    """Read samples, stacked, and their labels (B,); how many cannot be read is said.
+
+    Raises:
+        InvalidArgumentError: they differ in shape, or memory does not hold them.
+        CorruptFileError: none can be read.
+    """
+    pairs: list[Any] = []
+    skipped: list[str] = []
+    for index in chosen:
+        found = dataset[index]
+        if isinstance(found, Skipped):
+            skipped.append(found.reason)
+            continue
+        if not pairs:
+            _check_room(found[0], len(chosen))
+        elif found[0].shape != pairs[0][0].shape:
+            sizes = f"{tuple(pairs[0][0].shape)} and {tuple(found[0].shape)}"
+            raise InvalidArgumentError(f"{split} samples of {data.origin} differ in shape: {sizes}; set data.img_size.")
+        pairs.append(found)
+    if not pairs:
+        raise CorruptFileError(f"none of {len(chosen)} {split} samples of {data.origin} can be read.")
+    if skipped:
+        console.print(f"{len(skipped)} of {len(chosen)} {split} samples cannot be read and are left out: {skipped[0]}")
+    x = torch.stack([pair[0] for pair in pairs], 1 if data.time_first else 0)
+    return x, torch.tensor([pair[1] for pair in pairs])
+
+
+def _check_room(sample: Tensor, count: int) -> None:
+    """Raise InvalidArgumentError where so many samples, and their stack, are more than memory holds."""
+    size, room = sample.numel() * sample.element_size(), _free_memory()
+    if 2 * count * size > room:
+        raise InvalidArgumentError(
+            f"{count:,} samples of {size / 1e6:,.1f} MB each are more than memory holds; {room // (4 * size):,} fit "
+            "well: say so with --images."
+        )
+
+
+def _free_memory() -> int:
+    """Bytes that can be had without swapping; where the system does not say, those of the machine."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def batch_axis(graph: Graph, x: Tensor) -> int:
