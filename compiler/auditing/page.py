@@ -1,0 +1,96 @@
+"""An audit as a page: one file that opens without a network, in the look of the run report, whose style it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+
+from compiler.auditing.terminal import facts, refusals, verdict_lines, warning
+from snnkit.report import page as report
+from snnkit.report.values import joules, percent, si
+
+_HERE = Path(__file__).parent / "templates"
+_REPORT = Path(report.__file__).parent
+_SCRIPTS = ("errors.js", "core.js", "page.js")
+
+
+def text(found: dict[str, Any]) -> str:
+    """Return the page."""
+    scripts = [report._asset(_REPORT / "assets", name) for name in _SCRIPTS]
+    return (
+        _templates()
+        .get_template("audit.html.j2")
+        .render(
+            it=found,
+            verdict=verdict_lines(found["verdict"]),
+            loud=warning(found["subject"]),
+            tiles=_tiles(found),
+            facts=facts(found),
+            models=[_model(one) for one in found["energy"] if one["network"] is not None],
+            refused=refusals(found),
+            style=report._asset(_REPORT / "assets", "style.css"),
+            scripts=scripts,
+            hashes=" ".join(f"'{report._hash(script)}'" for script in scripts),
+            data=report._embedded({"populations": []}),
+        )
+    )
+
+
+def _templates() -> Environment:
+    """The page's own template, with the report's macros and filters."""
+    environment = Environment(
+        loader=ChoiceLoader([FileSystemLoader(_HERE), FileSystemLoader(_REPORT / "templates")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(si=si, percent=percent)
+    return environment
+
+
+def _tiles(found: dict[str, Any]) -> list[dict[str, str]]:
+    totals, about = found["totals"], found["subject"]
+    own, twin = totals["network"], totals["twin"]
+    work = "synaptic_events" if about["spiking"] else "mac"
+    tiles = [{"label": "ACs a sample" if about["spiking"] else "MACs a sample", "value": si(own[work]), "note": ""}]
+    if about["spiking"]:
+        tiles[0]["note"] = f"and {si(own['mac'])} MACs"
+        note = f"per neuron and step, T = {about['timesteps']}"
+        tiles.append({"label": "Firing rate", "value": percent(totals["mean_rate"]), "note": note})
+    priced = [one for one in found["energy"] if one["network"] is not None]
+    if priced:
+        first = priced[0]
+        ratio = f"; its twin {first['ratio']:.3g} times as much" if first["ratio"] else ""
+        value = joules(first["network"]["nominal"], first["unit"])
+        tiles.append({"label": "Energy a sample", "value": value, "note": f"by {first['model']}{ratio}"})
+    elif twin is not None:
+        tiles.append({"label": "MACs of the twin", "value": si(twin["mac"]), "note": ""})
+    broken = found["verdict"]["breaks"]
+    if about["spiking"]:
+        words = {"label": "Edges that break it", "value": f"{broken:,}", "note": found["verdict"]["layer"]}
+        tiles.append(words)
+    return tiles
+
+
+def _model(one: dict[str, Any]) -> dict[str, Any]:
+    """One energy model: bars of the network and its twin, as shares of the largest end of both."""
+    sides = [("network", "network"), ("twin", "ordinary twin")]
+    given = [(key, label, one[key]) for key, label in sides if one[key] is not None]
+    most = max(result["high"] for _, _, result in given) or 1.0
+    tags = [{"words": f"{one['technology_nm']:g} nm", "style": ""}] if one["technology_nm"] is not None else []
+    tags += [{"words": one["precision"], "style": ""}] if one["precision"] else []
+    tags += [{"words": "lower bound", "style": "warn"}] if one["uncounted"] else []
+    tags += [{"words": "unchecked constants", "style": "warn"}] if one["assumed"] else []
+    return {"name": one["model"], "title": one["scope"], "tags": tags} | {
+        "bars": [_bar(one, key, label, result, most) for key, label, result in given]
+    }
+
+
+def _bar(one: dict[str, Any], key: str, label: str, result: dict[str, Any], most: float) -> dict[str, Any]:
+    low, nominal, high = (joules(result[end], one["unit"]) for end in ("low", "nominal", "high"))
+    shares = {end: result[end] / most for end in ("low", "nominal", "high")}
+    words = f"{label}, {one['model']}: {nominal}, from {low} to {high}"
+    return {"label": label, "twin": key == "twin", "value": nominal, "words": words} | shares
