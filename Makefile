@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test sanitize lava clean
+.PHONY: demo test sanitize lava peers clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -19,8 +19,11 @@ sanitize: $(STAMP)
 lava:
 	scripts/make_lava_env.sh
 
+peers:
+	scripts/make_energy_peers.sh $(PYTHON)
+
 clean:
-	rm -rf $(VENV) .venv-lava build *.egg-info
+	rm -rf $(VENV) .venv-lava .venv-sanafe .venv-neurobench build *.egg-info
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "snnkit needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": run make with PYTHON=python3.11 (or newer)")'
