@@ -21,8 +21,8 @@ E_weight and E_product are in no table that was found. They are derived from wha
 so marked as assumed: with them ``spike_rate_threshold`` gives its break-even rates at T = 5 and 4 bits (5.7 %; 5.4 to
 6.1 % with weights at half and one and a half times their energy; 10.8 % with sparse and 3.4 % with dense movement at
 half), at T = 2 (10.4 %; 12.3 % with 8 bits) and at T = 3 and 8 bits (8.2 %), each within 2 % of the number. The 6.4 %
-for T from 5 to 10 of the paper's second and third version came from other constants: this model gives 5.7 % at T = 5
-and 3.6 % at T = 10.
+for T from 5 to 10 of the paper's second and third version holds here at T = 5 with 8-bit weights (6.5 %) and no longer
+at T = 10 (4.0 %; 3.6 % with 4 bits).
 
 Beyond the paper: a first layer with real input has activations of 8 bits, in both networks; products of two signals
 move both operands; biases, sums and activations cost one addition or comparison each; plain multiplications those of
