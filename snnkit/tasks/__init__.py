@@ -20,9 +20,10 @@ from snnkit.tasks.energy_penalty import EnergyPenalty
 from snnkit.tasks.feature_distillation import FeatureDistillation
 from snnkit.tasks.masked import Masked
 from snnkit.tasks.meal_v2 import MealV2
+from snnkit.tasks.mr_mae import MRMAE
 from snnkit.tasks.task import Task
 
-__all__ = ["Classification", "Distillation", "FeatureDistillation", "Masked", "MealV2"]
+__all__ = ["MRMAE", "Classification", "Distillation", "FeatureDistillation", "Masked", "MealV2"]
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (globals()[name] for name in __all__)}
 

@@ -23,6 +23,8 @@ from snnkit.errors import InvalidArgumentError
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.tasks.classification import ClassificationMetrics, channels_last
 from snnkit.tasks.distillation import soft_loss
+from snnkit.tasks.maps import channels_come_last
+from snnkit.tasks.maps import laid_out as _laid_out
 from snnkit.tasks.task import Task
 from snnkit.tasks.teachers import Teachers
 
@@ -121,10 +123,11 @@ class FeatureDistillation(Task):
     def _match(self, pair: int, mine: Tensor, theirs: Tensor, sides: tuple[int, int]) -> Tensor:
         """Mean squared difference of one pair of maps, a scalar; ``sides`` are the height and width of the images."""
         project = self.project[pair]
-        last = _channels_come_last(self.model)
+        last = channels_come_last(self.model)
         rates = _laid_out(mine.mean(0) if mine.ndim == 5 else mine, project.in_channels, sides, last)
         theirs = theirs.mean(0) if theirs.ndim == 5 else theirs
-        theirs = _laid_out(theirs, project.out_channels, sides, _channels_come_last(self.teachers.models[0]))
+        taught_last = channels_come_last(self.teachers.models[0])
+        theirs = _laid_out(theirs, project.out_channels, sides, taught_last)
         size = tuple(min(a, b) for a, b in zip(rates.shape[-2:], theirs.shape[-2:], strict=True))
         projected = self.project[pair](F.adaptive_avg_pool2d(rates, size))
         if self.blur:
@@ -211,38 +214,3 @@ def _pairs(
 
 def _listed(maps: list[tuple[str, int, int]]) -> str:
     return ", ".join(f"{index} = {name} (stride {stride})" for index, (name, _, stride) in enumerate(maps))
-
-
-def _laid_out(x: Tensor, channels: int, image: tuple[int, int], last: bool) -> Tensor:
-    """Return a map as (B, C, H, W), from that, (B, H, W, C), or tokens (B, N, C), those without a place in front.
-
-    Args:
-        x: the map.
-        channels: C.
-        image: height and width of what the network saw; where an axis of the map is as long as C, its ratio tells.
-        last: whether channels are known to come last.
-
-    Raises:
-        InvalidArgumentError: it is none of these.
-    """
-    ratio = image[0] / image[1]
-    if x.ndim == 4 and channels in (x.shape[1], x.shape[3]):
-        in_front = x.shape[1] == channels
-        if in_front and x.shape[3] == channels:
-            # The layout whose sides are as those of the image.
-            in_front = not last and abs(x.shape[2] / x.shape[3] - ratio) <= abs(x.shape[1] / x.shape[2] - ratio)
-        return x if in_front else x.movedim(3, 1)
-    if x.ndim == 3 and x.shape[2] == channels:
-        width = math.isqrt(max(round(x.shape[1] / ratio), 1))
-        height = round(width * ratio)
-        if 0 < height * width <= x.shape[1]:
-            return x[:, x.shape[1] - height * width :].movedim(2, 1).unflatten(2, (height, width))
-    raise InvalidArgumentError(
-        f"a map of {channels} channels is {tuple(x.shape)}: neither (B, C, H, W), (B, H, W, C) nor tokens (B, N, C); "
-        "pair other maps (task.options.pairs)."
-    )
-
-
-def _channels_come_last(model: nn.Module) -> bool:
-    """Whether timm says so of a model's maps."""
-    return str(getattr(model, "output_fmt", "")) in ("NHWC", "Format.NHWC")

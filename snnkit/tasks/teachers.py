@@ -157,14 +157,27 @@ def _content(images: Tensor) -> str:
 
 
 def _build(text: str, num_classes: int) -> nn.Module:
+    name, path = located(text)
+    if not name:
+        return build_model(path)[0]
+    model = create_model(name, num_classes=num_classes)
+    load_weights(model, path)
+    return model
+
+
+def located(text: str) -> tuple[str, Path]:
+    """Return what a teacher's text means: (name of a model, its weights), or ("", a checkpoint that knows its model).
+
+    Raises:
+        InvalidArgumentError: a name without weights.
+        CorruptFileError: no such run folder or file.
+    """
     path = Path(text)
     name, at, weights = text.partition("@")
     if at and not path.exists():
         if not weights:
             raise InvalidArgumentError(f"teacher {text!r}: give the file of its weights after the @.")
-        model = create_model(name, num_classes=num_classes)
-        load_weights(model, weights)
-        return model
+        return name, Path(weights)
     if path.is_dir():
         path = path / "checkpoints" / "last.safetensors"
     if not path.exists():
@@ -172,7 +185,7 @@ def _build(text: str, num_classes: int) -> nn.Module:
             f"teacher {text!r}: there is no such run folder or file. Give a run folder, a .safetensors file, or "
             "NAME@weights.safetensors."
         )
-    return build_model(path)[0]
+    return "", path
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import snnkit
 from snnkit.layers.masked import mask_from_noise, patchify
 from snnkit.layers.pixel_targets import hidden_l1, hide_cells, local_statistics
 from snnkit.layers.sparse import spread
+from snnkit.tasks import MRMAE
 
 
 class Method:
@@ -229,3 +230,27 @@ def test_convmae(convmae):
     close(found.loss, golden["out_loss"], golden.rtol)
     close(model.decoder.mask_token.grad, golden["out_grad_mask_token"], golden.rtol)
     close(model.encoder.patch_embeds[0].proj.weight.grad, golden["out_grad_stage1_proj"], golden.rtol)
+
+
+class Given(torch.nn.Module):
+    """A teacher whose features are those of the file."""
+
+    def __init__(self, features_BLF):
+        super().__init__()
+        self.features, self.num_features = features_BLF, features_BLF.shape[2]
+
+    def forward_features(self, images):
+        return self.features[: len(images)]
+
+
+@pytest.mark.parametrize(("distance", "key"), [("mse", "out_mimic_mse"), ("cosine", "out_mimic_cos")])
+def test_mr_mae(convmae, distance, key):
+    golden, model = convmae
+    images = seeded_images(golden)
+    task = MRMAE(model, teacher=Given(golden["in_teacher_feats"]), distance=distance)
+    task.head.double().load_state_dict({"weight": golden["in_mimic_w"], "bias": golden["in_mimic_b"]})
+    found = model(images, golden["in_noise"])
+    close(task.mimic(found, images), golden[key], golden.rtol)
+    if distance == "mse":
+        task.noise.for_training = lambda images, numbers: golden["in_noise"]
+        close(task.train()((images, None)), golden["out_total_mse"], golden.rtol)
