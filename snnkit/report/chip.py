@@ -33,6 +33,7 @@ def cores(run: Run, palette: Palette) -> dict[str, Any] | None:
         "host": _host(run),
         "populations": _populations(run, palette, placed, limits),
         "views": _views(placed, limits),
+        "placed": placed,
         "data": {"mesh": mesh, "limits": limits, "cores": placed},
     }
 
@@ -143,7 +144,7 @@ def equality(run: Run, palette: Palette) -> dict[str, Any] | None:
         "layers": _by_layer(found, palette),
         "exchange": [
             {"format": text(row.get("format")), "file": text(row.get("file")), "detail": text(row.get("detail"))}
-            | _verdict(row.get("verdict"))
+            | verdict(row.get("verdict"))
             for row in files
         ],
     }
@@ -178,8 +179,8 @@ def _rounding(found: dict[str, Any]) -> dict[str, str]:
         change = 100 * (after - before)
         same = abs(change) < 0.05
         said.append("no change in accuracy" if same else f"{change:+.1f} points".replace("-", "−"))
-    verdict = found.get("float_verdict") or ("approximate" if said else None)
-    return _verdict(verdict) | {"detail": "; ".join(part for part in said if part)}
+    word = found.get("float_verdict") or ("approximate" if said else None)
+    return verdict(word) | {"detail": "; ".join(part for part in said if part)}
 
 
 def _on_chip(found: dict[str, Any]) -> dict[str, str]:
@@ -187,10 +188,10 @@ def _on_chip(found: dict[str, Any]) -> dict[str, str]:
     words = ""
     if differing is not None:
         words = f"{whole(differing)} of {si(places)} spikes differ" if places else f"{whole(differing)} spikes differ"
-    return _verdict(found.get("verdict")) | {"detail": words}
+    return verdict(found.get("verdict")) | {"detail": words}
 
 
-def _verdict(value: Any) -> dict[str, str]:
+def verdict(value: Any) -> dict[str, str]:
     """The word as it stands, and the style class for the three words that have a meaning."""
     word = text(value)
     return {"verdict": word, "style": word if word in _VERDICTS else "unknown"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from snnkit.report import priced
 from snnkit.report.read import Run
-from snnkit.report.values import joules, number, obj, percent, plural, ratio, rows, si, text, whole
+from snnkit.report.values import joules, number, obj, percent, plural, ratio, rows, si, text, times, whole
 
 
 def model_name(run: Run) -> str:
@@ -32,19 +33,35 @@ def chip_size(run: Run) -> float | int | None:
 
 def compared(run: Run) -> tuple[str, str]:
     """How the energy stands beside the ordinary twin's: `6.5 times less`, and whether the intervals overlap."""
-    own, twin = obj(run.energy, "network"), obj(run.energy, "twin")
-    factor = ratio(number(twin.get("nominal")), number(own.get("nominal")))
-    if not factor:
+    own, twin = _price(run, "network"), _price(run, "twin")
+    words = times(ratio(number(twin.get("nominal")), number(own.get("nominal"))))
+    if not words:
         return "", ""
-    words = f"{si(factor)} times less" if factor >= 1 else f"{si(1 / factor)} times more"
     ends = [number(side.get(key)) for side in (own, twin) for key in ("low", "high")]
     overlap = None not in ends and ends[0] <= ends[3] and ends[2] <= ends[1]
     return words, "intervals overlap" if overlap else ""
 
 
+def skipping(run: Run) -> str:
+    """How it stands beside the twin on a machine that skips zeros, which is the harder comparison."""
+    own, twin = _price(run, "network"), _price(run, "twin_skipping")
+    return times(ratio(number(twin.get("nominal")), number(own.get("nominal"))))
+
+
+def _price(run: Run, entry: str) -> dict[str, Any]:
+    """What the first of the energy models says of a network."""
+    found = priced.models(run)
+    return priced.result(found[0], entry) if found else {}
+
+
+def _unit(run: Run) -> str:
+    found = priced.models(run)
+    return text(found[0].get("unit")) if found else ""
+
+
 def sentence(run: Run) -> str:
     """The run in words made from its numbers; only what was measured is said."""
-    clauses = [clause for clause in (_learned(run), _spends(run), _fits(run)) if clause]
+    clauses = [clause for clause in (_learned(run), _spends(run), _becomes(run), _fits(run)) if clause]
     return " ".join(f"{clause[0].upper()}{clause[1:]}." for clause in clauses)
 
 
@@ -61,13 +78,35 @@ def _learned(run: Run) -> str:
 def _spends(run: Run) -> str:
     spikes = number(obj(run.counts, "network", "totals").get("spikes"))
     parts = [] if spikes is None else [f"{si(spikes)} spikes"]
-    cost, unit = number(obj(run.energy, "network").get("nominal")), text(run.energy.get("unit"))
+    cost, unit = number(_price(run, "network").get("nominal")), _unit(run)
     if cost is not None:
         words, overlap = compared(run)
-        twin = joules(obj(run.energy, "twin").get("nominal"), unit)
+        twin = joules(_price(run, "twin").get("nominal"), unit)
+        fairer = skipping(run)
         beside = f", {words} than the {twin} of its ordinary twin" if words else ""
-        parts.append(f"an estimated {joules(cost, unit)}{beside}{f' (the {overlap})' if overlap else ''}")
+        beside += f" (the {overlap})" if overlap else ""
+        beside += f" and {fairer} than that twin with its zeros skipped" if beside and fairer else ""
+        parts.append(f"an estimated {joules(cost, unit)}{beside}")
     return f"an image costs {' and '.join(parts)}" if parts else ""
+
+
+def _becomes(run: Run) -> str:
+    """What conversion made of an ordinary network."""
+    found = {text(form.get("name")): number(form.get("accuracy")) for form in rows(run.conversion.get("forms"))}
+    codes, differing = number(run.conversion.get("codes")), number(run.conversion.get("codes_differ"))
+    if codes is None or differing is None:
+        return ""
+    reached, before = found.get("spiking, at rest"), found.get("float")
+    kept = (
+        f"names {percent(reached)} correctly, {percent(before)} before, and " if None not in (reached, before) else ""
+    )
+    none = "none" if differing == 0 else whole(differing)
+    differ = "differs" if differing == 1 else "differ"
+    return f"converted to spikes it {kept}" + (
+        f"{none} of its {si(codes)} codes {differ} at rest from the quantised network's"
+        if kept
+        else f"has {none} of {si(codes)} codes that {differ} at rest from the quantised network's"
+    )
 
 
 def _fits(run: Run) -> str:
@@ -88,7 +127,8 @@ def _fits(run: Run) -> str:
 
 def tiles(run: Run) -> list[dict[str, Any]]:
     """The numbers at the head of the page: label, value, and a note below it."""
-    found = [_accuracy_tile(run), _spikes_tile(run), _energy_tile(run), _cores_tile(run), _equality_tile(run)]
+    found = [_accuracy_tile(run), _spikes_tile(run), _energy_tile(run), _converted_tile(run)]
+    found += [_cores_tile(run), _equality_tile(run)]
     return [tile for tile in found if tile]
 
 
@@ -115,16 +155,25 @@ def _spikes_tile(run: Run) -> dict[str, str] | None:
 
 
 def _energy_tile(run: Run) -> dict[str, str] | None:
-    cost = obj(run.energy, "network")
+    cost = _price(run, "network")
     if number(cost.get("nominal")) is None:
         return None
     words, overlap = compared(run)
-    notes = [f"{words} than the twin" if words else "", overlap]
+    fairer = skipping(run)
+    notes = [f"{words} than the twin" if words else "", f"{fairer} with its zeros skipped" if fairer else "", overlap]
     return {
         "label": "Energy per image",
-        "value": joules(cost["nominal"], text(run.energy.get("unit"))),
+        "value": joules(cost["nominal"], _unit(run)),
         "note": "; ".join(note for note in notes if note),
     }
+
+
+def _converted_tile(run: Run) -> dict[str, str] | None:
+    differing, codes = number(run.conversion.get("codes_differ")), number(run.conversion.get("codes"))
+    if differing is None:
+        return None
+    note = f"of {si(codes)}, spiking against quantised" if codes is not None else ""
+    return {"label": "Codes that differ at rest", "value": whole(differing), "note": note}
 
 
 def _cores_tile(run: Run) -> dict[str, str] | None:

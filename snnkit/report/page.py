@@ -5,28 +5,34 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from snnkit.files import atomic_path
-from snnkit.report import chip, headline, network, sections, values
+from snnkit.report import chip, comparison, conversion, energy, headline, network, sections, values
 from snnkit.report.palette import Palette
-from snnkit.report.read import ReportError, Run, read_run
+from snnkit.report.read import ReportError, Run, read_runs
 
 _HERE = Path(__file__).parent
 _STYLES = ("style.css",)
 _FIRST = "errors.js"
-_SCRIPTS = ("core.js", "charts_training.js", "charts_energy.js", "charts_chip.js", "page.js")
+_SCRIPTS = (
+    *("core.js", "walk.js", "charts_training.js", "charts_energy.js", "charts_layers.js"),
+    *("charts_forms.js", "charts_chip.js", "page.js"),
+)
 
-# key, title, function, and the command that adds what is missing
+# key, title, function, and the command that adds what is missing (nothing where most runs have no such section)
 _SECTIONS = (
     ("training", "Learning", sections.training, "snnkit train"),
     ("network", "Network", network.network, "snnkit capture {run}"),
     ("rates", "Firing rates", sections.rates, "snnkit energy {run}"),
-    ("energy", "Energy", sections.energy, "snnkit energy {run}"),
+    ("energy", "Energy", energy.energy, "snnkit energy {run}"),
+    ("comparison", "Runs compared", comparison.comparison, ""),
     ("operations", "Operations", sections.operations, "snnkit energy {run}"),
+    ("conversion", "From float to chip", conversion.conversion, ""),
     ("cores", "Core map", chip.cores, "snnkit compile {run}"),
     ("raster", "Spikes of one image", sections.raster, "snnkit simulate {run}"),
     ("equality", "Equality", chip.equality, "snnkit simulate {run}"),
@@ -34,15 +40,15 @@ _SECTIONS = (
 )
 
 
-def write_report(run_folder: str | Path) -> Path:
-    """Write `report.html` into `run_folder` and return its path.
+def write_report(run_folder: str | Path, *others: str | Path) -> Path:
+    """Write `report.html` into `run_folder` and return its path; `others` are folders of runs to compare it with.
 
-    The page is a single file that opens without a network. It is made from the JSON in the folder alone: a file that
-    is missing leaves its section out. Raises ReportError when the folder is no run folder or one of its files is
-    damaged; an earlier report.html then stays as it was.
+    The page is a single file that opens without a network. It is made from the JSON in the folders alone: a file that
+    is missing leaves its section out. Raises ReportError when a folder is no run folder, is given twice, or one of its
+    files is damaged; an earlier report.html then stays as it was.
     """
     run_folder = Path(run_folder)
-    html = render(read_run(run_folder), _HERE / "assets")
+    html = render(read_runs([run_folder, *map(Path, others)]), _HERE / "assets")
     path = run_folder / "report.html"
     with atomic_path(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
@@ -58,6 +64,8 @@ def render(run: Run, assets: Path) -> str:
         content = build(run, palette)
         if content is not None and "data" in content:
             data[key] = content.pop("data")
+        if key == "conversion" and conversion.is_ordinary(run):
+            command = "snnkit convert {run}"
         shown.append({"key": key, "title": title, "content": content, "command": command.format(run=run.name)})
     return (
         _templates()
@@ -91,6 +99,7 @@ def _key(run: Run, palette: Palette) -> list[dict[str, Any]]:
     ]
 
 
+@cache
 def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """The content of a run folder; an optional file that is not there is an empty dictionary or list."""
+    """The content of a run folder; an optional file that is not there is an empty dictionary or list.
+
+    ``conversion`` and ``converted_mapping`` are what lies in its folder converted/; ``others`` are the runs that this
+    one is compared with.
+    """
 
     name: str
     config: dict[str, Any]
@@ -29,6 +34,19 @@ class Run:
     energy: dict[str, Any]
     mapping: dict[str, Any]
     raster: dict[str, Any]
+    conversion: dict[str, Any]
+    converted_mapping: dict[str, Any]
+    others: tuple[Run, ...] = ()
+
+
+def read_runs(folders: Sequence[Path]) -> Run:
+    """Read the first of some run folders, with the rest as its `others`; raises ReportError as `read_run` does."""
+    places = [folder.resolve() for folder in folders]
+    for folder, place in zip(folders, places, strict=True):
+        if places.count(place) > 1:
+            raise ReportError(f"{folder}: given twice; a run is compared with other runs")
+    first, *others = [read_run(folder) for folder in folders]
+    return replace(first, others=tuple(others))
 
 
 def read_run(folder: Path) -> Run:
@@ -51,6 +69,8 @@ def read_run(folder: Path) -> Run:
         energy=_read_object(folder / "energy.json"),
         mapping=_read_object(folder / "mapping.json"),
         raster=_read_object(folder / "raster.json"),
+        conversion=_read_object(folder / "converted" / "convert.json"),
+        converted_mapping=_read_object(folder / "converted" / "mapping.json"),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run
-from snnkit.report.values import joules, number, obj, percent, ratio, rows, si, text, total
+from snnkit.report.values import names, number, obj, percent, ratio, rows, si, text, total
 
 _SPLITS = ("train", "validation", "test")
 _CURVES = {"accuracy": "Accuracy", "loss": "Loss"}
@@ -45,7 +45,29 @@ def training(run: Run, palette: Palette) -> dict[str, Any] | None:
         },
     }
     words = {"epochs": len(run.metrics), "duration": _duration(seconds), "states": _states(run)}
-    return {"views": views, "data": data} | words
+    return {"views": views, "data": data} | words | _epochs(run, curves)
+
+
+def _epochs(run: Run, curves: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
+    """The curves as a table: a row an epoch, a column for every curve that has a value."""
+    shown = [
+        (key, part, values)
+        for key, parts in curves.items()
+        for part, values in parts.items()
+        if any(value is not None for value in values)
+    ]
+    titles = [
+        "Firing rate" if key == "firing_rate" else f"{_CURVES[key]}, {part if part != 'train' else 'training'}"
+        for key, part, _ in shown
+    ]
+    table = [
+        {
+            "epoch": text(line.get("epoch", index + 1)) or "–",
+            "values": [si(values[index]) if key == "loss" else percent(values[index], 2) for key, _, values in shown],
+        }
+        for index, line in enumerate(run.metrics)
+    ]
+    return {"columns": titles, "table": table}
 
 
 def _states(run: Run) -> str:
@@ -86,84 +108,11 @@ def rates(run: Run, palette: Palette) -> dict[str, Any] | None:
     neurons = total([layer["neurons"] for layer in layers])
     steps = number(run.counts.get("timesteps"))
     mean = ratio(spikes, neurons * steps) if neurons and steps else None
-    return {"mean": percent(mean) if mean is not None else "", "data": {"layers": layers, "mean": mean}}
-
-
-def energy(run: Run, palette: Palette) -> dict[str, Any] | None:
-    """The estimated energy per image, by part and by layer, beside the ordinary twin's."""
-    known = [("network", "Spiking network"), ("twin", "Ordinary twin")]
-    sides = [(key, label) for key, label in known if number(obj(run.energy, key).get("nominal")) is not None]
-    if not sides:
-        return None
-    unit, ends = text(run.energy.get("unit")), obj(run.energy, "ends")
-    bars = [{"label": label} | _interval(obj(run.energy, key)) for key, label in sides]
     return {
-        "model": text(run.energy.get("model")),
-        "title": text(run.energy.get("title")),
-        "source": text(run.energy.get("source")),
-        "ends": [{"end": end, "counts": text(ends[end])} for end in ("low", "nominal", "high") if ends.get(end)],
-        "bars": [bar | {end: joules(bar[end], unit) for end in ("low", "nominal", "high")} for bar in bars],
-        "constants": [_constant(row) for row in rows(run.energy.get("constants"))],
-        "uncounted": _words(run.energy.get("uncounted")),
-        "data": {
-            "unit": unit,
-            "bars": bars,
-            "parts": _parts(run, [key for key, _ in sides]),
-            "layers": _energy_layers(run, palette),
-        },
+        "mean": percent(mean) if mean is not None else "",
+        "layers": layers,
+        "data": {"layers": layers, "mean": mean},
     }
-
-
-def _interval(value: dict[str, Any]) -> dict[str, Any]:
-    return {end: number(value.get(end)) for end in ("low", "nominal", "high")}
-
-
-def _parts(run: Run, sides: list[str]) -> list[dict[str, Any]]:
-    """Each part with one interval a side, None where the side has no such part."""
-    found: dict[str, dict[str, Any]] = {}
-    for position, side in enumerate(sides):
-        for row in rows(obj(run.energy, side).get("parts")):
-            name = text(row.get("name"))
-            part = found.setdefault(name, {"name": name, "formula": "", "values": [None] * len(sides)})
-            part["formula"] = part["formula"] or text(row.get("formula"))
-            part["values"][position] = _interval(row)
-    return list(found.values())
-
-
-def _energy_layers(run: Run, palette: Palette) -> list[dict[str, Any]]:
-    own = {
-        text(row.get("name")): number(row.get("nominal"))
-        for row in rows(
-            obj(
-                run.energy,
-                "network",
-            ).get("per_layer")
-        )
-    }
-    twin = {text(row.get("name")): number(row.get("nominal")) for row in rows(obj(run.energy, "twin").get("per_layer"))}
-    names = [name for name in dict.fromkeys([*own, *twin]) if own.get(name) or twin.get(name)]
-    return [
-        {"name": name, "population": palette.of(name), "network": own.get(name), "twin": twin.get(name)}
-        for name in names
-    ]
-
-
-def _constant(row: dict[str, Any]) -> dict[str, Any]:
-    low, high = number(row.get("low")), number(row.get("high"))
-    return {
-        "name": text(row.get("name")),
-        "value": si(row.get("value")),
-        "interval": f"{si(low)} – {si(high)}" if low is not None and high is not None and low != high else "",
-        "unit": text(row.get("unit")),
-        "source": text(row.get("source")),
-        "confirmed": row.get("confirmed"),
-    }
-
-
-def _words(value: Any) -> list[str]:
-    if not isinstance(value, list):
-        return []
-    return [text(item.get("name") if isinstance(item, dict) else item) for item in value]
 
 
 def operations(run: Run, palette: Palette) -> dict[str, Any] | None:
@@ -219,7 +168,12 @@ def raster(run: Run, palette: Palette) -> dict[str, Any] | None:
         name = text(item.get("name"))
         panels.append(
             {"name": name, "population": palette.of(name), "neurons": number(item.get("neurons")), "bins": bins}
-            | {"counts": steps, "spikes": spikes, "spikes_text": si(spikes)}
+            | {
+                "counts": steps,
+                "sums": [total(step) or 0 for step in steps],
+                "spikes": spikes,
+                "spikes_text": si(spikes),
+            }
         )
     if not panels:
         return None
@@ -255,5 +209,5 @@ def made(run: Run, palette: Palette) -> dict[str, Any]:
         "facts": [fact for fact in facts if fact[1]],
         "packages": [(name, text(version)) for name, version in packages],
         "config": json.dumps(run.config, indent=2, ensure_ascii=False),
-        "classes": _words(run.summary.get("classes")),
+        "classes": names(run.summary.get("classes")),
     }

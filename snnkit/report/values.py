@@ -100,3 +100,17 @@ def whole(value: Any) -> str:
 def plural(count: float | int, word: str) -> str:
     """`1 core`, `2 cores`, `1,024 cores`."""
     return f"{whole(count)} {word if count == 1 else word + 's'}"
+
+
+def times(factor: float | None) -> str:
+    """How much less it is where something else takes `factor` times as much: `6.5 times less`; nothing for None."""
+    if not factor:
+        return ""
+    return f"{si(factor)} times less" if factor >= 1 else f"{si(1 / factor)} times more"
+
+
+def names(value: Any) -> list[str]:
+    """The names in a list of names, or of objects with a name."""
+    if not isinstance(value, list):
+        return []
+    return [text(item.get("name") if isinstance(item, dict) else item) for item in value]

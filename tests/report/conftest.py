@@ -173,72 +173,183 @@ def counts() -> dict[str, Any]:
     }
 
 
-def energy() -> dict[str, Any]:
-    constants = {"multiply-accumulates": (4.6, 3.2, 4.6), "accumulates": (0.9, 0.1, 0.9)}
-    constants |= {"neuron updates": (1.8, 0.9, 5.5), "weight reads": (0.0, 0.0, 1.25)}
-    formulas = {"multiply-accumulates": "MAC × E_MAC", "accumulates": "AC × E_AC"}
-    formulas |= {"neuron updates": "updates × (E_MAC + E_AC)", "weight reads": "reads × E_SRAM"}
+HOROWITZ = "Horowitz, ISSCC 2014, figure 1.1.9"
+# constant: value, low, high, unit, source, confirmed
+ARITHMETIC = {
+    "E_MAC": (4.6, 3.2, 4.6, "pJ", HOROWITZ, True),
+    "E_AC": (0.9, 0.1, 0.9, "pJ", HOROWITZ, True),
+}
+SRAM = {"E_SRAM": (5.0, 1.25, 5.0, "pJ", f"{HOROWITZ}, 8 kB, 32 bit", False)}
+LOIHI = {
+    "E_SYN": (35.5, 24.0, 35.5, "pJ", "SANA-FE, arch/loihi.yaml, dense", True),
+    "E_UPDATE": (51.2, 51.2, 72.8, "pJ", "SANA-FE, arch/loihi.yaml", True),
+}
+UPDATES = {"update share": ("share of the neuron updates that is charged", 0.0, 1.0, 1.0)}
+REUSE = {"reads a weight": ("how often a weight is fetched for each use: once, or once for 8 uses", 0.125, 0.5, 1.0)}
+# part: formula in words, and in numbers from a layer's counts n and the values v of constants and choices
+ACCUMULATES = ("AC × E_AC", lambda n, v: n["ac"] * v["E_AC"])
+MULTIPLIES = ("MAC × E_MAC", lambda n, v: n["mac"] * v["E_MAC"])
+LEAKS = (
+    "updates × share × (E_MAC + E_AC)",
+    lambda n, v: n["neuron_updates"] * v["update share"] * (v["E_MAC"] + v["E_AC"]),
+)
+ADDS = ("updates × share × E_AC", lambda n, v: n["neuron_updates"] * v["update share"] * v["E_AC"])
+FETCHES = (
+    "(MAC + AC) × reads × E_SRAM + states × E_SRAM",
+    lambda n, v: ((n["mac"] + n["ac"]) * v["reads a weight"] + n["neuron_updates"] * 2) * v["E_SRAM"],
+)
+COMPARES = ("comparisons × E_AC", lambda n, v: (n["neurons"] or 0) * v["E_AC"])
+EVENTS = ("events × E_SYN", lambda n, v: (n["ac"] + n["mac"]) * v["E_SYN"])
+CORES = ("updates × share × E_UPDATE", lambda n, v: n["neuron_updates"] * v["update share"] * v["E_UPDATE"])
+# name, title, node, precision, scope, constants, choices, parts
+PRICES: tuple[tuple[Any, ...], ...] = (
+    (
+        *("45nm", "operations in 45 nm CMOS at 0.9 V", 45.0, "fp32", "arithmetic; no memory, no wires"),
+        *(ARITHMETIC, UPDATES),
+        {"synapse accumulates": ACCUMULATES, "MACs": MULTIPLIES, "neuron updates": LEAKS},
+    ),
+    (
+        *("45nm-memory", "operations and memory in 45 nm CMOS", 45.0, "fp32", "arithmetic and SRAM; no wires, no DRAM"),
+        *(ARITHMETIC | SRAM, UPDATES | REUSE),
+        {"synapse accumulates": ACCUMULATES, "MACs": MULTIPLIES, "neuron updates": ADDS}
+        | {"memory": FETCHES, "other": COMPARES},
+    ),
+    (
+        *("loihi", "additive costs of Loihi", 14.0, "int8", "synapses and updates; no packets", LOIHI, UPDATES),
+        {"synapse accumulates": EVENTS, "neuron updates": CORES},
+    ),
+)
+ENTRIES = {
+    "network": "the network as trained, T = 4",
+    "twin": "the same layers with ReLU for neurons, one evaluation, every multiply-accumulate",
+    "twin_skipping": "the twin, multiply-accumulates with a zero left out",
+}
 
-    def amounts(layer: dict[str, Any]) -> dict[str, float]:
-        done = {"multiply-accumulates": layer["mac"], "accumulates": layer["ac"]}
-        return done | {"neuron updates": layer["neuron_updates"], "weight reads": layer["mac"] + layer["ac"]}
 
-    def side(spiking: bool) -> dict[str, Any]:
-        layers, parts = _layers(spiking), []
-        for part, (nominal, low, high) in constants.items():
-            amount = sum(amounts(layer)[part] for layer in layers) * 1e-6
-            ends = {"low": low * amount, "nominal": nominal * amount, "high": high * amount}
-            parts.append({"name": part} | ends | {"formula": formulas[part]})
-        per_layer = [
-            {"name": layer["name"], "nominal": sum(amounts(layer)[k] * v[0] * 1e-6 for k, v in constants.items())}
+def _amounts(entry: str) -> list[dict[str, Any]]:
+    """The layers of a network beside; half of the twin's activations are zero."""
+    layers = _layers(entry == "network")
+    return [layer | {"mac": layer["mac"] / 2} for layer in layers] if entry == "twin_skipping" else layers
+
+
+def _priced(entry: str, constants: dict[str, Any], choices: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
+    at = {
+        end: {name: values[place] for name, values in constants.items()}
+        | {name: values[1 + index] for name, values in choices.items()}
+        for index, (end, place) in enumerate((("low", 1), ("nominal", 0), ("high", 2)))
+    }
+    layers = _amounts(entry)
+
+    def cost(part: str, values: dict[str, float], chosen: list[dict[str, Any]]) -> float:
+        return sum(parts[part][1](layer, {**values}) for layer in chosen) * 1e-6
+
+    def everything(values: dict[str, float]) -> float:
+        return sum(cost(part, values, layers) for part in parts)
+
+    drivers = [
+        {"name": name, "kind": "constant" if name in constants else "choice"}
+        | {end: everything(at["nominal"] | {name: at[end][name]}) for end in ("low", "high")}
+        for name in at["nominal"]
+    ]
+    sampling = 0.01 * everything(at["nominal"])
+    around = {end: everything(at["nominal"]) + sign * sampling for end, sign in (("low", -1), ("high", 1))}
+    drivers.append({"name": "the samples", "kind": "samples"} | around)
+    return {end: everything(values) for end, values in at.items()} | {
+        "sampling": sampling,
+        "parts": [{"name": part} | {end: cost(part, at[end], layers) for end in at} for part in parts],
+        "per_layer": [
+            {"name": layer["name"], "kind": layer["kind"], "nominal": sum(found.values()), "parts": found}
             for layer in layers
-        ]
-        sums = {end: sum(part[end] for part in parts) for end in ("low", "nominal", "high")}
-        return sums | {"parts": parts, "per_layer": per_layer}
-
-    source = "Horowitz, ISSCC 2014, figure 1.1.9"
-    return {
-        "model": "45nm",
-        "unit": "uJ",
-        "title": "operations in 45 nm CMOS at 0.9 V",
-        "source": "Constants of Horowitz, ISSCC 2014; arithmetic only unless the high end says otherwise.",
-        "network": side(True),
-        "twin": side(False),
-        "ends": {
-            "low": "8-bit accumulates, no neuron arithmetic beyond the leak",
-            "nominal": "32-bit floating point, as most papers count",
-            "high": "and a read of every weight from an 8 kB SRAM",
-        },
-        "constants": [
-            {
-                "name": "E_MAC fp32",
-                "value": 4.6,
-                "low": 3.2,
-                "high": 4.6,
-                "unit": "pJ",
-                "source": source,
-                "confirmed": True,
-            },
-            {
-                "name": "E_AC fp32",
-                "value": 0.9,
-                "low": 0.1,
-                "high": 0.9,
-                "unit": "pJ",
-                "source": source,
-                "confirmed": True,
-            },
-            {
-                "name": "E_SRAM 8 kB, 32 bit",
-                "value": 5,
-                "low": 5,
-                "high": 5,
-                "unit": "pJ",
-                "source": source,
-                "confirmed": False,
-            },
+            for found in [{part: cost(part, at["nominal"], [layer]) for part in parts}]
         ],
-        "uncounted": [],
+        "drivers": sorted(drivers, key=lambda row: row["low"] - row["high"]),
+    }
+
+
+def _break_even(ratio: float) -> dict[str, Any]:
+    """Rates of the neurons before each layer; the twin's product over the accumulate is the rate that breaks even."""
+    per_layer = [
+        {"name": f"{after[0]}.{'conv' if after[1] == 'conv2d' else 'linear'}", "rate": before[4], "break_even": even}
+        for before, after, even in zip(BLOCKS[:-1], BLOCKS[1:], (ratio, ratio, ratio, 0.07, ratio * 2), strict=True)
+    ]
+    total = {"rate": ratio, "measured_rate": 0.128, "note": "all layers scaled alike"}
+    return {"total": total, "per_layer": per_layer}
+
+
+def energy() -> dict[str, Any]:
+    models = []
+    for name, title, node, precision, scope, constants, choices, parts in PRICES:
+        keys = ("value", "low", "high", "unit", "source", "confirmed")
+        models.append(
+            {"model": name, "title": title, "unit": "uJ", "technology_nm": node, "precision": precision, "scope": scope}
+            | {"ends": {"low": "8-bit accumulates", "nominal": "as most papers count", "high": "every update charged"}}
+            | {"formulas": {part: formula for part, (formula, _) in parts.items()}}
+            | {"constants": [{"name": n} | dict(zip(keys, v, strict=True)) for n, v in constants.items()]}
+            | {
+                "choices": [
+                    {"name": n} | dict(zip(("what", "low", "nominal", "high"), v, strict=True))
+                    for n, v in choices.items()
+                ]
+            }
+            | {"uncounted": [], "assumed": ["E_SRAM"] if "E_SRAM" in constants else []}
+            | {"results": {entry: _priced(entry, constants, choices, parts) for entry in ENTRIES}}
+            | {"break_even": _break_even(1.28 if node == 45.0 else 0.3)}
+        )
+    subject = {"name": "SpikingCNN", "timesteps": T, "samples": 1000, "data": "fashion_mnist"}
+    conventions = {"repconv": "merged", "batch_norm": "folded", "first_layer": "once", "padding": "skipped"}
+    return {
+        "schema": "snnkit.energy/2",
+        "subject": subject | {"conventions": conventions},
+        "entries": ENTRIES,
+        "models": models,
+    }
+
+
+def old_energy() -> dict[str, Any]:
+    """The headline model as energy.json's first schema had it."""
+    model = energy()["models"][0]
+
+    def side(entry: str) -> dict[str, Any]:
+        found = model["results"][entry]
+        parts = [part | {"formula": model["formulas"][part["name"]]} for part in found["parts"]]
+        per_layer = [{key: layer[key] for key in ("name", "nominal")} for layer in found["per_layer"]]
+        return {end: found[end] for end in ("low", "nominal", "high")} | {"parts": parts, "per_layer": per_layer}
+
+    kept = {key: model[key] for key in ("model", "title", "unit", "ends", "constants", "uncounted")}
+    return kept | {"source": HOROWITZ, "network": side("network"), "twin": side("twin")}
+
+
+def converted() -> dict[str, Any]:
+    """What `snnkit convert` leaves of an ordinary network."""
+    steps = ((1, 0.78, 0.81, 0.742), (2, 0.89, 0.94, 1.064), (4, 0.905, 1.0, 1.229))
+    forms = [{"name": "float", "accuracy": 0.915, "agreement": 0.96, "events": None}]
+    forms += [{"name": "quantised", "accuracy": 0.905, "agreement": 1.0, "events": None}]
+    forms += [
+        {"name": f"spiking, T = {step}", "accuracy": right, "agreement": same, "events": events}
+        for step, right, same, events in steps
+    ]
+    forms += [{"name": "spiking, at rest", "accuracy": 0.905, "agreement": 1.0, "events": 1.232}]
+    dense = {"dense_macs": 3029248.0, "mac": 3029248.0, "ac": 0.0, "neuron_updates": 0.0}
+    spiking = {"dense_macs": 21204736.0, "mac": 614656.0, "ac": 1200000.0, "shift_adds": 570953.0}
+    return {
+        "samples": 200,
+        "codes": 1971200,
+        "codes_differ": 0,
+        "logit_error": 0.0,
+        "float_error": 2.3237648,
+        "rest": 6,
+        "bound": 86,
+        "settled": 4,
+        "verdict": "exact",
+        "forms": forms,
+        "totals": {"float": dense, "quantised": dense, "spiking": spiking | {"neuron_updates": 56752.0}},
+        "levels": 16,
+        "per_channel": False,
+        "start": "mean",
+        "finetune": 2,
+        "chip_clean": False,
+        "max_exponent": 2,
+        "spike_input": False,
     }
 
 
@@ -314,10 +425,14 @@ FILES: dict[str, Callable[[], Any]] = {
     "mapping.json": mapping,
     "raster.json": raster,
 }
+CONVERTED = "converted/convert.json"
 
 
 def write_invented_run(folder: Path, leave_out: tuple[str, ...] = (), **changed: Any) -> Path:
-    """Write the invented run; `changed` replaces the content of a file, named by its stem."""
+    """Write the invented run; `changed` replaces the content of a file, named by its stem.
+
+    With `conversion`, what `snnkit convert` found lies there too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, build in FILES.items():
         if name in leave_out:
@@ -325,13 +440,16 @@ def write_invented_run(folder: Path, leave_out: tuple[str, ...] = (), **changed:
         content = changed.get(name.split(".")[0], build())
         lines = content if name.endswith(".jsonl") else [content]
         (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    if "conversion" in changed:
+        (folder / "converted").mkdir(exist_ok=True)
+        (folder / CONVERTED).write_text(json.dumps(changed["conversion"]), encoding="utf-8")
     return folder
 
 
 @pytest.fixture
 def invented() -> dict[str, Callable[[], Any]]:
     """The functions that build the invented files, for a test that wants to change one."""
-    return dict(FILES)
+    return {**FILES, "convert.json": converted, "old energy.json": old_energy}
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update"),
     *("--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom"),
 )
-CHARTS = ["training", "rates", "energy", "energy-layers", "cores", *(f"raster-{panel}" for panel in range(8))]
+ENERGY = ["energy", "energy-drivers", "energy-layers", "energy-rates"]
+CHARTS = ["training", "rates", *ENERGY, "cores", *(f"raster-{panel}" for panel in range(8))]
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 # Presses every switch and every heading, points at every chart, and redraws for another theme.
@@ -83,8 +84,10 @@ def test_hostile_and_empty_values_raise_no_error(make_run, invented, tmp_path):
     name = "</script><img src=x onerror=alert(1)>"
     counts, mapping, energy, raster = (invented[f"{part}.json"]() for part in ("counts", "mapping", "energy", "raster"))
     counts["network"]["per_layer"][1] |= {"name": name, "neurons": None, "spikes": None}
-    energy["network"]["parts"][0] |= {"name": name, "formula": name, "low": None}
-    energy["twin"] = {"nominal": 3.0}
+    energy["models"][0]["formulas"] = {name: name}
+    energy["models"][0]["results"]["network"]["parts"][0] |= {"name": name, "low": None}
+    energy["models"][0]["results"]["twin"] = {"nominal": 3.0}
+    energy["models"][0]["break_even"] = {"per_layer": [{"name": name, "rate": 0, "break_even": 0.1}, {"rate": 0.1}]}
     mapping["cores"][0] = {"id": None, "x": 0, "y": 0, "population": name}
     mapping["limits"] = {}
     raster["populations"][0] |= {"name": name, "neurons": None}

@@ -95,13 +95,14 @@ def test_configuration_alone_is_enough(make_run, invented):
 
 
 def test_headline_is_made_from_the_numbers(make_run):
-    """The numbers follow from the invented run: 3.16 M AC and 0.23 M MAC of the network, 6.05 M MAC of the twin.
+    """The numbers follow from the invented run: 3.16 M AC, 0.23 M MAC and 82,560 updates; 6.05 M MAC of the twin.
 
     The accuracy is that of the last epoch, not of the best.
     """
     text = Reader(write_report(make_run())).text
     assert "It names 87.4 % of 1,000 test images correctly in 4 time steps." in text
-    assert "An image costs 10.9 k spikes and an estimated 4.03 µJ, 6.91 times less than the 27.8 µJ" in text
+    assert "An image costs 10.9 k spikes and an estimated 4.33 µJ, 6.42 times less than the 27.8 µJ" in text
+    assert "of its ordinary twin and 3.21 times less than that twin with its zeros skipped." in text
     assert "On loihi1 it takes 45 of 128 cores, and none of its 2.23 M spikes differ there" in text
 
 
@@ -118,11 +119,12 @@ def test_optimizer_states_are_told_beside_what_they_would_take(make_run, invente
 def test_headline_does_not_hide_bad_news(make_run, invented):
     """Breaks when a network that costs more, or whose chip program differs, still reads like a success."""
     energy, mapping = invented["energy.json"](), invented["mapping.json"]()
-    energy["network"], energy["twin"] = energy["twin"], energy["network"]
-    energy["twin"]["high"] = 100.0
+    results = energy["models"][0]["results"]
+    results["network"], results["twin"] = results["twin"], results["network"]
+    results["twin"]["high"] = 100.0
     mapping["equality"] |= {"spike_mismatches": 12, "verdict": "approximate"}
     text = Reader(write_report(make_run(energy=energy, mapping=mapping))).text
-    assert "6.91 times more than the 4.03 µJ of its ordinary twin (the intervals overlap)" in text
+    assert "6.42 times more than the 4.33 µJ of its ordinary twin (the intervals overlap)" in text
     assert "12 of its 2.23 M spikes differ there" in text
     assert "of 32.6 M compared" in text
 
@@ -177,7 +179,10 @@ def test_empty_values_show_as_a_dash(make_run, invented):
     mapping |= {"traffic": None, "host": None, "limits": {}, "equality": {"images": None}}
     mapping["populations"][0] = {"name": "stem.lif"}
     mapping["cores"][0] = {"id": 0, "x": 0, "y": 0, "population": "stem.lif"}
-    energy |= {"twin": None, "ends": None, "constants": [{"name": "E_MAC"}], "uncounted": None}
+    for model in energy["models"]:
+        model |= {"ends": None, "constants": [{"name": "E_MAC"}], "uncounted": None, "choices": [{"what": None}]}
+        model |= {"formulas": None, "break_even": {"total": None, "per_layer": [{"name": "x", "rate": None}]}}
+        model["results"] |= {"twin": None, "teacher": {"nominal": 1.0, "drivers": [{}], "parts": [{}]}}
     run = make_run(counts=counts, mapping=mapping, energy=energy, graph=graph, environment={"git": None}, summary={})
     (run / "metrics.jsonl").write_text(
         '{"epoch": 1, "train": {"loss": NaN}, "test": {"loss": 1e999, "accuracy": 0.5}}\n'
@@ -217,7 +222,7 @@ def test_population_keeps_its_colour(make_run):
     assert len(set(names)) == len(names) == 8
     for item in [*data["rates"]["layers"], *data["raster"], *data["cores"]["cores"]]:
         assert names[item["population"]] == item["name"]
-    layers = {item["name"]: item["population"] for item in data["energy"]["layers"]}
+    layers = {item["name"]: item["population"] for item in data["energy"]["models"][0]["layers"]}
     assert names[layers["block1.conv"]] == "block1.lif"
 
 

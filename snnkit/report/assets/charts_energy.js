@@ -1,90 +1,123 @@
-// Energy: stacked parts with the interval of the sum, and the layers beside those of the twin.
+// Energy under the chosen model: stacked parts with the interval of their sum, and what drives that interval.
 "use strict";
 (() => {
   const R = Report, energy = R.data.energy;
   if (!energy) return;
-  const J = (value) => R.joules(value, energy.unit);
-  const partColour = (index) => R.colour(`part${index % 6}`);
+  const model = () => energy.models[R.chosen.model];
+  const J = (value) => R.joules(value, model().unit);
+  const label = (key) => energy.labels[key] ?? key;
   const interval = (value) => (value && R.isNumber(value.low) && R.isNumber(value.high) && value.low !== value.high
     ? `${J(value.low)} – ${J(value.high)}` : "");
+  // The parts that the chosen model has, with the number that gives their colour and pattern under every model.
+  function parts() {
+    const has = new Set([...model().parts.flatMap(Object.keys), ...model().layers.flatMap((layer) => layer.parts.flatMap(Object.keys))]);
+    return energy.parts.map((name, index) => ({ name, index })).filter(({ name }) => has.has(name));
+  }
+  const ofBars = () => parts().filter(({ name }) => model().parts.some((side) => name in side));
+  const legend = (items, extra) => ({
+    left: 0, padding: 0, type: "plain", icon: "roundRect", itemWidth: 20, itemHeight: 12, itemGap: 14, textStyle: R.text(12, "ink"),
+    selectedMode: false, data: items.map((item) => item.name), ...extra,
+  });
+  function legendRows(items, width) {
+    let rows = 1, used = 0;
+    items.forEach(({ name }) => {
+      const needed = 40 + 6.4 * name.length;
+      if (used && used + needed > width) { rows += 1; used = 0; }
+      used += needed;
+    });
+    return rows;
+  }
+  const part = (name, value, bar, key, color) => {
+    const lines = [["Nominal", value ? J(value.nominal) : "–"]];
+    if (interval(value)) lines.push(["Interval", interval(value)]);
+    if (value && R.isNumber(bar.nominal) && bar.nominal > 0) lines.push(["Share", R.percent(value.nominal / bar.nominal)]);
+    return R.tip(R.named(color, `${name} · ${label(key)}`), lines, [model().formulas[name], "Sources: constants, below."]);
+  };
+  R.energy = { model, J, label, parts, legend, legendRows };
 
-  function whiskers() {
-    const bars = energy.bars.map((bar, row) => [bar.low, bar.high, row]).filter(([low, high]) => R.isNumber(low) && R.isNumber(high));
+  const scale = (view, bar) => (view === "share" && R.isNumber(bar.nominal) && bar.nominal > 0 ? 1 / bar.nominal : 1);
+  function whiskers(view) {
+    const bars = model().bars.map((bar, row) => [bar.low * scale(view, bar), bar.high * scale(view, bar), row])
+      .filter((_, row) => R.isNumber(model().bars[row].low) && R.isNumber(model().bars[row].high));
     return {
       name: "Interval", type: "custom", data: bars, silent: true, z: 5, encode: { x: [0, 1], y: 2 },
       renderItem: (_, api) => {
         const [x0, y] = api.coord([api.value(0), api.value(2)]), [x1] = api.coord([api.value(1), api.value(2)]);
         const line = (a, b, c, d) => ({ type: "line", shape: { x1: a, y1: b, x2: c, y2: d }, style: { stroke: R.colour("ink"), lineWidth: 1.5 } });
-        const below = y + 25;
+        const below = y + 24;
         return { type: "group", children: [line(x0, below, x1, below), line(x0, below - 5, x0, below + 5), line(x1, below - 5, x1, below + 5)] };
       },
     };
   }
-
-  function part(item, index) {
-    return {
-      name: item.name, type: "bar", stack: "parts", barWidth: 30, itemStyle: { color: partColour(index), borderColor: R.colour("surface"), borderWidth: 1 },
-      data: item.values.map((value) => (value && R.isNumber(value.nominal) ? value.nominal : 0)),
-    };
-  }
-  function partTip(point) {
-    const item = energy.parts[point.seriesIndex], bar = energy.bars[point.dataIndex];
-    if (!item || !bar) return "";
-    const value = item.values[point.dataIndex], lines = [["Nominal", value ? J(value.nominal) : "–"]];
-    if (interval(value)) lines.push(["Interval", interval(value)]);
-    if (value && R.isNumber(bar.nominal) && bar.nominal > 0) lines.push(["Share", R.percent(value.nominal / bar.nominal)]);
-    const source = document.querySelector("#energy .lead .muted");
-    return R.tip(R.named(point.color, `${item.name} · ${bar.label}`), lines, [item.formula, source && source.textContent]);
-  }
-  function whole() {
-    const fallback = { name: "Sum", type: "bar", barWidth: 30, itemStyle: { color: partColour(1) }, data: energy.bars.map((bar) => bar.nominal) };
-    return energy.parts.length ? energy.parts.map(part) : [fallback];
+  function stacked(view) {
+    const items = ofBars(), bars = model().bars;
+    if (!items.length) return [{ name: "Sum", type: "bar", barWidth: 28, itemStyle: R.fill(1), data: bars.map((bar) => bar.nominal * scale(view, bar)) }];
+    return items.map(({ name, index }) => ({
+      name, type: "bar", stack: "parts", barWidth: 28, itemStyle: R.fill(index),
+      data: bars.map((bar, row) => (R.isNumber(model().parts[row][name]?.nominal) ? model().parts[row][name].nominal * scale(view, bar) : 0)),
+    }));
   }
 
-  R.add("energy", (_, width) => {
-    const ends = energy.bars.flatMap((bar) => [bar.low, bar.nominal, bar.high]).filter(R.isNumber);
+  R.add("energy", (view, width) => {
+    const bars = model().bars;
+    const ends = bars.flatMap((bar) => [bar.low, bar.nominal, bar.high].filter(R.isNumber).map((value) => value * scale(view, bar)));
+    const words = view === "share" ? (value) => R.percent(value, 0) : J;
     return R.base({
-      grid: { left: 0, right: 12, top: 4, bottom: 30 + legendRows(width) * 22, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
-      legend: { left: 0, bottom: 0, type: "plain", icon: "roundRect", itemWidth: 12, itemHeight: 10, itemGap: 16, textStyle: R.text(12, "ink"),
-        data: energy.parts.map((item) => item.name), selectedMode: false },
-      tooltip: { trigger: "item", formatter: partTip },
+      grid: { left: 0, right: 14, top: 4, bottom: 30 + legendRows(ofBars(), width) * 22, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
+      legend: legend(ofBars(), { bottom: 0 }),
+      tooltip: { trigger: "item", formatter: (point) => {
+        const row = point.dataIndex, bar = bars[row];
+        return bar ? part(point.seriesName, ofBars().length ? model().parts[row][point.seriesName] : bar, bar, model().entries[row], point.color) : "";
+      } },
       xAxis: R.axis({ type: "value", min: 0, max: Math.max(...ends) * 1.04, splitNumber: 4,
-        axisLabel: { hideOverlap: true, showMaxLabel: false, formatter: J } }),
-      yAxis: R.axis({ type: "category", inverse: true, data: energy.bars.map((bar) => bar.label),
-        axisLabel: { ...R.text(13, "ink"), lineHeight: 18, formatter: (name, row) => `${name.replace(" ", "\n")}\n{b|${J(energy.bars[row].nominal)}}`,
+        axisLabel: { hideOverlap: true, showMaxLabel: false, formatter: words } }),
+      yAxis: R.axis({ type: "category", inverse: true, data: model().entries.map(label),
+        axisLabel: { ...R.text(13, "ink"), lineHeight: 17, formatter: (name, row) => `${name.replace(/, | (?=\S+$)/, "\n")}\n{b|${J(bars[row].nominal)}}`,
           rich: { b: { ...R.text(13, "ink"), fontWeight: 600, lineHeight: 20 } } } }),
-      series: [...whole(), whiskers()],
+      series: [...stacked(view), whiskers(view)],
     });
-  }, { height: (width) => 40 + 92 * energy.bars.length + legendRows(width) * 22 });
+  }, { height: (width) => 40 + 84 * model().bars.length + legendRows(ofBars(), width) * 22 });
 
-  function legendRows(width) {
-    const needed = energy.parts.reduce((sum, item) => sum + 40 + 6.6 * item.name.length, 0);
-    return Math.max(1, Math.ceil(needed / Math.max(width - 10, 200)));
-  }
-
-  const layers = energy.layers;
-  if (!layers.length) {
-    const panel = document.querySelector("[data-needs=energy-layers]");
-    if (panel) { panel.parentElement.style.gridTemplateColumns = "minmax(0, 1fr)"; panel.remove(); }
-    return;
-  }
-  const twinShown = layers.some((layer) => R.isNumber(layer.twin));
-  R.add("energy-layers", () => R.base({
-    grid: { left: 0, right: 20, top: 30, bottom: 10, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
-    legend: { show: twinShown, left: 0, top: 0, icon: "roundRect", itemWidth: 12, itemHeight: 8, textStyle: R.text(12, "ink"), selectedMode: false,
-      data: [{ name: "Spiking network, in the colour of the population", itemStyle: { color: R.colour("muted") } }, { name: "Ordinary twin" }] },
-    tooltip: { trigger: "axis", axisPointer: { type: "shadow", shadowStyle: { color: R.colour("line"), opacity: 0.5 } }, formatter: (points) => {
-      const layer = layers[points[0].dataIndex];
-      return R.tip(R.named(R.population(layer.population), layer.name), [["Spiking network", J(layer.network)], ["Ordinary twin", J(layer.twin)]]);
-    } },
-    xAxis: R.axis({ type: "value", min: 0, splitNumber: 4, axisLabel: { formatter: J, hideOverlap: true } }),
-    yAxis: R.axis({ type: "category", inverse: true, data: layers.map((layer) => layer.name),
-      axisLabel: { ...R.text(12, "ink"), interval: 0, formatter: (name) => R.short(name, 30) } }),
-    series: [
-      { name: "Spiking network, in the colour of the population", type: "bar", barWidth: 10, barGap: "15%",
-        data: layers.map((layer) => ({ value: layer.network, itemStyle: { color: R.population(layer.population), borderRadius: [0, 2, 2, 0] } })) },
-      ...(twinShown ? [{ name: "Ordinary twin", type: "bar", barWidth: 6, itemStyle: { color: R.colour("line-strong"), borderRadius: [0, 2, 2, 0] },
-        data: layers.map((layer) => layer.twin) }] : []),
-    ],
-  }), { height: () => 58 + 29 * layers.length });
+  // The widest drivers, each as a bar from the total at one of its ends to the total at the other.
+  const MOST = 12;
+  const drivers = () => model().drivers.filter(({ low, high }) => R.isNumber(low) && R.isNumber(high) && high > low).slice(0, MOST);
+  const KINDS = { constant: ["constant", 1], choice: ["what is counted", 2], samples: ["the samples", 5] };
+  R.add("energy-drivers", (_, width) => {
+    const rows = drivers(), bar = model().bars[0], letters = width < 500 ? 17 : 26;
+    if (!rows.length) return null;
+    const kinds = Object.entries(KINDS).filter(([kind]) => rows.some((row) => row.kind === kind));
+    const low = Math.min(bar.nominal, ...rows.map((row) => row.low)), high = Math.max(bar.nominal, ...rows.map((row) => row.high));
+    const room = (high - low) * 0.08 || high * 0.1;
+    return R.base({
+      grid: { left: 0, right: 14, top: 24, bottom: 52, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
+      legend: { ...legend(kinds.map(([, [name]]) => ({ name })), { bottom: 0 }) },
+      tooltip: { trigger: "item", formatter: (point) => {
+        const row = rows[point.dataIndex];
+        return R.tip(R.named(point.color, row.name), [["Lowest total", J(row.low)], ["Highest total", J(row.high)], ["Width", J(row.high - row.low)]],
+          [KINDS[row.kind]?.[0], "Everything else stays nominal."]);
+      } },
+      xAxis: R.axis({ type: "value", min: Math.max(0, low - room), max: high + room, splitNumber: 3,
+        axisLabel: { hideOverlap: true, showMinLabel: false, showMaxLabel: false, formatter: J } }),
+      yAxis: R.axis({ type: "category", inverse: true, data: rows.map((row) => row.name),
+        axisLabel: { ...R.text(12, "ink"), interval: 0, formatter: (name) => R.short(name, letters) } }),
+      series: [
+        { type: "bar", stack: "driver", silent: true, barWidth: 16, itemStyle: { color: "transparent" }, tooltip: { show: false },
+          data: rows.map((row) => row.low), emphasis: { disabled: true } },
+        ...kinds.map(([kind, [name, index]]) => ({
+          name, type: "bar", stack: "driver", barWidth: 16, itemStyle: R.fill(index),
+          data: rows.map((row) => (row.kind === kind ? row.high - row.low : 0)),
+        })),
+        { type: "custom", silent: true, z: 6, data: [[bar.nominal, 0]], tooltip: { show: false },
+          renderItem: ({ coordSys }, api) => {
+            const x = api.coord([api.value(0), 0])[0];
+            return { type: "group", children: [
+              { type: "line", shape: { x1: x, x2: x, y1: coordSys.y - 4, y2: coordSys.y + coordSys.height }, style: { stroke: R.colour("ink"), lineWidth: 1.5 } },
+              { type: "text", style: { text: `nominal ${J(bar.nominal)}`, x, y: coordSys.y - 8, verticalAlign: "bottom",
+                align: x > coordSys.x + coordSys.width * 0.75 ? "right" : x < coordSys.x + coordSys.width * 0.2 ? "left" : "center",
+                fill: R.colour("ink"), fontSize: 12, fontFamily: R.text().fontFamily } },
+            ] };
+          } },
+      ],
+    });
+  }, { height: () => 90 + 27 * drivers().length });
 })();

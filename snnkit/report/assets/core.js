@@ -4,6 +4,7 @@ const Report = (() => {
   const data = JSON.parse(document.getElementById("run-data").textContent);
   const page = document.documentElement;
   const charts = new Map();
+  const chosen = { model: 0 };
   const GAP = "\u202f";
   const FIGURES = "tabular-nums";
   const FONT = getComputedStyle(document.body).fontFamily;
@@ -83,6 +84,19 @@ const Report = (() => {
   // A long name without its middle: what tells layers apart stands at both ends.
   const short = (name, letters) => (name.length <= letters ? name
     : `${name.slice(0, Math.floor(letters * 0.65))}…${name.slice(-Math.ceil(letters * 0.35) + 1)}`);
+  // Names of layers as an axis shows them: without the modules that all are in, the rest of the modules in two letters
+  // where there is no room, so that numbers of stages and blocks stay.
+  function labels(names, letters) {
+    const parts = names.map((name) => name.split("."));
+    let shared = 0;
+    while (parts.length > 1 && parts.every((one) => one.length > shared + 1 && one[shared] === parts[0][shared])) shared += 1;
+    return parts.map((one) => {
+      const kept = one.slice(shared);
+      for (let at = 0; at < kept.length - 1 && kept.join(".").length > letters; at += 1)
+        if (!/\d/.test(kept[at])) kept[at] = kept[at].slice(0, 2);
+      return short(kept.join("."), letters);
+    });
+  }
   const dot = (rgb) => `<i class="dot" style="--c:${escape(rgb)}"></i>`;
   // Words with the colour of what they name in front. Only what this makes is taken as markup; all else are words.
   const named = (rgb, words) => ({ markup: dot(rgb) + escape(words) });
@@ -93,20 +107,48 @@ const Report = (() => {
     return `<div class="tip"><b>${shown(title)}</b><table>${body.join("")}</table>${below}</div>`;
   }
 
-  // build(view, width) gives the option; height may depend on the width.
+  // Areas that stand side by side in a stack differ in pattern as well as in colour: also in print without colours.
+  const PATTERNS = [
+    null,
+    { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [2, 5], rotation: -Math.PI / 4 },
+    { symbol: "circle", dashArrayX: [[6, 6], [0, 6, 6, 0]], dashArrayY: [5, 0], symbolSize: 0.6 },
+    { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [2, 4], rotation: Math.PI / 2 },
+    { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [1.5, 3], rotation: Math.PI / 4 },
+    { symbol: "triangle", dashArrayX: [[8, 8], [0, 8, 8, 0]], dashArrayY: [7, 0], symbolSize: 0.8 },
+    { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [1.5, 5], rotation: 0 },
+    { symbol: "rect", dashArrayX: [4, 4], dashArrayY: [4, 4], rotation: Math.PI / 4 },
+  ];
+  function pattern(index, rgb) {
+    const found = PATTERNS[index % PATTERNS.length];
+    if (!found) return { symbol: "none" };
+    return { ...found, color: readableOn(rgb) === "#ffffff" ? "rgba(255,255,255,.55)" : "rgba(20,22,27,.5)" };
+  }
+  // A fill for the part of that number: its colour and its pattern.
+  function fill(index, border = "surface") {
+    const rgb = colour(`part${index % 8}`);
+    return { color: rgb, decal: pattern(index, rgb), borderColor: colour(border), borderWidth: 1 };
+  }
+
+  // build(view, width) gives the option, or null where there is nothing to draw: then its panel is hidden.
   function add(id, build, { height = 320, renderer = "svg", after = null } = {}) {
     const element = document.getElementById(`chart-${id}`);
     if (element) charts.set(id, { element, build, height, renderer, after, view: null, chart: null, drawn: false });
   }
   function draw(entry) {
+    const panel = entry.element.closest("[data-panel]");
+    if (panel) panel.hidden = false;
     const width = entry.element.clientWidth || 600;
+    const option = entry.build(entry.view, width);
+    if (panel) panel.hidden = !option;
+    if (!option) { entry.drawn = true; return; }
     const height = typeof entry.height === "function" ? entry.height(width) : entry.height;
     entry.element.style.height = `${height}px`;
     if (!entry.chart) {
       entry.chart = echarts.init(entry.element, null, { renderer: entry.renderer });
       entry.chart.on("finished", () => { entry.drawn = true; announce(); });
     } else entry.chart.resize({ width, height });
-    entry.chart.setOption(entry.build(entry.view, width), { notMerge: true });
+    entry.chart.setOption(option, { notMerge: true });
+    entry.element.firstElementChild.setAttribute("aria-hidden", "true");
     if (entry.after) entry.after(entry);
   }
   function announce() {
@@ -115,12 +157,12 @@ const Report = (() => {
     page.dataset.charts = String(all.length);
     page.dataset.ready = "yes";
   }
-  function drawAll() { charts.forEach(draw); if (!charts.size) announce(); }
+  function drawAll() { charts.forEach(draw); announce(); }
   function show(id, view) {
     const entry = charts.get(id);
     if (entry) { entry.view = view; draw(entry); }
   }
 
-  return { data, charts, add, draw, drawAll, show, base, axis, text, tip, named, shown, short, colour, population, mix, ramp,
+  return { data, charts, chosen, add, draw, drawAll, show, base, axis, text, tip, named, shown, short, labels, colour, population, mix, ramp, fill, pattern,
            readableOn, si, joules, percent, whole, isNumber, escape };
 })();

@@ -8,6 +8,15 @@
     if (!pressed) return;
     group.querySelectorAll("button").forEach((button) => button.setAttribute("aria-pressed", String(button === pressed)));
     R.show(group.dataset.switch, pressed.dataset.view);
+    document.querySelectorAll(`[data-${group.dataset.switch}]`).forEach((item) => {
+      item.hidden = item.dataset[group.dataset.switch] !== pressed.dataset.view;
+    });
+  }));
+
+  document.querySelectorAll("[data-models]").forEach((group) => group.addEventListener("change", (event) => {
+    R.chosen.model = Number(event.target.value);
+    document.querySelectorAll("[data-model]").forEach((item) => { item.hidden = item.dataset.model !== event.target.value; });
+    R.charts.forEach((entry, id) => { if (id.startsWith("energy")) R.draw(entry); });
   }));
 
   const valueOf = (row, column) => {
