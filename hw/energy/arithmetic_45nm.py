@@ -24,16 +24,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hw.counts import Counts, LayerCounts
+from hw.energy.constants import FP32
 from hw.energy.model import FIRST_LAYER, Choice, EnergyModel, Values, charged
-from hw.quantity import Quantity
+from hw.energy.scope import NO_PRICE, layers_with, unknown_neurons
 
-_SOURCE = "Horowitz, ISSCC 2014 (45 nm, 0.9 V), as tabulated in PMC8934428, Table 3"
-MULTIPLY = Quantity(3.7, "pJ", _SOURCE)
-ADD = Quantity(0.9, "pJ", _SOURCE)
-MAC = Quantity(4.6, "pJ", _SOURCE)
-AC = Quantity(0.9, "pJ", _SOURCE)
-
-NO_PRICE = ("divisions", "exponentials", "roots")
+MAC, AC = FP32.mac, FP32.ac
 
 _ENDS = {
     "low": "MACs and ACs of layers with weights; a layer whose input never changes is charged once",
@@ -59,12 +54,7 @@ CHOICES = {
 
 def unpriced(counts: Counts) -> Sequence[str]:
     """Return the names of the layers that do what has no price in the source."""
-    known = counts.neuron_operations
-    return [
-        layer.name
-        for layer in counts.per_layer
-        if (layer.neuron_updates and layer.op not in known) or any(getattr(layer, what) for what in NO_PRICE)
-    ]
+    return list(dict.fromkeys([*unknown_neurons(counts, counts.neuron_operations), *layers_with(counts, NO_PRICE)]))
 
 
 def price(layer: LayerCounts, counts: Counts, values: Values) -> Mapping[str, float]:
@@ -91,7 +81,7 @@ MODEL = EnergyModel(
     title="arithmetic only, 45 nm, 32-bit floating point",
     precision="fp32",
     scope="arithmetic; left out are memory, routing, static power, divisions, exponentials and roots",
-    constants={"E_mul": MULTIPLY, "E_add": ADD, "E_MAC": MAC, "E_AC": AC},
+    constants=FP32.constants(),
     formulas=FORMULAS,
     price=price,
     technology_nm=45,

@@ -205,7 +205,8 @@ def _price(layer: LayerCounts, counts: Counts, values: Values) -> Mapping[str, f
 
 
 def _unpriced(counts: Counts) -> Sequence[str]:
-    return [*unknown_neurons(counts, {*_NEURONS, *counts.neuron_operations}), *layers_with(counts, NO_PRICE)]
+    known = {*_NEURONS, *counts.neuron_operations}
+    return list(dict.fromkeys([*unknown_neurons(counts, known), *layers_with(counts, NO_PRICE)]))
 
 
 MODEL = EnergyModel(
