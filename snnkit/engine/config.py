@@ -11,6 +11,7 @@ from typing import Any
 from snnkit.data import DataConfig
 from snnkit.errors import CorruptFileError, InvalidArgumentError, UnknownNameError, unknown_name
 from snnkit.files import read_json
+from snnkit.tasks.energy_penalty import check_energy
 
 
 @dataclass
@@ -33,12 +34,37 @@ class ModelConfig:
 
 
 @dataclass
+class EnergyConfig:
+    """A penalty on synaptic operations beside any task's loss; see ``snnkit.tasks.energy_penalty``.
+
+    Attributes:
+        weight: of the penalty; 0 = none.
+        target: synaptic operations per sample up to which nothing is paid, with a unit, such as "200 kSOP"; "" = none.
+        per_layer: what a message of a neuron layer costs beside them, by the layer's name.
+        measure: count them for the metrics also without a penalty.
+        input_type: what the input consists of: real, binary, signed, integer[low,high].
+    """
+
+    weight: float = 0.0
+    target: str = ""
+    per_layer: dict[str, float] = field(default_factory=dict)
+    measure: bool = False
+    input_type: str = "real"
+
+    @property
+    def wanted(self) -> bool:
+        """Whether synaptic operations are counted while training and testing."""
+        return self.measure or self.weight > 0
+
+
+@dataclass
 class TaskConfig:
-    """What is trained: a name in ``snnkit.tasks.TASKS``, and further arguments of that task."""
+    """What is trained: a name in ``snnkit.tasks.TASKS``, further arguments of that task, and a penalty on energy."""
 
     name: str = "classification"
     label_smoothing: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
+    energy: EnergyConfig = field(default_factory=EnergyConfig)
 
 
 @dataclass
@@ -175,6 +201,8 @@ class RunConfig:
             raise InvalidArgumentError(f"optim.ema={self.optim.ema}: must be at least 0 and below 1.")
         if not 0 < self.optim.layer_decay <= 1:
             raise InvalidArgumentError(f"optim.layer_decay={self.optim.layer_decay}: must be above 0 and at most 1.")
+        energy = self.task.energy
+        check_energy(energy.weight, energy.target, energy.per_layer, energy.input_type)
         self.data.check()
 
     def to_dict(self) -> dict[str, Any]:
@@ -240,12 +268,13 @@ def override(config: RunConfig, key: str, value: Any) -> None:
     for prefix, free in (
         ("model.sizes.", config.model.sizes),
         ("task.options.", config.task.options),
+        ("task.energy.per_layer.", config.task.energy.per_layer),
         ("optim.options.", config.optim.options),
     ):
         if key.startswith(prefix):
             free[key.removeprefix(prefix)] = _guess(value)
             return
-    if key in ("model.sizes", "task.options", "optim.options"):
+    if key in ("model.sizes", "task.options", "task.energy.per_layer", "optim.options"):
         raise InvalidArgumentError(f"{key}={value!r}: give one at a time, as {key}.NAME=VALUE.")
     if key not in keys:
         raise unknown_name("configuration key", key, keys)
