@@ -6,7 +6,7 @@
 | ConnectionSparsity | weights that are zero / weights, in Linear, Conv and recurrent layers, to 4 digits | module |
 | ActivationSparsity | zeros / outputs, of neurons and activations, over all steps and samples | counts |
 | SynapticOperations | operations where weight and input are not zero, a sample, in Linear and Conv | counts |
-| MembraneUpdates | neurons at the first step, and at later ones those that the firing changed, a sample | counts |
+| MembraneUpdates | neurons at the first step, and at later ones those whose membrane the step changed | counts |
 
 An operation is an AC where all inputs of the layer are 0, 1 or −1, else a MAC; Dense takes all weights and inputs as
 not zero, without biases, and without the weights that lie on a padded border, where there is no input.
@@ -18,7 +18,8 @@ What counts cannot tell, and how it is met:
 - How many outputs of an activation (ReLU) are zero: ``activation_sparsity`` then says so instead of a number.
 - Events of several levels are MACs to NeuroBench, one each; the counts hold their levels added up. They are given as
   MACs of ``dense × share of the input that is not zero``, exact where every input meets as many weights, and named.
-- Which neurons fired at the first step: ``MembraneUpdates`` is an interval, narrower with every step.
+- Which membranes a step leaves as they were (no input, nothing that leaks): ``MembraneUpdates`` is an interval from the
+  first step alone to all steps.
 
 NeuroBench's blind spots are kept, since its numbers are to be met: products of two signals (attention) are in no
 metric, and neither are norms and sums.
@@ -133,16 +134,12 @@ def _times(layer: LayerCounts) -> int:
 
 
 def membrane_updates(counts: Counts) -> Interval:
-    """Return membrane updates per sample, as an interval: how many neurons fired at the first step is not counted.
+    """Return membrane updates per sample, as an interval: which membranes a step left as they were is not counted.
 
-    All neurons at the first step, and those that were reset later. Nominal: as many resets at the first step as at any.
+    NeuroBench compares a membrane before and after each step: leak and input change it as well as firing. Low: nothing
+    after the first step; nominal and high: every neuron at every step.
     """
-    low = nominal = high = 0.0
-    for layer in counts.per_layer:
-        if layer.kind == "neuron" and layer.neurons:
-            steps = max(counts.timesteps, 1)
-            later = layer.resets * (steps - 1) / steps
-            low += layer.neurons + max(layer.resets - layer.neurons, 0.0)
-            nominal += layer.neurons + later
-            high += layer.neurons + min(layer.resets, layer.neurons * (steps - 1.0))
-    return Interval(min(low, nominal), nominal, max(high, nominal), "updates")
+    neurons = [layer for layer in counts.per_layer if layer.kind == "neuron" and layer.neurons]
+    first = float(sum(layer.neurons or 0 for layer in neurons))
+    updates = max(sum(layer.neuron_updates for layer in neurons), first)
+    return Interval(first, updates, updates, "updates")
