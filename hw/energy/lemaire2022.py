@@ -37,11 +37,12 @@ reset is missing there. They differ in the addresses of a fully connected layer 
 (SpikingJelly, taken here) or N_in·N_out (Qualia).
 
 Beyond the paper, and left out at the lower end: neurons other than IF and LIF by their operations per update; products
-of two signals read both operands and address them for each operation; norms, pooling, sums and activations read and
-write each value once. Events of several levels add a weight as often as their level says and are fetched once.
+of two signals read both operands and address them for each operation; norms, scales, pooling, sums and activations
+read and write each value once, and their weights; a row of a table is read and written. Transposed convolutions go as
+convolutions; events of several levels add a weight as often as their level says and fetch it once.
 
-Left out: static power, routing, everything off the chip, comparisons with the threshold, and divisions, exponentials
-and roots, whose layers are named.
+Left out: static power, routing, everything off the chip, comparisons with the threshold, values that change place, and
+divisions, exponentials and roots, whose layers are named.
 
 Sources: E. Lemaire et al., ICONIP 2022, arXiv 2210.13107; the equations are also in Qualia (qualia-plugin-snn 2.6.0,
 EnergyEstimationMetric, by the authors' laboratory) and SpikingJelly 2.0.0 (op_counter, analytical_energy).
@@ -55,7 +56,7 @@ from collections.abc import Mapping, Sequence
 from hw.counts import Counts, LayerCounts
 from hw.energy.constants import sram_price
 from hw.energy.model import FIRST_LAYER, Choice, EnergyModel, Values, charged
-from hw.energy.scope import NO_PRICE, layers_with, unknown_neurons, without_memory
+from hw.energy.scope import CONNECTIONS, NO_PRICE, layers_with, unknown_neurons, without_memory
 from hw.quantity import Quantity
 
 QUEUE_BYTES = 1000 * 4
@@ -128,10 +129,9 @@ def _event_layer(layer: LayerCounts, values: Values) -> dict[str, float]:
     events, exact = layer.input_events, layer.ac + layer.shift_adds
     fetched, added = (events * per_event for per_event in _kernel(layer))
     spread = _toward(min(exact, fetched or exact), fetched or exact, border)
-    convolution = layer.op != "linear"
     return {
         "operations": add * (_toward(exact, max(exact, added), border) + layer.bias_adds),
-        "addressing": add * spread + (mac * 2 * events if convolution else 0.0),
+        "addressing": add * spread + (0.0 if layer.op == "linear" else mac * 2 * events),
         "inputs and outputs": events * _ram(QUEUE_BYTES, values),
         "parameters": (spread + layer.bias_adds) * _ram(layer.weights * _WORD_BYTES, values),
         "potentials": 2 * spread * _ram(layer.outputs * _WORD_BYTES, values),
@@ -182,19 +182,22 @@ def _beyond(layer: LayerCounts, values: Values) -> dict[str, float]:
     done = layer.mac * (values["E_mul"] + add) + layer.multiplies * values["E_mul"]
     done += add * (events + layer.adds + layer.activations + layer.bias_adds)
     reads, writes = _ram(layer.inputs * _WORD_BYTES, values), _ram(layer.outputs * _WORD_BYTES, values)
+    stored, moved = _ram(layer.weights * _WORD_BYTES, values), layer.activation_writes * writes
     if layer.kind == "product":
-        moved = (layer.mac + events) * (2 * reads + add) + layer.activation_writes * writes
+        moved += (layer.mac + events) * (2 * reads + add)
+    elif layer.lookups:
+        moved += layer.lookups * reads + layer.activation_writes * stored
     else:
-        moved = layer.activation_reads * reads + layer.activation_writes * writes
+        moved += layer.activation_reads * reads + layer.weight_fetches * stored
     return {"beyond the paper": values["beyond the paper"] * (done + moved)}
 
 
 def _price(layer: LayerCounts, counts: Counts, values: Values) -> Mapping[str, float]:
-    if layer.kind == "move":
+    if layer.kind == "move" and not layer.lookups:
         return {}
     if layer.kind == "neuron":
         return _neuron(layer, counts, values)
-    if layer.kind != "synapse":
+    if layer.kind != "synapse" or layer.op not in CONNECTIONS:
         found = _beyond(layer, values)
     elif layer.mac:
         found = _real_layer(layer, counts, values)

@@ -14,9 +14,10 @@
 | r | share of the reuse, in octaves, that is lost | 0, ½, 1 |
 
 Three memories a layer. Weights: once = each stored number an evaluation, or each operation where that is less; each =
-one fetch an operation. Activations: values that come in, zeros included, a binary one 1 bit wide; without reuse one
-more fetch for every MAC. Sums: every output stored once; without reuse, each accumulate reads and writes its sum.
-States of neurons are read and written once an update, whatever the reuse: nothing else holds them between steps.
+one fetch an operation; of a table, the rows looked up. Activations: values that come in, zeros included, a binary one
+1 bit wide; without reuse one more fetch for every MAC. Sums: every output stored once; without reuse, each accumulate
+reads and writes its sum. States of neurons are read and written once an update, whatever the reuse: nothing else holds
+them between steps.
 
 Between the sizes the price follows straight lines; below 8 KiB that of 8 KiB holds. What needs more than 1 MiB lies in
 memories of 1 MiB; with the choice "off chip" at its upper end, it lies in DRAM (1.3 to 2.6 nJ for 64 bits, not checked
@@ -32,7 +33,7 @@ Source: M. Horowitz, ISSCC 2014, as tabulated in PMC8934428, Table 3, and the sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from hw.counts import Counts, LayerCounts
 from hw.energy import arithmetic_45nm
@@ -85,19 +86,21 @@ def _access(numbers: float, bits: int, values: Values) -> float:
 
 def _memory(layer: LayerCounts, values: Values, weight_bits: int, state_bits: int) -> dict[str, float]:
     """pJ of each memory for one evaluation of a static layer, or for all of another."""
+    if layer.kind == "move" and not layer.lookups:
+        return {}
     lost, operations = values["lost reuse"], layer.mac + layer.ac + layer.shift_adds
     in_bits, out_bits = bits_of(layer.input_type, weight_bits), bits_of(layer.output_type, weight_bits)
     if layer.kind in ("synapse", "product") and out_bits == weight_bits:
         out_bits = state_bits  # a sum, before anything narrows it
     reads, writes = layer.activation_reads, layer.activation_writes
-    fetched = between(layer.weight_reads, layer.weight_fetches, lost)
-    found = {
+    # Of a table, the rows that are looked up are read.
+    fetched = writes if layer.lookups else between(layer.weight_reads, layer.weight_fetches, lost)
+    return {
         "weight memory": fetched * _access(layer.weights or layer.inputs, weight_bits, values),
         "activation memory": between(reads, max(reads, layer.mac), lost) * _access(layer.inputs, in_bits, values),
         "sum memory": between(writes, max(writes, 2 * operations), lost) * _access(layer.outputs, out_bits, values),
         "state memory": (layer.state_reads + layer.state_writes) * _access(layer.states, state_bits, values),
     }
-    return found if layer.kind != "move" else {}
 
 
 def _price(weight_bits: int, state_bits: int) -> Price:
@@ -112,12 +115,6 @@ def _price(weight_bits: int, state_bits: int) -> Price:
     return price
 
 
-def _unpriced(counts: Counts) -> Sequence[str]:
-    known = arithmetic_45nm.unpriced(counts)
-    tables = [layer.name for layer in counts.per_layer if layer.lookups and not layer.weight_fetches]
-    return [*known, *(name for name in tables if name not in known)]
-
-
 def _model(name: str, precision: str, arithmetic: Arithmetic, weight_bits: int, state_bits: int) -> EnergyModel:
     return EnergyModel(
         name=name,
@@ -130,7 +127,7 @@ def _model(name: str, precision: str, arithmetic: Arithmetic, weight_bits: int, 
         price=_price(weight_bits, state_bits),
         technology_nm=45,
         choices=_CHOICES,
-        unpriced=_unpriced,
+        unpriced=arithmetic_45nm.unpriced,
         ends=_ENDS,
         refuse=without_memory,
     )

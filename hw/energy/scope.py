@@ -10,6 +10,10 @@ NO_PRICE = ("divisions", "exponentials", "roots")
 """Operations that no table of energies gives a number for."""
 
 
+CONNECTIONS = ("linear", "conv", "conv_transpose")
+"""Operations with synapses; a batch norm or a scale has weights as well, one for each value."""
+
+
 def layers_with(counts: Counts, names: Collection[str]) -> list[str]:
     """Return the names of the layers that have any of these counts."""
     return [layer.name for layer in counts.per_layer if any(getattr(layer, name) for name in names)]

@@ -25,11 +25,11 @@ for T from 5 to 10 of the paper's second and third version holds here at T = 5 w
 at T = 10 (4.0 %; 3.6 % with 4 bits).
 
 Beyond the paper: a first layer with real input has activations of 8 bits, in both networks; products of two signals
-move both operands; biases, sums and activations cost one addition or comparison each; plain multiplications those of
-two w-bit numbers.
+move both operands; biases, sums and activations cost one addition or comparison each; multiplications elsewhere, norms
+and scales among them, those of two w-bit numbers, without movement, since they lie beside their neurons.
 
 Left out: reads and writes of potentials, leak, control and arbitration (which spiking networks need more of), reuse of
-a weight over time, DRAM, static power, and divisions, exponentials and roots, whose layers are named.
+a weight over time, DRAM, static power, and tables, divisions, exponentials and roots, whose layers are named.
 
 Source: Z. Yan, Z. Bai, K. Tang, W.-F. Wong, arXiv 2409.08290 (version 4, 2026, for the threshold).
 """
@@ -41,7 +41,7 @@ from dataclasses import replace
 
 from hw.counts import Counts, LayerCounts
 from hw.energy.model import FIRST_LAYER, Choice, EnergyModel, EstimateError, Values, charged
-from hw.energy.scope import NO_PRICE, layers_with
+from hw.energy.scope import CONNECTIONS, NO_PRICE, layers_with
 from hw.quantity import Quantity
 
 INPUT_BITS = 8
@@ -104,7 +104,7 @@ def qnn_counts(twin: Counts, timesteps: int, input_bits: int = INPUT_BITS) -> Co
         EstimateError: fewer than one time step.
     """
     bits = qnn_bits(timesteps)
-    first = next((layer.name for layer in twin.per_layer if layer.kind == "synapse"), None)
+    first = next((layer.name for layer in twin.per_layer if layer.op in CONNECTIONS), None)
     layers = tuple(
         replace(layer, settings={**layer.settings, "activation_bits": input_bits if layer.name == first else bits})
         for layer in twin.per_layer
@@ -138,30 +138,39 @@ def spike_rate_threshold(
 
 
 def _price(layer: LayerCounts, counts: Counts, values: Values) -> Mapping[str, float]:
-    if layer.kind == "move":
-        return {}
-    wide, hops = values["weight bits"], values["hops"]
+    add, multiply = values["E_ACC"], values["E_product"]
+    often, wide = charged(layer, values["first layer"]), values["weight bits"]
+    events, macs, resets = layer.ac + layer.shift_adds, layer.mac, layer.resets or layer.spikes or 0.0
+    found = {"neurons": layer.neuron_updates * values["E_CMP"] + resets * values["E_SUB"]}
+    other = (layer.bias_adds + layer.adds) * add + layer.activations * values["E_CMP"]
+    multiplied = layer.multiplies
+    if layer.kind == "product" or (layer.kind == "synapse" and layer.op in CONNECTIONS):
+        found |= _connected(layer, values)
+    else:
+        other, multiplied = other + events * add, multiplied + macs
+    other += multiplied * (add + wide * wide * multiply)
+    if other:
+        found["other arithmetic"] = other
+    return {part: pj * often for part, pj in found.items()}
+
+
+def _connected(layer: LayerCounts, values: Values) -> dict[str, float]:
+    """Synapses, or a product of two signals, which has no weights and moves both operands."""
+    product, wide, hops = layer.kind == "product", values["weight bits"], values["hops"]
     bits = int(layer.settings.get("activation_bits", INPUT_BITS))
-    often = charged(layer, values["first layer"])
     events, macs = layer.ac + layer.shift_adds, layer.mac
-    product = layer.kind == "product"
-    operand = bits if product else wide
-    # Counts of other origin may not say which operands are zero, nor what was reset.
-    done, resets = layer.effective_macs or macs, layer.resets or layer.spikes or 0.0
-    found = {
+    # Counts of other origin may not say which operands are zero.
+    done, operand = layer.effective_macs or macs, bits if product else wide
+    moved = events * values["E_sparse"] + macs * bits * values["E_dense"]
+    return {
         "computation": events * values["E_ACC"] + done * (values["E_ACC"] + operand * bits * values["E_product"]),
         "weights": 0.0 if product else (events + macs) * wide * values["E_weight"],
-        "movement": hops * (events * values["E_sparse"] + macs * bits * values["E_dense"]) * (2 if product else 1),
-        "neurons": layer.neuron_updates * values["E_CMP"] + resets * values["E_SUB"],
-        "other arithmetic": (layer.bias_adds + layer.adds) * values["E_ACC"]
-        + layer.activations * values["E_CMP"]
-        + layer.multiplies * (values["E_ACC"] + wide * wide * values["E_product"]),
+        "movement": hops * moved * (2 if product else 1),
     }
-    return {part: pj * often for part, pj in found.items() if pj or part != "other arithmetic"}
 
 
 def _unpriced(counts: Counts) -> Sequence[str]:
-    return layers_with(counts, NO_PRICE)
+    return layers_with(counts, ("lookups", *NO_PRICE))
 
 
 MODEL = EnergyModel(

@@ -152,6 +152,18 @@ def test_what_the_paper_has_no_equation_for_is_left_out_at_the_lower_end_and_nam
     assert unknown.uncounted == ("iz",)
 
 
+def test_a_batch_norm_is_no_layer_of_the_papers():
+    """It reads each value and its weight once, and addresses nothing; folded away, it costs nothing at all."""
+    norm = LayerCounts(
+        "bn", "batch_norm", "synapse", "binary", "real",
+        ac=40.0, synaptic_events=40.0, bias_adds=60.0, input_events=40.0, weight_fetches=100.0, weights=8,
+        inputs=60, outputs=60, activation_reads=60.0, activation_writes=60.0,
+    )  # fmt: skip
+    got = parts(Counts((norm,), 1, 1))
+    memory = 120 * 10 * 240 / 8192 + 100 * 10 * 32 / 8192
+    assert got == pytest.approx({"beyond the paper": 100 * ADD + memory}, rel=1e-12)
+
+
 class Net(nn.Module):
     """Strided conv with biases, IF, conv, LIF, fully connected, IF; neurons of either library."""
 

@@ -145,6 +145,16 @@ def test_a_static_layer_is_charged_once_or_at_every_step():
         assert static[name].high == pytest.approx(4 * once[name].high)
 
 
+def test_of_a_table_the_rows_that_are_looked_up_are_read():
+    """Ten rows of eight numbers out of 1000: 80 numbers from 32 KB, whatever the reuse."""
+    table = LayerCounts(
+        "embedding", "lookup", "move", "integer[0,999]", "real",
+        lookups=10.0, weights=8192, inputs=10, outputs=80, activation_reads=10.0, activation_writes=80.0,
+    )  # fmt: skip
+    weight = pj(MODEL, table)["weight memory"]
+    assert (weight.low, weight.nominal, weight.high) == pytest.approx((80 * 10, 80 * 10, 80 * 10))
+
+
 def test_values_that_change_place_cost_nothing_and_scope_says_so():
     move = LayerCounts("view", "reshape", "move", "real", "real", activation_reads=10.0, activation_writes=10.0)
     energy = MODEL.estimate(Counts((conv(), move), 1, 1))

@@ -114,6 +114,14 @@ def test_the_match_of_an_ordinary_twin_by_hand():
     assert got["movement"] == pytest.approx((50 * 8 + 200 * 3) * 0.25, rel=1e-12)
 
 
+def test_norms_and_scales_lie_beside_their_neurons():
+    """Each of ten values is multiplied by a number of eight bits; nothing moves between cores."""
+    norm = LayerCounts("bn", "batch_norm", "synapse", "real", "real", mac=10.0, effective_macs=10.0, bias_adds=10.0)
+    energy = MODEL.estimate(Counts((norm,), 1, 1))
+    got = {part.name: part.energy.to("pJ").nominal for part in energy.parts if part.energy.high}
+    assert got == pytest.approx({"other arithmetic": 10 * (0.05448 + 64 * 0.005) + 10 * 0.05448}, rel=1e-12)
+
+
 def test_more_time_steps_need_a_wider_match_and_never_a_cheaper_one():
     totals = [MODEL.estimate(qnn_counts(twin(0.5), steps)).total.nominal for steps in (1, 3, 7, 15)]
     assert totals == sorted(totals)
