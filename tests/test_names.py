@@ -81,6 +81,7 @@ VERBS = [
     "models",
     "chips",
     "train",
+    "pretrain",
     "eval",
     "distill",
     "convert",

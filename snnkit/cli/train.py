@@ -35,19 +35,33 @@ def train(
         Go on with a run that stopped: its folder, or "auto" for the newest of this recipe, if there is one. The run's
         own configuration is used; --config and --set change it.
     """
+    folder, configuration = configured(recipe, config, set_ or [], runs, resume)
+    run_and_report(folder, configuration, runs)
+
+
+def configured(
+    recipe: str, config: Path | None, settings: list[str], runs: Path, resume: str | None
+) -> tuple[Path | None, RunConfig]:
+    """Return the folder of the run to go on with, if there is one, and the configuration with what was set."""
     from snnkit.engine import RunConfig, latest_run
-    from snnkit.engine import resume as resume_training
-    from snnkit.engine import train as run_training
     from snnkit.engine.config import apply_toml
-    from snnkit.engine.progress import console
     from snnkit.recipes import get_recipe
-    from snnkit.report import write_report
 
     folder = latest_run(runs, recipe) if resume == "auto" else Path(resume) if resume else None
     configuration = get_recipe(recipe) if folder is None else RunConfig.load(folder / "config.json")
     if config is not None:
         apply_toml(configuration, config)
-    apply_settings(configuration, set_ or [])
+    apply_settings(configuration, settings)
+    return folder, configuration
+
+
+def run_and_report(folder: Path | None, configuration: RunConfig, runs: Path) -> None:
+    """Train, or go on in ``folder``, write the report and say how it ended."""
+    from snnkit.engine import resume as resume_training
+    from snnkit.engine import train as run_training
+    from snnkit.engine.progress import console
+    from snnkit.report import write_report
+
     run = resume_training(folder, configuration) if folder else run_training(configuration, runs=runs)
     page = write_report(run.folder)
     console.print(f"{run.told()}; {page}")

@@ -22,7 +22,7 @@ from snnkit.layers.masked import MaskedDecoder, Masking, sin_cos_positions
 from snnkit.layers.recompute import recompute
 from snnkit.models.convmae import ConvMAE, ConvViT
 from snnkit.models.family import Family, StateDict, renamed
-from snnkit.models.masked import DECODER_KEYS, MaskedAutoencoder
+from snnkit.models.masked import DECODER_KEYS, MaskedAutoencoder, image_size
 from snnkit.models.registry import register_method
 from snnkit.models.sizes import check_positive, check_whole
 
@@ -145,7 +145,7 @@ FAMILY = Family(
 def build(
     encoder: nn.Module,
     in_chans: int = 3,
-    img_size: int | tuple[int, int] = 224,
+    img_size: int | tuple[int, int] | None = None,
     mask_ratio: float = 0.75,
     normalise: bool = True,
     decoder_dim: int = 512,
@@ -158,6 +158,7 @@ def build(
     Raises:
         InvalidArgumentError: an encoder that has none (names those that have).
     """
+    img_size = image_size(encoder) if img_size is None else img_size
     settings = (in_chans, img_size, mask_ratio, normalise, decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio)
     if isinstance(encoder, ConvViT):
         return ConvMAE(encoder, *settings)

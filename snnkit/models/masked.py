@@ -207,3 +207,9 @@ class MaskedAutoencoder(MaskedModel):
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that must not decay, beyond those with one dimension."""
         return set() if self.decoder.mask_token is None else {"decoder.mask_token"}
+
+
+def image_size(encoder: nn.Module) -> tuple[int, int]:
+    """Return the (height, width) that an encoder was made for, of this project or of timm."""
+    size = getattr(encoder, "img_size", None) or getattr(getattr(encoder, "patch_embed", None), "img_size", None)
+    return as_pair(224 if size is None else size)

@@ -28,7 +28,7 @@ from snnkit.layers.recompute import recompute
 from snnkit.layers.sparse import spread
 from snnkit.models.family import Family, StateDict, renamed
 from snnkit.models.mae import is_vision_transformer
-from snnkit.models.masked import MaskedModel, MaskedPrediction
+from snnkit.models.masked import MaskedModel, MaskedPrediction, image_size
 from snnkit.models.registry import register_method
 from snnkit.models.sizes import as_pair, check_sides
 from snnkit.models.swin_v2 import SwinV2
@@ -275,9 +275,7 @@ def build(
         InvalidArgumentError: an encoder without patch embeddings, or sizes that do not fit.
     """
     inside = _inside(encoder)
-    if img_size is None:
-        size = getattr(encoder, "img_size", None) or encoder.patch_embed.img_size
-        img_size = as_pair(size)
+    img_size = image_size(encoder) if img_size is None else img_size
     normalise = isinstance(inside, _SwinV2) if normalise is None else normalise
     return SimMIM(encoder, in_chans, img_size, mask_ratio, mask_patch_size, normalise, norm_window)
 
