@@ -5,7 +5,7 @@ from __future__ import annotations
 from hw.counts import Counts
 from hw.energy import arithmetic_45nm, lemaire2022, loihi1, memory_45nm, published, reduced_45nm, yan2024
 from hw.energy.idle import static
-from hw.energy.model import Energy, EnergyModel
+from hw.energy.model import Energy, EnergyModel, with_static_power
 from hw.lookup import lookup
 
 _ALL = (
@@ -29,4 +29,4 @@ def estimate(counts: Counts, model: str = "45nm") -> Energy:
     return lookup("energy model", model, MODELS).estimate(counts)
 
 
-__all__ = ["MODELS", "Energy", "EnergyModel", "estimate", "static"]
+__all__ = ["MODELS", "Energy", "EnergyModel", "estimate", "static", "with_static_power"]

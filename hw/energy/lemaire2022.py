@@ -214,7 +214,7 @@ def _unpriced(counts: Counts) -> Sequence[str]:
 
 MODEL = EnergyModel(
     name="lemaire2022",
-    title="operations, addressing and memories by size, 45 nm (Lemaire et al. 2022)",
+    title="operations, addressing, memory by size, 45 nm (Lemaire 2022)",
     precision="int32",
     scope="convolutions, fully connected layers, IF and LIF neurons by the paper's equations, other layers by its "
     "rules; left out are static power, routing, DRAM, threshold tests, divisions, exponentials and roots",

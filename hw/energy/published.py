@@ -118,7 +118,7 @@ DARWIN3 = _chip(
 )
 LOIHI2 = _chip(
     "loihi2",
-    "Loihi 2, Intel 4: no energy was published, so that it is refused",
+    "Loihi 2: refused, since no energy was published",
     None,
     Quantity(0.0, "pJ", f"none: {_TANG}", confirmed=False),
     refuse=_none_published,

@@ -175,7 +175,7 @@ def _unpriced(counts: Counts) -> Sequence[str]:
 
 MODEL = EnergyModel(
     name="yan2024",
-    title="computation and data movement, 22 nm, against a network of ⌈log2(T+1)⌉-bit activations (Yan et al.)",
+    title="computation and data movement, 22 nm (Yan 2024)",
     precision="weights of 4 to 8 bits",
     scope="accumulates or multiply-accumulates, weights read, spikes or activations moved, thresholds and resets; "
     "left out are potentials, leak, control, DRAM, static power, divisions, exponentials and roots",

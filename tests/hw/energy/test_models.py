@@ -177,7 +177,7 @@ def test_the_same_layers_again_take_the_same_energy_again(name):
 def test_every_constant_has_a_source_and_every_part_a_formula(name):
     model = MODELS[name]
     assert model.name == name
-    assert model.title
+    assert 10 < len(model.title) <= 62, "one line beside the name, in 80 columns"
     assert "left out" in model.scope
     assert model.precision
     assert model.technology_nm is None or 5 <= model.technology_nm <= 130

@@ -5,6 +5,8 @@ Would break it: a unit taken for another, factors of a thousand, nanoseconds add
 
 import pytest
 
+from hw import energy
+from hw.counts import Counts, LayerCounts
 from hw.energy.idle import static
 from hw.quantity import Interval, Quantity, UnitError
 
@@ -69,3 +71,30 @@ def test_units_of_one_dimension_convert(value, unit, to, expected):
 def test_units_of_two_dimensions_do_not(unit, to):
     with pytest.raises(UnitError, match=f"cannot convert {unit} to {to}"):
         q(1, unit).interval.to(to)
+
+
+COUNTS = Counts(
+    (
+        LayerCounts("fc", "linear", "synapse", "binary", "real", ac=1000.0, synaptic_events=1000.0),
+        LayerCounts("if", "integrate_fire", "neuron", "real", "binary", neuron_updates=0.0, spikes=0.0),
+    ),
+    4,
+    1,
+)
+
+
+@pytest.mark.parametrize("model", ["45nm", "odin", "truenorth"])
+def test_idle_power_becomes_a_part_of_an_estimate(model):
+    alone = energy.estimate(COUNTS, model)
+    both = energy.with_static_power(alone, static(q(2, "mW", low=1, high=3), q(5, "ms")))
+    added = [getattr(both.total, end) - getattr(alone.total, end) for end in ("low", "nominal", "high")]
+    assert added == pytest.approx([5, 10, 15], rel=1e-9)
+    assert both.parts[:-1] == alone.parts
+    assert (both.parts[-1].name, both.parts[-1].energy.nominal) == ("static power", 10)
+    assert both.parts[-1].formula
+
+
+@pytest.mark.parametrize("unit", ["ns", "mW"])
+def test_only_an_energy_can_be_added_to_an_estimate(unit):
+    with pytest.raises(UnitError, match=f"cannot convert {unit} to uJ"):
+        energy.with_static_power(energy.estimate(COUNTS), q(3.5, unit).interval)
