@@ -23,10 +23,13 @@ class Known:
         type: the values it takes.
         scaled: number of the count that a product with stored numbers made, or −1: a layer with weights behind it
             takes the factor up, and the product is no work then.
+        source: of a batch norm's result, the events that it read: a layer with weights behind it takes the norm up and
+            reads those. Shaped as the result.
     """
 
     type: SignalType
     scaled: int = -1
+    source: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -176,10 +176,15 @@ def _quotient(call: Call) -> None:
         _spread(call, x, broadcast(x, y) / max(x.numel(), 1))
 
 
-COUNTS: Mapping[str, Callable[[Call], None]] = {
+WEIGHTS: Mapping[str, Callable[[Call], None]] = {
     "linear": _linear,
     **{f"conv{rank}d": _conv for rank in (1, 2, 3)},
     **{f"conv_transpose{rank}d": _conv_transposed for rank in (1, 2, 3)},
+}
+"""Layers with weights, which take up numbers and batch norms before them."""
+
+COUNTS: Mapping[str, Callable[[Call], None]] = {
+    **WEIGHTS,
     "batch_norm": _batch_norm,
     **dict.fromkeys(("matmul", "bmm", "mm", "rmatmul"), _matmul),
     **dict.fromkeys(("addmm", "baddbmm"), _added_product),

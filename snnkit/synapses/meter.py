@@ -16,6 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from snnkit.neurons import Neuron, Recurrent
 from snnkit.neurons.base import event_neurons
 from snnkit.signals import REAL, SignalType, sent
 from snnkit.synapses.call import Call, Known, tensors
-from snnkit.synapses.counts import COUNTS, is_scale
+from snnkit.synapses.counts import COUNTS, WEIGHTS, is_scale
 from snnkit.synapses.types import ALWAYS, CONSTANTS, MOVES, POOLED, REALS, TYPES
 from snnkit.synapses.units import counted, messages
 
@@ -186,6 +187,7 @@ class Meter(TorchFunctionMode):
         before = len(self._counts)
         if events and name in COUNTS:
             COUNTS[name](call)
+        source = self._source(func, call) if args else None
         target = args[0] if name in _WRITES else None
         kind = TYPES[name](call, None) if target is not None else None
         result = func(*args, **kwargs)
@@ -194,10 +196,27 @@ class Meter(TorchFunctionMode):
         ]
         if made:
             kind = self._type(call, events, result) if kind is None else kind
-            scaled = self._scaled(call, before) if events else -1
+            scaled = self._scaled(call, before) if events or source is not None else -1
             for tensor in made:
-                self._known[tensor] = Known(kind, scaled)
+                self._known[tensor] = Known(kind, scaled, source)
         return result
+
+    def _source(self, func: Any, call: Call) -> Tensor | None:
+        """The events that a batch norm read, moved as its result is; the layer that reads that is counted with them."""
+        x = call.args[0]
+        source = x if call.name == "batch_norm" and call.is_event(x) else None
+        known = call.known.get(id(x))
+        if known is None or known.source is None:
+            return source
+        if call.name in WEIGHTS:
+            events = {**call.known, id(known.source): Known(self._known[known.source].type, known.scaled)}
+            COUNTS[call.name](replace(call, args=(known.source, *call.args[1:]), known=events))
+        elif call.name in MOVES:
+            moved = func(known.source, *call.args[1:], **call.kwargs)
+            if isinstance(moved, Tensor):
+                self._known[moved] = Known(self._known[known.source].type)
+                return moved
+        return None
 
     def _look(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[int, Known]:
         """What is known of the tensors that a function is given."""
@@ -217,7 +236,7 @@ class Meter(TorchFunctionMode):
 
     def _scaled(self, call: Call, before: int) -> int:
         """The number of the count that a layer behind this function takes back, or −1."""
-        if len(self._counts) > before and is_scale(call):
+        if len(self._counts) > before and (call.name == "batch_norm" or is_scale(call)):
             return before
         first = call.known.get(id(call.get(0, "input")))
         moved = call.name in MOVES or call.name in POOLED or call.name in _POOLS
