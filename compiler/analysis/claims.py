@@ -40,6 +40,8 @@ _KINDS: dict[str, dict[str, float]] = {
 }
 _UNITS = {unit: by for units in _KINDS.values() for unit, by in units.items()}
 _ALLOWED = "give an energy (pJ, nJ, uJ, mJ, J), operations (GSOP, MAC, …), a firing rate (%) or a gain (x)"
+_PRINTED = 0.005
+"""What three printed digits leave open: as near as this, what needs no error comes first."""
 TOLERANCE = 0.02
 """How far from the claim, relative to it, an explanation may lie: papers print two or three digits."""
 
@@ -157,7 +159,9 @@ def explain(
         shown, instead = (Claim(number / _UNITS[claim.unit], claim.unit) for number in (value, right))
         rest = "" if name in _RIGHT else f"; without that {instead}"
         found[name] = Explanation(name, shown.value, claim.unit, difference, f"{what}: {shown}{rest}.")
-    return sorted(found.values(), key=lambda one: (round(abs(one.difference), 3), one.is_error))
+    return sorted(
+        found.values(), key=lambda one: (max(abs(one.difference), _PRINTED), one.is_error, abs(one.difference))
+    )
 
 
 _Candidate = tuple[str, str, float, float]
