@@ -37,6 +37,9 @@ def _lines(found: dict[str, Any]) -> Iterable[str]:
         yield f"- strict: {_cell(reason)}"
 
 
+_HOLDS = {True: "holds.", False: "does not follow.", None: "not judged: these rates are not its own."}
+
+
 def _claims(claims: Sequence[dict[str, Any]]) -> Iterable[str]:
     yield "## Claims"
     yield ""
@@ -45,17 +48,9 @@ def _claims(claims: Sequence[dict[str, Any]]) -> Iterable[str]:
         why = "; ".join(
             f"{'error' if e['error'] else 'holds'}: {e['words']} ({e['difference']:+.1%})" for e in one["explanations"]
         )
-        verdict = {True: "holds.", False: "does not follow.", None: "not judged: these rates are not its own."}
         true = " ".join(filter(None, (one["must_hold"], one["or"])))
-        rows.append(
-            (
-                one["claim"],
-                f"{one['counted']:.4g} {one['unit']}",
-                verdict[one["holds"]],
-                true,
-                why or "no known error leads there",
-            )
-        )
+        counted = f"{one['counted']:.4g} {one['unit']}"
+        rows.append((one["claim"], counted, _HOLDS[one["holds"]], true, why or "no known error leads there"))
     yield from _table(("claimed", "counted", "", "to be true", "what leads there"), rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -65,8 +65,8 @@ def measure(
             raise unknown_name("energy model", name, energy.MODELS)
     network = _counted(subject, progress)
     twin = None
-    if subject.spiking:
-        twin = replace(count(relu_twin(subject.graph), [_one_step(subject, part) for part in subject.parts()[:1]]))
+    if subject.spiking and subject.unrolled == 1:
+        twin = count(relu_twin(subject.graph), [_one_step(subject, subject.samples)])
     priced = tuple(_priced(name, network, twin, strict) for name in (models or energy.MODELS))
     formula = {way: published_formula(paper_layers(network, way)) for way in FIRST_LAYER}
     return Measured(network, twin, priced, formula)

@@ -12,7 +12,7 @@ same samples in float64 and compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,6 +102,7 @@ class Found:
     model: nn.Module
     notes: tuple[str, ...]
     difference: float | None = None
+    unrolled: int = 1
 
 
 def is_stateful(module: nn.Module) -> bool:
@@ -143,12 +144,45 @@ def in_steps(module: nn.Module, sample: Sequence[int], timesteps: int | None) ->
                 f"{type(module).__name__} runs one time step a call, and does not say how many there are: give "
                 "--timesteps N."
             )
-    network = _translated(module, folded, seen)
+    network = _translated(module, folded)
     if inside > 1 and not sequences:
-        notes = (*notes, *_set_to_one(network, inside))
+        _set_to_one(network, inside)
     stepped = Stepped(network, steps, sample, sequences, inside).eval()
-    difference = _compare(module, stepped, sample, sequences, alone=bool(folded))
-    return Found(stepped, notes, difference)
+    unrolled = 1
+    if not sequences and _still_loops(stepped, _in_loops(seen), sample):
+        unrolled, stepped = steps, Stepped(_translated(module, folded), 1, sample, False, 1).eval()
+        notes = (*notes, f"runs {steps} time steps in a loop of its own: its graph holds all of them and has no twin")
+    difference = _compare(module, stepped, list(stateful), sample, alone=bool(folded))
+    return Found(stepped, notes, difference, unrolled)
+
+
+def _in_loops(seen: dict[str, Seen]) -> list[str]:
+    """Neurons that are called with one step (B, …), several times."""
+    return [name for name, one in seen.items() if one.calls > 1 and one.leading()[1]]
+
+
+def _still_loops(stepped: Stepped, names: Iterable[str], sample: Sequence[int]) -> bool:
+    """Whether a network calls its neurons several times, now that it is to make one step."""
+    calls: dict[str, int] = {}
+    hooks = [
+        _part(stepped.network, name).register_forward_pre_hook(
+            lambda *_, name=name: calls.__setitem__(name, calls.get(name, 0) + 1)
+        )
+        for name in names
+    ]
+    try:
+        with torch.no_grad():
+            stepped.forward_sequence(torch.zeros(1, 1, *sample))
+    except Exception:
+        return False  # said where it is compared
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(calls.values(), default=1) > 1
+
+
+def _part(network: nn.Module, name: str) -> nn.Module:
+    return network.get_submodule(name) if name else network
 
 
 def _imported(
@@ -267,7 +301,7 @@ def _time(seen: dict[str, Seen], sequences: bool) -> tuple[int, tuple[str, ...],
     return inside, folded, notes
 
 
-class _Alone(nn.Module):
+class Alone(nn.Module):
     """A neuron on sequences, called with one step (B, …), or with time and batch in one axis while T is 1."""
 
     def __init__(self, neuron: nn.Module):
@@ -279,7 +313,7 @@ class _Alone(nn.Module):
         return first_tensor(self.neuron(x.unsqueeze(0))).squeeze(0)
 
 
-def _translated(module: nn.Module, folded: Sequence[str], seen: dict[str, Seen]) -> nn.Module:
+def _translated(module: nn.Module, folded: Sequence[str]) -> nn.Module:
     """Return a copy whose neurons are snnkit's.
 
     Raises:
@@ -301,7 +335,7 @@ def _translated(module: nn.Module, folded: Sequence[str], seen: dict[str, Seen])
                 own = "is one of the published code's own, or has a surrogate, threshold or reset that no operator has"
                 reasons.append(f"{name or 'the network'} ({type(part).__name__}) {own}.")
                 continue
-            made[name] = _Alone(neuron) if part.step_mode == "s" else neuron
+            made[name] = Alone(neuron) if part.step_mode == "s" else neuron
         elif isinstance(part, MemoryModule) and is_stateful(part):
             reasons.append(f"{name or 'the network'} ({type(part).__name__}) has a state that graphs do not know.")
         elif type(part).__name__ in _SAME:
@@ -322,26 +356,23 @@ _SAME: dict[str, Callable[[Any], nn.Module]] = {"BNAndPadLayer": _padded_norm}
 
 def _wrapped(network: nn.Module, folded: Sequence[str], made: dict[str, nn.Module]) -> nn.Module:
     for name in folded:
-        made[name] = _Alone(made[name] if name in made else network.get_submodule(name))
+        made[name] = Alone(made[name] if name in made else network.get_submodule(name))
     places = {id(network.get_submodule(name)): one for name, one in made.items()}
     if id(network) in places:
         return places[id(network)]
     for part in list(network.modules()):
         for child_name, child in part._modules.items():
-            if child is not None and id(child) in places and not isinstance(part, _Alone):
+            if child is not None and id(child) in places and not isinstance(part, Alone):
                 part._modules[child_name] = places[id(child)]
     return network
 
 
-def _set_to_one(network: nn.Module, inside: int) -> tuple[str, ...]:
-    """Set the attributes that hold T to 1, and say which."""
-    names = []
+def _set_to_one(network: nn.Module, inside: int) -> None:
+    """Set the attributes that hold T to 1."""
     for part in network.modules():
         for key, value in vars(part).items():
-            if key.lower() in _TIME_NAMES and isinstance(value, int) and value == inside:
+            if key.lower() in _TIME_NAMES and type(value) is int and value == inside:
                 part.__dict__[key] = 1
-                names.append(key)
-    return ()
 
 
 class _OneStep(TorchFunctionMode):
@@ -381,57 +412,86 @@ def _over_one_step(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return axis in (0, (0,), [0]) and axis is not False and args[0].ndim > 1 and args[0].shape[0] == 1
 
 
-def _compare(module: nn.Module, stepped: Stepped, sample: Sequence[int], sequences: bool, alone: bool) -> float:
+def _compare(module: nn.Module, stepped: Stepped, names: Sequence[str], sample: Sequence[int], alone: bool) -> float:
     """Run both in float64 on the same samples, settle how steps are read out, and return the largest difference.
+
+    Compared is what leaves the network and what every neuron sent in all; norms are shifted, so that neurons fire.
 
     Raises:
         CaptureError: they differ.
     """
     generator = torch.Generator().manual_seed(0)
-    front = (stepped.timesteps,) if sequences else ()
+    front = (stepped.timesteps,) if stepped.sequences else ()
     x = 2 * torch.rand(*front, 1 if alone else 2, *sample, generator=generator, dtype=torch.float64)
-    with _double(module) as original, _double(stepped) as ours:
-        if sequences or stepped.inside == 1:
-            fed = x if sequences else x.expand(stepped.timesteps, *x.shape)
-            wanted = _run_over(original, fed, sequences)
-        else:
-            wanted = _run(original, x)
-        try:
-            with torch.no_grad():
-                got = ours.forward_sequence(x if sequences else ours.encoder(x))
-        except Exception as error:
-            raise CaptureError(
-                f"{type(module).__name__} cannot run one time step{line_of(error)}: {first_line(error)}. Its forward "
-                f"holds T = {stepped.inside} in a form that is not known: repeat the input with x.repeat(self.T, …) or "
-                "call neurons once a step."
-            ) from error
+    original, ours = _firing(module), _firing(stepped)
+    with _sent(original, names) as wanted_spikes:
+        wanted = _published(original, x, stepped)
+    try:
+        with torch.no_grad(), _sent(ours.network, names) as spikes:
+            got = ours.forward_sequence(x if stepped.sequences else ours.encoder(x))
+    except Exception as error:
+        raise CaptureError(
+            f"{type(module).__name__} cannot run one time step{line_of(error)}: {first_line(error)}. Its forward "
+            f"holds T = {stepped.inside} in a form that is not known: repeat the input with x.repeat(self.T, …) or "
+            "call neurons once a step."
+        ) from error
     forms = {"none": got, "mean": got.mean(0), "sum": got.sum(0)}
     gaps = {name: _gap(wanted, form) for name, form in forms.items() if form.shape == wanted.shape}
-    if not gaps or not min(gaps.values()) <= _TOLERANCE:
-        found = f"differ by {min(gaps.values()):.3g} of {wanted.abs().max().item():.3g}" if gaps else "differ in shape"
+    other = next((name for name in names if not _same(wanted_spikes.get(name), spikes.get(name))), None)
+    if not gaps or other is not None or not min(gaps.values()) <= _TOLERANCE:
+        found = f"differ by {min(gaps.values()):.3g}" if gaps else "differ in shape"
+        where = f", first in {other or 'the network'}" if other is not None else ""
         raise CaptureError(
             f"{type(module).__name__} is not a mean or a sum over {stepped.timesteps} time steps that are alike: its "
-            f"output and that of its steps {found}. A graph says what happens in one step; take what mixes steps (a "
-            "neuron in two places, an operation over time) out of the model."
+            f"output and that of its steps {found}{where}. A graph says what happens in one step; take what mixes "
+            "steps (a neuron in two places, an operation over time) out of the model."
         )
     stepped.readout = min(gaps, key=gaps.__getitem__)
     return gaps[stepped.readout]
 
 
-def _gap(wanted: Tensor, got: Tensor) -> float:
-    return ((wanted - got).abs().max() / wanted.abs().max().clamp(min=1e-12)).item()
-
-
-def _run_over(module: nn.Module, x: Tensor, sequences: bool) -> Tensor:
-    if sequences:
-        return _run(module, x)
-    reset(module)
+def _published(original: nn.Module, x: Tensor, stepped: Stepped) -> Tensor:
+    """Run the published network on what it takes: images, a sequence, or one step after the other."""
+    if stepped.sequences or stepped.inside > 1 or stepped.timesteps == 1:
+        return _run(original, x)
+    reset(original)
     with torch.no_grad():
-        out = torch.stack([first_tensor(module(x_t)) for x_t in x])
-    reset(module)
+        out = torch.stack([first_tensor(original(x)) for _ in range(stepped.timesteps)])
+    reset(original)
     return out
 
 
+def _firing(module: nn.Module) -> Any:
+    """Return a copy in float64 whose norms are shifted to where thresholds are; alike for all copies."""
+    double, generator = copied(module).double(), torch.Generator().manual_seed(1)
+    for part in double.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.bias is not None:
+            with torch.no_grad():
+                part.bias += torch.rand(part.bias.shape, generator=generator, dtype=torch.float64)
+    return double
+
+
 @contextmanager
-def _double(module: nn.Module) -> Iterator[nn.Module]:
-    yield copied(module).double()
+def _sent(network: nn.Module, names: Iterable[str]) -> Iterator[dict[str, float]]:
+    """Add up what neurons send while the block runs."""
+    sums: dict[str, float] = {}
+
+    def add(name: str, out: Any) -> None:
+        sums[name] = sums.get(name, 0.0) + first_tensor(out).double().abs().sum().item()
+
+    hooks = [_part(network, name).register_forward_hook(lambda m, a, out, name=name: add(name, out)) for name in names]
+    try:
+        yield sums
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _same(wanted: float | None, got: float | None) -> bool:
+    if wanted is None or got is None:
+        return wanted == got
+    return abs(wanted - got) <= _TOLERANCE * max(1.0, abs(wanted))
+
+
+def _gap(wanted: Tensor, got: Tensor) -> float:
+    return ((wanted - got).abs().max() / wanted.abs().max().clamp(min=1e-12)).item()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compiler.auditing import running
-from compiler.auditing.stepping import Stepped, in_steps
+from compiler.auditing.stepping import Alone, Stepped, in_steps
 from compiler.capturing import capture
 from compiler.commands.source import Source, batch_axis, resolve
 from compiler.graph import Graph, is_neuron
@@ -18,6 +18,7 @@ from snnkit.checkpoints.formats import unwrap
 from snnkit.checkpoints.read import read_any
 from snnkit.data import DataConfig
 from snnkit.errors import InvalidArgumentError, nearest, unknown_name
+from snnkit.importers.loops import OneStep, OverSteps
 from snnkit.models import list_models
 
 _NOISE_SAMPLES = 4
@@ -69,6 +70,8 @@ class Subject:
         weights: where the weights come from, in words; ``trained`` is None where that is not known.
         data: what the samples are, in words; ``noise`` where they are random.
         notes: what was found on the way.
+        steps_equal: largest difference between published code and its steps, relative to the output.
+        unrolled: how many time steps one step of the graph holds.
     """
 
     title: str
@@ -81,6 +84,7 @@ class Subject:
     images: int = _NOISE_SAMPLES
     notes: tuple[str, ...] = ()
     steps_equal: float | None = None
+    unrolled: int = 1
     _samples: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -163,11 +167,20 @@ def _of_module(asked: Asked, place: running.Place, module: nn.Module) -> Subject
     found = in_steps(module, asked.sample, asked.timesteps)
     model, kind = found.model, "published code"
     captured = capture(model, _example(asked, model), asked.input_type)
-    graph = _under_own_names(replace(captured, name=type(module).__name__))
+    graph = _under_own_names(replace(captured, name=type(module).__name__), _own_names(model))
     given = f"({', '.join(asked.options)})" if asked.options else ""
     title = f"{place.module.replace('.', '/')}.py:{place.factory}{given}"
     source = Source(asked.what, graph, {}, None, DataConfig(), asked.input_type)
-    return Subject(title, kind, source, weights, trained, notes=(*notes, *found.notes), steps_equal=found.difference)
+    return Subject(
+        title,
+        kind,
+        source,
+        weights,
+        trained,
+        notes=(*notes, *found.notes),
+        steps_equal=found.difference,
+        unrolled=found.unrolled,
+    )
 
 
 def _all_eval(module: nn.Module) -> bool:
@@ -273,24 +286,37 @@ def _noise(graph: Graph, count: int) -> Tensor:
     return (levels if kind.low < 0 or kind.high > 1 else torch.ones(shape)) * fires * float(kind.scale)
 
 
-def _under_own_names(graph: Graph) -> Graph:
-    """Return a graph whose nodes are called as the published code calls its modules."""
+def _own_names(model: nn.Module) -> list[tuple[str, str]]:
+    """Return (path here, path in the published code) of what stands around its modules, innermost first."""
+    around = [("network.", "")] if isinstance(model, Stepped) else []
+    for name, part in model.named_modules():
+        inner = {Alone: "neuron", OneStep: "module", OverSteps: "module"}.get(type(part))
+        if inner is not None:
+            around.append((f"{name}.{inner}".lstrip("."), name))
+    return sorted(around, key=lambda pair: -len(pair[0]))
+
+
+def _under_own_names(graph: Graph, around: list[tuple[str, str]]) -> Graph:
+    """Return a graph whose nodes are called as the published code calls its modules, where that tells them apart."""
 
     def own(name: str) -> str:
-        return name.removeprefix("network.") if name != "network" else name
+        for here, there in around:
+            rest = name.removeprefix(here)
+            if name.startswith(here) and (here.endswith(".") or rest[:1] in ("", ".", "#")):
+                name = f"{there}{rest}".lstrip(".") or name
+        return name
 
     def all_(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(map(own, names))
 
-    taken: set[str] = {*map(own, graph.signals), *(own(node.name) for node in graph)}
-    if len(taken) < len({*graph.signals, *(node.name for node in graph)}):
-        return graph  # two would be one
+    names = {*graph.signals, *(node.name for node in graph)}
+    if len(set(map(own, names))) < len(names):
+        return graph
     nodes = tuple(
         replace(node, name=own(node.name), inputs=all_(node.inputs), outputs=all_(node.outputs), scope=own(node.scope))
         for node in graph
     )
     signals = {own(name): replace(one, name=own(name)) for name, one in graph.signals.items()}
     states = tuple(replace(one, read=own(one.read), written=own(one.written)) for one in graph.states)
-    return replace(graph, inputs=all_(graph.inputs), outputs=all_(graph.outputs), states=states).with_nodes(
-        nodes, signals
-    )
+    ends = {"inputs": all_(graph.inputs), "outputs": all_(graph.outputs), "states": states}
+    return replace(graph, **ends).with_nodes(nodes, signals)

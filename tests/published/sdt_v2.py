@@ -162,7 +162,9 @@ class MSDownSampling(nn.Module):
 
 
 class SpikingMetaFormer(nn.Module):
-    def __init__(self, in_channels=3, num_classes=10, embed_dim=(16, 32, 48, 64), num_heads=4, mlp_ratios=4):
+    def __init__(
+        self, in_channels=3, num_classes=10, embed_dim=(8, 16, 16, 32), num_heads=4, mlp_ratios=2, depths=(1, 1)
+    ):
         super().__init__()
         a, b, c, d = embed_dim
         self.T = 1
@@ -174,9 +176,9 @@ class SpikingMetaFormer(nn.Module):
         self.ConvBlock2_1 = nn.ModuleList([MSConvBlock(b, mlp_ratios)])
         self.ConvBlock2_2 = nn.ModuleList([MSConvBlock(b, mlp_ratios)])
         self.downsample3 = MSDownSampling(b, c, 3, 2, 1, first_layer=False)
-        self.block3 = nn.ModuleList([MSBlock(c, num_heads, mlp_ratios) for _ in range(6)])
+        self.block3 = nn.ModuleList([MSBlock(c, num_heads, mlp_ratios) for _ in range(depths[0])])
         self.downsample4 = MSDownSampling(c, d, 3, 1, 1, first_layer=False)
-        self.block4 = nn.ModuleList([MSBlock(d, num_heads, mlp_ratios) for _ in range(2)])
+        self.block4 = nn.ModuleList([MSBlock(d, num_heads, mlp_ratios) for _ in range(depths[1])])
         self.lif = _lif()
         self.head = nn.Linear(d, num_classes)
         self.apply(self._init_weights)
