@@ -18,12 +18,16 @@ def comparison(run: Run, palette: Palette) -> dict[str, Any] | None:
     runs = [run, *run.others]
     prices = [{text(model.get("model")): model for model in priced.models(one)} for one in runs]
     known = dict.fromkeys(name for found in prices for name in found)
-    models = [_model(name, runs, [found.get(name) for found in prices]) for name in known]
+    shared = [name for name in known if sum(name in found for found in prices) > 1]
+    models = [_model(name, runs, [found.get(name) for found in prices]) for name in shared]
     data = {text(obj(one.config, "data").get("dataset") or obj(one.config, "data").get("name")) for one in runs}
     return {
         "runs": [_run(letter, one) for letter, one in zip(_letters(len(runs)), runs, strict=True)],
         "models": models,
-        "views": [{"key": str(index), "label": model["name"]} for index, model in enumerate(models)],
+        "views": [
+            {"key": str(index), "label": ", ".join(word for word in (model["name"], model["node"]) if word)}
+            for index, model in enumerate(models)
+        ],
         "data_sets": sorted(data) if len(data) > 1 else [],
         "data": {
             "runs": [

@@ -44,12 +44,6 @@ def conversion(run: Run, palette: Palette) -> dict[str, Any] | None:
     }
 
 
-def is_ordinary(run: Run) -> bool:
-    """Whether the run's network is known to have no neurons, so that conversion could make it spike."""
-    kinds = obj(run.graph, "kinds")
-    return bool(kinds) and "neuron" not in kinds
-
-
 def _mapping(run: Run) -> dict[str, Any]:
     """The mapping of the spiking form; a chip takes no ordinary network, so the run's own can only be of that form."""
     return run.converted_mapping or run.mapping

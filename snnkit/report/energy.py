@@ -12,6 +12,7 @@ from snnkit.report.palette import Palette
 from snnkit.report.read import Run
 from snnkit.report.values import joules, names, number, obj, percent, ratio, rows, si, text, times
 
+_CARDS = 6  # with more models than that, incomplete ones are folded away
 _KINDS = {"constant": "constant", "choice": "what is counted", "samples": "the samples"}
 
 
@@ -23,6 +24,11 @@ def energy(run: Run, palette: Palette) -> dict[str, Any] | None:
     subject = obj(run.energy, "subject")
     nodes = {priced.node(model) for model in models}
     known = dict.fromkeys(key for model in models for key in priced.entries(run, model))
+    described = [_model(run, model) for model in models]
+    # Numbers of chips that leave operations out would crowd out the models that hold everything.
+    incomplete = [model for model in described[1:] if model["uncounted"]] if len(models) > _CARDS else []
+    for model in described:
+        model["aside"] = model in incomplete
     return {
         "old": priced.is_old(run),
         "run": run.name,
@@ -36,9 +42,10 @@ def energy(run: Run, palette: Palette) -> dict[str, Any] | None:
         "mixed": len(nodes) > 1,
         "unpriced": priced.unpriced(run),
         "others": [{"key": key, "label": priced.label(run, key)} for key in known if key != "network"],
-        "models": [_model(run, model) for model in models],
+        "models": described,
+        "aside": [model["name"] for model in incomplete],
         "data": {
-            "parts": _part_names(models),
+            "parts": _fills(models),
             "labels": {key: priced.label(run, key) for key in known},
             "models": [_drawn(run, model, palette) for model in models],
         },
@@ -52,15 +59,24 @@ def _subject(subject: dict[str, Any]) -> str:
     return ", ".join(part for part in said if part)
 
 
-def _part_names(models: list[dict[str, Any]]) -> list[str]:
-    """All parts of all models: a part keeps its colour and pattern when another model is chosen."""
+def _fills(models: list[dict[str, Any]]) -> dict[str, int]:
+    """The colour and pattern of every part: it keeps them under every model, and shares them with none beside it."""
+    together = [_part_names(model) for model in models]
+    found: dict[str, int] = {}
+    for name in dict.fromkeys(name for one in together for name in one):
+        taken = {found[other] for one in together if name in one for other in one if other in found}
+        found[name] = next(fill for fill in range(len(taken) + 1) if fill not in taken)
+    return found
+
+
+def _part_names(model: dict[str, Any]) -> dict[str, None]:
+    """The parts of one model, of any network."""
     found: dict[str, None] = {}
-    for model in models:
-        for result in obj(model, "results").values():
-            found |= dict.fromkeys(text(part.get("name")) for part in rows(obj(result).get("parts")))
-            for layer in rows(obj(result).get("per_layer")):
-                found |= dict.fromkeys(obj(layer, "parts"))
-    return list(found)
+    for result in obj(model, "results").values():
+        found |= dict.fromkeys(text(part.get("name")) for part in rows(obj(result).get("parts")))
+        for layer in rows(obj(result).get("per_layer")):
+            found |= dict.fromkeys(obj(layer, "parts"))
+    return found
 
 
 # ---- words ----
@@ -78,7 +94,7 @@ def _model(run: Run, model: dict[str, Any]) -> dict[str, Any]:
         "precision": text(model.get("precision")),
         "nominal": joules(own, unit),
         "interval": _interval(priced.result(model, "network"), unit),
-        "beside": _beside(model),
+        "beside": _beside(run, model),
         "labels": [priced.label(run, key) for key in keys],
         "totals": [_total(run, model, key, unit) for key in keys],
         "parts": _parts(model, keys, unit),
@@ -102,10 +118,12 @@ def _interval(value: dict[str, Any], unit: str) -> str:
     return f"{joules(found['low'], unit)} – {joules(found['high'], unit)}"
 
 
-def _beside(model: dict[str, Any]) -> str:
-    """The network beside its ordinary twin, in a few words."""
-    words = times(ratio(priced.nominal(model, "twin"), priced.nominal(model, "network")))
-    return f"{words} than the twin" if words else ""
+def _beside(run: Run, model: dict[str, Any]) -> str:
+    """The network beside its ordinary twin, or what else the model prices, in a few words."""
+    others = sorted(priced.entries(run, model)[1:], key=lambda key: key != "twin")
+    words = times(ratio(priced.nominal(model, others[0]), priced.nominal(model, "network"))) if others else ""
+    name = "twin" if others[:1] == ["twin"] else priced.label(run, others[0]).lower() if others else ""
+    return f"{words} than the {name}" if words else ""
 
 
 def _total(run: Run, model: dict[str, Any], key: str, unit: str) -> dict[str, Any]:
@@ -116,7 +134,7 @@ def _total(run: Run, model: dict[str, Any], key: str, unit: str) -> dict[str, An
     return {
         "label": priced.label(run, key),
         "sampling": f"± {joules(sampling, unit)}" if sampling else "",
-        "times": f"{si(float(f'{share:.3g}'))} ×" if share is not None and key != "network" else "",
+        "times": si(float(f"{share:.3g}")) if share is not None else "",
     } | {end: joules(value, unit) for end, value in found.items()}
 
 

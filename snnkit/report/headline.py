@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snnkit.report import priced
-from snnkit.report.read import Run
+from snnkit.report.read import Run, is_ordinary
 from snnkit.report.values import joules, number, obj, percent, plural, ratio, rows, si, text, times, whole
 
 
@@ -77,7 +77,7 @@ def _learned(run: Run) -> str:
 
 def _spends(run: Run) -> str:
     spikes = number(obj(run.counts, "network", "totals").get("spikes"))
-    parts = [] if spikes is None else [f"{si(spikes)} spikes"]
+    parts = [] if spikes is None or is_ordinary(run) else [f"{si(spikes)} spikes"]
     cost, unit = number(_price(run, "network").get("nominal")), _unit(run)
     if cost is not None:
         words, overlap = compared(run)
@@ -144,7 +144,7 @@ def _accuracy_tile(run: Run) -> dict[str, str] | None:
 
 def _spikes_tile(run: Run) -> dict[str, str] | None:
     spikes = number(obj(run.counts, "network", "totals").get("spikes"))
-    if spikes is None:
+    if spikes is None or is_ordinary(run):
         return None
     steps = number(run.counts.get("timesteps"))
     return {

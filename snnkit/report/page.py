@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from snnkit.files import atomic_path
 from snnkit.report import chip, comparison, conversion, energy, headline, network, sections, values
 from snnkit.report.palette import Palette
-from snnkit.report.read import ReportError, Run, read_runs
+from snnkit.report.read import ReportError, Run, is_ordinary, read_runs
 
 _HERE = Path(__file__).parent
 _STYLES = ("style.css",)
@@ -38,6 +38,7 @@ _SECTIONS = (
     ("equality", "Equality", chip.equality, "snnkit simulate {run}"),
     ("made", "How this was made", sections.made, ""),
 )
+_OF_SPIKES = ("rates", "cores", "raster", "equality")  # what no command adds to the run of an ordinary network
 
 
 def write_report(run_folder: str | Path, *others: str | Path) -> Path:
@@ -64,8 +65,8 @@ def render(run: Run, assets: Path) -> str:
         content = build(run, palette)
         if content is not None and "data" in content:
             data[key] = content.pop("data")
-        if key == "conversion" and conversion.is_ordinary(run):
-            command = "snnkit convert {run}"
+        if is_ordinary(run):
+            command = "snnkit convert {run}" if key == "conversion" else "" if key in _OF_SPIKES else command
         shown.append({"key": key, "title": title, "content": content, "command": command.format(run=run.name)})
     return (
         _templates()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snnkit.report.read import Run
+from snnkit.report.read import Run, is_ordinary
 from snnkit.report.values import number, obj, rows, text
 
 _LABELS = {
@@ -29,10 +29,17 @@ def models(run: Run) -> list[dict[str, Any]]:
     return [model for model in found if nominal(model, "network") is not None]
 
 
-def unpriced(run: Run) -> list[str]:
-    """Models that are in the file and have no price for the run's own network."""
+def unpriced(run: Run) -> list[tuple[str, str]]:
+    """Models that have no price for the run's own network, with the reason where the file gives one."""
     found = [] if is_old(run) else rows(run.energy.get("models"))
-    return [text(model.get("model")) for model in found if nominal(model, "network") is None]
+    empty = [(text(model.get("model")), "no price in the file") for model in found if nominal(model, "network") is None]
+    refused = run.energy.get("refused")
+    reasons = (
+        refused.items()
+        if isinstance(refused, dict)
+        else [(row.get("model"), row.get("reason")) for row in rows(refused)]
+    )
+    return empty + [(text(name), text(reason)) for name, reason in reasons]
 
 
 def result(model: dict[str, Any], entry: str) -> dict[str, Any]:
@@ -59,15 +66,9 @@ def entries(run: Run, model: dict[str, Any]) -> list[str]:
 
 def label(run: Run, entry: str) -> str:
     """What a network is called on the page."""
-    if entry == "network" and not _fires(run):
+    if entry == "network" and is_ordinary(run):
         return "Network"
     return _LABELS.get(entry, entry.replace("_", " ").capitalize())
-
-
-def _fires(run: Run) -> bool:
-    """Whether the run's own network has neurons; nothing known counts as yes, for that is what runs are about."""
-    layers = rows(obj(run.counts, "network").get("per_layer"))
-    return not layers or any(layer.get("kind") == "neuron" for layer in layers)
 
 
 def node(model: dict[str, Any]) -> str:

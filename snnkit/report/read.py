@@ -39,6 +39,18 @@ class Run:
     others: tuple[Run, ...] = ()
 
 
+def is_ordinary(run: Run) -> bool:
+    """Whether the run's network is known to have no neurons; nothing known counts as no, for runs are of spiking ones.
+
+    Where neither graph nor counts lie in the folder, what conversion left says so: it takes ordinary networks alone.
+    """
+    kinds, counted = run.graph.get("kinds"), run.counts.get("network")
+    layers = counted.get("per_layer") if isinstance(counted, dict) else None
+    found = set(kinds) if isinstance(kinds, dict) else set()
+    found |= {str(layer.get("kind")) for layer in layers or [] if isinstance(layer, dict)}
+    return "neuron" not in found and bool(found or run.conversion)
+
+
 def read_runs(folders: Sequence[Path]) -> Run:
     """Read the first of some run folders, with the rest as its `others`; raises ReportError as `read_run` does."""
     places = [folder.resolve() for folder in folders]

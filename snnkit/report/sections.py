@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from snnkit.report import priced
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run
 from snnkit.report.values import names, number, obj, percent, ratio, rows, si, text, total
@@ -128,6 +129,7 @@ def operations(run: Run, palette: Palette) -> dict[str, Any] | None:
     return {
         "layers": table,
         "most": max((row["rate"] or 0 for row in table), default=0) or 1,
+        "own": priced.label(run, "network"),
         "totals": {key: number(value) for key, value in obj(run.counts, "network", "totals").items()},
         "twin": {key: number(value) for key, value in obj(run.counts, "twin", "totals").items()},
         "images": number(run.counts.get("images")),

@@ -204,6 +204,7 @@ def test_compared_models_switch_table_and_chart(page, browser):
     browser.open(page, 1280)
     table = "document.querySelector('[data-comparison]:not([hidden]) caption').textContent"
     assert browser.run(table) == "The runs compared under 45nm"
-    browser.run("document.querySelector('[data-switch=comparison] [data-view=\"2\"]').click()")
+    browser.run("document.querySelector('[data-select=comparison]').focus()")
+    browser.press("End")
     assert browser.run(table) == "The runs compared under loihi"
     assert "loihi" in browser.run("Report.charts.get('comparison').chart.getOption().xAxis[0].name")

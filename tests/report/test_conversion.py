@@ -91,4 +91,20 @@ def test_command_is_named_for_ordinary_networks_alone(make_run, invented):
     command = "snnkit convert invented-run"
     assert command not in write_report(make_run()).read_text(encoding="utf-8")
     graph = invented["graph.json"]() | {"kinds": {"synapse": {"conv": 3}}}
-    assert command in write_report(make_run(graph=graph)).read_text(encoding="utf-8")
+    run = make_run(graph=graph)
+    for name in ("counts.json", *CHIP):
+        (run / name).unlink()
+    page = write_report(run).read_text(encoding="utf-8")
+    assert command in page
+    assert "snnkit compile" not in page, "no chip takes an ordinary network"
+
+
+def test_page_of_an_ordinary_network_speaks_of_no_spikes(make_run, invented):
+    counts = invented["counts.json"]()
+    counts["network"] = counts["twin"]
+    content = invented["convert.json"]()
+    page = write_report(make_run(leave_out=(*CHIP, "graph.json"), counts=counts, conversion=content))
+    text = re.sub(r"[\s\u202f]+", " ", re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8")))
+    assert "An image costs an estimated 4.33 µJ" in text
+    assert "Spikes per image" not in text.split("Learning")[1].split("Energy")[0]
+    assert "Converted to spikes it names 90.5 % correctly, 91.5 % before" in text

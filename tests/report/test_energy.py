@@ -60,7 +60,7 @@ def test_every_chart_has_its_numbers_formulas_and_sources_in_tables(make_run):
     """Breaks when a number can be read only by pointing at a chart."""
     shown = section(write_report(make_run()))
     for said in (
-        "Ordinary twin ± 278 nJ from the samples 19.4 µJ 27.8 µJ 27.8 µJ 6.42 ×",
+        "Ordinary twin ± 278 nJ from the samples 19.4 µJ 27.8 µJ 27.8 µJ 6.42",
         "E_AC constant 1.74 µJ 4.33 µJ 2.59 µJ Horowitz, ISSCC 2014, figure 1.1.9",
         "update share what is counted 3.88 µJ 4.33 µJ 454 nJ share of the neuron updates that is charged",
         "block1.conv synapse 1.07 µJ 8.31 µJ 4.15 µJ 16.40 % 128.00 % 7.8 × below",
@@ -91,7 +91,21 @@ def test_charts_hold_one_model_each(make_run):
         assert model["entries"] == ["network", "twin", "twin_skipping"]
         assert len(model["bars"]) == len(model["parts"]) == 3
         assert all(len(layer["sums"]) == 3 for layer in model["layers"])
-    assert found["parts"] == ["synapse accumulates", "MACs", "neuron updates", "memory", "other"]
+    assert found["parts"] == {"synapse accumulates": 0, "MACs": 1, "neuron updates": 2, "memory": 3, "other": 4}
+
+
+def test_parts_of_a_model_look_different_and_keep_their_look(make_run, invented):
+    """Breaks when two parts of one model share colour and pattern, or when one changes them with the model."""
+    energy = invented["energy.json"]()
+    for index, model in enumerate(energy["models"]):
+        parts = model["results"]["network"]["parts"]
+        parts += [parts[0] | {"name": f"part {index}-{number}"} for number in range(8)]
+    found = data(write_report(make_run(energy=energy)))
+    fills, models = found["parts"], energy["models"]
+    for model in models:
+        own = [fills[part["name"]] for part in model["results"]["network"]["parts"]]
+        assert len(set(own)) == len(own)
+    assert max(fills.values()) < 13, "no more looks than one model has parts"
 
 
 def test_model_without_a_price_is_named_not_drawn(make_run, invented):
@@ -99,7 +113,32 @@ def test_model_without_a_price_is_named_not_drawn(make_run, invented):
     energy["models"][1]["results"] = {}
     page = write_report(make_run(energy=energy))
     assert [model["name"] for model in data(page)["models"]] == ["45nm", "loihi"]
-    assert "Without a price for this network: 45nm-memory." in section(page)
+    assert "Without a price for this network (1): 45nm-memory" in section(page)
+
+
+def test_refused_models_say_why(make_run, invented):
+    energy = invented["energy.json"]() | {"refused": {"loihi1-mapped": "it needs a network mapped on loihi1"}}
+    page = section(write_report(make_run(energy=energy)))
+    assert "Without a price for this network (1): loihi1-mapped loihi1-mapped it needs a network mapped on" in page
+
+
+def test_many_incomplete_models_are_folded_away(make_run, invented):
+    """Breaks when numbers of chips that leave operations out crowd out what holds everything, or get lost."""
+    energy = invented["energy.json"]()
+    first = energy["models"][0]
+    energy["models"] += [first | {"model": f"chip-{index}", "uncounted": ["pool"]} for index in range(4)]
+    page = write_report(make_run(energy=energy))
+    assert "4 more, each a lower bound: chip-0, chip-1, chip-2, chip-3" in section(page)
+    values = re.findall(r'<input type="radio" name="energy-model" value="(\d+)"', page.read_text(encoding="utf-8"))
+    assert sorted(map(int, values)) == list(range(7))
+
+
+def test_fair_baseline_is_named_where_there_is_no_twin(make_run, invented):
+    energy = invented["energy.json"]()
+    results = energy["models"][1]["results"]
+    results["qnn"] = {"nominal": results["network"]["nominal"] / 2}
+    del results["twin"], results["twin_skipping"]
+    assert "2 times more than the quantised twin" in section(write_report(make_run(energy=energy)))
 
 
 def test_incomplete_counts_are_a_lower_bound(make_run, invented):
@@ -117,7 +156,7 @@ def test_files_of_the_first_schema_still_show(make_run, invented):
     page = write_report(run)
     shown = section(page)
     assert "snnkit energy invented-run counts again" in shown
-    assert "Ordinary twin 19.4 µJ 27.8 µJ 27.8 µJ 6.42 ×" in shown
+    assert "Ordinary twin 19.4 µJ 27.8 µJ 27.8 µJ 6.42" in shown
     assert "AC × E_AC" in shown
     (model,) = data(page)["models"]
     assert model["drivers"] == []
@@ -129,6 +168,7 @@ def test_files_of_the_first_schema_still_show(make_run, invented):
 def test_ordinary_network_is_not_called_spiking(make_run, invented):
     counts = invented["counts.json"]()
     counts["network"] = counts["twin"]
-    run = read_run(make_run(counts=counts))
-    assert priced.label(run, "network") == "Network"
     assert priced.label(read_run(make_run()), "network") == "Spiking network"
+    run = make_run(counts=counts)
+    (run / "graph.json").unlink()
+    assert priced.label(read_run(run), "network") == "Network"

@@ -11,9 +11,9 @@
   // The parts that the chosen model has, with the number that gives their colour and pattern under every model.
   function parts() {
     const has = new Set([...model().parts.flatMap(Object.keys), ...model().layers.flatMap((layer) => layer.parts.flatMap(Object.keys))]);
-    return energy.parts.map((name, index) => ({ name, index })).filter(({ name }) => has.has(name));
+    return Object.entries(energy.parts).map(([name, index]) => ({ name, index })).filter(({ name }) => has.has(name));
   }
-  const ofBars = () => parts().filter(({ name }) => model().parts.some((side) => name in side));
+  const ofBars = () => parts().filter(({ name }) => model().parts.some((side) => side[name]?.nominal || side[name]?.high));
   const legend = (items, extra) => ({
     left: 0, padding: 0, type: "plain", icon: "roundRect", itemWidth: 20, itemHeight: 12, itemGap: 14, textStyle: R.text(12, "ink"),
     selectedMode: false, data: items.map((item) => item.name), ...extra,
@@ -88,6 +88,7 @@
     const kinds = Object.entries(KINDS).filter(([kind]) => rows.some((row) => row.kind === kind));
     const low = Math.min(bar.nominal, ...rows.map((row) => row.low)), high = Math.max(bar.nominal, ...rows.map((row) => row.high));
     const room = (high - low) * 0.08 || high * 0.1;
+    const fine = (value) => R.joules(value, model().unit, Math.min(7, 2 + Math.ceil(Math.log10(high / (high - low || high)))));
     return R.base({
       grid: { left: 0, right: 14, top: 24, bottom: 52, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
       legend: { ...legend(kinds.map(([, [name]]) => ({ name })), { bottom: 0 }) },
@@ -97,7 +98,7 @@
           [KINDS[row.kind]?.[0], "Everything else stays nominal."]);
       } },
       xAxis: R.axis({ type: "value", min: Math.max(0, low - room), max: high + room, splitNumber: 3,
-        axisLabel: { hideOverlap: true, showMinLabel: false, showMaxLabel: false, formatter: J } }),
+        axisLabel: { hideOverlap: true, showMinLabel: false, showMaxLabel: false, formatter: fine } }),
       yAxis: R.axis({ type: "category", inverse: true, data: rows.map((row) => row.name),
         axisLabel: { ...R.text(12, "ink"), interval: 0, formatter: (name) => R.short(name, letters) } }),
       series: [

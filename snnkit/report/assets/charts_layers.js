@@ -64,7 +64,7 @@
         const layer = rows[points[0].dataIndex];
         const lines = [["", label("network"), ...(key ? [label(key)] : [])], ["Sum", J(layer.sums[0]), ...(key ? [J(layer.sums[other])] : [])]];
         items.filter(({ name }) => layer.parts[0]?.[name] || layer.parts[other]?.[name]).forEach(({ name, index }) => lines.push(
-          [R.named(R.colour(`part${index % 8}`), name), J(layer.parts[0]?.[name]), ...(key ? [J(layer.parts[other]?.[name])] : [])]));
+          [R.named(R.colour(`part${index % 12}`), name), J(layer.parts[0]?.[name]), ...(key ? [J(layer.parts[other]?.[name])] : [])]));
         return R.tip(layer.kind ? `${layer.name} · ${layer.kind}` : layer.name, lines);
       } },
       xAxis: R.axis({ type: "value", min: 0, splitNumber: 4, axisLabel: { formatter: J, hideOverlap: true } }),

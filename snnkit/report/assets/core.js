@@ -12,28 +12,28 @@ const Report = (() => {
   const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
   const escape = (value) => String(value ?? "").replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
 
-  function digits(value) {
+  function digits(value, significant) {
     const size = Math.abs(value);
-    const words = value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
+    const words = value.toFixed(Math.max(0, significant - (size >= 100 ? 3 : size >= 10 ? 2 : 1)));
     return words.includes(".") ? words.replace(/\.?0+$/, "") : words;
   }
 
   // 1234567 is "1.23 M"; with a unit, small numbers get a prefix too.
-  function si(value, unit = "") {
+  function si(value, unit = "", significant = 3) {
     if (!isNumber(value)) return "–";
     const size = Math.abs(value);
     const scales = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
     const small = [[1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"], [1e-12, "p"], [1e-15, "f"]];
     for (const [scale, prefix] of unit ? scales.concat(small) : scales)
-      if (size >= scale * 0.9995) return digits(value / scale) + GAP + prefix + unit;
+      if (size >= scale * 0.9995) return digits(value / scale, significant) + GAP + prefix + unit;
     if (unit) return (value === 0 ? "0" : value.toPrecision(2)) + GAP + unit;
-    return Number.isInteger(value) || size >= 1 ? digits(value) : String(Number(value.toPrecision(3)));
+    return Number.isInteger(value) || size >= 1 ? digits(value, significant) : String(Number(value.toPrecision(3)));
   }
 
-  function joules(value, unit) {
+  function joules(value, unit, significant = 3) {
     const scales = { J: 1, mJ: 1e-3, uJ: 1e-6, "µJ": 1e-6, nJ: 1e-9, pJ: 1e-12, fJ: 1e-15 };
     if (!isNumber(value)) return "–";
-    return unit in scales ? si(value * scales[unit], "J") : si(value) + GAP + unit;
+    return unit in scales ? si(value * scales[unit], "J", significant) : si(value, "", significant) + GAP + unit;
   }
 
   const percent = (value, places = 1) => (isNumber(value) ? (100 * value).toFixed(places) + GAP + "%" : "–");
@@ -116,7 +116,11 @@ const Report = (() => {
     { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [1.5, 3], rotation: Math.PI / 4 },
     { symbol: "triangle", dashArrayX: [[8, 8], [0, 8, 8, 0]], dashArrayY: [7, 0], symbolSize: 0.8 },
     { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [1.5, 5], rotation: 0 },
-    { symbol: "rect", dashArrayX: [4, 4], dashArrayY: [4, 4], rotation: Math.PI / 4 },
+    { symbol: "rect", dashArrayX: [[4, 4], [0, 4, 4, 0]], dashArrayY: [4, 0] },
+    { symbol: "circle", dashArrayX: [4, 4], dashArrayY: [4, 3], symbolSize: 0.9 },
+    { symbol: "rect", dashArrayX: [6, 2], dashArrayY: [2, 3], rotation: -Math.PI / 4 },
+    { symbol: "diamond", dashArrayX: [[7, 7], [0, 7, 7, 0]], dashArrayY: [7, 0], symbolSize: 0.9 },
+    { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [3, 3], rotation: Math.PI / 2 },
   ];
   function pattern(index, rgb) {
     const found = PATTERNS[index % PATTERNS.length];
@@ -125,7 +129,7 @@ const Report = (() => {
   }
   // A fill for the part of that number: its colour and its pattern.
   function fill(index, border = "surface") {
-    const rgb = colour(`part${index % 8}`);
+    const rgb = colour(`part${index % 12}`);
     return { color: rgb, decal: pattern(index, rgb), borderColor: colour(border), borderWidth: 1 };
   }
 

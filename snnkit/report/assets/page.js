@@ -8,11 +8,14 @@
     if (!pressed) return;
     group.querySelectorAll("button").forEach((button) => button.setAttribute("aria-pressed", String(button === pressed)));
     R.show(group.dataset.switch, pressed.dataset.view);
-    document.querySelectorAll(`[data-${group.dataset.switch}]`).forEach((item) => {
-      item.hidden = item.dataset[group.dataset.switch] !== pressed.dataset.view;
-    });
   }));
 
+  // A choice of one among many: a chart, and the table that goes with it.
+  document.querySelectorAll("[data-select]").forEach((list) => list.addEventListener("change", () => {
+    const id = list.dataset.select;
+    R.show(id, list.value);
+    document.querySelectorAll(`[data-${id}]`).forEach((item) => { item.hidden = item.dataset[id] !== list.value; });
+  }));
   document.querySelectorAll("[data-models]").forEach((group) => group.addEventListener("change", (event) => {
     R.chosen.model = Number(event.target.value);
     document.querySelectorAll("[data-model]").forEach((item) => { item.hidden = item.dataset.model !== event.target.value; });
