@@ -96,17 +96,14 @@ def _becomes(run: Run) -> str:
     codes, differing = number(run.conversion.get("codes")), number(run.conversion.get("codes_differ"))
     if codes is None or differing is None:
         return ""
-    reached, before = found.get("spiking, at rest"), found.get("float")
-    kept = (
-        f"names {percent(reached)} correctly, {percent(before)} before, and " if None not in (reached, before) else ""
-    )
+    reached, before, samples = found.get("spiking, at rest"), found.get("float"), number(run.conversion.get("samples"))
+    of = f" of {plural(samples, 'sample')}" if samples else ""
+    known = None not in (reached, before)
+    kept = f"names {percent(reached)}{of} correctly, {percent(before)} before, and " if known else ""
     none = "none" if differing == 0 else whole(differing)
     differ = "differs" if differing == 1 else "differ"
-    return f"converted to spikes it {kept}" + (
-        f"{none} of its {si(codes)} codes {differ} at rest from the quantised network's"
-        if kept
-        else f"has {none} of {si(codes)} codes that {differ} at rest from the quantised network's"
-    )
+    codes_of = f"{none} of its {si(codes)} codes {differ} at rest from the quantised network's"
+    return f"converted to spikes it {kept}{codes_of}" if known else f"converted to spikes, {codes_of}"
 
 
 def _fits(run: Run) -> str:

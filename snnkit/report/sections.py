@@ -133,6 +133,9 @@ def operations(run: Run, palette: Palette) -> dict[str, Any] | None:
         "totals": {key: number(value) for key, value in obj(run.counts, "network", "totals").items()},
         "twin": {key: number(value) for key, value in obj(run.counts, "twin", "totals").items()},
         "images": number(run.counts.get("images")),
+        "spread": any(row["spread"] for row in table),
+        "shifts": any(row["shift_adds"] for row in table),
+        "uncounted": names(obj(run.counts, "network").get("uncounted")),
         "verdict": text(signals.get("verdict")),
         "driven": driven if isinstance(driven, bool) else None,
         "first_break": first_break,
@@ -147,10 +150,21 @@ def operations(run: Run, palette: Palette) -> dict[str, Any] | None:
 
 def _operation(layer: dict[str, Any], palette: Palette, encoding: list[str]) -> dict[str, Any]:
     name = text(layer.get("name"))
-    numbers = ("dense_macs", "mac", "ac", "synaptic_events", "spikes", "neurons", "rate", "neuron_updates")
+    numbers = (
+        "dense_macs",
+        "mac",
+        "ac",
+        "shift_adds",
+        "synaptic_events",
+        "spikes",
+        "neurons",
+        "rate",
+        "neuron_updates",
+    )
     words = {"name": name, "op": text(layer.get("op")), "input": text(layer.get("input_type"))}
     marks = {"population": palette.of(name), "static": layer.get("static") is True, "encoding": name in encoding}
-    return words | marks | {key: number(layer.get(key)) for key in numbers}
+    spread = {"spread": {key: number(value) for key, value in obj(layer, "spread").items()}}
+    return words | marks | spread | {key: number(layer.get(key)) for key in numbers}
 
 
 def _shape(value: Any) -> str:

@@ -107,4 +107,4 @@ def test_page_of_an_ordinary_network_speaks_of_no_spikes(make_run, invented):
     text = re.sub(r"[\s\u202f]+", " ", re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8")))
     assert "An image costs an estimated 4.33 µJ" in text
     assert "Spikes per image" not in text.split("Learning")[1].split("Energy")[0]
-    assert "Converted to spikes it names 90.5 % correctly, 91.5 % before" in text
+    assert "Converted to spikes it names 90.5 % of 200 samples correctly, 91.5 % before" in text

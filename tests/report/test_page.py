@@ -144,6 +144,22 @@ def test_both_ends_of_every_comparison_are_named(make_run, invented):
     assert "layer by layer" not in text
 
 
+def test_counts_come_with_their_spread_and_with_shifts(make_run, invented):
+    """Breaks when the interval of a mean, what was not counted, or the shifts of power-of-two events are left out."""
+    plain = Reader(write_report(make_run())).text
+    assert "Shift and add" not in plain
+    assert "half-width" not in plain
+    counts = invented["counts.json"]()
+    counts["network"]["per_layer"][2] |= {"spread": {"ac": 23581.3}, "shift_adds": 1000.0}
+    counts["network"] |= {"uncounted": ["head.custom"]}
+    counts["network"]["totals"]["shift_adds"] = 1000.0
+    text = Reader(write_report(make_run(counts=counts))).text
+    assert "1.18 M ± 23.6 k 1 k" in text
+    assert "Shift and add" in text
+    assert "Not counted: head.custom" in text
+    assert "half-width of the 95 % interval" in text
+
+
 def test_picture_of_the_network(make_run, invented):
     """Breaks when a block or an arrow is missing, or when an arrow to nowhere is drawn or stops the page."""
     page = write_report(make_run()).read_text(encoding="utf-8")
