@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from fractions import Fraction
 from types import NoneType
 from typing import Any
 
@@ -13,11 +12,12 @@ from torch import Tensor
 from compiler.graph.facts import Amount, Facts, total_events, total_units
 from compiler.graph.graph import Node
 from compiler.graph.operation import Operation, Shapes
-from compiler.graph.signals import BINARY, REAL, SIGNED, SignalType
+from compiler.graph.signals import SignalType
 from compiler.operations.call import Call
 from snnkit.kernels import Operator
 from snnkit.kernels.operator import type_name
 from snnkit.neurons import OPERATORS
+from snnkit.signals import sent
 from snnkit.surrogates import Sigmoid
 
 _SURROGATE: Any = Sigmoid()  # graphs have no backward
@@ -35,26 +35,7 @@ def events_of(op: str, constants: Mapping[str, Any]) -> SignalType:
     operator = OPERATORS[op]
     p = operator.parameters(**{name: constants[name] for name in operator.parameter_names})
     kind, low, high, *scale = operator.events(p)
-    exact = _step(scale[0]) if scale else Fraction(1)
-    if kind == "real" or exact is None:
-        return REAL
-    plain = {"binary": BINARY, "signed": SIGNED}.get(kind)
-    if plain is not None:
-        return plain.scaled(exact)
-    return SignalType(kind, int(low), int(high), exact)
-
-
-def _step(step: float | Tensor) -> Fraction | None:
-    """Return the short fraction that a neuron means by a step such as 1/3, else what the float is exactly.
-
-    None where every channel has its own: no one step divides them all.
-    """
-    if isinstance(step, Tensor):
-        if bool((step != step.flatten()[0]).any()):
-            return None
-        step = float(step.flatten()[0])
-    short = Fraction(step).limit_denominator(1024)
-    return short if float(short) == step else Fraction(step)
+    return sent(kind, low, high, scale[0] if scale else 1.0)
 
 
 def _constants(operator: Operator, node: Node) -> Any:

@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from compiler.graph.facts import Amount, Facts
 from compiler.graph.graph import Node
 from compiler.graph.operation import CountRule, Shapes, TypeRule
-from compiler.graph.signals import BINARY, REAL, SIGNED, SignalType, integer, single
+from compiler.graph.signals import BINARY, REAL, SignalType
+from snnkit.signals import stored as stored
 
 INTS: tuple[type, ...] = (tuple,)
 INT: tuple[type, ...] = (int,)
@@ -93,24 +93,6 @@ def synaptic(facts: Facts, events: Sequence[int], amount: Amount) -> dict[str, A
 def compared(node: Node, facts: Facts) -> Mapping[str, Amount]:
     """One of n values is found by n − 1 comparisons."""
     return {"activations": float(facts.inputs_size - facts.outputs_size)}
-
-
-def stored(value: Tensor) -> SignalType:
-    """Return the type of a signal that holds stored numbers."""
-    value = value.detach()
-    if value.dtype == torch.bool:
-        return BINARY
-    if not value.numel() or not bool(torch.isfinite(value).all()):
-        return REAL
-    low, high = (float(end) for end in torch.aminmax(value))
-    if low == high:
-        return single(low)
-    step = max(abs(low), abs(high))
-    if bool(((value == 0) | (value.abs() == step)).all()):
-        ends = int(low / step), int(high / step)
-        plain = {(0, 1): BINARY, (-1, 1): SIGNED}.get(ends) or integer(*ends)
-        return plain.scaled(step)
-    return integer(int(low), int(high)) if bool((value == value.round()).all()) else REAL
 
 
 def union_of(types: Sequence[SignalType]) -> SignalType:
