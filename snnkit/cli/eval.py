@@ -18,17 +18,14 @@ def eval_(run: Path, *, dataset: str | None = None, source: str | None = None) -
         Where it lies: for fashion_mnist vendored, full, auto or a folder; by default what the run was trained on.
     """
     from snnkit.checkpoints import build_model
-    from snnkit.data import DataConfig, load_images
-    from snnkit.engine import RunConfig, evaluate, find_checkpoint
+    from snnkit.data import load_images
+    from snnkit.engine import evaluate, find_checkpoint
+    from snnkit.engine.feeding import fed_as
     from snnkit.engine.progress import console
 
     checkpoint = find_checkpoint(run)
     model, _ = build_model(checkpoint)
-    # A checkpoint that lies in a run's folder was fed as that run says, another one at least in the size it says.
-    folder, (height, width) = checkpoint.absolute().parent, getattr(model, "trained_size", (0, 0))
-    config, saved = DataConfig(img_size=height if height == width else 0), folder.parent / "config.json"
-    if folder.name == "checkpoints" and saved.exists():
-        config = RunConfig.load(saved).data
+    config = fed_as(checkpoint, model)
     config.dataset, config.source = dataset or config.dataset, source or config.source
     data = load_images(config, seed=0)
     result = evaluate(model, data)

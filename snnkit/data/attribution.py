@@ -74,7 +74,7 @@ def read_attribution(path: str | Path) -> Iterator[Credit]:
                 if len(row) != len(_COLUMNS) or (number == 1 and row != _COLUMNS):
                     raise CorruptFileError(f"{path}, row {number}: not {','.join(_COLUMNS)}; write it anew.")
                 if number > 1:
-                    yield Credit(*row)
+                    yield Credit(row[0], row[1], row[2], row[3])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise CorruptFileError(f"{path} cannot be read: {reason}.") from None

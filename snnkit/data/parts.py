@@ -81,15 +81,15 @@ def set_aside(train: Any, test: Any, share: float, seed: int) -> tuple[Any, Any]
         )
     chosen = stratified(train.labels, count, seed)
     rest = np.setdiff1d(np.arange(len(train)), chosen)
-    return Part(train, rest), Part(_as_tested(train, test), chosen)
+    return Part(train, rest), Part(as_tested(train, test), chosen)
 
 
-def _as_tested(train: Any, test: Any) -> Any:
+def as_tested(train: Any, test: Any) -> Any:
     """The samples of ``train`` as those of ``test`` are read and transformed."""
     while isinstance(test, Part):
         test = test.whole
     if isinstance(train, Part):
-        return Part(_as_tested(train.whole, test), train.indices)
+        return Part(as_tested(train.whole, test), train.indices)
     twin = copy.copy(train)
     twin.transform = test.transform
     if hasattr(getattr(test, "source", None), "reader"):  # clips are drawn while training

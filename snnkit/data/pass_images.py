@@ -54,10 +54,10 @@ class PassIndex:
     def __len__(self) -> int:
         return len(self.name)
 
-    def take(self, chosen: np.ndarray[Any, Any]) -> PassIndex:
+    def take(self, chosen: np.ndarray[Any, Any] | list[int]) -> PassIndex:
         """Return the index of some of the images."""
-        taken = (values[chosen] for values in (self.part, self.name, self.offset, self.size))
-        return PassIndex(self.parts, *taken, self.damage)
+        part, name, offset, size = (values[chosen] for values in (self.part, self.name, self.offset, self.size))
+        return PassIndex(self.parts, part, name, offset, size, self.damage)
 
     def hashes(self) -> list[bytes]:
         """Names of the files without folder and ending."""
@@ -228,7 +228,8 @@ def find_images(source: str | Path) -> PassIndex:
     if parts:
         arrays = kept_index(root / "pass.index.npz", parts, _ARRAYS, lambda: _members(parts))
         damage = tuple(text for text in arrays.pop("wrong").tolist() if text)
-        index = PassIndex(tuple(map(str, parts)), *(arrays[key] for key in _ARRAYS[:-1]), damage)
+        part, name, offset, size = (arrays[key] for key in _ARRAYS[:-1])
+        index = PassIndex(tuple(map(str, parts)), part, name, offset, size, damage)
     else:
         name = np.array(files, np.bytes_)
         none = np.full(len(files), -1, np.int64)

@@ -68,6 +68,11 @@ class ShardImages:
         """Images of each shard."""
         return tuple(np.bincount(self._index.shard).tolist())
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The tar files."""
+        return self._index.paths
+
     def read(self, index: int) -> Tensor:
         """Return an image uint8 (3, H, W).
 

@@ -1,0 +1,118 @@
+"""``snnkit probe``: how good the features of an encoder are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def probe(
+    target: str,
+    *,
+    method: str = "linear,knn",
+    labels: str = "1",
+    k: int = 20,
+    temperature: float = 0.07,
+    l2: float | None = None,
+    seeds: int = 1,
+    random: bool = False,
+    dataset: str | None = None,
+    source: str | None = None,
+    img_size: int | None = None,
+    at_head: bool = False,
+    cache: Path | None = None,
+    output: Path | None = None,
+) -> None:
+    """Probe the features of a run: linear classifiers and nearest neighbours of images it was not trained for.
+
+    Features are computed once, without augmentation, and kept in the run's folder, as are the results (probe.json).
+
+    Parameters
+    ----------
+    target
+        Folder of a run, a checkpoint, NAME@weights, or a name such as timm:NAME (random weights).
+    method
+        linear (L-BFGS), sgd, knn, or several with commas between.
+    labels
+        Shares of the training labels, such as 0.01,0.1,1: a stratified draw of each seed.
+    k
+        Neighbours that vote.
+    temperature
+        How much nearer ones count more.
+    l2
+        Decay λ of the linear probes; by default chosen on a fifth of the labelled images.
+    seeds
+        How often a share of the labels is drawn; mean and deviation are shown.
+    random
+        Probe the same network at random start beside it.
+    dataset
+        Labelled data set to probe on; by default the run's own.
+    source
+        Where it lies.
+    img_size
+        Side in pixels of what the encoder gets; by default as the run was fed.
+    at_head
+        Take what the classifier of a spiking network reads, in place of the mean of its last map.
+    cache
+        Folder for features; by default in the run's folder.
+    output
+        JSON file for the results; by default probe.json in the run's folder.
+    """
+    from rich.table import Table
+
+    from snnkit.engine.progress import console, told
+    from snnkit.errors import InvalidArgumentError, unknown_name
+    from snnkit.probing import METHODS, Settings, probe_target
+
+    methods = [name.strip() for name in method.split(",")]
+    for name in methods:
+        if name not in METHODS:
+            raise unknown_name("probe", name, METHODS)
+    try:
+        shares = [float(text) for text in labels.split(",")]
+    except ValueError:
+        raise InvalidArgumentError(f"--labels {labels}: give shares with commas between, such as 0.01,0.1,1.") from None
+    settings = Settings(k, temperature, l2, seeds)
+    report = probe_target(
+        target,
+        methods,
+        shares,
+        settings,
+        dataset=dataset,
+        source=source,
+        img_size=img_size,
+        at_head=at_head,
+        random=random,
+        cache=cache,
+        watch=lambda items, title, count: told(items, f"features, {title}", count, "batches"),
+    )
+    for line in report.lines():
+        console.print(line)
+    table = Table("encoder", "probe", "labels", "images", "accuracy", "with", box=None)
+    for row in report.rows:
+        found = row.result
+        if found is None:
+            table.add_row(row.encoder, "", "", "", "", row.why)
+            continue
+        spread = "" if found.deviation is None else f" ± {found.deviation:.1%}"
+        table.add_row(
+            row.encoder,
+            found.method,
+            f"{found.labels:.4g}",
+            f"{found.images:,}",
+            f"{found.mean:.1%}{spread}",
+            _how(found),
+        )
+    console.print(table)
+    path = output or (report.folder / "probe.json" if report.folder else None)
+    if path is not None:
+        report.save(path)
+        console.print(str(path))
+
+
+def _how(found: object) -> str:
+    """What a probe was fitted with, in a few words."""
+    settings = found.settings  # type: ignore[attr-defined]
+    if "k" in settings[0]:
+        return f"k {settings[0]['k']}, T {settings[0]['temperature']:g}"
+    decays = "/".join(dict.fromkeys(f"{one['l2']:g}" for one in settings))
+    return f"λ {decays}" + ("" if all(one.get("converged", True) for one in settings) else ", not converged")
