@@ -36,6 +36,8 @@ class Given:
     made: Signal
     result: torch.Tensor
     kinds: tuple[SignalType, ...]
+    met: list[torch.Tensor]
+    """Where each input is not zero."""
 
     @property
     def values(self):
@@ -49,6 +51,12 @@ class Given:
         """Units, with a 1 for every real value."""
         units = self.units[index]
         return torch.ones(BATCH, *self.shapes[index], dtype=torch.int64) if units is None else units
+
+    def operands(self, *indices):
+        """Of a product: units, with a 1 for every real value; where all are real, for those that are not zero."""
+        if all(self.units[i] is None for i in indices):
+            return [self.met[i].long() for i in indices]
+        return [self.ones(i) for i in indices]
 
 
 def units_of(value, kind):
@@ -66,10 +74,21 @@ def weights(given, pairs):
     counts = {"dense_macs": dense_of(given) if given.node.op == "conv" else dense}
     if "bias" in given.node.parameters and given.node.op != "batch_norm":
         counts["bias_adds"] = given.results
+    if given.node.op in ("conv", "conv_transpose"):
+        counts["padding_macs"] = dense_of(given) - BATCH * len(pairs)
     if given.units[0] is None:
-        return {**counts, "mac": counts["dense_macs"]}
+        counts |= {"mac": dense_of(given) if given.node.op == "conv" else dense}
+        if given.node.op == "batch_norm":
+            return counts
+        return {**counts, "effective_macs": sum(int(given.met[0][(b, *at)]) for b in range(BATCH) for at, _ in pairs)}
     done = sum(int(given.units[0][(b, *source)]) for b in range(BATCH) for source, _ in pairs)
-    return {**counts, "ac": done, "synaptic_events": done}
+    return {**counts, **events(given, [0], done)}
+
+
+def events(given, operands, done):
+    """What an event does: a power of two is shifted and added."""
+    name = "shift_adds" if any(given.kinds[i].kind == "pow2" for i in operands) else "ac"
+    return {name: done, "synaptic_events": done}
 
 
 def dense_of(given):
@@ -115,6 +134,7 @@ def conv_transpose(given):
         if all(0 <= p < n for p, n in zip(to, given.out[-rank:], strict=True)):
             pairs.append(((i, *at), (o, *to)))
     counts = weights(given, pairs)
+    del counts["padding_macs"]  # cut off, and yet multiplied
     # Without skipping, every input meets every weight of its channel.
     counts["dense_macs"] = given.values * weight[0].numel()
     if given.units[0] is None:
@@ -149,18 +169,20 @@ def product(x, y):
     return met.numel(), int(met.sum())
 
 
-def meeting(given, dense, met, operands):
+def meeting(given, x, y, operands):
+    """The product x @ y of ``operands``, in units; of two reals, those that are not zero."""
+    dense, met = product(x, y)
     counts = {"dense_macs": dense}
     if all(given.units[i] is None for i in operands):
-        return {**counts, "mac": dense}
-    return {**counts, "ac": met, "synaptic_events": met}
+        return {**counts, "mac": dense, "effective_macs": met}
+    return {**counts, **events(given, operands, met)}
 
 
 def matmul(given):
     rank = max(len(shape) for shape in given.shapes)
-    x, y = (given.ones(i) for i in (0, 1))
+    x, y = given.operands(0, 1)
     x, y = (t.reshape(BATCH, *[1] * (rank + 1 - t.ndim), *t.shape[1:]) for t in (x, y))
-    return meeting(given, *product(x, y), (0, 1))
+    return meeting(given, x, y, (0, 1))
 
 
 def einsum(given):
@@ -178,17 +200,18 @@ def einsum(given):
         return {"adds": every} if set(right) < set(left) else {}
     reals = sum(units is None for units in given.units)
     counts = {"dense_macs": every * (len(terms) - 1), "mac": every * max(reals - 1, 0)}
-    return counts if reals == len(terms) else {**counts, "ac": met, "synaptic_events": met}
+    return counts if reals == len(terms) else {**counts, **events(given, range(len(terms)), met)}
 
 
 def attention(given):
     """q kᵀ, scaled and masked, softmax, and its product with v, one after the other."""
-    q, k, v = (given.ones(i) for i in range(3))
-    first = meeting(given, *product(q, k.transpose(-1, -2)), (0, 1))
+    q, k = given.operands(0, 1)
+    (v,) = given.operands(2)
+    first = meeting(given, q, k.transpose(-1, -2), (0, 1))
     logits = BATCH * math.prod(given.out[:-1]) * given.shapes[1][-2]
     rows = logits // given.shapes[1][-2]
     weights_ = torch.ones(BATCH, *given.out[:-1], given.shapes[1][-2], dtype=torch.int64)
-    second = meeting(given, *product(weights_, v), (2,))
+    second = meeting(given, weights_, v, (2,))
     total = {name: first.get(name, 0) + second.get(name, 0) for name in {*first, *second}}
     masked = logits if len(given.shapes) > 3 else 0
     soft = {"activations": logits - rows, "adds": 2 * logits + masked, "exponentials": logits, "divisions": logits}
@@ -200,7 +223,7 @@ def mul(given):
     rank = max(x.ndim, y.ndim)
     x, y = (t.reshape(BATCH, *[1] * (rank - t.ndim), *t.shape[1:]) for t in (x, y))
     met = int((x * y).sum())
-    return {"multiplies": given.results} if given.units == [None, None] else {"ac": met, "synaptic_events": met}
+    return {"multiplies": given.results} if given.units == [None, None] else events(given, (0, 1), met)
 
 
 def div(given):
@@ -208,8 +231,7 @@ def div(given):
         return {"divisions": given.results}
     if given.units[0] is None:
         return {"multiplies": given.results}
-    done = int(given.units[0].sum())
-    return {"ac": done, "synaptic_events": done}
+    return events(given, [0], int(given.units[0].sum()))
 
 
 def reads(given):
@@ -317,7 +339,8 @@ def neuron(given):
     counts = {"neuron_updates": given.results}
     if given.made.type.is_event:
         levels = given.result.double() / float(given.made.type.scale)
-        counts["spikes"] = sum(abs(round(level)) for level in levels.flatten().tolist())
+        sent = [abs(round(level)) for level in levels.flatten().tolist()]
+        counts |= {"spikes": sum(sent), "resets": sum(level > 0 for level in sent)}
     return counts
 
 
@@ -363,7 +386,8 @@ EXPECTED = {
     **dict.fromkeys(("maximum", "minimum", "where", "ge", "gt", "le", "lt", "eq", "ne"), every(activations=1)),
     **dict.fromkeys(("logical_and", "logical_or", "logical_not"), every(activations=1)),
     **dict.fromkeys(("cast", "neg", "identity", "reshape", "permute", "expand", "slice", "concat", "roll"), none),
-    **dict.fromkeys(("take", "pad", "rearrange", "gather", "scatter", "lookup", "constant"), none),
+    **dict.fromkeys(("take", "pad", "rearrange", "gather", "scatter", "constant"), none),
+    "lookup": lambda given: {"lookups": given.values},
     **dict.fromkeys(("unfold", "windows"), none),
     **dict.fromkeys(("relu", "abs", "floor", "ceil", "round", "trunc", "isnan"), every(activations=1)),
     "sign": every(activations=2),
@@ -423,21 +447,37 @@ def test_every_operation_has_a_definition():
     assert all(one.count_rule is not None for one in operations().values())
 
 
+def sample(tensors, b):
+    """One sample of each; what all share has only one."""
+    return [x[min(b, len(x) - 1)][None] for x in tensors]
+
+
 def compare(case, kinds, dtype, shared=()):
     """Counts of the rule and of the definition; inputs in ``shared`` do not depend on the sample."""
     node, builder = case.node(kinds, dtype)
     signals = [builder.signals[name] for name in node.inputs]
     outputs = [builder.signals[name] for name in node.outputs]
     for values, _ in runs(case, node, kinds, BATCH, 7, dtype):
+        weighed = operation(case.op).kind in ("synapse", "product")
+        values = [x * (x > -0.5) if weighed and kind == REAL else x for x, kind in zip(values, kinds, strict=True)]
         held = [v[:1] if i in shared else v for i, v in enumerate(values)]
         results = operation(case.op).run(node, *held)
-        counts = operation(case.op).count_rule(node, Facts(BATCH, signals, outputs, held, results))
-        assert set(counts) <= set(COUNTED)
+        found = operation(case.op).count_rule(node, Facts(BATCH, signals, outputs, held, results))
+        assert set(found) <= set(COUNTED)
+        alone = [
+            operation(case.op).count_rule(node, Facts(1, signals, outputs, sample(held, b), sample(results, b)))
+            for b in range(BATCH)
+        ]
+        for name, amount in found.items():
+            if isinstance(amount, torch.Tensor):
+                assert amount.tolist() == [float(one[name]) for one in alone], name
+        counts = {name: float(torch.as_tensor(amount).sum()) for name, amount in found.items()}
         units = [
             units_of(v.expand(BATCH, *v.shape[1:]), kind) if kind.is_event else None
             for v, kind in zip(held, kinds, strict=True)
         ]
-        given = Given(node, list(case.shapes), outputs[0].shape, units, outputs[0], results[0], kinds)
+        met = [v.expand(BATCH, *v.shape[1:]) != 0 for v in held]
+        given = Given(node, list(case.shapes), outputs[0].shape, units, outputs[0], results[0], kinds, met)
         expected = EXPECTED[case.op](given)
         assert {k: v for k, v in counts.items() if v} == {k: v for k, v in expected.items() if v}, kinds
 
@@ -478,8 +518,8 @@ def test_attention_is_its_products_written_out():
     second = operation("matmul").count_rule(
         node, Facts(2, [weights_, signals[2]], [out], [torch.rand(2, 3, 6, 5), v], [])
     )
-    assert first["ac"] == float((q @ k.transpose(-1, -2)).sum())
-    assert whole["ac"] == first["ac"] + second["ac"]
+    assert first["ac"].tolist() == (q @ k.transpose(-1, -2)).sum((1, 2, 3)).tolist()
+    assert whole["ac"].tolist() == (first["ac"] + second["ac"]).tolist()
     assert whole["dense_macs"] == first["dense_macs"] + second["dense_macs"] == 2 * 2 * 3 * 6 * 5 * 4
     assert whole["exponentials"] == 2 * 3 * 6 * 5
 
@@ -510,11 +550,11 @@ def test_events_of_any_dtype(dtype):
     x = (torch.rand(4, 3000) < 0.9).to(dtype)
     signal = Signal("x", (3000,), BINARY)
     facts = Facts(4, [signal], [], [x], [])
-    assert facts.total_units(0) == int(x.long().sum())
+    assert facts.total_units(0).tolist() == x.long().sum(1).tolist()
 
 
 def test_repeated_steps_are_counted_by_the_tally():
     """A rule counts one of the steps that went the same."""
     signal = Signal("x", (5,), SignalType("integer", 0, 3))
     facts = Facts(2, [signal], [], [torch.full((1, 5), 2.0)], [], repeats=7)
-    assert facts.total_units(0) == 2 * 5 * 2
+    assert facts.total_units(0).tolist() == [2 * 5] * 2
