@@ -98,7 +98,7 @@ def _model(run: Run, model: dict[str, Any]) -> dict[str, Any]:
         "labels": [priced.label(run, key) for key in keys],
         "totals": [_total(run, model, key, unit) for key in keys],
         "parts": _parts(model, keys, unit),
-        "layers": _layer_rows(model, keys, unit),
+        "layers": _layer_rows(run, model, keys, unit),
         "even": _even(model),
         "drivers": [_driver(row, model, unit) for row in rows(priced.result(model, "network").get("drivers"))],
         "ends": [
@@ -158,10 +158,10 @@ def _parts(model: dict[str, Any], keys: list[str], unit: str) -> list[dict[str, 
     ]
 
 
-def _layer_rows(model: dict[str, Any], keys: list[str], unit: str) -> list[dict[str, Any]]:
+def _layer_rows(run: Run, model: dict[str, Any], keys: list[str], unit: str) -> list[dict[str, Any]]:
     """A row a layer: nominal energy in every network, the rate it fires at, and the rate that would break even."""
     table = []
-    for name, layer in _layers(model, keys).items():
+    for name, layer in _layers(run, model, keys).items():
         rate, even = layer["rate"], layer["break_even"]
         table.append(
             {"name": name, "kind": layer["kind"], "rate": rate, "break_even": even, "stands": _stands(rate, even)}
@@ -171,13 +171,15 @@ def _layer_rows(model: dict[str, Any], keys: list[str], unit: str) -> list[dict[
     return table
 
 
-def _layers(model: dict[str, Any], keys: list[str]) -> dict[str, dict[str, Any]]:
+def _layers(run: Run, model: dict[str, Any], keys: list[str]) -> dict[str, dict[str, Any]]:
     """Layers of all networks by name, with sum and parts for each network that has them, and both rates."""
+    counted = rows(obj(run.counts, "network").get("per_layer"))
+    kinds = {text(layer.get("name")): text(layer.get("kind")) for layer in counted}
     found: dict[str, dict[str, Any]] = {}
     for key in keys:
         for row in rows(priced.result(model, key).get("per_layer")):
             layer = found.setdefault(text(row.get("name")), _blank())
-            layer["kind"] = layer["kind"] or text(row.get("kind"))
+            layer["kind"] = layer["kind"] or text(row.get("kind")) or kinds.get(text(row.get("name")), "")
             layer["sums"][key] = number(row.get("nominal"))
             layer["parts"][key] = {text(part): number(value) for part, value in obj(row, "parts").items()}
     for row in rows(obj(model, "break_even").get("per_layer")):
@@ -274,7 +276,7 @@ def _drawn(run: Run, model: dict[str, Any], palette: Palette) -> dict[str, Any]:
             | {"rate": layer["rate"], "even": layer["break_even"]}
             | {"sums": [_short(layer["sums"].get(key)) for key in keys]}
             | {"parts": [{part: _short(v) for part, v in layer["parts"].get(key, {}).items()} for key in keys]}
-            for name, layer in _layers(model, keys).items()
+            for name, layer in _layers(run, model, keys).items()
         ],
         "drivers": [
             {"name": text(row.get("name")), "kind": text(row.get("kind"))}

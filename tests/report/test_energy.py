@@ -74,6 +74,15 @@ def test_every_chart_has_its_numbers_formulas_and_sources_in_tables(make_run):
     assert "fires at 12.8 % , and costs as much as its twin at 128.0 % : 10 × below ." in shown
 
 
+def test_kind_of_a_layer_comes_from_the_counts_where_the_prices_have_none(make_run, invented):
+    energy = invented["energy.json"]()
+    for model in energy["models"]:
+        for result in model["results"].values():
+            for layer in result["per_layer"]:
+                del layer["kind"]
+    assert "block1.conv synapse 1.07 µJ" in section(write_report(make_run(energy=energy)))
+
+
 def test_a_network_above_its_line_is_said_to_be(make_run, invented):
     """Breaks when the direction of the comparison is lost."""
     energy = invented["energy.json"]()
