@@ -128,6 +128,8 @@ class Tally:
                 done["input_events"] = sum(_events(facts, index) for index in events)
         if "resets" in done:
             done["output_events"] = done["resets"]
+        elif operation(node.op).kind == "activation":
+            done["output_events"] = total_events(facts.results[0], facts.outputs[0], facts.evaluations)
         if "padding_macs" in done and "mac" in done and self.conventions.padding == "skipped":
             done["mac"] = done["mac"] - done["padding_macs"]
         each_step = self.conventions.first_layer == "each step" and node.output in self._static_now

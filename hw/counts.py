@@ -69,7 +69,8 @@ class LayerCounts:
 
     | memory | numbers, not bytes: a model says how wide a number is |
     |---|---|
-    | input_events, output_events | values that are not zero, of signals that carry events |
+    | input_events | values that are not zero, of the signals that come in and carry events |
+    | output_events | values that are not zero, of what neurons and activations send |
     | weight_fetches | one weight (in a product: one value) for every mac, ac and shift_add, and every bias: no reuse |
     | weight_reads | every stored number once an evaluation: full reuse |
     | state_reads, state_writes | states of neurons, once an update each |

@@ -128,8 +128,12 @@ def test_the_whole_way_verb_by_verb(run_folder, call):
     assert layers["down.conv"]["mac"] == 0
     assert counts["network"]["totals"]["mac"] == layers["stem.conv"]["mac"]
     energy = json.loads((run_folder / "energy.json").read_text())
-    for who in ("network", "twin"):
-        assert 0 < energy[who]["low"] <= energy[who]["nominal"] <= energy[who]["high"]
+    assert energy["schema"] == "snnkit.energy/2"
+    assert energy["models"][0]["model"] == "45nm"
+    assert {model["model"] for model in energy["models"]} > {"45nm-int8", "45nm-memory", "lemaire2022", "yan2024"}
+    for model in energy["models"]:
+        for result in model["results"].values():
+            assert 0 < result["low"] <= result["nominal"] <= result["high"]
     mapping = json.loads((run_folder / "mapping.json").read_text())
     assert mapping["equality"]["spike_mismatches"] == 0
     assert mapping["equality"]["spikes"] > 1000

@@ -1,10 +1,27 @@
-"""``snnkit energy``: exact counts on test images and what they cost."""
+"""``snnkit energy``: exact counts on test samples and what they cost."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-def energy(source: str, *, model: str = "45nm", images: int = 1000, input_type: str = "real") -> None:
-    """Count spikes and operations layer by layer, beside the ordinary twin, and price both.
+if TYPE_CHECKING:
+    from hw.counts import Counts
+
+
+def energy(
+    source: str,
+    *,
+    model: list[str] | None = None,
+    images: int = 1000,
+    input_type: str = "real",
+    beside: str | None = None,
+    repconv: str = "literal",
+    first_layer: str = "once",
+    padding: str = "counted",
+    strict: bool = False,
+) -> None:
+    """Count spikes and operations layer by layer, beside the ordinary twin, and price all under every model.
 
     With the folder of a run, counts.json and energy.json are written there.
 
@@ -13,21 +30,66 @@ def energy(source: str, *, model: str = "45nm", images: int = 1000, input_type: 
     source
         Folder of a run, a checkpoint, a model's name, or a .graph file.
     model
-        Name of an energy model.
+        Name of an energy model, the headline first; every model that can price the network by default.
     images
-        Number of test images.
+        Number of test samples; 0: all of them, read batch by batch.
     input_type
         What the input consists of: real, binary, signed, or integer[low,high].
+    beside
+        An ordinary network (run, checkpoint, model's name) counted and priced beside it, such as its teacher.
+    repconv
+        Layers in a row without a neuron between them: literal, or merged into one.
+    first_layer
+        A layer whose input is the same at every step counts once, or "each step".
+    padding
+        Multiply-accumulates with zeros of padding: counted or skipped.
+    strict
+        Refuse constants that were not checked against their source, and operations without a price.
     """
     from compiler.analysis.spike_driven import spike_driven
     from compiler.commands import show
     from compiler.commands.source import resolve
     from compiler.commands.stages import count_and_price
+    from compiler.conventions import Conventions
+    from hw.energy import MODELS
+    from hw.lookup import lookup
     from snnkit.engine.progress import console
 
+    conventions = Conventions(repconv, "folded", first_layer, padding)
+    for name in model or ():
+        lookup("energy model", name, MODELS)
     given = resolve(source, input_type)
-    x, _, _ = given.test_images(images)
-    counts, twin, priced, twin_priced = count_and_price(given.graph, x, model, given.folder)
-    console.print(f"{given.graph.name}: {spike_driven(given.graph)}")
-    show.counts(counts, twin)
-    show.energies(priced, twin_priced)
+    teacher = None if beside is None else _counted(beside, min(images, 1000) or 1000)
+    priced = count_and_price(
+        conventions.of_graph(given.graph),
+        given.test_batches(images),
+        model or (),
+        given.folder,
+        conventions,
+        teacher,
+        strict,
+    )
+    console.print(f"{given.graph.name}: {spike_driven(given.graph)}", soft_wrap=False)
+    show.counts(priced)
+    show.energies(priced)
+    if given.folder is not None:
+        console.print(
+            f"{Path(given.folder) / 'energy.json'} holds every model, part, layer and source", soft_wrap=False
+        )
+
+
+def _counted(text: str, images: int) -> Counts:
+    """Count an ordinary network on its own test samples.
+
+    Raises:
+        InvalidArgumentError: it has neurons.
+    """
+    from compiler.commands.source import resolve
+    from compiler.counting import count
+    from compiler.graph import is_neuron
+    from snnkit.errors import InvalidArgumentError
+
+    given = resolve(text)
+    if any(is_neuron(node) for node in given.graph):
+        raise InvalidArgumentError(f"--beside {text}: has spiking neurons; what stands beside is an ordinary network.")
+    return count(given.graph, given.test_batches(images))

@@ -11,8 +11,10 @@ from compiler.analysis.readings import Reading, readings
 from compiler.analysis.spike_driven import spike_driven
 from compiler.errors import CaptureError
 from compiler.graph import Graph, is_neuron
+from compiler.pricing import ModelResult, Priced
 from hw.counts import Counts
 from hw.energy import Energy
+from hw.quantity import Interval
 from snnkit.engine.progress import console
 
 if TYPE_CHECKING:
@@ -106,10 +108,13 @@ def _plural(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
-def counts(network: Counts, twin: Counts) -> None:
-    """Print what each layer did per image, the twin's multiply-accumulates beside it."""
-    dense = {layer.name: layer.mac for layer in twin.per_layer}
-    table = Table("layer", "reads", "spikes", "rate", "AC", "MAC", "twin's MAC", box=None, title="per image")
+def counts(priced: Priced) -> None:
+    """Print what each layer did per sample, the twin's multiply-accumulates beside it."""
+    network, twin = priced.counts["network"], priced.counts.get("twin")
+    dense = {layer.name: layer.mac for layer in twin.per_layer} if twin else {}
+    shifts = network.total("shift_adds") > 0
+    heads = ["layer", "reads", "spikes", "rate", "AC", *["shifted"] * shifts, "MAC", *["twin's MAC"] * bool(twin)]
+    table = Table(*heads, box=None, title="per sample")
     for column in table.columns[:2]:
         column.overflow = "fold"
     for column in table.columns[2:]:
@@ -119,44 +124,153 @@ def counts(network: Counts, twin: Counts) -> None:
             continue
         spikes = "" if layer.spikes is None else f"{layer.spikes:,.0f}"
         rate = "" if layer.rate is None else f"{layer.rate:.3f}"
-        work = [f"{value:,.0f}" if value else "" for value in (layer.ac, layer.mac, dense.get(layer.name, 0.0))]
-        table.add_row(layer.name, layer.input_type, spikes, rate, *work)
-    totals = [network.total("ac"), network.total("mac"), twin.total("mac")]
-    table.add_row(
-        "total", "", f"{network.total('spikes'):,.0f}", "", *(f"{value:,.0f}" for value in totals), style="bold"
-    )
+        work = [layer.ac, *[layer.shift_adds] * shifts, layer.mac, *[dense.get(layer.name, 0.0)] * bool(twin)]
+        table.add_row(layer.name, layer.input_type, spikes, rate, *(f"{value:,.0f}" if value else "" for value in work))
+    names = ["spikes", "", "ac", *["shift_adds"] * shifts, "mac"]
+    totals = [f"{network.total(name):,.0f}" if name else "" for name in names]
+    table.add_row("total", "", *totals, *([f"{twin.total('mac'):,.0f}"] if twin else []), style="bold")
     console.print(table)
+    _spread(network)
     static = [layer.name for layer in network.per_layer if layer.static and layer.mac]
     if static:
         repeats = f"a run that repeats it at every step multiplies its MACs by {network.timesteps}"
         console.print(
             f"{', '.join(static)} reads the same pixels at every step and is counted once; {repeats}.", soft_wrap=False
         )
+    said = network.conventions
+    console.print(
+        f"counted with batch norms {said['batch_norm']}, layers in a row {said['repconv']}, padding {said['padding']}, "
+        f"T = {said['timesteps']}",
+        soft_wrap=False,
+    )
+    if not network.complete:
+        console.print(f"incomplete: not counted are {', '.join(network.uncounted)}", soft_wrap=False)
 
 
-def energies(network: Energy, twin: Energy) -> None:
-    """Print both intervals with their parts, and where the constants come from."""
-    table = Table("energy per image", "low", "nominal", "high", box=None)
+def _spread(network: Counts) -> None:
+    found = network.statistics.get("synaptic_events")
+    if found is not None and found.mean:
+        share = f"± {found.half_width / found.mean:.1%}"
+        console.print(
+            f"synaptic operations {found.mean:,.0f} {share} (95 % of means over {found.n:,} samples)", soft_wrap=False
+        )
+
+
+_TITLES = {
+    "network": "spiking network",
+    "twin": "ordinary twin",
+    "twin_skipping": "  skipping zeros",
+    "qnn": "quantised twin",
+    "teacher": "given network",
+    "teacher_skipping": "  skipping zeros",
+}
+
+
+def energies(priced: Priced) -> None:
+    """Print the headline model with its parts and what drives it, then every other model in a line."""
+    headline = priced.models[0]
+    spiking = len(priced.counts) > 1
+    table = Table("energy per sample", "low", "nominal", "high", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
-    for title, priced in (("spiking network", network), ("ordinary twin", twin)):
-        i = priced.total
-        table.add_row(title, *(f"{v:.3f} {_unit(i.unit)}" for v in (i.low, i.nominal, i.high)), style="bold")
-        for part in priced.parts:
+    for entry, one in headline.results.items():
+        i, main = one.total, not entry.endswith("_skipping")
+        title = _TITLES[entry] if spiking else priced.name
+        table.add_row(title, *(_energy(v, i.unit) for v in (i.low, i.nominal, i.high)), style="bold" if main else "")
+        for part in one.parts if main else ():
             e = part.energy
             if e.high:
-                table.add_row(f"  {part.name}", *(f"{v:.3f}" for v in (e.low, e.nominal, e.high)), style="dim")
+                table.add_row(f"  {part.name}", *(_energy(v, i.unit) for v in (e.low, e.nominal, e.high)), style="dim")
     console.print(table)
-    for title, priced in (("spiking network", network), ("ordinary twin", twin)):
-        if priced.uncounted:
-            shown = ", ".join(priced.uncounted[:3]) + (
-                f" and {len(priced.uncounted) - 3} more" * (len(priced.uncounted) > 3)
-            )
+    network = headline.results["network"]
+    for entry, one in headline.results.items():
+        if one.uncounted and not entry.endswith("_skipping"):
+            more = f" and {len(one.uncounted) - 3} more" * (len(one.uncounted) > 3)
             console.print(
-                f"{title}: a lower bound; not priced: divisions, exponentials or roots of {shown}", soft_wrap=False
+                f"{_TITLES[entry]}: a lower bound; some of what {', '.join(one.uncounted[:3])}{more} do has no price",
+                soft_wrap=False,
             )
+    _drivers(network)
+    _break_even(headline)
     sources = {quantity.source for quantity in network.constants.values()}
     console.print(f"model {network.model}: {network.title}; {'; '.join(sorted(sources))}", soft_wrap=False)
+    console.print(f"it prices {network.scope}", soft_wrap=False)
+    if len(priced.models) > 1:
+        console.print()
+        _other_models(priced)
+
+
+def _drivers(energy: Energy) -> None:
+    found = [one for one in energy.drivers if one.high > one.low][:3]
+    if found:
+        unit = energy.total.unit
+        moved = "; ".join(f"{d.name} {_energy(d.low, unit)} to {_energy(d.high, unit)}" for d in found)
+        console.print(f"the interval comes from: {moved}", soft_wrap=False)
+
+
+def _break_even(result: ModelResult) -> None:
+    even = result.break_even
+    if even is None or even.rate is None or even.measured is None:
+        return
+    other = "twin" if "twin" in result.results else "qnn"
+    side = "below" if even.measured < even.rate else "above"
+    console.print(
+        f"firing rate {even.measured:.3f} a neuron and step, {side} the {even.rate:.3f} at which the network takes as "
+        f"much as the {_TITLES[other]}",
+        soft_wrap=False,
+    )
+
+
+def _other_models(priced: Priced) -> None:
+    """One line for each model: the network's energy, its interval, the twin's, and how often the twin takes it."""
+    table = Table("every model", "nm", "network", "low to high", "twin", "÷", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for model in priced.models:
+        own = model.results["network"]
+        other = model.results.get("twin") or model.results.get("qnn")
+        i, node = own.total, "" if own.technology_nm is None else f"{own.technology_nm:g}"
+        twin = _short(other.total.nominal, other.total.unit) if other else ""
+        ratio = f"{other.total.nominal / i.nominal:.2f}" if other and i.nominal else ""
+        mark = "*" * bool(own.assumed) + "†" * bool(own.uncounted)
+        table.add_row(own.model + mark, node, _short(i.nominal, i.unit), _span(i), twin, ratio)
+    console.print(table)
+    notes = ["÷: the twin's energy by the network's. Rows of different processes (nm) do not compare."]
+    if any(model.results["network"].assumed for model in priced.models):
+        notes.append("*: with constants that were not checked against their source.")
+    if any(model.results["network"].uncounted for model in priced.models):
+        notes.append("†: a lower bound, some operations have no price there.")
+    console.print(" ".join(notes), soft_wrap=False)
+    for name, why in priced.refused.items():
+        said = why.removeprefix("energy model ") if name in why else f"{name}: {why}"
+        console.print(f"left out: {said}", soft_wrap=False)
+
+
+def _span(interval: Interval) -> str:
+    if interval.low == interval.high:
+        return ""
+    low, high = (_short(value, interval.unit).split() for value in (interval.low, interval.high))
+    return f"{low[0]}{'' if low[1] == high[1] else ' ' + low[1]} – {' '.join(high)}"
+
+
+_PREFIXES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ"), (1e-12, "pJ"))
+
+
+def _scaled(value: float, unit: str) -> tuple[float, str]:
+    """An energy in the unit that gives it one to three digits before the point."""
+    joules = value * {"pJ": 1e-12, "nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3, "J": 1.0}[unit]
+    factor, name = next(((f, n) for f, n in _PREFIXES if joules >= f), _PREFIXES[-1])
+    return joules / factor, name
+
+
+def _energy(value: float, unit: str) -> str:
+    number, name = _scaled(value, unit)
+    return f"{number:.3f} {name}" if number else "0"
+
+
+def _short(value: float, unit: str) -> str:
+    number, name = _scaled(value, unit)
+    return f"{number:.3g} {name}" if number < 999.5 else f"{number:.0f} {name}"
 
 
 def mapping(description: dict[str, Any]) -> None:
@@ -213,7 +327,3 @@ def compared(result: dict[str, Any]) -> list[str]:
         f"({result['spikes']:,} spikes fired)"
     )
     return lines
-
-
-def _unit(unit: str) -> str:
-    return "µJ" if unit == "uJ" else unit

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.progress import track
 from torch import Tensor, nn
 
 from compiler.capturing import capture
@@ -156,6 +157,24 @@ class Source:
         x, labels, classes = self._tested(count)
         self._check(x)
         return x, labels, classes
+
+    def test_batches(self, count: int, size: int = 100) -> Iterator[Tensor]:
+        """Yield the samples of ``test_images``, all of the test set for 0, in batches of which one is held at a time.
+
+        Raises:
+            InvalidArgumentError: count < 0, or samples that the network does not take.
+            CorruptFileError: a batch of which none can be read.
+        """
+        if count < 0:
+            raise InvalidArgumentError(f"--images {count}: must be ≥ 1, or 0 for all.")
+        data = load_images(replace(self.data, test_clips=1, test_crops=1), seed=0)
+        dataset: Any = data.test.dataset
+        chosen = stratified(dataset.labels, count or len(dataset), self.data.sample_seed).tolist()
+        parts = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+        for part in track(parts, "test samples", console=console, transient=True, disable=not console.is_terminal):
+            x, _ = _read(dataset, part, data, "test")
+            self._check(x)
+            yield x
 
     def _tested(self, count: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         data = load_images(replace(self.data, test_clips=1, test_crops=1), seed=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,23 @@ from torch import Tensor
 from compiler.analysis.readings import readings
 from compiler.analysis.spike_driven import spike_driven
 from compiler.commands.source import batch_axis, first
-from compiler.converting import relu_twin
+from compiler.conventions import Conventions
 from compiler.counting import count
 from compiler.exchange import nir
 from compiler.graph import Graph, is_neuron
 from compiler.graph.picture import describe
 from compiler.interpreting import interpret
 from compiler.mapping.partition import spatial_order
+from compiler.pricing import Priced, companions, price
 from compiler.program import Equality, Program, Trace
-from hw import energy
 from hw.counts import Counts
-from hw.energy import Energy
 from snnkit.files import read_json, write_json
 
 _BATCH = 100
+_TWIN_SAMPLES = 100
+"""On so many the zeros of the ordinary twin are counted."""
+
+COUNTS_SCHEMA = "snnkit.counts/2"
 RASTER_BINS = 64
 
 
@@ -54,40 +57,64 @@ def broken(graph: Graph) -> frozenset[str]:
 
 
 def count_and_price(
-    graph: Graph, images: Tensor, model: str, folder: Path | None
-) -> tuple[Counts, Counts, Energy, Energy]:
-    """Count a simplified graph and its ReLU twin on images, price both; write counts.json and energy.json."""
-    network = count(graph, batches(graph, images))
-    # What a twin executes in its one step does not depend on the images: one is enough.
-    twin = replace(count(relu_twin(graph), [_one_step(graph, images)]), images=network.images)
-    priced, twin_priced = energy.estimate(network, model), energy.estimate(twin, model)
+    graph: Graph,
+    images: Tensor | Iterable[Tensor],
+    models: Sequence[str],
+    folder: Path | None,
+    conventions: Conventions | None = None,
+    teacher: Counts | None = None,
+    strict: bool = False,
+) -> Priced:
+    """Count a simplified graph and its ordinary companions on images, price all; write counts.json and energy.json.
+
+    ``images`` is (B, …) or (T, B, …), or an iterable of such batches, of which one is held at a time. ``models``: names
+    of energy models; all that can price the network where empty.
+    """
+    parts = batches(graph, images) if isinstance(images, Tensor) else images
+    first_part: list[Tensor] = []
+
+    def noted() -> Iterator[Tensor]:
+        for part in parts:
+            first_part.extend([_one_step(graph, part)] * (not first_part))
+            yield part
+
+    network = count(graph, noted(), conventions=conventions)
+    counts = {"network": network, **companions(graph, first_part, teacher)}
+    priced = price(graph.name, counts, models, strict)
     if folder is not None:
-        verdict = spike_driven(graph)
-        edges = [
+        write_json(folder / "counts.json", {**_counted(priced), "signals": _signals(graph)})
+        write_json(folder / "energy.json", priced.to_dict())
+    return priced
+
+
+def _counted(priced: Priced) -> dict[str, Any]:
+    network = priced.counts["network"]
+    about = {"schema": COUNTS_SCHEMA, "images": network.images, "samples": network.images}
+    others = {entry: one.to_dict() for entry, one in priced.counts.items() if not entry.endswith("_skipping")}
+    return {**about, "timesteps": network.timesteps, **others}
+
+
+def _signals(graph: Graph) -> dict[str, Any]:
+    """Return the types of all signals, and what they say of a spike-driven claim."""
+    verdict = spike_driven(graph)
+    states = {name for state in graph.states for name in (state.read, state.written)}
+    return {
+        "spike_driven": verdict.spike_driven,
+        "verdict": str(verdict),
+        "first_break": verdict.first_break,
+        "encoding_layers": list(verdict.encoding_layers),
+        "edges": [
             {"signal": s.name, "type": str(s.type), "shape": list(s.shape)}
             for s in graph.signals.values()
-            if not s.name.endswith((".v", ".v_next"))
-        ]
-        signals = {
-            "spike_driven": verdict.spike_driven,
-            "verdict": str(verdict),
-            "first_break": verdict.first_break,
-            "encoding_layers": list(verdict.encoding_layers),
-            "edges": edges,
-        }
-        counts = {"images": network.images, "timesteps": network.timesteps, "network": network.to_dict()}
-        write_json(folder / "counts.json", {**counts, "twin": twin.to_dict(), "signals": signals})
-        write_json(
-            folder / "energy.json",
-            {**priced.provenance(), "network": priced.to_dict(), "twin": twin_priced.to_dict()},
-        )
-    return network, twin, priced, twin_priced
+            if s.name not in states
+        ],
+    }
 
 
 def _one_step(graph: Graph, images: Tensor) -> Tensor:
-    """The first sample as an ordinary network takes it, (1, …): of a sequence its first step."""
-    one = first(graph, images)
-    return one[0] if batch_axis(graph, images) else one
+    """Samples as an ordinary network takes them, (B, …): of a sequence its first step."""
+    some = first(graph, images, _TWIN_SAMPLES)
+    return some[0] if batch_axis(graph, images) else some
 
 
 def describe_mapping(program: Program, folder: Path | None) -> dict[str, Any]:

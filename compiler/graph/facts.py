@@ -54,7 +54,7 @@ class Facts:
         return units_of(self.values[index], self.inputs[index])
 
     def unit_sums(self, index: int, axes: Sequence[int]) -> Tensor:
-        """Return the exact sums of an input's units over ``axes``, which stay as 1: (N, …) in float64; not the batch."""
+        """Return the exact sums of an input's units over ``axes``, which stay as 1: (N, …) in float64."""
         sums = exact_sum(self.units(index), axes, largest_unit(self.inputs[index]))
         return sums.expand(self.evaluations, *sums.shape[1:])
 
