@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 WIDTHS = (420, 1280)
 ENERGY = ("energy", "energy-drivers", "energy-layers", "energy-rates")
 
-# What sticks out of the page, charts without a size, and words in a chart that cross each other or its edge.
+# What sticks out of the page, charts without a size or without room for what they plot, and words in a chart that
+# cross each other or its edge.
 FAULTS = """(() => {
   const found = [], box = (node) => node.getBoundingClientRect(), wide = document.documentElement.clientWidth;
   const reach = document.documentElement.scrollWidth;
@@ -26,10 +27,12 @@ FAULTS = """(() => {
     if (width && (right > wide + 1 || left < -1) && !node.closest(".scroll, svg, .unseen, .tile"))
       found.push(`${node.tagName}.${node.className} sticks out`);
   });
-  Report.charts.forEach(({ element }, id) => {
+  Report.charts.forEach(({ chart, element }, id) => {
     if (element.closest("[hidden]")) return;
     const { width, height } = box(element);
     if (width < 100 || height < 60) found.push(`${id} is ${width} × ${height}`);
+    const plot = chart.getModel().getComponent("grid")?.coordinateSystem.getRect();
+    if (plot && (plot.width < width * 0.4 || plot.height < 20)) found.push(`${id} leaves ${plot.width} for its plot`);
     const words = [...element.querySelectorAll("svg text")].filter((text) => text.textContent.trim())
       .map((text) => [text.textContent, box(text)]);
     words.forEach(([one, a], index) => {
