@@ -6,6 +6,7 @@ the sum before the bias is added; a negative one floors it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -60,6 +61,7 @@ def operand_counts(node: Node, facts: Facts, dense: float, reach: Callable[[], T
     return {**done, "mac": dense, "effective_macs": reach() if facts.known else dense}
 
 
+@functools.lru_cache(maxsize=4096)  # shapes repeat, from layer to layer and from batch to batch; nobody writes to it
 def _readers(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
     """How many (output, kernel offset) pairs of one axis read each of its ``size`` positions."""
     found, output = torch.zeros(size, dtype=torch.float64), torch.arange(outputs)
@@ -69,6 +71,7 @@ def _readers(size: int, outputs: int, kernel: int, stride: int, padding: int, di
     return found
 
 
+@functools.lru_cache(maxsize=4096)
 def _targets(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
     """How many outputs of one axis each of its ``size`` positions is written to, transposed."""
     written = torch.arange(size)[:, None] * stride + torch.arange(kernel) * dilation - padding
