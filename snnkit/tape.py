@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.neurons import Neuron, PointNeuron
 from snnkit.neurons.base import event_neurons
-from snnkit.neurons.carry import Carry, active_carry
+from snnkit.neurons.carry import Carry, active_carry, as_written
 
 
 @dataclass
@@ -156,7 +156,8 @@ def record(model: nn.Module) -> Iterator[Tape]:
         if isinstance(module, Neuron):
             handles += watch(name or "neuron", module)
     try:
-        yield tape
+        with as_written():  # compiled code passes by hooks
+            yield tape
     finally:
         for handle in handles:
             handle.remove()

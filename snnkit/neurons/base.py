@@ -116,7 +116,7 @@ class PointNeuron(Neuron):
 
     def _check_channels(self, x: Tensor) -> None:
         """Raise InvalidArgumentError where a constant has another number of channels than a step (B, C, …) of x."""
-        for name, value in vars(self.constants()).items():
+        for name, value in _by_name(self.constants()).items():
             if isinstance(value, Tensor) and value.numel() > 1:
                 check_channels(self, name, len(value), x)
 
@@ -279,14 +279,20 @@ def threshold_and_reset(module: nn.Module, v_threshold: float | Tensor, v_reset:
         )
 
 
+def _by_name(p: Any) -> dict[str, Any]:
+    """Return the fields of a data class; ``vars`` would be shorter, but torch.compile of 2.11 does not trace it."""
+    return {name: getattr(p, name) for name in type(p).__dataclass_fields__}
+
+
 def _broadcast(p: Any, ndim: int) -> Any:
     """Give per-channel constants (C,) the shape (C, 1, …) that meets a step (B, C, …) of ``ndim`` axes."""
+    given = _by_name(p)
     changed = {
         name: value.reshape(-1, *[1] * (ndim - 2))
-        for name, value in vars(p).items()
+        for name, value in given.items()
         if isinstance(value, Tensor) and value.ndim == 1 and ndim > 2
     }
-    return type(p)(**{**vars(p), **changed}) if changed else p
+    return type(p)(**{**given, **changed}) if changed else p
 
 
 def _shown(value: Any) -> str:

@@ -7,8 +7,9 @@ at any time.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 import torch
@@ -53,7 +54,8 @@ class Carry:
         self.steps += 1
         token = _active.set(self)
         try:
-            yield
+            with as_written():
+                yield
         except BaseException:
             self.states = before
             raise
@@ -148,4 +150,19 @@ def within() -> Iterator[Carry]:
 
 def active_carry() -> Carry | None:
     """Return the carry of the enclosing ``active`` block, or None."""
-    return _active.get()
+    return None if torch.compiler.is_dynamo_compiling() else _active.get()
+
+
+def as_written() -> AbstractContextManager[None]:
+    """Run what torch.compile made as it was written: compiled code knows of no carry and would start at rest.
+
+    Raises:
+        InvalidArgumentError: the block itself is within a compiled function, whose calls would be compiled as well.
+    """
+    if "torch._dynamo" not in sys.modules or torch.compiler.is_exporting():
+        return nullcontext()
+    if torch.compiler.is_dynamo_compiling() or callable(torch._C._dynamo.eval_frame.get_eval_frame_callback()):
+        raise InvalidArgumentError(
+            "a step of a stream, or a recording, within what torch.compile compiles: leave it outside."
+        )
+    return torch.compiler.set_stance("force_eager")

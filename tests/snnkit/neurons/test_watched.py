@@ -103,7 +103,8 @@ BY_FORWARD_MODE = {
 def test_a_tangent_is_refused_where_it_would_be_lost(name):
     torch._dynamo.reset()
     x = drive()
-    with forward_ad.dual_level(), pytest.raises(InvalidArgumentError, match="no forward-mode derivative"):
+    refused = (InvalidArgumentError, torch._dynamo.exc.TorchRuntimeError)  # torch 2.11 wraps what it meets
+    with forward_ad.dual_level(), pytest.raises(refused, match="no forward-mode derivative"):
         BY_FORWARD_MODE[name](forward_ad.make_dual(x, x))
 
 
@@ -111,7 +112,7 @@ def test_a_transform_inside_of_a_compiled_function_is_refused():
     torch._dynamo.reset()
     neuron = LIF()
     run = torch.compile(lambda x: torch.func.jvp(neuron, (x,), (x,))[1], backend="aot_eager", fullgraph=True)
-    with pytest.raises(torch._dynamo.exc.Unsupported):
+    with pytest.raises((torch._dynamo.exc.Unsupported, torch._dynamo.exc.TorchRuntimeError)):
         run(drive())
 
 
