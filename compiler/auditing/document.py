@@ -8,11 +8,12 @@ from typing import Any
 
 from compiler.analysis.readings import readings
 from compiler.analysis.spike_driven import spike_driven
-from compiler.auditing.measuring import Judged, Measured, Priced
+from compiler.auditing.measuring import Estimates, Judged, Measured
 from compiler.auditing.subject import Subject
 from compiler.graph import Graph
+from compiler.pricing import ENTRIES
 from hw.counts import Counts, LayerCounts
-from hw.energy import MODELS, Energy
+from hw.energy import Energy
 from hw.quantity import Quantity
 
 SCHEMA = "snnkit.audit/1"
@@ -32,9 +33,10 @@ def document(subject: Subject, measured: Measured, judged: Sequence[Judged], str
         "verdict": _verdict(subject.graph, subject.spiking),
         "totals": _totals(measured),
         "layers": _layers(measured),
-        "energy": [_energy(one) for one in measured.priced],
+        "entries": {**{name: ENTRIES[name] for name in measured.counts}, "qnn": ENTRIES["qnn"]},
+        "energy": [_energy(one) for one in measured.estimates],
         "formula": _formula(measured),
-        "claims": [_claim(one, subject.measured or not subject.spiking) for one in judged],
+        "claims": [_claim(one, subject) for one in judged],
         "uncounted": uncounted,
         "complete": not uncounted,
     }
@@ -59,7 +61,7 @@ def _subject(subject: Subject, counts: Counts) -> dict[str, Any]:
         "trained": subject.trained,
         "measured": subject.measured,
         "steps_equal": subject.steps_equal,
-        "conventions": dict(getattr(counts, "conventions", {})),
+        "conventions": dict(counts.conventions),
         "notes": list(subject.notes),
     }
 
@@ -109,7 +111,11 @@ def _totals(measured: Measured) -> dict[str, Any]:
 def _layers(measured: Measured) -> list[dict[str, Any]]:
     """Every layer that counts something, in the order of execution."""
     twin = {} if measured.twin is None else {layer.name: layer for layer in measured.twin.per_layer}
-    energies = {one.name: dict(one.network.per_layer) for one in measured.priced if one.network is not None}
+    energies = {
+        one.model.name: dict(one.result.results["network"].per_layer)
+        for one in measured.estimates
+        if one.result is not None
+    }
     return [
         _layer(layer, twin.get(layer.name), {model: by_layer.get(layer.name) for model, by_layer in energies.items()})
         for layer in measured.network.per_layer
@@ -127,17 +133,18 @@ def _layer(layer: LayerCounts, twin: LayerCounts | None, energies: Mapping[str, 
         "neurons": layer.neurons,
         "static": layer.static,
         **{name: getattr(layer, name) or 0.0 for name in _COUNTS},
-        "half_widths": dict(getattr(layer, "spread", {})),
+        "half_widths": dict(layer.spread),
         "twin_mac": None if twin is None else twin.mac,
         "energy": {model: value for model, value in energies.items() if value is not None},
     }
 
 
-def _energy(priced: Priced) -> dict[str, Any]:
-    model = MODELS[priced.name]
+def _energy(found: Estimates) -> dict[str, Any]:
+    model, result = found.model, found.result
     constants = [{"name": name, **asdict(one), **_ends(one)} for name, one in model.constants.items()]
+    network = None if result is None else result.results["network"]
     return {
-        "model": priced.name,
+        "model": model.name,
         "title": model.title,
         "unit": model.unit,
         "technology_nm": model.technology_nm,
@@ -147,13 +154,13 @@ def _energy(priced: Priced) -> dict[str, Any]:
         "formulas": dict(model.formulas),
         "constants": constants,
         "choices": [{"name": name, **asdict(one)} for name, one in model.choices.items()],
-        "refused": priced.refused or None,
-        "network": _result(priced.network),
-        "twin": _result(priced.twin),
-        "twin_refused": priced.twin_refused or None,
-        "ratio": priced.ratio,
-        "uncounted": [] if priced.network is None else list(priced.network.uncounted),
-        "assumed": [] if priced.network is None else list(priced.network.assumed),
+        "refused": found.refused or None,
+        "results": {} if result is None else {name: _result(one) for name, one in result.results.items()},
+        "refused_entries": {} if result is None else dict(result.refused),
+        "ratios": found.ratios(),
+        "break_even": None if result is None or result.break_even is None else result.break_even.to_dict(),
+        "uncounted": [] if network is None else list(network.uncounted),
+        "assumed": [] if network is None else list(network.assumed),
     }
 
 
@@ -161,9 +168,7 @@ def _ends(constant: Quantity) -> dict[str, float]:
     return {"low": constant.interval.low, "high": constant.interval.high}
 
 
-def _result(energy: Energy | None) -> dict[str, Any] | None:
-    if energy is None:
-        return None
+def _result(energy: Energy) -> dict[str, Any]:
     return {name: value for name, value in energy.to_dict().items() if name != "per_layer"}
 
 
@@ -182,15 +187,16 @@ def _formula(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _claim(judged: Judged, measured: bool) -> dict[str, Any]:
-    """A claim beside the counts; whether it ``holds`` is None where the counted rates are not the network's own."""
+def _claim(judged: Judged, subject: Subject) -> dict[str, Any]:
+    """A claim beside the counts; ``holds`` is None where it hangs on rates that are not the network's own."""
+    free = "MAC" in judged.claim.unit or not subject.spiking
     return {
         "claim": str(judged.claim),
         "value": judged.claim.value,
         "unit": judged.claim.unit,
         "kind": judged.claim.kind,
         "counted": judged.counted,
-        "holds": judged.holds if measured else None,
+        "holds": judged.holds if subject.measured or free else None,
         "must_hold": judged.must_hold,
         "or": judged.other or None,
         "explanations": [
@@ -205,6 +211,6 @@ def _strict(found: Mapping[str, Any]) -> list[str]:
     """What a strict audit does not let pass."""
     reasons = [f"{name} is not counted" for name in found["uncounted"]]
     for one in found["energy"]:
-        if one["network"] is None:
+        if one["refused"]:
             reasons.append(f"{one['model']}: {one['refused']}")
     return reasons

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from compiler.auditing.terminal import facts, plain, refusals, verdict_lines, warning
+from compiler.auditing.terminal import break_evens, facts, ordinary, plain, refusals, verdict_lines, warning
 from snnkit.report.values import joules, percent, si
 
 
@@ -59,25 +59,34 @@ def _energy(found: dict[str, Any]) -> Iterable[str]:
     yield ""
     rows = []
     for one in found["energy"]:
-        if one["network"] is None:
+        if not one["results"]:
             continue
-        ends = (plain(joules(one["network"][end], one["unit"])) for end in ("low", "nominal", "high"))
-        twin = "" if one["twin"] is None else plain(joules(one["twin"]["nominal"], one["unit"]))
-        ratio = "" if one["ratio"] is None else f"{one['ratio']:.3g}×"
+        ends = (_joules(one, "network", end) for end in ("low", "nominal", "high"))
+        other = ordinary(one)
+        ratio = f"{one['ratios'][other]:.3g}×" if other in one["ratios"] else ""
         node = "" if one["technology_nm"] is None else f"{one['technology_nm']:g} nm"
         marks = [*(["lower bound"] if one["uncounted"] else []), *(["unchecked constants"] if one["assumed"] else [])]
-        rows.append((f"`{one['model']}`", one["title"], node, *ends, twin, ratio, ", ".join(marks)))
+        beside = (_joules(one, other), ratio, _joules(one, "twin_skipping"))
+        rows.append((f"`{one['model']}`", one["title"], node, *ends, *beside, ", ".join(marks)))
     formula = found["formula"]
-    rows.append(("papers' formula", formula["words"], "45 nm", "", _mj(formula["once"]), "", "", "", ""))
+    none = ("",) * 5
+    rows.append(("papers' formula", formula["words"], "45 nm", "", _mj(formula["once"]), *none))
     if formula["each_step"]["mj"] != formula["once"]["mj"]:
-        rows.append(("", "first layer charged at every step", "45 nm", "", _mj(formula["each_step"]), "", "", "", ""))
-    heads = ("model", "what it prices", "node", "low", "nominal", "high", "ordinary twin", "twin/network", "")
+        rows.append(("", "first layer charged at every step", "45 nm", "", _mj(formula["each_step"]), *none))
+    heads = ("model", "what it prices", "node", "low", "nominal", "high", "twin", "twin/network", "zeros skipped", "")
     yield from _table(heads, rows)
     for models, why in refusals(found):
-        yield f"- not by {models}: {_cell(why)}"
+        yield f"- not by {_cell(models)}: {_cell(why)}"
     yield ""
-    yield "Models of different processes are not compared with one another."
+    yield "The twin is the ordinary network of the same layers. Models of different processes are not compared with"
+    yield "one another."
+    for words in break_evens(found):
+        yield _cell(words)
     yield ""
+
+
+def _joules(one: dict[str, Any], entry: str, end: str = "nominal") -> str:
+    return plain(joules(one["results"][entry][end], one["unit"])) if entry in one["results"] else ""
 
 
 def _mj(one: dict[str, Any]) -> str:

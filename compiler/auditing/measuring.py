@@ -1,58 +1,83 @@
-"""What an audit counts and prices: the one place that knows how ``compiler.count`` and ``hw.energy`` are asked."""
+"""What an audit counts and prices: the one place that knows how counts and prices are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from compiler.analysis.claims import Claim, Explanation, explain, must_hold
 from compiler.auditing.subject import Subject
 from compiler.commands.source import batch_axis, first
-from compiler.converting import relu_twin
+from compiler.conventions import Conventions
 from compiler.counting import count
-from hw import energy
+from compiler.pricing import ModelResult, companions, price
 from hw.counts import Counts
-from hw.energy import Energy
+from hw.energy import MODELS
+from hw.energy.model import EnergyModel, EstimateError
 from hw.energy.published_formula import FIRST_LAYER, PaperEnergy, paper_layers, published_formula
-from snnkit.errors import unknown_name
+from hw.lookup import lookup
 
-Progress = Callable[[int, int], None]
-"""(samples so far, samples in all)."""
+_TWIN_SAMPLES = 8
+"""On so many the zeros of the ordinary twin are counted."""
+
+Progress = Callable[[int], None]
+"""Told the number of samples so far."""
 
 
 @dataclass(frozen=True)
-class Priced:
-    """One energy model's answers: for the network and its ordinary twin; ``refused`` says why there is none."""
+class Estimates:
+    """What one energy model says of a network and of those beside it; ``refused`` says why it says nothing."""
 
-    name: str
-    title: str
-    network: Energy | None
-    twin: Energy | None
+    model: EnergyModel
+    result: ModelResult | None
     refused: str = ""
-    twin_refused: str = ""
 
-    @property
-    def ratio(self) -> float | None:
-        """Energy of the twin over that of the network, nominal, by the same model."""
-        if self.network is None or self.twin is None or not self.network.total.nominal:
-            return None
-        return self.twin.total.nominal / self.network.total.nominal
+    def nominal(self, entry: str) -> float | None:
+        """Return the nominal energy of an entry."""
+        found = None if self.result is None else self.result.results.get(entry)
+        return None if found is None else found.total.nominal
+
+    def ratios(self) -> dict[str, float]:
+        """Return the energy of what stands beside the network over that of the network, by this same model."""
+        own = self.nominal("network")
+        if not own or self.result is None:
+            return {}
+        return {name: one.total.nominal / own for name, one in self.result.results.items() if name != "network"}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Counts of a network and of its ordinary twin (None where the network is ordinary itself), priced."""
+    """Counts by entry ("network", and where it spikes its twin), priced, and the papers' formula on them."""
 
-    network: Counts
-    twin: Counts | None
-    priced: tuple[Priced, ...]
-    formula: dict[str, PaperEnergy]
+    counts: Mapping[str, Counts]
+    estimates: tuple[Estimates, ...]
+    formula: Mapping[str, PaperEnergy] = field(default_factory=dict)
+
+    @property
+    def network(self) -> Counts:
+        """What the network did."""
+        return self.counts["network"]
+
+    @property
+    def twin(self) -> Counts | None:
+        """What its ordinary twin does."""
+        return self.counts.get("twin")
+
+
+def check_models(names: Sequence[str]) -> None:
+    """Raise UnknownNameError for a name that is no energy model's (names the nearest)."""
+    for name in names:
+        lookup("energy model", name, MODELS)
 
 
 def measure(
-    subject: Subject, models: Sequence[str] = (), strict: bool = False, progress: Progress | None = None
+    subject: Subject,
+    models: Sequence[str] = (),
+    strict: bool = False,
+    conventions: Conventions | None = None,
+    progress: Progress | None = None,
 ) -> Measured:
     """Count a network on its samples, beside its twin, and price both by every named model (all by default).
 
@@ -60,53 +85,34 @@ def measure(
         UnknownNameError: no such model.
         InvalidArgumentError: the samples do not fit.
     """
-    for name in models:
-        if name not in energy.MODELS:
-            raise unknown_name("energy model", name, energy.MODELS)
-    network = _counted(subject, progress)
-    twin = None
-    if subject.spiking and subject.unrolled == 1:
-        twin = count(relu_twin(subject.graph), [_one_step(subject, subject.samples)])
-    priced = tuple(_priced(name, network, twin, strict) for name in (models or energy.MODELS))
-    formula = {way: published_formula(paper_layers(network, way)) for way in FIRST_LAYER}
-    return Measured(network, twin, priced, formula)
+    check_models(models)
+    chosen = conventions or Conventions()
+    graph = chosen.of_graph(subject.graph)
+    counts = {"network": count(graph, _fed(subject), conventions=chosen, progress=progress)}
+    if subject.unrolled == 1:
+        counts |= companions(graph, [_one_step(subject)])
+    name = subject.title
+    estimates = tuple(_estimates(name, counts, model, strict) for model in (models or MODELS))
+    formula = {way: published_formula(paper_layers(counts["network"], way)) for way in FIRST_LAYER}
+    return Measured(counts, estimates, formula)
 
 
-def _counted(subject: Subject, progress: Progress | None) -> Counts:
-    parts, total, done = subject.parts(), subject.samples.shape[batch_axis(subject.graph, subject.samples)], 0
-
-    def fed() -> object:
-        nonlocal done
-        for part in parts:
-            yield part
-            done += part.shape[batch_axis(subject.graph, part)]
-            if progress is not None:
-                progress(done, total)
-
-    return count(subject.graph, fed())  # type: ignore[arg-type]
+def _fed(subject: Subject) -> Iterator[Tensor]:
+    yield from subject.parts()
 
 
-def _one_step(subject: Subject, x: Tensor) -> Tensor:
+def _one_step(subject: Subject) -> Tensor:
     """Samples as an ordinary network takes them, (B, …): of sequences the first step."""
-    x = first(subject.graph, x, 8)
+    x = first(subject.graph, subject.samples, _TWIN_SAMPLES)
     return x[0] if batch_axis(subject.graph, x) else x
 
 
-def _priced(name: str, network: Counts, twin: Counts | None, strict: bool) -> Priced:
-    title = energy.MODELS[name].title
-    own, why = _estimate(network, name, strict)
-    other, why_not = (None, "") if twin is None else _estimate(twin, name, False)
-    return Priced(name, title, own, other, why, why_not)
-
-
-def _estimate(counts: Counts, name: str, strict: bool) -> tuple[Energy | None, str]:
-    """Return an estimate, or why the model cannot give one."""
+def _estimates(name: str, counts: Mapping[str, Counts], model: str, strict: bool) -> Estimates:
+    """Return what a model says, or why it says nothing."""
     try:
-        return energy.MODELS[name].estimate(counts, strict=strict), ""
-    except Exception as error:
-        if not getattr(type(error), "user_error", False):
-            raise
-        return None, str(error).removeprefix(f"energy model {name!r}: ").rstrip(".")
+        return Estimates(MODELS[model], price(name, counts, (model,), strict).models[0])
+    except EstimateError as error:
+        return Estimates(MODELS[model], None, str(error).removeprefix(f"energy model {model!r}: ").rstrip("."))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,18 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
-from compiler.auditing.terminal import facts, refusals, verdict_lines, warning
+from compiler.auditing.terminal import break_evens, facts, refusals, verdict_lines, warning
 from snnkit.report import page as report
 from snnkit.report.values import joules, percent, si
 
 _HERE = Path(__file__).parent / "templates"
 _REPORT = Path(report.__file__).parent
+_SIDES = {
+    "network": "network",
+    "twin": "ordinary twin",
+    "twin_skipping": "… zeros skipped",
+    "qnn": "ordinary, few bits",
+}
 _SCRIPTS = ("errors.js", "core.js", "page.js")
 
 
@@ -28,8 +34,9 @@ def text(found: dict[str, Any]) -> str:
             loud=warning(found["subject"]),
             tiles=_tiles(found),
             facts=facts(found),
-            models=[_model(one) for one in found["energy"] if one["network"] is not None],
+            models=[_model(one) for one in found["energy"] if one["results"]],
             refused=refusals(found),
+            even=break_evens(found),
             style=report._asset(_REPORT / "assets", "style.css"),
             scripts=scripts,
             hashes=" ".join(f"'{report._hash(script)}'" for script in scripts),
@@ -60,11 +67,12 @@ def _tiles(found: dict[str, Any]) -> list[dict[str, str]]:
         tiles[0]["note"] = f"and {si(own['mac'])} MACs"
         note = f"per neuron and step, T = {about['timesteps']}"
         tiles.append({"label": "Firing rate", "value": percent(totals["mean_rate"]), "note": note})
-    priced = [one for one in found["energy"] if one["network"] is not None]
+    priced = [one for one in found["energy"] if one["results"]]
     if priced:
         first = priced[0]
-        ratio = f"; its twin {first['ratio']:.3g} times as much" if first["ratio"] else ""
-        value = joules(first["network"]["nominal"], first["unit"])
+        other = first["ratios"].get("twin")
+        ratio = f"; its twin {other:.3g} times as much" if other else ""
+        value = joules(first["results"]["network"]["nominal"], first["unit"])
         tiles.append({"label": "Energy a sample", "value": value, "note": f"by {first['model']}{ratio}"})
     elif twin is not None:
         tiles.append({"label": "MACs of the twin", "value": si(twin["mac"]), "note": ""})
@@ -77,8 +85,7 @@ def _tiles(found: dict[str, Any]) -> list[dict[str, str]]:
 
 def _model(one: dict[str, Any]) -> dict[str, Any]:
     """One energy model: bars of the network and its twin, as shares of the largest end of both."""
-    sides = [("network", "network"), ("twin", "ordinary twin")]
-    given = [(key, label, one[key]) for key, label in sides if one[key] is not None]
+    given = [(key, label, one["results"][key]) for key, label in _SIDES.items() if key in one["results"]]
     most = max(result["high"] for _, _, result in given) or 1.0
     tags = [{"words": f"{one['technology_nm']:g} nm", "style": ""}] if one["technology_nm"] is not None else []
     tags += [{"words": one["precision"], "style": ""}] if one["precision"] else []
@@ -93,4 +100,4 @@ def _bar(one: dict[str, Any], key: str, label: str, result: dict[str, Any], most
     low, nominal, high = (joules(result[end], one["unit"]) for end in ("low", "nominal", "high"))
     shares = {end: result[end] / most for end in ("low", "nominal", "high")}
     words = f"{label}, {one['model']}: {nominal}, from {low} to {high}"
-    return {"label": label, "twin": key == "twin", "value": nominal, "words": words} | shares
+    return {"label": label, "twin": key != "network", "value": nominal, "words": words} | shares

@@ -12,25 +12,22 @@ same samples in float64 and compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
+from torch import nn
 
-from compiler.auditing.running import first_line, line_of
+from compiler.auditing.comparing import compare
+from compiler.auditing.stepped import Alone, Stepped, first_tensor, part_of, reset, run
 from compiler.errors import CaptureError
-from snnkit.encoders import Direct
 from snnkit.errors import SnnkitError
 from snnkit.importers import from_snntorch, from_spikingjelly
 from snnkit.importers.clock_driven.base import MemoryModule
 from snnkit.importers.clock_driven.neuron import BaseNode
 from snnkit.importers.foreign import copied, library_class
-from snnkit.importers.loops import OverSteps, over_steps
+from snnkit.importers.loops import OverSteps
 from snnkit.neurons import Neuron
 
 _TIME_NAMES = frozenset(
@@ -42,39 +39,6 @@ _TIME_NAMES = frozenset(
 """What an attribute that holds T is called, in lower case."""
 
 _BATCHES = (5, 7)
-_TOLERANCE = 1e-6
-
-
-class Stepped(nn.Module):
-    """A published network, one step after the other.
-
-    Args:
-        network: called with one step (B, …), or where ``sequences`` with (T, B, …).
-        timesteps: T.
-        sample: shape of one sample of a step.
-        sequences: whether the network takes sequences itself.
-        inside: T as the network's own ``forward`` had it, 1 where it had none.
-    """
-
-    def __init__(self, network: nn.Module, timesteps: int, sample: Sequence[int], sequences: bool, inside: int):
-        super().__init__()
-        self.network, self.timesteps, self.sequences, self.inside = network, timesteps, sequences, inside
-        self.encoder = Direct(timesteps)
-        self.in_chans, self.img_size = sample[0], tuple(sample[1:])
-        self.readout = "mean"
-
-    def forward_sequence(self, x: Tensor) -> Tensor:
-        """(T, B, …) → (T, B, …)."""
-        with _OneStep(self.inside):
-            return first_tensor(self.network(x)) if self.sequences else over_steps(self._step, x)
-
-    def _step(self, x: Tensor) -> Tensor:
-        return first_tensor(self.network(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, …) → what the published network returns for them."""
-        out = self.forward_sequence(self.encoder(x))
-        return out.sum(0) if self.readout == "sum" else out.mean(0) if self.readout == "mean" else out
 
 
 @dataclass
@@ -152,7 +116,7 @@ def in_steps(module: nn.Module, sample: Sequence[int], timesteps: int | None) ->
     if not sequences and _still_loops(stepped, _in_loops(seen), sample):
         unrolled, stepped = steps, Stepped(_translated(module, folded), 1, sample, False, 1).eval()
         notes = (*notes, f"runs {steps} time steps in a loop of its own: its graph holds all of them and has no twin")
-    difference = _compare(module, stepped, list(stateful), sample, alone=bool(folded))
+    difference = compare(module, stepped, list(stateful), sample, alone=bool(folded))
     return Found(stepped, notes, difference, unrolled)
 
 
@@ -165,7 +129,7 @@ def _still_loops(stepped: Stepped, names: Iterable[str], sample: Sequence[int]) 
     """Whether a network calls its neurons several times, now that it is to make one step."""
     calls: dict[str, int] = {}
     hooks = [
-        _part(stepped.network, name).register_forward_pre_hook(
+        part_of(stepped.network, name).register_forward_pre_hook(
             lambda *_, name=name: calls.__setitem__(name, calls.get(name, 0) + 1)
         )
         for name in names
@@ -179,10 +143,6 @@ def _still_loops(stepped: Stepped, names: Iterable[str], sample: Sequence[int]) 
         for hook in hooks:
             hook.remove()
     return max(calls.values(), default=1) > 1
-
-
-def _part(network: nn.Module, name: str) -> nn.Module:
-    return network.get_submodule(name) if name else network
 
 
 def _imported(
@@ -201,55 +161,14 @@ def _imported(
 def _takes_sequences(module: nn.Module, sample: Sequence[int], timesteps: int | None) -> bool:
     """Whether a network runs on (T, B, C, …) and not on (B, C, …)."""
     try:
-        _run(module, torch.zeros(2, *sample))
+        run(module, torch.zeros(2, *sample))
         return False
     except CaptureError as error:
         try:
-            _run(module, torch.zeros(timesteps or 3, 2, *sample))
+            run(module, torch.zeros(timesteps or 3, 2, *sample))
             return True
         except CaptureError:
             raise error from None
-
-
-def _run(module: nn.Module, x: Tensor) -> Tensor:
-    """Run a published network from rest.
-
-    Raises:
-        CaptureError: it fails, with the line of its code.
-    """
-    reset(module)
-    try:
-        with torch.no_grad():
-            return first_tensor(module(x))
-    except SnnkitError as error:
-        raise CaptureError(str(error)) from error
-    except Exception as error:
-        raise CaptureError(
-            f"{type(module).__name__} cannot run on an input of shape {tuple(x.shape)}{line_of(error)}: "
-            f"{first_line(error)}. Give its sample's shape with --input C,H,W."
-        ) from error
-    finally:
-        reset(module)
-
-
-def reset(module: nn.Module) -> None:
-    """Let every module that keeps a state forget it, as ``functional.reset_net`` does."""
-    for part in module.modules():
-        again = getattr(part, "reset", None)
-        if callable(again) and not isinstance(part, Neuron):
-            again()
-
-
-def first_tensor(out: Any) -> Tensor:
-    """Return the first tensor of what a network returns: many give a tuple of logits and something else.
-
-    Raises:
-        CaptureError: there is none.
-    """
-    for leaf in pytree.tree_leaves(out):
-        if isinstance(leaf, Tensor):
-            return leaf
-    raise CaptureError(f"the network returns a {type(out).__name__} without a tensor in it.")
 
 
 def _observe(
@@ -269,7 +188,7 @@ def _observe(
             for name, part in stateful.items()
         ]
         try:
-            _run(module, torch.zeros(*front, batch, *sample))
+            run(module, torch.zeros(*front, batch, *sample))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -291,7 +210,7 @@ def _time(seen: dict[str, Seen], sequences: bool) -> tuple[int, tuple[str, ...],
             steps.append(one.calls)  # (B, …), once a step
     inside = max(set(steps), key=steps.count) if steps else 1
     folded = tuple(name for name, one in seen.items() if inside > 1 and one.leading() == (0, inside) and one.calls == 1)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if folded:
         more = f" and {len(folded) - 1} more" if len(folded) > 1 else ""
         notes = (
@@ -299,18 +218,6 @@ def _time(seen: dict[str, Seen], sequences: bool) -> tuple[int, tuple[str, ...],
             "sample to sample, and results depend on the batch. Counted is each sample alone, as with a batch of 1.",
         )
     return inside, folded, notes
-
-
-class Alone(nn.Module):
-    """A neuron on sequences, called with one step (B, …), or with time and batch in one axis while T is 1."""
-
-    def __init__(self, neuron: nn.Module):
-        super().__init__()
-        self.neuron = neuron
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, …) → (B, …)."""
-        return first_tensor(self.neuron(x.unsqueeze(0))).squeeze(0)
 
 
 def _translated(module: nn.Module, folded: Sequence[str]) -> nn.Module:
@@ -326,7 +233,8 @@ def _translated(module: nn.Module, folded: Sequence[str]) -> nn.Module:
         except SnnkitError as error:
             raise CaptureError(str(error)) from None
         return _wrapped(network.module if isinstance(network, OverSteps) else network, folded, {})
-    network, reasons, made = copied(module), [], {}
+    network, reasons = copied(module), list[str]()
+    made: dict[str, nn.Module] = {}
     for name, part in network.named_modules():
         if isinstance(part, BaseNode):
             try:
@@ -373,125 +281,3 @@ def _set_to_one(network: nn.Module, inside: int) -> None:
         for key, value in vars(part).items():
             if key.lower() in _TIME_NAMES and type(value) is int and value == inside:
                 part.__dict__[key] = 1
-
-
-class _OneStep(TorchFunctionMode):
-    """Makes one step of what repeats its input ``inside`` times: repeat, expand, a stack of the same, a mean."""
-
-    def __init__(self, inside: int):
-        super().__init__()
-        self.inside = inside
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        name = getattr(func, "__name__", "")
-        if self.inside > 1 and args:
-            if name in ("repeat", "expand", "tile"):
-                args = (args[0], *self._sizes(args[0], args[1:]))
-            elif name == "stack" and isinstance(args[0], (list, tuple)) and len(args[0]) == self.inside:
-                if all(one is args[0][0] for one in args[0]):
-                    args = ([args[0][0]], *args[1:])
-            elif name == "repeat_interleave" and len(args) > 1 and args[1] == self.inside and args[0].shape[0] == 1:
-                args = (args[0], 1, *args[2:])
-            elif name in ("mean", "sum") and _over_one_step(args, kwargs or {}):
-                return args[0] if (kwargs or {}).get("keepdim") or True in args[2:3] else args[0].squeeze(0)
-        return func(*args, **(kwargs or {}))
-
-    def _sizes(self, x: Tensor, sizes: tuple[Any, ...]) -> tuple[Any, ...]:
-        flat = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list, torch.Size)) else list(sizes)
-        new_axis = len(flat) == x.ndim + 1 or (len(flat) == x.ndim and x.shape[0] == 1)
-        if flat and flat[0] == self.inside and new_axis:
-            flat[0] = 1
-        return tuple(flat)
-
-
-def _over_one_step(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a mean or sum is one over the time axis alone, which has length 1."""
-    axis = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
-    return axis in (0, (0,), [0]) and axis is not False and args[0].ndim > 1 and args[0].shape[0] == 1
-
-
-def _compare(module: nn.Module, stepped: Stepped, names: Sequence[str], sample: Sequence[int], alone: bool) -> float:
-    """Run both in float64 on the same samples, settle how steps are read out, and return the largest difference.
-
-    Compared is what leaves the network and what every neuron sent in all; norms are shifted, so that neurons fire.
-
-    Raises:
-        CaptureError: they differ.
-    """
-    generator = torch.Generator().manual_seed(0)
-    front = (stepped.timesteps,) if stepped.sequences else ()
-    x = 2 * torch.rand(*front, 1 if alone else 2, *sample, generator=generator, dtype=torch.float64)
-    original, ours = _firing(module), _firing(stepped)
-    with _sent(original, names) as wanted_spikes:
-        wanted = _published(original, x, stepped)
-    try:
-        with torch.no_grad(), _sent(ours.network, names) as spikes:
-            got = ours.forward_sequence(x if stepped.sequences else ours.encoder(x))
-    except Exception as error:
-        raise CaptureError(
-            f"{type(module).__name__} cannot run one time step{line_of(error)}: {first_line(error)}. Its forward "
-            f"holds T = {stepped.inside} in a form that is not known: repeat the input with x.repeat(self.T, …) or "
-            "call neurons once a step."
-        ) from error
-    forms = {"none": got, "mean": got.mean(0), "sum": got.sum(0)}
-    gaps = {name: _gap(wanted, form) for name, form in forms.items() if form.shape == wanted.shape}
-    other = next((name for name in names if not _same(wanted_spikes.get(name), spikes.get(name))), None)
-    if not gaps or other is not None or not min(gaps.values()) <= _TOLERANCE:
-        found = f"differ by {min(gaps.values()):.3g}" if gaps else "differ in shape"
-        where = f", first in {other or 'the network'}" if other is not None else ""
-        raise CaptureError(
-            f"{type(module).__name__} is not a mean or a sum over {stepped.timesteps} time steps that are alike: its "
-            f"output and that of its steps {found}{where}. A graph says what happens in one step; take what mixes "
-            "steps (a neuron in two places, an operation over time) out of the model."
-        )
-    stepped.readout = min(gaps, key=gaps.__getitem__)
-    return gaps[stepped.readout]
-
-
-def _published(original: nn.Module, x: Tensor, stepped: Stepped) -> Tensor:
-    """Run the published network on what it takes: images, a sequence, or one step after the other."""
-    if stepped.sequences or stepped.inside > 1 or stepped.timesteps == 1:
-        return _run(original, x)
-    reset(original)
-    with torch.no_grad():
-        out = torch.stack([first_tensor(original(x)) for _ in range(stepped.timesteps)])
-    reset(original)
-    return out
-
-
-def _firing(module: nn.Module) -> Any:
-    """Return a copy in float64 whose norms are shifted to where thresholds are; alike for all copies."""
-    double, generator = copied(module).double(), torch.Generator().manual_seed(1)
-    for part in double.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.bias is not None:
-            with torch.no_grad():
-                part.bias += torch.rand(part.bias.shape, generator=generator, dtype=torch.float64)
-    return double
-
-
-@contextmanager
-def _sent(network: nn.Module, names: Iterable[str]) -> Iterator[dict[str, float]]:
-    """Add up what neurons send while the block runs."""
-    sums: dict[str, float] = {}
-
-    def add(name: str, out: Any) -> None:
-        sums[name] = sums.get(name, 0.0) + first_tensor(out).double().abs().sum().item()
-
-    hooks = [_part(network, name).register_forward_hook(lambda m, a, out, name=name: add(name, out)) for name in names]
-    try:
-        yield sums
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _same(wanted: float | None, got: float | None) -> bool:
-    if wanted is None or got is None:
-        return wanted == got
-    return abs(wanted - got) <= _TOLERANCE * max(1.0, abs(wanted))
-
-
-def _gap(wanted: Tensor, got: Tensor) -> float:
-    return ((wanted - got).abs().max() / wanted.abs().max().clamp(min=1e-12)).item()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from compiler.auditing import running
-from compiler.auditing.stepping import Alone, Stepped, in_steps
+from compiler.auditing.stepped import Alone, Stepped
+from compiler.auditing.stepping import in_steps
 from compiler.capturing import capture
 from compiler.commands.source import Source, batch_axis, resolve
 from compiler.graph import Graph, is_neuron
@@ -318,5 +319,5 @@ def _under_own_names(graph: Graph, around: list[tuple[str, str]]) -> Graph:
     )
     signals = {own(name): replace(one, name=own(name)) for name, one in graph.signals.items()}
     states = tuple(replace(one, read=own(one.read), written=own(one.written)) for one in graph.states)
-    ends = {"inputs": all_(graph.inputs), "outputs": all_(graph.outputs), "states": states}
-    return replace(graph, **ends).with_nodes(nodes, signals)
+    ends = replace(graph, inputs=all_(graph.inputs), outputs=all_(graph.outputs), states=states)
+    return ends.with_nodes(nodes, signals)

@@ -154,39 +154,70 @@ def _percent(value: Any) -> str:
     return plain(percent(value)) if value is not None else ""
 
 
+def ordinary(one: dict[str, Any]) -> str:
+    """Return the name of the entry that stands beside the network: its twin, or that in few bits; "" where neither."""
+    return next((name for name in ("twin", "qnn") if name in one["results"]), "")
+
+
 def _energies(found: dict[str, Any], console: Console) -> None:
-    twin = found["totals"]["twin"] is not None
     table = Table("energy a sample", "node", "low", "nominal", "high", box=None, padding=(0, 1, 0, 0))
-    for name in ("twin", "twin/net") if twin else ():
+    beside = any(ordinary(one) for one in found["energy"])
+    for name in ("twin", "twin/net", "no zeros") if beside else ():
         table.add_column(name)
     for column in table.columns[1:]:
         column.justify = "right"
         column.no_wrap = True
     for one in found["energy"]:
-        if one["network"] is not None:
-            table.add_row(*_energy_row(one, twin))
-    formula = found["formula"]
-    for way, words in (("once", "papers' formula"), ("each_step", "… first layer × T")):
-        if way == "once" or formula["each_step"]["mj"] != formula["once"]["mj"]:
-            table.add_row(words, "45", "", plain(joules(formula[way]["mj"], "mJ")), "", *([""] * 2 if twin else []))
+        if one["results"]:
+            table.add_row(*_energy_row(one, beside))
+    formula, rest = found["formula"], [""] * 3 * beside
+    table.add_row("papers' formula", "45", "", plain(joules(formula["once"]["mj"], "mJ")), "", *rest)
+    if formula["each_step"]["mj"] != formula["once"]["mj"]:
+        table.add_row("… first layer × T", "45", "", plain(joules(formula["each_step"]["mj"], "mJ")), "", *rest)
     console.print(table, soft_wrap=False)
-    console.print("Models of different processes are not compared with one another.", soft_wrap=False, style="dim")
+    if beside:
+        console.print("twin: the ordinary network of the same layers; no zeros: its zeros skipped", style="dim")
+    console.print("Models of different processes are not compared with one another.", style="dim")
     marks = {"*": "a lower bound: something has no price", "?": "hangs on constants that were not checked"}
     for sign, words in marks.items():
-        if any(sign in _mark(one) for one in found["energy"] if one["network"]):
+        if any(sign in _mark(one) for one in found["energy"] if one["results"]):
             console.print(f"{sign} {words}", style="dim")
     for models, why in refusals(found):
         console.print(f"not by {models}: {why}", soft_wrap=False, style="dim")
+    for words in break_evens(found):
+        console.print(words, soft_wrap=False)
 
 
-def _energy_row(one: dict[str, Any], twin: bool) -> list[str]:
-    own = [plain(joules(one["network"][end], one["unit"])) for end in ("low", "nominal", "high")]
+def break_evens(found: dict[str, Any]) -> list[str]:
+    """Return the firing rate below which the network takes less than its twin, of the first model that has one."""
+    for one in found["energy"]:
+        total = (one["break_even"] or {}).get("total") or {}
+        if total.get("rate") is not None:
+            rate, measured = _percent(total["rate"]), _percent(total["measured_rate"])
+            if not total["rate"]:
+                return [
+                    f"By {one['model']} what hangs on no spike alone takes more than its twin: no rate is low enough."
+                ]
+            return [f"By {one['model']} it takes less than its twin below a firing rate of {rate}; here {measured}."]
+    return []
+
+
+def _energy_row(one: dict[str, Any], beside: bool) -> list[str]:
+    own = [plain(joules(one["results"]["network"][end], one["unit"])) for end in ("low", "nominal", "high")]
     node = "" if one["technology_nm"] is None else f"{one['technology_nm']:g}"
     row = [one["model"] + _mark(one), node, *own]
-    if twin:
-        other = "" if one["twin"] is None else plain(joules(one["twin"]["nominal"], one["unit"]))
-        row += [other, "" if one["ratio"] is None else f"{one['ratio']:.3g}×"]
-    return row
+    if not beside:
+        return row
+    other = ordinary(one)
+    return [*row, *(_nominal(one, other), _ratio(one, other), _nominal(one, "twin_skipping"))]
+
+
+def _nominal(one: dict[str, Any], entry: str) -> str:
+    return plain(joules(one["results"][entry]["nominal"], one["unit"])) if entry in one["results"] else ""
+
+
+def _ratio(one: dict[str, Any], entry: str) -> str:
+    return f"{one['ratios'][entry]:.3g}×" if entry in one["ratios"] else ""
 
 
 def _mark(one: dict[str, Any]) -> str:

@@ -40,6 +40,12 @@ class Options:
         Energy models, such as 45nm,loihi1; all by default.
     claimed
         A published number with its unit, such as "13.6 mJ", "6.5 GAC", "18 %", "37x"; may be given several times.
+    repconv
+        Layers in a row without a neuron between them: literal, or merged into one.
+    first_layer
+        A layer whose input is the same at every step counts once, or "each step".
+    padding
+        Multiply-accumulates with zeros of padding: counted or skipped.
     strict
         Exit with 3 if anything is not counted, not priced, or priced with constants that were not checked.
     layers
@@ -61,6 +67,9 @@ class Options:
     images: int | None = None
     models: str = ""
     claimed: Annotated[list[str], Parameter(negative="")] = field(default_factory=list)
+    repconv: str = "literal"
+    first_layer: str = "once"
+    padding: str = "counted"
     strict: bool = False
     layers: bool = False
     format_: Annotated[Literal["table", "json", "md"], Parameter(name="--format")] = "table"
@@ -130,18 +139,21 @@ def _asked(what: str, chosen: Options) -> Asked:
 
 def _found(asked: Asked, chosen: Options, claims: list[Any]) -> dict[str, Any]:
     from compiler.auditing.document import document
-    from compiler.auditing.measuring import judge, measure
+    from compiler.auditing.measuring import check_models, judge, measure
+    from compiler.conventions import Conventions
     from snnkit.engine.progress import bar
 
+    conventions = Conventions(chosen.repconv, "folded", chosen.first_layer, chosen.padding)
+    models = tuple(name.strip() for name in chosen.models.split(",") if name.strip())
+    check_models(models)
     given = _subject(asked)
-    models = tuple(name for name in chosen.models.split(",") if name)
     with bar("counting", given.images) as progress:
 
-        def told(done: int, total: int) -> None:
+        def told(done: int) -> None:
             if progress is not None:
                 progress.update(progress.task_ids[0], completed=done)
 
-        measured = measure(given, models, chosen.strict, told)
+        measured = measure(given, models, chosen.strict, conventions, told)
     return document(given, measured, [judge(claim, measured) for claim in claims], chosen.strict)
 
 

@@ -76,7 +76,7 @@ def test_every_definition_gives_a_verdict_counts_and_energies(name, tmp_path):
     assert measured.network.total("ac") > 0
     assert measured.network.total("mac") > 0, "the image is real"
     assert measured.network.per_layer[0].static, "the first layer reads the same image at every step"
-    assert all(one.network.total.nominal > 0 for one in measured.priced)
+    assert all(one.nominal("network") > 0 for one in measured.estimates)
     assert not any("network." in layer.name for layer in measured.network.per_layer), "names are the published ones"
     out, _ = interpret(found.graph, found.samples)
     with torch.no_grad():

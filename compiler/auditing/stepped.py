@@ -1,0 +1,145 @@
+"""One step of a network that was written for T: the module that makes it, and how published networks are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from compiler.auditing.running import first_line, line_of
+from compiler.errors import CaptureError
+from snnkit.encoders import Direct
+from snnkit.errors import SnnkitError
+from snnkit.importers.loops import over_steps
+from snnkit.neurons import Neuron
+
+
+class Stepped(nn.Module):
+    """A published network, one step after the other.
+
+    Args:
+        network: called with one step (B, …), or where ``sequences`` with (T, B, …).
+        timesteps: T.
+        sample: shape of one sample of a step.
+        sequences: whether the network takes sequences itself.
+        inside: T as the network's own ``forward`` had it, 1 where it had none.
+    """
+
+    def __init__(self, network: nn.Module, timesteps: int, sample: Sequence[int], sequences: bool, inside: int):
+        super().__init__()
+        self.network, self.timesteps, self.sequences, self.inside = network, timesteps, sequences, inside
+        self.encoder = Direct(timesteps)
+        self.in_chans, self.img_size = sample[0], tuple(sample[1:])
+        self.readout = "mean"
+
+    def forward_sequence(self, x: Tensor) -> Tensor:
+        """(T, B, …) → (T, B, …)."""
+        with _OneStep(self.inside):
+            return first_tensor(self.network(x)) if self.sequences else over_steps(self._step, x)
+
+    def _step(self, x: Tensor) -> Tensor:
+        return first_tensor(self.network(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, …) → what the published network returns for them."""
+        out = self.forward_sequence(self.encoder(x))
+        return out.sum(0) if self.readout == "sum" else out.mean(0) if self.readout == "mean" else out
+
+
+class Alone(nn.Module):
+    """A neuron on sequences, called with one step (B, …), or with time and batch in one axis while T is 1."""
+
+    def __init__(self, neuron: nn.Module):
+        super().__init__()
+        self.neuron = neuron
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, …) → (B, …)."""
+        return first_tensor(self.neuron(x.unsqueeze(0))).squeeze(0)
+
+
+def run(module: nn.Module, x: Tensor) -> Tensor:
+    """Run a published network from rest.
+
+    Raises:
+        CaptureError: it fails, with the line of its code.
+    """
+    reset(module)
+    try:
+        with torch.no_grad():
+            return first_tensor(module(x))
+    except SnnkitError as error:
+        raise CaptureError(str(error)) from error
+    except Exception as error:
+        raise CaptureError(
+            f"{type(module).__name__} cannot run on an input of shape {tuple(x.shape)}{line_of(error)}: "
+            f"{first_line(error)}. Give its sample's shape with --input C,H,W."
+        ) from error
+    finally:
+        reset(module)
+
+
+def reset(module: nn.Module) -> None:
+    """Let every module that keeps a state forget it, as ``functional.reset_net`` does."""
+    for part in module.modules():
+        again = getattr(part, "reset", None)
+        if callable(again) and not isinstance(part, Neuron):
+            again()
+
+
+def first_tensor(out: Any) -> Tensor:
+    """Return the first tensor of what a network returns: many give a tuple of logits and something else.
+
+    Raises:
+        CaptureError: there is none.
+    """
+    for leaf in pytree.tree_leaves(out):
+        if isinstance(leaf, Tensor):
+            return leaf
+    raise CaptureError(f"the network returns a {type(out).__name__} without a tensor in it.")
+
+
+def part_of(network: nn.Module, name: str) -> nn.Module:
+    """Return a module by its path; "" is the network itself."""
+    return network.get_submodule(name) if name else network
+
+
+class _OneStep(TorchFunctionMode):
+    """Makes one step of what repeats its input ``inside`` times: repeat, expand, a stack of the same, a mean."""
+
+    def __init__(self, inside: int):
+        super().__init__()
+        self.inside = inside
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if self.inside > 1 and args:
+            if name in ("repeat", "expand", "tile"):
+                args = (args[0], *self._sizes(args[0], args[1:]))
+            elif name == "stack" and isinstance(args[0], (list, tuple)) and len(args[0]) == self.inside:
+                if all(one is args[0][0] for one in args[0]):
+                    args = ([args[0][0]], *args[1:])
+            elif name == "repeat_interleave" and len(args) > 1 and args[1] == self.inside and args[0].shape[0] == 1:
+                args = (args[0], 1, *args[2:])
+            elif name in ("mean", "sum") and _over_one_step(args, kwargs or {}):
+                return args[0] if (kwargs or {}).get("keepdim") or True in args[2:3] else args[0].squeeze(0)
+        return func(*args, **(kwargs or {}))
+
+    def _sizes(self, x: Tensor, sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+        flat = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list, torch.Size)) else list(sizes)
+        new_axis = len(flat) == x.ndim + 1 or (len(flat) == x.ndim and x.shape[0] == 1)
+        if flat and flat[0] == self.inside and new_axis:
+            flat[0] = 1
+        return tuple(flat)
+
+
+def _over_one_step(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a mean or sum is one over the time axis alone, which has length 1."""
+    axis = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
+    return axis in (0, (0,), [0]) and axis is not False and args[0].ndim > 1 and args[0].shape[0] == 1
