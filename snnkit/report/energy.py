@@ -10,7 +10,7 @@ from typing import Any
 from snnkit.report import priced
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run
-from snnkit.report.values import joules, names, number, obj, percent, ratio, rows, si, text, times
+from snnkit.report.values import joules, names, number, obj, percent, plural, ratio, rows, si, text, times
 
 _CARDS = 6  # with more models than that, incomplete ones are folded away
 _KINDS = {"constant": "constant", "choice": "what is counted", "samples": "the samples"}
@@ -40,6 +40,7 @@ def energy(run: Run, palette: Palette) -> dict[str, Any] | None:
             if obj(run.energy, "entries").get(key)
         ],
         "mixed": len(nodes) > 1,
+        "dearer": _dearer(run),
         "unpriced": priced.unpriced(run),
         "others": [{"key": key, "label": priced.label(run, key)} for key in known if key != "network"],
         "models": described,
@@ -124,6 +125,17 @@ def _beside(run: Run, model: dict[str, Any]) -> str:
     words = times(ratio(priced.nominal(model, others[0]), priced.nominal(model, "network"))) if others else ""
     name = "twin" if others[:1] == ["twin"] else priced.label(run, others[0]).lower() if others else ""
     return f"{words} than the {name}" if words else ""
+
+
+def _dearer(run: Run) -> str:
+    """Under which models the network costs more, so that no one takes the one that suits."""
+    dearer, compared = priced.dearer(run)
+    if not compared:
+        return ""
+    of = f"of {plural(compared, 'model')} with an ordinary network beside"
+    if not dearer:
+        return f"Under every one {of}, this network costs less than the cheapest of those."
+    return f"Under {len(dearer)} {of}, this network costs more than the cheapest of those: {', '.join(dearer)}."
 
 
 def _total(run: Run, model: dict[str, Any], key: str, unit: str) -> dict[str, Any]:

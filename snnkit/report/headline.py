@@ -86,7 +86,9 @@ def _spends(run: Run) -> str:
         beside = f", {words} than the {twin} of its ordinary twin" if words else ""
         beside += f" (the {overlap})" if overlap else ""
         beside += f" and {fairer} than that twin with its zeros skipped" if beside and fairer else ""
-        parts.append(f"an estimated {joules(cost, unit)}{beside}")
+        dearer, models = priced.dearer(run)
+        other = f"; under {len(dearer)} of {models} energy models it costs more than the cheapest ordinary network"
+        parts.append(f"an estimated {joules(cost, unit)}{beside}{other if dearer and models > 1 else ''}")
     return f"an image costs {' and '.join(parts)}" if parts else ""
 
 

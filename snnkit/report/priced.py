@@ -14,6 +14,7 @@ _LABELS = {
     "qnn": "Quantised twin",
     "teacher": "Teacher",
 }
+_ORDINARY = ("twin", "twin_skipping", "qnn")
 _ENDS = ("low", "nominal", "high")
 WHOLE = "all parts"  # what the sum of a layer is called where its parts are not known
 
@@ -62,6 +63,20 @@ def entries(run: Run, model: dict[str, Any]) -> list[str]:
     order = dict.fromkeys([*obj(run.energy, "entries"), *obj(model, "results")])
     priced = [key for key in order if nominal(model, key) is not None]
     return sorted(priced, key=lambda key: key != "network")
+
+
+def dearer(run: Run) -> tuple[list[str], int]:
+    """Models under which the network costs more than the cheapest ordinary one beside it, and how many models compare.
+
+    A teacher is another network, often a larger one, and so is not asked.
+    """
+    found, compared = [], 0
+    for model in models(run):
+        beside = [cost for key in _ORDINARY if (cost := nominal(model, key)) is not None]
+        if beside:
+            compared += 1
+            found += [text(model.get("model"))] if (nominal(model, "network") or 0) > min(beside) else []
+    return found, compared
 
 
 def label(run: Run, entry: str) -> str:

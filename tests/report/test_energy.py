@@ -92,6 +92,21 @@ def test_a_network_above_its_line_is_said_to_be(make_run, invented):
     assert "fires at 10.4 % , and costs as much as its twin at 10.0 % : 1.04 × above ." in shown
 
 
+def test_models_under_which_the_network_costs_more_are_named(make_run, invented):
+    """Breaks when a reader can take the one model that suits: Loihi's price is above that of the twin without zeros."""
+    page = write_report(make_run())
+    assert "this network costs more than the cheapest of those: loihi." in section(page)
+    assert "Under 1 of 3 models with an ordinary network beside" in section(page)
+    head = words(page, "An image costs", "Test accuracy")
+    assert "; under 1 of 3 energy models it costs more than the cheapest ordinary network." in head
+    energy = invented["energy.json"]()
+    energy["models"] = energy["models"][:2]
+    assert "Under every one of 2 models with" in section(write_report(make_run(energy=energy)))
+    for model in energy["models"]:
+        model["results"] = {"network": model["results"]["network"]}
+    assert "the cheapest of those" not in section(write_report(make_run(energy=energy)))
+
+
 def test_charts_hold_one_model_each(make_run):
     """Breaks when models are put together: each has its own bars, drivers and layers, of the same entries."""
     found = data(write_report(make_run()))
