@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, str] = {
     "uniformer": "UniFormer and MOAT deployed, against themselves as built",
     "memory": "peak memory of training that transformer with and without a plan, against the original",
     "memory_pages": "training steps with huge pages and kept memory against plain memory",
+    "ssl": "masked pre-training: visible tokens only against all, and the published step",
     "data": "batches of image folders and of arrays against torchvision's data sets under torch's loader",
 }
 
