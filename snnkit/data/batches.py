@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from snnkit.data.order import Augmented, EpochOrder, Noted, Skipped
+from snnkit.data.pass_metadata import Credit
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError
 
 
@@ -72,6 +73,11 @@ class Batches:
         indices = [draw.index for draw in self.order.batch(epoch, number)]
         shown = [str(names[i]) if names else str(i) for i in indices[:8]]
         return f"samples {', '.join(shown)}" + (f" … ({len(indices)} in all)" if len(indices) > 8 else "")
+
+    def credits(self, epoch: int, number: int) -> list[Credit]:
+        """Return whom to name for the images of a batch, in its order; [] where the data set does not say."""
+        known = getattr(self.dataset, "credits", None)
+        return [known[draw.index] for draw in self.order.batch(epoch, number)] if known else []
 
 
 class OrderedBatches:

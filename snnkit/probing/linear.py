@@ -130,7 +130,7 @@ def minimum(problem: Problem, l2: float, start: np.ndarray, tolerance: float, mo
     return found.x, bool(found.success)
 
 
-def fit_lbfgs(x: Tensor, y: Tensor, l2: float, tolerance: float = 1e-6, most: int = 1000) -> Linear:
+def fit_lbfgs(x: Tensor, y: Tensor, l2: float, tolerance: float = 1e-5, most: int = 3000) -> Linear:
     """Fit a probe at the minimum of L.
 
     Args:

@@ -95,6 +95,16 @@ def test_an_image_is_its_own_in_both_layouts(tmp_path):
         assert torch.equal(source.read(hashes(sets[1].test.dataset).index(name)), pictured)
 
 
+def test_the_credits_of_a_batch_are_those_of_its_images(tmp_path):
+    data = load_images(config(pass_parts(tmp_path / "p"), train_limit=10), seed=0)
+    for number, (images, _) in enumerate(data.train.epoch(2)):
+        credits = data.train.credits(2, number)
+        assert len(credits) == len(images) == 4
+        for image, credit in zip(images, credits, strict=True):
+            index = [known.hash for known in data.train.dataset.credits].index(credit.hash)
+            assert torch.equal(data.train.dataset[index][0], image)
+
+
 def test_grey_images_have_three_equal_channels(tmp_path):
     data = load_images(config(pass_folder(tmp_path / "p")), seed=0)
     grey = [n for n, credit in enumerate(data.train.dataset.credits) if credit.creator == "CC0Textures"]
