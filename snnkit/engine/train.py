@@ -273,9 +273,11 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
 
 def _scores(loop: Loop) -> dict[str, Any]:
     """Best and last results under the name of what they are."""
-    score = loop.results["test"]["score"]
+    test = loop.results["test"]
+    score = test["score"]
     if loop.task.measure == "accuracy":
-        return {"best": loop.best, "final": {"epoch": loop.config.epochs, "accuracy": score}}
+        spent = {name: test[name] for name in ("synaptic_operations", "energy") if name in test}
+        return {"best": loop.best, "final": {"epoch": loop.config.epochs, "accuracy": score, **spent}}
     best = {"epoch": loop.best["epoch"], "loss": -loop.best["accuracy"], "split": loop.best["split"]}
     return {"task": loop.task.name, "best": best, "final": {"epoch": loop.config.epochs, "loss": -score}}
 
