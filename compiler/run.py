@@ -50,13 +50,15 @@ class Trace:
 
     ``spikes``: by neuron layer of the float network, uint8 (T, B, N), aligned in time with the graph (each layer's
     delay removed); ``logits``: float64 (B, K), the mean over time as the float network would report it;
-    ``synaptic_events`` and ``packets``: totals over the images, see ``compiler.simulate.engine.CoreActivity``.
+    ``synaptic_events`` and ``packets``: totals over the images, see ``compiler.simulate.engine.CoreActivity``;
+    ``fired``: all spikes, those of relays included.
     """
 
     spikes: dict[str, NDArray[np.uint8]]
     logits: Tensor
     synaptic_events: NDArray[np.int64]
     packets: NDArray[np.int64]
+    fired: int = 0
 
     @property
     def events_per_core(self) -> NDArray[np.int64]:
@@ -219,6 +221,7 @@ def simulate(program: Runnable, x: Tensor) -> Trace:
         logits=logits(program, membrane.reshape(-1, *program.output_shape)),
         synaptic_events=np.sum([a.synaptic_events for a in activities], axis=0),
         packets=np.sum([a.packets for a in activities], axis=0),
+        fired=sum(int(np.sum(spikes)) for a in activities for spikes in a.spikes),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from compiler.conventions import Conventions
     from hw.counts import Counts
 
 
@@ -14,6 +15,7 @@ def energy(
     *,
     model: list[str] | None = None,
     images: int = 1000,
+    all_images: bool = False,
     input_type: str = "real",
     beside: str | None = None,
     repconv: str = "literal",
@@ -32,7 +34,9 @@ def energy(
     model
         Name of an energy model, the headline first; every model that can price the network by default.
     images
-        Number of test samples; 0: all of them, read batch by batch.
+        Number of test samples.
+    all_images
+        Count the whole test set, read batch by batch.
     input_type
         What the input consists of: real, binary, signed, or integer[low,high].
     beside
@@ -46,36 +50,41 @@ def energy(
     strict
         Refuse constants that were not checked against their source, and operations without a price.
     """
+    from compiler.conventions import Conventions
+
+    conventions = Conventions(repconv, "folded", first_layer, padding)
+    _run(source, model or [], None if all_images else images, input_type, beside, conventions, strict)
+
+
+def _run(
+    source: str,
+    models: list[str],
+    images: int | None,
+    input_type: str,
+    beside: str | None,
+    conventions: Conventions,
+    strict: bool,
+) -> None:
     from compiler.analysis.spike_driven import spike_driven
     from compiler.commands import show
     from compiler.commands.source import resolve
     from compiler.commands.stages import count_and_price
-    from compiler.conventions import Conventions
     from hw.energy import MODELS
     from hw.lookup import lookup
     from snnkit.engine.progress import console
 
-    conventions = Conventions(repconv, "folded", first_layer, padding)
-    for name in model or ():
+    for name in models:
         lookup("energy model", name, MODELS)
     given = resolve(source, input_type)
-    teacher = None if beside is None else _counted(beside, min(images, 1000) or 1000)
-    priced = count_and_price(
-        conventions.of_graph(given.graph),
-        given.test_batches(images),
-        model or (),
-        given.folder,
-        conventions,
-        teacher,
-        strict,
-    )
+    teacher = None if beside is None else _counted(beside, min(images or 1000, 1000))
+    graph, samples = conventions.of_graph(given.graph), given.test_batches(images)
+    priced = count_and_price(graph, samples, models, given.folder, conventions, teacher, strict)
     console.print(f"{given.graph.name}: {spike_driven(given.graph)}", soft_wrap=False)
     show.counts(priced)
     show.energies(priced)
     if given.folder is not None:
-        console.print(
-            f"{Path(given.folder) / 'energy.json'} holds every model, part, layer and source", soft_wrap=False
-        )
+        path = Path(given.folder) / "energy.json"
+        console.print(f"{path} holds every model, part, layer and source", soft_wrap=False)
 
 
 def _counted(text: str, images: int) -> Counts:

@@ -304,6 +304,10 @@ def equality(result: dict[str, Any]) -> None:
     console.print(f"chip accuracy       {result['chip_accuracy']:.2%}")
     for line in compared(result):
         console.print(line)
+    for one in result.get("energy", ()):
+        unit = one["unit"]
+        low, middle, high = (_energy(one[end], unit) for end in ("low", "nominal", "high"))
+        console.print(f"energy on the chip {middle} a sample ({low} to {high}; {one['title']})", soft_wrap=False)
 
 
 def compared(result: dict[str, Any]) -> list[str]:

@@ -158,18 +158,18 @@ class Source:
         self._check(x)
         return x, labels, classes
 
-    def test_batches(self, count: int, size: int = 100) -> Iterator[Tensor]:
-        """Yield the samples of ``test_images``, all of the test set for 0, in batches of which one is held at a time.
+    def test_batches(self, count: int | None, size: int = 100) -> Iterator[Tensor]:
+        """Yield the samples of ``test_images``, all of them for None, in batches of which one is held at a time.
 
         Raises:
-            InvalidArgumentError: count < 0, or samples that the network does not take.
+            InvalidArgumentError: count < 1, or samples that the network does not take.
             CorruptFileError: a batch of which none can be read.
         """
-        if count < 0:
-            raise InvalidArgumentError(f"--images {count}: must be ≥ 1, or 0 for all.")
+        if count is not None and count < 1:
+            raise InvalidArgumentError(f"--images {count}: must be ≥ 1.")
         data = load_images(replace(self.data, test_clips=1, test_crops=1), seed=0)
         dataset: Any = data.test.dataset
-        chosen = stratified(dataset.labels, count or len(dataset), self.data.sample_seed).tolist()
+        chosen = stratified(dataset.labels, len(dataset) if count is None else count, self.data.sample_seed).tolist()
         parts = [chosen[start : start + size] for start in range(0, len(chosen), size)]
         for part in track(parts, "test samples", console=console, transient=True, disable=not console.is_terminal):
             x, _ = _read(dataset, part, data, "test")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from compiler.graph import Graph, is_neuron
 from compiler.graph.picture import describe
 from compiler.interpreting import interpret
 from compiler.mapping.partition import spatial_order
-from compiler.pricing import Priced, companions, price
+from compiler.mapping.traffic import traffic
+from compiler.pricing import SCHEMA, Priced, companions, price
 from compiler.program import Equality, Program, Trace
-from hw.counts import Counts
+from hw.counts import Counts, Traffic
+from hw.energy import MODELS, Energy
 from snnkit.files import read_json, write_json
 
 _BATCH = 100
@@ -151,10 +154,21 @@ def run_on_chip(
         description = read_json(path) if path.exists() else describe_mapping(program, None)
         for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
             core["events_per_image"] = float(events) / equality.images
-        description |= {"traffic": traffic(program, trace, equality.images), "equality": result}
+        crossing = traffic(program, trace, equality.images)
+        priced = chip_energies(crossing, equality.images)
+        description |= {"traffic": crossed(crossing), "equality": result}
+        if priced is not None:
+            description["energy"] = [model.to_dict() for model in priced.models]
+            _add_models(folder, priced)
         write_json(path, description)
         write_json(folder / "raster.json", raster(program, trace, classes[int(labels[0])]))
+        result["energy"] = [_in_words(model.results["network"]) for model in (priced.models if priced else ())]
     return result
+
+
+def _in_words(energy: Energy) -> dict[str, Any]:
+    interval = energy.total
+    return {"model": energy.model, "title": energy.title, **asdict(interval)}
 
 
 def compared(equality: Equality) -> dict[str, Any]:
@@ -187,22 +201,35 @@ def _accuracy(logits: Tensor, labels: Tensor) -> float:
     return float((logits.argmax(1) == labels).double().mean())
 
 
-def traffic(program: Program, trace: Trace, images: int) -> dict[str, float]:
-    """Return packets and tile-to-tile hops per image between cores, and the load of the busiest link."""
-    mesh, packets = program.chip.mesh, trace.packets[:-1]
-    loads: dict[Any, float] = {}
-    hops = 0.0
-    for source, target in zip(*np.nonzero(packets), strict=True):
-        number = float(packets[source, target])
-        for link in mesh.route(int(source), int(target)):
-            loads[link] = loads.get(link, 0.0) + number
-            hops += number
+def crossed(traffic: Traffic) -> dict[str, Any]:
+    """Return the traffic of a mapped network as plain data for mapping.json."""
     return {
-        "packets_per_image": float(packets.sum()) / images,
-        "host_packets_per_image": float(trace.packets[-1].sum()) / images,
-        "hops_per_image": hops / images,
-        "max_link_load": max(loads.values(), default=0.0) / images,
+        **asdict(traffic),
+        "packets_per_image": traffic.packets,
+        "host_packets_per_image": traffic.host_packets,
+        "hops_per_image": traffic.hops_east_west + traffic.hops_north_south,
+        "max_link_load": traffic.busiest_link,
     }
+
+
+def chip_energies(traffic: Traffic, images: int) -> Priced | None:
+    """Price what a mapped network did by the models of its chip; None where there is none."""
+    counts = {"network": Counts((), traffic.steps, images, traffic=traffic)}
+    names = [name for name, model in MODELS.items() if model.whole and model.refuse(counts["network"]) is None]
+    return price(traffic.chip, counts, names) if names else None
+
+
+def _add_models(folder: Path, priced: Priced) -> None:
+    """Put estimates of a mapped network into a run's energy.json, in the place of earlier ones of the same models."""
+    path = folder / "energy.json"
+    data = read_json(path) if path.exists() else {}
+    if data.get("schema") != SCHEMA:
+        return
+    new = priced.to_dict()["models"]
+    names = {model["model"] for model in new}
+    kept = [model for model in data["models"] if model["model"] not in names]
+    refused = {name: why for name, why in data.get("refused", {}).items() if name not in names}
+    write_json(path, {**data, "models": kept + new, "refused": refused})
 
 
 def raster(program: Program, trace: Trace, label: str) -> dict[str, Any]:
