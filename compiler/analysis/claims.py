@@ -148,16 +148,17 @@ def explain(
     Raises:
         InvalidArgumentError: a gain without operations to compare.
     """
-    numbers = _numbers(source)
+    numbers, exact = _numbers(source), isinstance(source, Counts)
     found: dict[str, Explanation] = {}
-    for name, what, value, right in _candidates(claim, numbers, isinstance(source, Counts), twin, others or {}):
+    for name, what, value, right in _candidates(claim, numbers, exact, twin, others or {}):
         if not value > 0 or (name not in _RIGHT and math.isclose(value, right, rel_tol=1e-6)):
             continue  # an error that changes nothing here
         difference = value / claim.base - 1
         if abs(difference) > tolerance or (name in found and abs(found[name].difference) <= abs(difference)):
             continue
         shown, instead = (Claim(number / _UNITS[claim.unit], claim.unit) for number in (value, right))
-        rest = "" if name in _RIGHT else f"; without that {instead}"
+        rest = "" if name == _COUNTED else f"; {'exactly counted' if name == _FORMULA else 'without that'} {instead}"
+        rest = rest if exact or name != _FORMULA else ""
         found[name] = Explanation(name, shown.value, claim.unit, difference, f"{what}: {shown}{rest}.")
     return sorted(
         found.values(), key=lambda one: (max(abs(one.difference), _PRINTED), one.is_error, abs(one.difference))
@@ -165,7 +166,7 @@ def explain(
 
 
 _Candidate = tuple[str, str, float, float]
-"""Name, sentence without an end, value, and what it is without the error, both in base units."""
+"""Name, sentence without an end, value, and what it is without the error (of the formula: exactly), in base units."""
 
 
 def _numbers(source: Counts | Reported) -> Numbers:
@@ -209,7 +210,7 @@ def _rights(numbers: Numbers, exact: bool) -> Iterator[tuple[str, str, tuple[flo
 def _energies(numbers: Numbers, exact: bool, unit: str) -> Iterator[_Candidate]:
     for name, what, done, measured in _rights(numbers, exact):
         right = joules(*done)
-        yield name, f"{what} × 4.6 and 0.9 pJ", right, right
+        yield name, f"{what} × 4.6 and 0.9 pJ", right, joules(*charged(RIGHT, numbers, exact))
         for charging in CHARGINGS:
             yield charging.name, _worded(charging, measured), joules(*charged(charging, numbers, measured)), right
         for pricing in PRICINGS:
@@ -223,7 +224,7 @@ def _worded(charging: Charging, measured: bool) -> str:
 def _operations(numbers: Numbers, exact: bool, unit: str) -> Iterator[_Candidate]:
     place = 0 if "MAC" in unit else 1
     for name, what, done, measured in _rights(numbers, exact):
-        yield name, what, done[place], done[place]
+        yield name, what, done[place], charged(RIGHT, numbers, exact)[place]
         for charging in CHARGINGS:
             value = charged(charging, numbers, measured)[place]
             yield charging.name, _worded(charging, measured), value, done[place]
@@ -257,6 +258,8 @@ def _rates(numbers: Numbers, exact: bool, unit: str) -> Iterator[_Candidate]:
     yield "rate twice", "the square of the rate", right**2, right
 
 
+_NOTHING = 1e-300
+"""J: a network that does nothing is infinitely better, not a division by zero."""
 _EIGHT, _CHIP = PRICINGS[0], PRICINGS[3]
 _MIXED = (
     ("32 against 8 bit", "a 32-bit ordinary network against an 8-bit spiking one", FP32, _EIGHT),
@@ -275,16 +278,16 @@ def _gains(numbers: Numbers, exact: bool, twin: Counts | None) -> Iterator[_Cand
         raise InvalidArgumentError("a gain needs operations on both sides, and there are none.")
     fp32, skipping = joules(dense, 0), joules(done, 0)
     for name, what, pair, measured in _rights(numbers, exact):
-        spiking = joules(*pair)
+        spiking = max(joules(*pair), _NOTHING)
         right = skipping / spiking
         zeros = "; the ordinary network skips its zeros too" if done < dense else ""
-        yield name, f"{what}{zeros}", right, right
+        yield name, f"{what}{zeros}", right, skipping / max(joules(*charged(RIGHT, numbers, exact)), _NOTHING)
         yield "zeros not skipped", "an ordinary network that multiplies with its zeros too", fp32 / spiking, right
         for charging in CHARGINGS:
-            value = fp32 / max(joules(*charged(charging, numbers, measured)), 1e-300)
+            value = fp32 / max(joules(*charged(charging, numbers, measured)), _NOTHING)
             yield charging.name, f"{_worded(charging, measured)}, against all dense operations", value, fp32 / spiking
         for which, why, ordinary_pj, spiking_pj in _MIXED:
-            yield which, why, joules(dense, 0, ordinary_pj) / joules(*pair, spiking_pj), right
+            yield which, why, joules(dense, 0, ordinary_pj) / max(joules(*pair, spiking_pj), _NOTHING), right
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ def test_a_right_number_is_no_error():
         found = explain(Claim(value, "mJ"), COUNTS, tolerance=1e-6)
         assert [one.name for one in found] == [name]
         assert not found[0].is_error
+    assert found[0].sentence.endswith(f"; exactly counted {mj(MACS, DONE):.4g} mJ.")  # where spikes lie matters
     printed = explain(Claim(round(mj(MACS, DONE), 6), "mJ"), COUNTS, tolerance=0.05)
     assert len(printed) > 1
     assert printed[0].name == "exact count"  # an error that changes less than the digits show is none to suspect
@@ -228,6 +229,12 @@ GAINS = {
 def test_a_gain_is_explained(name):
     found = explain(Claim(GAINS[name], "x"), COUNTS, twin=TWIN, tolerance=1e-6)
     assert [one.name for one in found] == [name]
+
+
+def test_a_silent_network_divides_by_nothing():
+    silent = Counts((layer("conv", "conv", "synapse", "binary", 1_000, 0, inputs=10, evaluations=T),), T, 1)
+    assert explain(Claim(5.0, "x"), silent) == explain(Claim(5.0, "mJ"), silent) == []
+    assert "measured: 0.00%" in must_hold(Claim(5.0, "x"), silent)
 
 
 def test_a_gain_without_a_twin_is_over_one_step_of_the_same_layers():
