@@ -43,6 +43,7 @@ class Encoder:
         checkpoint: file it came from; None if it has no trained weights.
         made: what ``create_model`` was given, to make it anew: name and arguments.
         at_head: whether the features of a spiking network are what its classifier reads.
+        note: what a reader must know of how its weights were loaded.
     """
 
     model: nn.Module
@@ -50,6 +51,7 @@ class Encoder:
     checkpoint: Path | None
     made: dict[str, Any]
     at_head: bool = False
+    note: str = ""
 
     @property
     def pooling(self) -> str:
@@ -136,10 +138,16 @@ def load_encoder(target: str, in_chans: int | None = None, at_head: bool = False
     made = {"name": name, "num_classes": 0, **({"in_chans": in_chans} if in_chans else {})}
     torch.manual_seed(0)
     model = create_model(**made)
+    note = ""
     if at:
-        # A classifier's head has no place in an encoder.
-        load_weights(model, weights, strict=False)
-    return Encoder(encoder_of(model, target).eval(), target, Path(weights) if at else None, made, at_head)
+        report = load_weights(model, weights, strict=False)  # a classifier's head has no place in an encoder
+        if random := report.missing + report.left:
+            raise InvalidArgumentError(
+                f"{weights} does not fill {name}: {len(random)} tensors would stay random ({', '.join(random[:3])}); "
+                "give the name that it was trained as, or a checkpoint that says it."
+            )
+        note = f"{weights}: {report}"
+    return Encoder(encoder_of(model, target).eval(), target, Path(weights) if at else None, made, at_head, note)
 
 
 def random_start(encoder: Encoder, batches: Iterable[Tensor], seed: int) -> Encoder:

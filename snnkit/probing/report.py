@@ -56,7 +56,7 @@ class Report:
         )
         yield f"{train.x.shape[1]:,} features: {features.pooling}"
         yield f"spread of features over images {features.spread:.3f} (0 = all alike)"
-        yield from features.notes
+        yield from (note for note in (self.encoder.note, *features.notes) if note)
         if features.skipped:
             yield f"{features.skipped:,} images could not be read and are left out"
         if features.silent:
@@ -152,9 +152,8 @@ def _prepare(
     if not Path(target).exists():
         config = DataConfig(img_size=img_size or 0)
         config.dataset, config.source = dataset or config.dataset, source or config.source
-        in_chans = feeding(config, 0, target).data.image_shape[0]
-        encoder = load_encoder(target, in_chans, at_head)
-        return encoder, feeding(config, encoder.channels, target), None
+        feed = feeding(config, 0, target)  # the encoder is made for the channels that there are
+        return load_encoder(target, feed.channels, at_head), feed, None
     encoder = load_encoder(target, at_head=at_head)
     assert encoder.checkpoint is not None  # a path is one
     config = fed_as(encoder.checkpoint, encoder.model)

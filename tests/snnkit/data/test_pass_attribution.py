@@ -154,6 +154,13 @@ def test_a_run_keeps_the_attribution_of_what_it_saw_and_began_with(tmp_path, cal
     assert (code, written(tmp_path / "b.csv")) == (0, expected(table()))
 
 
+def test_a_process_of_several_credits_all_images(tmp_path):
+    data = load_images(DataConfig(dataset="pass", source=str(PASS_SAMPLE), img_size=16, holdout=0.4), seed=0)
+    data.share(1, 2)
+    assert len(data.test.dataset) == 5
+    assert len(attribution.credits_of(data.test.dataset)) == 10
+
+
 def test_weights_that_a_run_begins_with_are_followed(tmp_path):
     one, _ = split(tmp_path)
     run = run_on(one, tmp_path / "run")

@@ -14,7 +14,7 @@ import torch
 from support.data import PASS_SAMPLE, photographs, recordings, shards
 from torch import nn
 
-from snnkit.checkpoints import build_model, save_weights
+from snnkit.checkpoints import build_model, save_tensors, save_weights
 from snnkit.cli import main
 from snnkit.data import DataConfig
 from snnkit.errors import CorruptFileError, InvalidArgumentError, NonFiniteError, UnknownNameError
@@ -336,6 +336,11 @@ def test_names_with_weights(tmp_path):
     images = torch.rand(2, 1, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(found.features(images), network.features(images))
+    assert "2 unused (fc.bias, fc.weight)" in found.note  # the head
+    lacking = {key: value for key, value in network.model.state_dict().items() if "layer4" not in key}
+    save_tensors(lacking, tmp_path / "part.safetensors")
+    with pytest.raises(InvalidArgumentError, match=r"tensors would stay random \(layer4"):
+        load_encoder(f"timm:resnet10t@{tmp_path / 'part.safetensors'}", in_chans=1)
     for target, error in (
         ("nowhere.safetensors", CorruptFileError),
         ("runs/none", CorruptFileError),
@@ -388,6 +393,17 @@ def test_the_command(tiny_run, tmp_path, call):
     assert len(again) == 8
     chosen = [one for one in again if one["method"] == "knn" and one["encoder"] == "trained"]
     assert [one["settings"][0]["k"] for one in chosen] == [20, 7]
+
+
+def test_names_are_probed_and_what_is_random_is_said(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = photographs(tmp_path / "d", sizes=((20, 30), (25, 18), (40, 40)))
+    words = ("--dataset", "image_folder", "--source", folder, "--img-size", 32, "--method", "knn", "--k", 3)
+    code, out, err = call("probe", "timm:resnet10t", *words, "--output", "p.json", "--random")
+    assert (code, err) == (0, "")
+    assert "the weights are random: give a run, a checkpoint, or NAME@weights" in out
+    assert "random " not in out.partition("accuracy")[2]  # nothing trained to be set beside it
+    assert json.loads((tmp_path / "p.json").read_text())["probes"][0]["mean"] == 1.0  # red or blue
 
 
 def test_the_commands_mistakes_are_one_line(tiny_run, tmp_path, call):
