@@ -199,6 +199,7 @@ def _claim(judged: Judged, subject: Subject) -> dict[str, Any]:
         "holds": judged.holds if subject.measured or free else None,
         "must_hold": judged.must_hold,
         "or": judged.other or None,
+        "implied_rate": {way.replace(" ", "_"): rate for way, rate in judged.implied_rate.items()} or None,
         "explanations": [
             {"name": one.name, "value": one.value, "difference": one.difference, "error": one.is_error}
             | {"words": one.sentence}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from compiler.auditing.terminal import break_evens, facts, ordinary, plain, refusals, verdict_lines, warning
+from compiler.auditing.terminal import break_evens, facts, needed, ordinary, plain, refusals, verdict_lines, warning
 from snnkit.report.values import joules, percent, si
 
 
@@ -48,7 +48,7 @@ def _claims(claims: Sequence[dict[str, Any]]) -> Iterable[str]:
         why = "; ".join(
             f"{'error' if e['error'] else 'holds'}: {e['words']} ({e['difference']:+.1%})" for e in one["explanations"]
         )
-        true = " ".join(filter(None, (one["must_hold"], one["or"])))
+        true = "; ".join(words.rstrip(".") for words in needed(one)).removeprefix("to be true: ")
         counted = f"{one['counted']:.4g} {one['unit']}"
         rows.append((one["claim"], counted, _HOLDS[one["holds"]], true, why or "no known error leads there"))
     yield from _table(("claimed", "counted", "", "to be true", "what leads there"), rows)

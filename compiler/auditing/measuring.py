@@ -16,7 +16,7 @@ from compiler.pricing import ModelResult, companions, price
 from hw.counts import Counts
 from hw.energy import MODELS
 from hw.energy.model import EnergyModel, EstimateError
-from hw.energy.published_formula import FIRST_LAYER, PaperEnergy, paper_layers, published_formula
+from hw.energy.published_formula import FIRST_LAYER, PaperEnergy, implied_rate, paper_layers, published_formula
 from hw.lookup import lookup
 
 _TWIN_SAMPLES = 8
@@ -117,13 +117,17 @@ def _estimates(name: str, counts: Mapping[str, Counts], model: str, strict: bool
 
 @dataclass(frozen=True)
 class Judged:
-    """A claimed number beside what was counted: the nearest explanations, and what would have to hold."""
+    """A claimed number beside what was counted: the nearest explanations, and what would have to hold.
+
+    ``implied_rate``: the firing rate, alike in all layers, by which the papers' formula gives a claimed energy.
+    """
 
     claim: Claim
     counted: float
     explanations: tuple[Explanation, ...]
     must_hold: str
     other: str
+    implied_rate: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -141,7 +145,16 @@ def judge(claim: Claim, measured: Measured) -> Judged:
     found = explain(claim, counts, twin=twin)
     exact = [one for one in explain(claim, counts, twin=twin, tolerance=float("inf")) if one.name == "exact count"]
     counted = exact[0].value if exact else 0.0
-    return Judged(claim, counted, tuple(found), must_hold(claim, counts, twin), _constant(claim, counts))
+    rates = _implied(claim, measured)
+    return Judged(claim, counted, tuple(found), must_hold(claim, counts, twin), _constant(claim, counts), rates)
+
+
+def _implied(claim: Claim, measured: Measured) -> dict[str, float]:
+    """The mean firing rate by which the papers' formula gives a claimed energy, for both ways with the first layer."""
+    spikes = any(not row.real and row.operations for one in measured.formula.values() for row in one.layers)
+    if claim.kind != "energy" or not spikes:
+        return {}
+    return {way: implied_rate(claim.base * 1e3, one.layers) for way, one in measured.formula.items()}
 
 
 def _constant(claim: Claim, counts: Counts) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
-from compiler.auditing.terminal import break_evens, facts, refusals, verdict_lines, warning
+from compiler.auditing.terminal import break_evens, facts, needed, refusals, verdict_lines, warning
 from snnkit.report import page as report
 from snnkit.report.values import joules, percent, si
 
@@ -37,6 +37,7 @@ def text(found: dict[str, Any]) -> str:
             models=[_model(one) for one in found["energy"] if one["results"]],
             refused=refusals(found),
             even=break_evens(found),
+            needed=needed,
             style=report._asset(_REPORT / "assets", "style.css"),
             scripts=scripts,
             hashes=" ".join(f"'{report._hash(script)}'" for script in scripts),

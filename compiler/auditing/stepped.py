@@ -16,6 +16,7 @@ from snnkit.encoders import Direct
 from snnkit.errors import SnnkitError
 from snnkit.importers.loops import over_steps
 from snnkit.neurons import Neuron
+from snnkit.neurons.carry import active_carry
 
 
 class Stepped(nn.Module):
@@ -60,6 +61,44 @@ class Alone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, …) → (B, …)."""
         return first_tensor(self.neuron(x.unsqueeze(0))).squeeze(0)
+
+
+class Written(Neuron):
+    """A node of the published code's own, under SpikingJelly's old names: its steps as they are written.
+
+    Its membrane is the state; a graph holds what it does operation by operation.
+    """
+
+    def __init__(self, node: Any):
+        super().__init__()
+        self.node = node
+
+    def rest(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the membrane at rest for a sequence (T, B, …)."""
+        self.node.reset()
+        return (torch.full_like(x[0], float(self.node.v)),)
+
+    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One step: (B, …) → (B, …) and the next membrane."""
+        self.node.__dict__["_ran"] = None
+        (self.node.v,) = state
+        try:
+            spikes = self.node.single_step_forward(x)
+            return spikes, (self.node.v,)
+        finally:
+            self.node.reset()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, B, …) → (T, B, …)."""
+        carry = active_carry()
+        key, state = (None, None) if carry is None else carry.start(self, x)
+        state, sent = state or self.rest(x), []
+        for x_t in x:
+            spikes, state = self.step(x_t, state)
+            sent.append(spikes)
+        if carry is not None and key is not None:
+            carry.leave(key, state)
+        return torch.stack(sent)
 
 
 def run(module: nn.Module, x: Tensor) -> Tensor:

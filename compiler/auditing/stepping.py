@@ -20,12 +20,13 @@ import torch
 from torch import nn
 
 from compiler.auditing.comparing import compare
-from compiler.auditing.stepped import Alone, Stepped, first_tensor, part_of, reset, run
+from compiler.auditing.stepped import Alone, Stepped, Written, first_tensor, part_of, reset, run
 from compiler.errors import CaptureError
 from snnkit.errors import SnnkitError
 from snnkit.importers import from_snntorch, from_spikingjelly
 from snnkit.importers.clock_driven.base import MemoryModule
 from snnkit.importers.clock_driven.neuron import BaseNode
+from snnkit.importers.clock_driven.surrogate import Sigmoid
 from snnkit.importers.foreign import copied, library_class
 from snnkit.importers.loops import OverSteps
 from snnkit.neurons import Neuron
@@ -116,8 +117,16 @@ def in_steps(module: nn.Module, sample: Sequence[int], timesteps: int | None) ->
     if not sequences and _still_loops(stepped, _in_loops(seen), sample):
         unrolled, stepped = steps, Stepped(_translated(module, folded), 1, sample, False, 1).eval()
         notes = (*notes, f"runs {steps} time steps in a loop of its own: its graph holds all of them and has no twin")
+    written = [name for name in stateful if isinstance(_inner(part_of(stepped.network, name)), Written)]
+    if written:
+        more = f" and {len(written) - 1} more" if len(written) > 1 else ""
+        notes = (*notes, f"{written[0]}{more}: neurons of the code's own, counted operation by operation as written")
     difference = compare(module, stepped, list(stateful), sample, alone=bool(folded))
     return Found(stepped, notes, difference, unrolled)
+
+
+def _inner(part: nn.Module) -> nn.Module:
+    return part.neuron if isinstance(part, Alone) else part
 
 
 def _in_loops(seen: dict[str, Seen]) -> list[str]:
@@ -237,12 +246,7 @@ def _translated(module: nn.Module, folded: Sequence[str]) -> nn.Module:
     made: dict[str, nn.Module] = {}
     for name, part in network.named_modules():
         if isinstance(part, BaseNode):
-            try:
-                neuron = part.neuron
-            except SnnkitError:
-                own = "is one of the published code's own, or has a surrogate, threshold or reset that no operator has"
-                reasons.append(f"{name or 'the network'} ({type(part).__name__}) {own}.")
-                continue
+            neuron = _neuron(part)
             made[name] = Alone(neuron) if part.step_mode == "s" else neuron
         elif isinstance(part, MemoryModule) and is_stateful(part):
             reasons.append(f"{name or 'the network'} ({type(part).__name__}) has a state that graphs do not know.")
@@ -251,6 +255,19 @@ def _translated(module: nn.Module, folded: Sequence[str]) -> nn.Module:
     if reasons:
         raise CaptureError(reasons[0], tuple(reasons))
     return _wrapped(network, folded, made)
+
+
+def _neuron(node: BaseNode) -> Neuron:
+    """Return snnkit's neuron of a node; one of the published code's own runs step by step as it is written."""
+    try:
+        return node.neuron
+    except SnnkitError:
+        surrogate, node.surrogate_function = node.surrogate_function, Sigmoid(4.0)
+    try:
+        return node.neuron  # forward, surrogates do not differ
+    except SnnkitError:
+        node.surrogate_function = surrogate
+        return Written(node)
 
 
 def _padded_norm(part: Any) -> nn.Module:

@@ -95,8 +95,8 @@ class Subject:
 
     @property
     def spiking(self) -> bool:
-        """Whether it has neurons."""
-        return any(is_neuron(node) for node in self.graph)
+        """Whether it has neurons, or states that are written out."""
+        return bool(self.graph.states) or any(is_neuron(node) for node in self.graph)
 
     @property
     def measured(self) -> bool:

@@ -228,14 +228,23 @@ def _claim(claim: dict[str, Any], console: Console) -> None:
     verdict = {True: "holds", False: "does not follow", None: "not judged: these rates are not the network's own"}
     counted = f"counted {claim['counted']:.4g} {claim['unit']}"
     console.print(f"claimed {claim['claim']}; {counted}; {verdict[claim['holds']]}", style="bold", soft_wrap=False)
-    console.print(f"to be true: {claim['must_hold']}", soft_wrap=False)
-    if claim["or"]:
-        console.print(claim["or"], soft_wrap=False)
+    for words in needed(claim):
+        console.print(words, soft_wrap=False)
     if not claim["explanations"]:
         console.print("no known error leads there", soft_wrap=False)
     for one in claim["explanations"][:4]:
         sign = "error" if one["error"] else "holds"
         console.print(f"  {sign}: {one['words']} ({one['difference']:+.1%})", soft_wrap=False)
+
+
+def needed(claim: dict[str, Any]) -> list[str]:
+    """Return what would have to hold for a claim to be true, in sentences."""
+    lines = [f"to be true: {claim['must_hold']}"]
+    if claim["implied_rate"]:
+        once, each = (claim["implied_rate"][way] for way in ("once", "each_step"))
+        other = f" ({_percent(each)} with the first layer at every step)" if each != once else ""
+        lines.append(f"by the papers' formula: a firing rate of {_percent(once)} in every layer{other}")
+    return [*lines, *([claim["or"]] if claim["or"] else [])]
 
 
 def _ends(found: dict[str, Any], console: Console) -> None:

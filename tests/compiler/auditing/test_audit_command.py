@@ -160,6 +160,10 @@ def test_claims(call, network, folder):
     assert found["claims"][0]["counted"] == pytest.approx(right)
     assert "more than all" in found["claims"][1]["must_hold"]
     assert "an accumulate would have to cost" in found["claims"][1]["or"]
+    dense, macs = 4 * 5 * 1536, counted["totals"]["network"]["mac"]
+    implied = found["claims"][1]["implied_rate"]
+    assert implied["once"] == pytest.approx((100 * right * 1e3 - 4.6 * macs) / (0.9 * dense), rel=1e-5)
+    assert implied["each_step"] == pytest.approx((100 * right * 1e3 - 4 * 4.6 * macs) / (0.9 * dense), rel=1e-5)
 
 
 def test_an_unchanging_layer_charged_at_every_step_is_recognised(call, network, folder):

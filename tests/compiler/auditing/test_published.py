@@ -66,10 +66,24 @@ def saved(model, path):
     return path
 
 
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """A definition and its audit, made once for all tests."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            model = built(name)
+            weights = saved(model, tmp_path_factory.mktemp("weights") / "w.pth")
+            made[name] = model, audited(name, weights)
+        return made[name]
+
+    return of
+
+
 @pytest.mark.parametrize("name", DEFINED)
-def test_every_definition_gives_a_verdict_counts_and_energies(name, tmp_path):
-    model = built(name)
-    found = audited(name, saved(model, tmp_path / "w.pth"))
+def test_every_definition_gives_a_verdict_counts_and_energies(name, case):
+    model, found = case(name)
     assert found.graph.timesteps == 4
     assert found.steps_equal == 0 or found.steps_equal < 1e-12
     measured = measure(found, models=("45nm", "loihi1"))
@@ -90,10 +104,9 @@ def test_every_definition_gives_a_verdict_counts_and_energies(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_published_code_counts_as_our_own_model_of_the_family_does(name, tmp_path):
+def test_published_code_counts_as_our_own_model_of_the_family_does(name, case):
     """The same weights in two codes that share nothing: every count is equal."""
-    model = built(name)
-    found = audited(name, saved(model, tmp_path / "w.pth"))
+    model, found = case(name)
     own_name, sizes = OWN[name]
     own = snnkit.create_model(own_name, **sizes)
     snnkit.load_weights(own, model.state_dict())
@@ -103,12 +116,13 @@ def test_published_code_counts_as_our_own_model_of_the_family_does(name, tmp_pat
 
 
 def test_t_is_a_parameter_of_the_factory():
-    assert audited("sdt_v1", options=("T=3",)).graph.timesteps == 3
-    assert audited("sdt_v1", options=("T=1",)).graph.timesteps == 1
+    small = ("embed_dims=16", "num_heads=2", "depths=1")
+    assert audited("sdt_v1", options=("T=3", *small)).graph.timesteps == 3
+    assert audited("sdt_v1", options=("T=1", *small)).graph.timesteps == 1
 
 
-def test_a_neuron_across_the_batch_is_named():
-    (note,) = [note for note in audited("qkformer").notes if "batch" in note and "axis" in note]
+def test_a_neuron_across_the_batch_is_named(case):
+    (note,) = [note for note in case("qkformer")[1].notes if "batch" in note and "axis" in note]
     assert note.startswith("stage3.0.attn.proj_lif ")
 
 
@@ -229,22 +243,66 @@ def test_zeros_prove_nothing(tmp_path):
 
 OLD = "from spikingjelly.clock_driven.neuron import BaseNode, LIFNode, MultiStepLIFNode\n"
 OWN_NEURON = f"""{OLD}
+import torch
 from torch import nn
+
+class Half(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return (x >= 0).to(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
 
 class Odd(BaseNode):
     def neuronal_charge(self, x):
         self.v = self.v * 0.5 + x.abs()
 
-def net():
-    return nn.Sequential(Odd(step_mode="m"), Odd(step_mode="m"))
+class Net(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x[None].repeat(3, *[1] * x.ndim)).mean(0)
+
+def odd(): return Net(Odd(step_mode="m"), nn.Linear(5, 2))
+def own_surrogate(): return Net(MultiStepLIFNode(tau=2.0, surrogate_function=Half.apply), nn.Linear(5, 2))
+def known(): return Net(MultiStepLIFNode(tau=2.0), nn.Linear(5, 2))
+"""
+
+
+def test_neurons_of_the_code_s_own(tmp_path):
+    """One with dynamics of its own is counted by what it does; one with a surrogate of its own as what it is."""
+    (tmp_path / "odd.py").write_text(OWN_NEURON)
+    x = torch.randn(4, 5)
+    done = {}
+    for name in ("odd", "own_surrogate", "known"):
+        found = subject(Asked(f"{tmp_path / 'odd.py'}:{name}", sample=(5,)))
+        assert found.graph.timesteps == 3
+        done[name] = count(found.graph, [x])
+        assert any("as written" in note for note in found.notes) == (name == "odd")
+    assert done["own_surrogate"].total("neuron_updates") == done["known"].total("neuron_updates") == 15
+    odd = done["odd"]
+    v, sent = torch.zeros(4, 5), 0.0
+    for _ in range(3):
+        v = v * 0.5 + x.abs()
+        spikes = (v >= 1).float()
+        v, sent = v * (1 - spikes), sent + spikes.sum().item()
+    (head,) = [layer for layer in odd.per_layer if layer.op == "linear"]
+    assert head.ac == sent * 2 / 4 > 0
+    assert odd.total("adds") + odd.total("multiplies") > 0
+
+
+FILTER = f"""{OLD}
+from spikingjelly.clock_driven.layer import SynapseFilter
+from torch import nn
+def net(): return nn.Sequential(SynapseFilter(step_mode="m"), MultiStepLIFNode(), SynapseFilter(step_mode="m"))
 """
 
 
 def test_all_that_has_no_counterpart_is_listed(tmp_path):
-    (tmp_path / "odd.py").write_text(OWN_NEURON)
+    (tmp_path / "odd.py").write_text(FILTER)
     with pytest.raises(CaptureError) as caught:
         subject(Asked(f"{tmp_path / 'odd.py'}:net", sample=(5,), timesteps=3))
-    assert [reason.split()[0] for reason in caught.value.reasons] == ["0", "1"]
+    assert [reason.split()[0] for reason in caught.value.reasons] == ["0", "2"]
 
 
 @pytest.mark.parametrize(
