@@ -261,6 +261,7 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
         "validation_images": loop.sizes[2],
         "test_images": loop.sizes[1],
         "origin": loop.data.origin,
+        **({"notes": list(loop.data.notes)} if loop.data.notes else {}),
         **_scores(loop),
         "classes": list(loop.data.classes),
     }

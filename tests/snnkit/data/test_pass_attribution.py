@@ -18,6 +18,7 @@ from snnkit.data import DataConfig, attribution, load_images
 from snnkit.data.pass_metadata import Credit
 from snnkit.engine import RunConfig, train_task
 from snnkit.errors import CorruptFileError, InvalidArgumentError
+from snnkit.files import read_json
 from snnkit.tasks import Task
 
 
@@ -116,10 +117,10 @@ class Nothing(Task):
         return {"loss": self.seen, "score": -self.seen}
 
 
-def run_on(folder, run, weights="", **options):
+def run_on(folder, run, on_missing="stop", **options):
     config = RunConfig(epochs=1, threads=1)
-    config.data = DataConfig(dataset="pass", source=str(folder), img_size=16, batch_size=8, shift_pixels=0, holdout=0.2)
-    config.optim.lr, config.task.options, config.model.weights = 1e-3, options, weights
+    config.data = DataConfig("pass", str(folder), 8, img_size=16, shift_pixels=0, holdout=0.2, on_missing=on_missing)
+    config.optim.lr, config.task.options = 1e-3, options
     data = load_images(config.data, 0)
     # train_task clears config.model: what it began with is told by the options.
     return train_task(Nothing(), config, data, run)
@@ -152,6 +153,17 @@ def test_a_run_keeps_the_attribution_of_what_it_saw_and_began_with(tmp_path, cal
     assert written(second.folder / "checkpoints" / "ATTRIBUTION.csv") == expected(table())
     code, _, _ = call("attribution", third.folder, "--output", tmp_path / "b.csv")
     assert (code, written(tmp_path / "b.csv")) == (0, expected(table()))
+
+
+def test_a_run_says_how_many_images_were_left_out(tmp_path, capsys):
+    folder = pass_folder(tmp_path / "p")
+    lines = (folder / "pass_metadata.csv").read_text().splitlines(keepends=True)
+    (folder / "pass_metadata.csv").write_text("".join([lines[0], *lines[3:]]))
+    run = run_on(folder, tmp_path / "run", on_missing="skip")
+    (note,) = read_json(run.folder / "summary.json")["notes"]
+    assert "2 of 24 images left out" in note
+    assert note in capsys.readouterr().out
+    assert written(run.folder / "ATTRIBUTION.csv") == expected(table()[2:])
 
 
 def test_a_process_of_several_credits_all_images(tmp_path):
