@@ -2,8 +2,8 @@
 
 ViT-B/16 at 224 pixels with the published decoder (8 blocks of 512), four images, float32, forward and backward. "all
 tokens" is the same autoencoder whose encoder gets every patch, hidden or not. "published" is the step of MAE's released
-code written from timm's parts: the same weights, the same loss. Bytes are those of tensors kept for the backward, without
-parameters.
+code written from timm's parts: the same weights, the same loss. Bytes are those of tensors kept for the backward,
+without parameters.
 ConvMAE and the spiking autoencoders have convolutions, which stay dense: their rows have no bar.
 """
 

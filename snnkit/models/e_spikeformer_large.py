@@ -221,14 +221,20 @@ class ESpikeFormerLarge(SpikingClassifier):
 
     def forward_stages(self, current_TBCHW: Tensor, active_Bhw: Tensor | None = None) -> list[Tensor]:
         """Return the membranes after each stage; with a mask, the convolutions see visible places only."""
+        *early, fourth = self.forward_convolutions(current_TBCHW, active_Bhw)
+        return [*early, self.forward_blocks(fourth)]
+
+    def forward_convolutions(self, current_TBCHW: Tensor, active_Bhw: Tensor | None = None) -> list[Tensor]:
+        """Return the membranes after the three stages of convolutions, and those that the blocks begin with."""
         first = self._block(self.conv_block1_1, current_TBCHW, active_Bhw)
         second = self._block(self.conv_block1_2, self.down1(first, active_Bhw), active_Bhw)
         third = self._block(self.conv_block2_1, self.down2(second, active_Bhw), active_Bhw)
         third = self._block(self.conv_block2_2, third, active_Bhw)
-        fourth = self.down3(third, active_Bhw)
-        for block in self.stage3:
-            fourth = self._block(block, fourth)
-        return [first, second, third, fourth]
+        return [first, second, third, self.down3(third, active_Bhw)]
+
+    def forward_blocks(self, x_TBCHW: Tensor) -> Tensor:
+        """Return the membranes after the last block; tokens may lie in any order."""
+        return self._blocks(self.stage3, x_TBCHW)
 
     def forward_head(self, features_TBCHW: Tensor, pre_logits: bool = False) -> Tensor:
         """Return logits (T, B, K), of two heads their mean; with ``pre_logits`` what the head reads, (T, B, e₂)."""
@@ -275,6 +281,11 @@ class ESpikeFormerMAE(MaskedAutoencoder):
         decoder_dim, decoder_depth, decoder_heads: of the decoder.
         reshuffle: as in the released code, which brings latents that are in order already "back" into order and so
             attaches them to other places; for parity only.
+        visible_only: run the blocks on visible tokens alone and fill the gaps with a mask token, which the released
+            code has and never uses; else they run on all places, as published.
+
+    Raises:
+        InvalidArgumentError: ``reshuffle`` with ``visible_only``, which leaves nothing to be shuffled wrongly.
     """
 
     def __init__(
@@ -287,10 +298,15 @@ class ESpikeFormerMAE(MaskedAutoencoder):
         decoder_depth: int,
         decoder_heads: int,
         reshuffle: bool,
+        visible_only: bool,
     ):
         super().__init__(in_chans, img_size, 16, mask_ratio, normalise=True)
+        if reshuffle and visible_only:
+            raise InvalidArgumentError(
+                "reshuffle=True: is the released code's fault on all places; visible_only=False."
+            )
         check_whole(decoder_dim=decoder_dim, decoder_depth=decoder_depth, decoder_heads=decoder_heads)
-        self.encoder, self.reshuffle = encoder, reshuffle
+        self.encoder, self.reshuffle, self.visible_only = encoder, reshuffle, visible_only
         width = encoder.num_features
         self.norm = nn.BatchNorm1d(width)
         self.decoder = MaskedDecoder(
@@ -301,14 +317,19 @@ class ESpikeFormerMAE(MaskedAutoencoder):
             decoder_depth,
             decoder_heads,
             qkv_bias=False,
-            mask_token=False,
+            mask_token=visible_only,
         )
 
     def encode(self, images_BCHW: Tensor, masking: Masking) -> tuple[Tensor, Tensor | None]:
-        """Return the latents of all places, (B, L, D): the blocks spread what was visible."""
+        """Return the latents of all places, (B, L, D), where the blocks spread what was visible; or of visible ones."""
         active = self.active(masking, images_BCHW)
         seen = images_BCHW * spread(active, *images_BCHW.shape[2:]).unsqueeze(1)
         current = sparse_conv_bn(self.encoder.stem, self.encoder.encoder(seen), active)
+        if self.visible_only:
+            x_TBDL = self.encoder.forward_convolutions(current, active)[-1].flatten(3)
+            chosen = masking.visible.unsqueeze(1).expand(*x_TBDL.shape[:3], -1)
+            features = self.encoder.forward_blocks(x_TBDL.gather(3, chosen).unsqueeze(4))
+            return self.norm(features.mean(0).flatten(2)).transpose(1, 2), masking.restore
         features = self.encoder.forward_stages(current, active)[-1]
         latent_BLD = self.norm(features.mean(0).flatten(2)).transpose(1, 2)
         return latent_BLD, masking.restore if self.reshuffle else None
@@ -451,6 +472,7 @@ def _build_mae(
     decoder_depth: int = 4,
     decoder_heads: int = 4,
     reshuffle: bool = False,
+    visible_only: bool = False,
 ) -> ESpikeFormerMAE:
     encoder = _build(
         0,
@@ -468,7 +490,7 @@ def _build_mae(
         layer_scale=0.0,
     )
     return ESpikeFormerMAE(
-        encoder, in_chans, img_size, mask_ratio, decoder_dim, decoder_depth, decoder_heads, reshuffle
+        encoder, in_chans, img_size, mask_ratio, decoder_dim, decoder_depth, decoder_heads, reshuffle, visible_only
     )
 
 

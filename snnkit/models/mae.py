@@ -57,7 +57,9 @@ class MAE(MaskedAutoencoder):
         positions = sin_cos_positions(width, *self.grid)
         if prefix and not encoder.no_embed_class:
             positions = nn.functional.pad(positions, (0, 0, prefix, 0))
-        encoder.pos_embed = nn.Parameter(positions.unsqueeze(0).to(encoder.norm.weight.device), requires_grad=False)
+        encoder.pos_embed = nn.Parameter(
+            positions.unsqueeze(0).to(encoder.patch_embed.proj.weight.device), requires_grad=False
+        )
         self.decoder = MaskedDecoder(
             width,
             in_chans * patch**2,
@@ -80,7 +82,8 @@ class MAE(MaskedAutoencoder):
         again = encoder.grad_checkpointing and self.training and torch.is_grad_enabled()
         for block in encoder.blocks:
             x = recompute(block, x) if again else block(x)
-        return encoder.norm(x), masking.restore
+        # timm's averaging form has its norm behind the mean; here it norms the tokens.
+        return encoder.fc_norm(encoder.norm(x)), masking.restore
 
 
 def _patch(encoder: Any) -> int:

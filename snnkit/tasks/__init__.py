@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.models.masked import MaskedModel
 from snnkit.tasks.classification import Classification
 from snnkit.tasks.distillation import Distillation
 from snnkit.tasks.energy_penalty import EnergyPenalty
@@ -37,6 +38,11 @@ def build_task(name: str, model: nn.Module, num_classes: int, options: Mapping[s
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
+    if TASKS[name].labels and isinstance(model, MaskedModel):
+        raise InvalidArgumentError(
+            f"task {name}: {getattr(model, 'model_name', type(model).__name__)} paints hidden patches and tells no "
+            "classes apart; train it by task.name=masked, or give its encoder's name and model.weights=RUN."
+        )
     parameters = inspect.signature(TASKS[name]).parameters
     allowed = set(parameters) - {"model", "num_classes"}
     for key, value in options.items():

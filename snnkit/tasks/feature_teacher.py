@@ -1,8 +1,9 @@
 """A frozen network whose features, place by place, are what a student mimics.
 
 Any model here, timm's, or the encoder of a pre-training: its last features without tokens that have no place. It sees
-whole images, resized where it serves one size only; images of one channel are repeated for a teacher of three; images
-in ImageNet's normalisation (all of three channels here) are brought into its own, where timm knows that.
+whole images, resized where it serves one size only; images of one channel are repeated for a teacher of three. Images
+of three channels come in ImageNet's normalisation: for published weights of timm (timm:NAME.TAG@weights.safetensors)
+they are brought into the one that timm knows them to want; networks trained here have seen them as they come.
 Letters: B images, C channels, D width of features, L places.
 """
 
@@ -34,6 +35,8 @@ class FeatureTeacher:
         image: (channels, height, width) that the student sees.
         size: side in pixels of what the teacher sees; 0 for the one size it serves, else the student's.
         resample: bring features on another grid to the student's (bilinear), instead of refusing them.
+        renormalise: whether images are brought into the normalisation of the model's card; None for published weights
+            of timm alone.
 
     Raises:
         InvalidArgumentError: no teacher, one without features, or one whose grid does not match (names what would).
@@ -47,6 +50,7 @@ class FeatureTeacher:
         image: tuple[int, int, int],
         size: int = 0,
         resample: bool = False,
+        renormalise: bool | None = None,
     ):
         if isinstance(given, str) and not given:
             raise InvalidArgumentError(
@@ -59,6 +63,8 @@ class FeatureTeacher:
             raise InvalidArgumentError(f"the teacher, a {type(model).__name__}, has no forward_features().")
         self.model: Any = model.eval().requires_grad_(False)
         self.grid, self.resample = grid, resample
+        published = isinstance(given, str) and located(given)[0].startswith("timm:")
+        self.renormalise = published if renormalise is None else renormalise
         self.size = (size, size) if size else self._own_size() or image[1:]
         self.channels = next((p.shape[1] for p in model.parameters() if p.ndim >= 4), image[0])
         if image[0] != self.channels and image[0] != 1:
@@ -84,7 +90,7 @@ class FeatureTeacher:
         """The last features as maps (B, D, h, w)."""
         if images.shape[1] != self.channels:
             images = images.expand(-1, self.channels, -1, -1)
-        elif self.channels == 3:
+        elif self.channels == 3 and self.renormalise:
             images = self._normalised(images)
         if tuple(images.shape[2:]) != self.size:
             images = F.interpolate(images, self.size, mode="bicubic", antialias=True)

@@ -22,6 +22,13 @@ MODELS = {
     "spikformer_v2_mae_8_384": ("spikformer_v2_8_384", SPIKFORMER_V2, {}),
 }
 every = pytest.mark.parametrize("name", MODELS)
+# What must not leak, with further settings: also over several time steps, and with blocks on visible tokens.
+FORMS = [
+    *((name, {}) for name in MODELS),
+    *((name, {"timesteps": 3}) for name in MODELS),
+    ("e_spikeformer_mae_12_512", {"visible_only": True}),
+    ("e_spikeformer_mae_12_512", {"visible_only": True, "timesteps": 3, "choice": "large"}),
+]
 
 
 def build(name, **settings):
@@ -50,11 +57,11 @@ def pixels(removed):
     return removed.unflatten(1, (4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2).unsqueeze(1).bool()
 
 
-@every
+@pytest.mark.parametrize(("name", "settings"), FORMS, ids=repr)
 @pytest.mark.parametrize("training", [False, True])
-def test_hidden_pixels_have_no_influence(name, training):
+def test_hidden_pixels_have_no_influence(name, settings, training):
     """Neither on features nor on statistics, not by a bit; visible ones have."""
-    model, x = build(name), images()
+    model, x = build(name, **settings), images()
     masking = mask_from_noise(noise(), 0.5)
     other = torch.where(pixels(masking.removed), images(seed=7) * 100, x)
     results = []
@@ -206,3 +213,94 @@ def test_bad_input_is_named(name):
     ):
         with pytest.raises(InvalidArgumentError, match=word):
             make()
+
+
+def test_blocks_on_visible_tokens_alone():
+    """Fewer tokens go through them, the decoder fills the gaps by its mask token, and that one learns."""
+    model = build("e_spikeformer_mae_12_512", visible_only=True).train()
+    seen = []
+    model.encoder.stage3[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[3:]))
+    found = model(images(), noise())
+    found.loss.backward()
+    assert seen == [(8, 1)]
+    assert found.latent.shape[:2] == (2, 8)
+    assert model.decoder.mask_token.grad.abs().max() > 0
+    with pytest.raises(InvalidArgumentError, match="reshuffle"):
+        build("e_spikeformer_mae_12_512", visible_only=True, reshuffle=True)
+
+
+CONVMAE = {"embed_dim": (4, 8, 16), "depths": (2, 1, 1), "num_heads": 2, **DECODER}
+VIT = {"patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2, **DECODER}
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "tokens"),
+    [
+        ("mae:timm:vit_tiny_patch16_224", VIT, 5),
+        ("mae:timm:vit_tiny_patch16_224", {**VIT, "class_token": False, "global_pool": "avg"}, 4),
+        ("mae:convvit_base", CONVMAE, 4),
+        ("mae:convvit_base", {**CONVMAE, "class_token": True}, 5),
+    ],
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_ordinary_encoders_do_not_see_hidden_pixels(name, sizes, tokens, training):
+    """Through patches, masked convolutions, fusion and attention, not by a bit; blocks see visible tokens alone."""
+    torch.manual_seed(0)
+    model = snnkit.create_model(name, **sizes, img_size=64, in_chans=2).double().train(training)
+    seen = []
+    blocks = model.encoder.blocks if hasattr(model.encoder, "blocks") else model.encoder.stages[2]
+    blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    masking = mask_from_noise(noise(), 0.75)
+    x, other = images(), images(seed=7)
+    hidden = pixels(masking.removed)
+    latents = [
+        model.encode(given, masking)[0]
+        for given in (x, torch.where(hidden, other * 100, x), torch.where(hidden, x, other))
+    ]
+    assert seen == [tokens] * 3
+    assert torch.equal(latents[0], latents[1])
+    assert not torch.allclose(latents[0], latents[2])
+
+
+@pytest.mark.parametrize("name", ["mae:timm:vit_tiny_patch16_224", "mae:convvit_base", "simmim"])
+def test_checkpointing_ordinary_encoders_changes_nothing(name):
+    sizes = {"mae:convvit_base": CONVMAE}.get(name, VIT)
+    if name == "simmim":
+        name, sizes = "simmim:timm:vit_tiny_patch16_224", {**VIT, "mask_patch_size": 16}
+        sizes = {key: value for key, value in sizes.items() if key not in DECODER}
+    results = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        model = snnkit.create_model(name, **sizes, img_size=64, in_chans=2).double().train()
+        model.set_grad_checkpointing(again)
+        loss = model(images(), noise()).loss
+        loss.backward()
+        trained = [p for p in model.parameters() if p.requires_grad]
+        assert all(p.grad is not None for p in trained)
+        results.append([loss, *(p.grad for p in trained)])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_simmim_hides_by_a_token_before_the_encoder():
+    """Hidden pixels reach the loss's target alone; the encoder runs on all tokens."""
+    torch.manual_seed(0)
+    sizes = {"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4), "pretrained_window_size": 0}
+    name = "simmim:swinv2_tiny_window8_256"
+    model = snnkit.create_model(name, **sizes, img_size=64, in_chans=2, mask_patch_size=16, window_size=4).double()
+    found = model(images(), noise())
+    hidden = found.removed.unflatten(1, (16, 16)).repeat_interleave(4, 1).repeat_interleave(4, 2).unsqueeze(1).bool()
+    assert (found.removed.sum(1) == 10 * 16).all()  # ⌈16 · 0.6⌉ cells of 16 patches
+    changed = model(torch.where(hidden, images(seed=7), images()), noise())
+    assert torch.equal(changed.painted, found.painted)
+    assert not torch.equal(changed.loss, found.loss)
+    assert found.latent.shape[1] == 4
+
+
+def test_targets_far_from_zero_keep_their_digits():
+    """Mean and deviation of windows in float32, for pixels around a thousand."""
+    from snnkit.layers.pixel_targets import local_statistics
+
+    x = images().float() + 1000
+    for a, b in zip(local_statistics(x, 5), local_statistics(x.double(), 5), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)

@@ -287,6 +287,7 @@ def set_(config, key, value):
         ("mae", {"data.batch_size": 64}, r"data\.batch_size=64.*there are 40; give at most 40"),
         ("mae", {"data.mixup": 0.2}, r"data\.mixup=0\.2.*labels"),
         ("mae", {"task.label_smoothing": 0.1}, "label_smoothing"),
+        ("mae", {"task.name": "classification"}, "tells no classes apart.*task.name=masked"),
         ("mae", {"model.name": "spiking_cnn_small", "model.sizes": {}}, "hides and paints nothing.*mae:"),
         ("mae", {"model.name": "mae:swinv2_tiny_window8_256", "model.sizes": {}, "data.img_size": 256}, "simmim:"),
         ("mae", {"model.name": "maee:convvit_base"}, "'mae'"),
