@@ -150,6 +150,7 @@ def explain(
     """
     numbers, exact = _numbers(source), isinstance(source, Counts)
     found: dict[str, Explanation] = {}
+    effects: dict[str, float] = {}
     for name, what, value, right in _candidates(claim, numbers, exact, twin, others or {}):
         if not value > 0 or (name not in _RIGHT and math.isclose(value, right, rel_tol=1e-6)):
             continue  # an error that changes nothing here
@@ -160,6 +161,9 @@ def explain(
         rest = "" if name == _COUNTED else f"; {'exactly counted' if name == _FORMULA else 'without that'} {instead}"
         rest = rest if exact or name != _FORMULA else ""
         found[name] = Explanation(name, shown.value, claim.unit, difference, f"{what}: {shown}{rest}.")
+        effects[name] = abs(value / right - 1) if right else math.inf
+    if any(not one.is_error for one in found.values()):  # an error that hardly shows is none to suspect then
+        found = {name: one for name, one in found.items() if not one.is_error or effects[name] > _PRINTED}
     return sorted(
         found.values(), key=lambda one: (max(abs(one.difference), _PRINTED), one.is_error, abs(one.difference))
     )

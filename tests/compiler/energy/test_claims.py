@@ -5,6 +5,7 @@ called another's name, a claim that is right called an error, a unit that is tak
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ COUNTS = Counts(
         layer("stem", "conv", "synapse", "real", 70_000, 70_000, static=True, static_repeats=T, bias_adds=500),
         neuron("stem.lif", 900, 6_000),
         layer("conv", "conv", "synapse", "binary", 400_000, 51_000, inputs=1_500, evaluations=T, input_events=900,
-              bias_adds=9_000),
+              bias_adds=30_000),
         neuron("conv.lif", 260, 2_000),
         layer("kv", "matmul", "product", "binary", 60_000, 3_100),
         layer("residual", "conv", "synapse", "integer[0,2]", 300_000, 83_000, inputs=500, evaluations=T,
@@ -68,7 +69,7 @@ def formula(change=lambda dense, rate: dense * rate):
 
 
 MEAN = (900 + 260 + 30) / 8_400
-BIAS = 9_000 * EVENTS["conv"][2] + 40 * EVENTS["head"][2]
+BIAS = 30_000 * EVENTS["conv"][2] + 40 * EVENTS["head"][2]
 ERRORS = {
     # name → (MACs, accumulates) from measured operations, or from rate × dense where that is how papers do it
     "rate twice": (MACS, formula(lambda dense, rate: dense * rate**2)),
@@ -138,7 +139,13 @@ def test_a_right_number_is_no_error():
     assert found[0].sentence.endswith(f"; exactly counted {mj(MACS, DONE):.4g} mJ.")  # where spikes lie matters
     printed = explain(Claim(round(mj(MACS, DONE), 6), "mJ"), COUNTS, tolerance=0.05)
     assert len(printed) > 1
-    assert printed[0].name == "exact count"  # an error that changes less than the digits show is none to suspect
+    assert printed[0].name == "exact count"
+    few = replace(COUNTS, per_layer=tuple(replace(layer, bias_adds=layer.bias_adds / 10) for layer in COUNTS.per_layer))
+    names = {one.name for one in explain(Claim(mj(MACS, DONE), "mJ"), few, tolerance=0.05)}
+    assert "bias by the rate" not in names  # an error that changes less than three digits show is none to suspect
+    assert "bias by the rate" in {
+        one.name for one in explain(Claim(mj(MACS, DONE + BIAS / 10), "mJ"), few, tolerance=1e-6)
+    }
 
 
 def test_the_formula_is_the_one_that_others_call():
