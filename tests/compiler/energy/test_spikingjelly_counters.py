@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 import compiler
+from compiler.analysis.types import infer_signals
+from compiler.counting import Tally
 from snnkit.importers import from_spikingjelly
 from snnkit.layers import over_time
 from snnkit.neurons import IF, ILIF, LIF, MultiSpike, TernaryIF
@@ -157,6 +159,31 @@ def test_attention_with_counts_of_spikes():
     assert mac == STEPS * BATCH * 5 * 12 * 12
     assert ours(from_spikingjelly(model), x)[0] == 0
     assert ours(from_spikingjelly(model), x)[1] > ac == synaptic
+
+
+def test_spikes_that_meet_counts_of_spikes():
+    """q (kᵀ v): a spike of q adds d numbers that are counts themselves. Theirs: d each, zeros too. Ours: their units.
+
+    Neither is wrong: an adder of many bits adds a count at once, a machine of events gets it as so many spikes.
+    """
+
+    class Linear(nn.Module):
+        def forward(self, q, k, v):
+            return q @ (k.transpose(-2, -1) @ v)
+
+    q, k, v = (frames(6, 10, rate=0.3, seed=seed) for seed in range(3))
+    counters = [sj.MACCounter(), sj.SynOpCounter()]
+    with torch.no_grad(), sj.DispatchCounterMode(counters):
+        Linear()(q, k, v)
+    met = k.transpose(-2, -1) @ v
+    first = float(met.sum())
+    assert counters[0].get_total() == 0
+    assert counters[1].get_total() == first + 10 * float(q.sum())
+    given = tuple(x.flatten(0, 1) for x in (q, k, v))
+    graph = compiler.capture(Linear(), tuple(x[:1] for x in given), input_type="binary")
+    tally = Tally(infer_signals(graph))
+    tally.add(given)
+    assert tally.counts().total("ac") * STEPS * BATCH == first + float((q @ met).sum())
 
 
 # Where a tensor holds other values than 0 and 1. In each case: what it should be, by hand.
