@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from compiler.analysis.known_errors import (
     CHARGINGS,
+    CHIP,
+    EIGHT,
     FP32,
     PRICINGS,
     RIGHT,
@@ -264,11 +266,10 @@ def _rates(numbers: Numbers, exact: bool, unit: str) -> Iterator[_Candidate]:
 
 _NOTHING = 1e-300
 """J: a network that does nothing is infinitely better, not a division by zero."""
-_EIGHT, _CHIP = PRICINGS[0], PRICINGS[3]
 _MIXED = (
-    ("32 against 8 bit", "a 32-bit ordinary network against an 8-bit spiking one", FP32, _EIGHT),
-    ("8 bit on both sides", "8-bit constants on both sides", _EIGHT, _EIGHT),
-    ("mixed nodes", "45 nm arithmetic against 14 nm Loihi (23.6 pJ)", FP32, _CHIP),
+    ("32 against 8 bit", "a 32-bit ordinary network against an 8-bit spiking one", FP32, EIGHT),
+    ("8 bit on both sides", "8-bit constants on both sides", EIGHT, EIGHT),
+    ("mixed nodes", "45 nm arithmetic against 14 nm Loihi (23.6 pJ)", FP32, CHIP),
 )
 """Constants of the two sides of a gain."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hw.counts import Counts, LayerCounts
+from hw.energy import constants, loihi1
 from hw.energy.published_formula import charged_layers, input_rate
 
 
@@ -191,29 +192,46 @@ class Pricing:
     update: float = 0.0
 
 
-FP32 = Pricing("no error", "45 nm, 32-bit floating point", 4.6, 0.9)
+_LOIHI = loihi1.MODEL.constants["E_syn"].value
+_TWISTED = _LOIHI + 3.5
+"""pJ + ns: 27.1, of no unit."""
+_UPDATE = loihi1.MODEL.constants["E_active"].value
+
+FP32 = Pricing("no error", "45 nm, 32-bit floating point", constants.FP32.mac.value, constants.FP32.ac.value)
+EIGHT = Pricing(
+    "8-bit constants",
+    "8-bit integers (0.23 and 0.03 pJ), not 32-bit floating point",
+    constants.INT8.mac.value,
+    constants.INT8.ac.value,
+)
+CHIP = Pricing(
+    "synaptic operations alone",
+    "23.6 pJ a synaptic operation of Loihi and nothing for updates, packets and idle cores",
+    _LOIHI,
+    _LOIHI,
+)
 PRICINGS = (
-    Pricing("8-bit constants", "8-bit integers (0.23 and 0.03 pJ), not 32-bit floating point", 0.23, 0.03),
+    EIGHT,
+    CHIP,
     Pricing(
         "nanoseconds added",
         "27.1 pJ a synaptic operation of Loihi: 23.6 pJ and 3.5 ns added up, as KerasSpiking does",
-        27.1,
-        27.1,
+        _TWISTED,
+        _TWISTED,
     ),
     Pricing(
         "nanoseconds added, with updates",
         "27.1 pJ a synaptic operation of Loihi (23.6 pJ and 3.5 ns added up) and 81 pJ a neuron update",
-        27.1,
-        27.1,
-        81.0,
+        _TWISTED,
+        _TWISTED,
+        _UPDATE,
     ),
     Pricing(
-        "synaptic operations alone",
-        "23.6 pJ a synaptic operation of Loihi and nothing for updates, packets and idle cores",
-        23.6,
-        23.6,
+        "multiplications for spikes",
+        "4.6 pJ, a multiply-accumulate, for what only adds",
+        constants.FP32.mac.value,
+        constants.FP32.mac.value,
     ),
-    Pricing("multiplications for spikes", "4.6 pJ, a multiply-accumulate, for what only adds", 4.6, 4.6),
 )
 """What published work gets wrong in pricing."""
 

@@ -24,9 +24,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hw.counts import Counts, LayerCounts
+from hw.energy.constants import FP32
 
-E_MAC_PJ = 4.6
-E_AC_PJ = 0.9
+E_MAC_PJ, E_AC_PJ = FP32.mac.value, FP32.ac.value
 FIRST_LAYER = ("once", "each step")
 _FOLDED = ("batch_norm", "scale")
 
