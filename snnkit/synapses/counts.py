@@ -22,8 +22,10 @@ from snnkit.synapses.fan_out import conv_fan_out, numbers, padding_of, transpose
 from snnkit.synapses.types import einsum_arguments
 from snnkit.synapses.units import units
 
-_WIDE = torch.float32
-"""Sums are taken in float32, whatever a network computes in."""
+
+def _wide(x: Tensor) -> torch.dtype:
+    """Return what sums are taken in: float32 or more, whatever a network computes in."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _reach(call: Call, x: Tensor, fan: Tensor, filters: int) -> None:
@@ -32,7 +34,7 @@ def _reach(call: Call, x: Tensor, fan: Tensor, filters: int) -> None:
     _taken_up(call, x)
 
     def evaluate(x: Tensor) -> Tensor:
-        return (units(x, kind).sum(lead, dtype=_WIDE) * fan).sum() * filters
+        return (units(x, kind).sum(lead, dtype=_wide(x)) * fan).sum() * filters
 
     dense = float(fan.sum()) * filters * (x.numel() // max(fan.numel(), 1))
     call.add(call.name, [x], evaluate, dense)
@@ -43,7 +45,7 @@ def _spread(call: Call, x: Tensor, each: float) -> int:
     kind = call.type(x)
 
     def evaluate(x: Tensor) -> Tensor:
-        return units(x, kind).sum(dtype=_WIDE) * each
+        return units(x, kind).sum(dtype=_wide(x)) * each
 
     return call.add(call.name, [x], evaluate, x.numel() * each)
 
@@ -117,7 +119,7 @@ def _met(call: Call, x: Tensor, y: Tensor, columns: int = -1) -> None:
 
         def evaluate(x: Tensor, y: Tensor) -> Tensor:
             # Σ_k (Σ_n |x_nk|)(Σ_m |y_km|): every unit of the one meets every unit of the other at the same k.
-            return (units(x, left).sum(-2, dtype=_WIDE) * units(y, right).sum(columns, dtype=_WIDE)).sum()
+            return (units(x, left).sum(-2, dtype=_wide(x)) * units(y, right).sum(columns, dtype=_wide(y))).sum()
 
         call.add(call.name, [x, y], evaluate, float(macs))
 
@@ -142,7 +144,8 @@ def _einsum(call: Call) -> None:
     def evaluate(*given: Tensor) -> Tensor:
         waiting, factors = iter(given), []
         for operand, kind, event in zip(operands, kinds, events, strict=True):
-            factors.append(units(next(waiting), kind).to(_WIDE) if event else torch.ones_like(operand, dtype=_WIDE))
+            dtype = _wide(operand)
+            factors.append(units(next(waiting), kind).to(dtype) if event else torch.ones_like(operand, dtype=dtype))
         return torch.einsum(f"{terms}->", *factors)
 
     if any(events):
@@ -163,7 +166,7 @@ def _product(call: Call) -> None:
         left, right = call.type(x), call.type(y)
 
         def evaluate(x: Tensor, y: Tensor) -> Tensor:
-            return (units(x, left) * units(y, right)).sum(dtype=_WIDE)
+            return (units(x, left) * units(y, right)).sum(dtype=_wide(x))
 
         call.add(call.name, [x, y], evaluate, float(broadcast(x, y)))
     elif events and not any(isinstance(one, (int, float)) and one == 1 for one in (x, y)):

@@ -83,7 +83,7 @@ class Meter(TorchFunctionMode):
     # What was counted.
 
     def total(self) -> Tensor:
-        """Return the synaptic operations of all samples and steps, a scalar in float32."""
+        """Return the synaptic operations of all samples and steps, a scalar in float32 (float64 where spikes are)."""
         found = [total for _, total, _ in filter(None, self._counts)]
         if not found:
             return torch.zeros((), device=next((p.device for p in self._model.parameters()), None))
@@ -151,7 +151,7 @@ class Meter(TorchFunctionMode):
         kind = sent(*neuron.sends())
         name = self._names.get(neuron, "")
         if name in self._messages_of:
-            found = counted(lambda x: messages(x, kind).sum(dtype=torch.float32), out)
+            found = counted(lambda x: messages(x, kind).sum(dtype=torch.promote_types(x.dtype, torch.float32)), out)
             self.messages[name] = self.messages[name] + found if name in self.messages else found
             self.outputs[name] = self.outputs.get(name, 0) + out.numel()
         self._known[out] = Known(kind)

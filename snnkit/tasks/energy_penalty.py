@@ -103,9 +103,8 @@ class EnergyPenalty(nn.Module):
             return loss
         if meter.blind or not energy.requires_grad:
             raise InvalidArgumentError(
-                "task.energy: the spikes have no gradient here, so a penalty on them would train nothing. Use no "
-                "runtime.memory_budget (runtime.grad_checkpointing is fine), and no network whose layers before its "
-                "neurons are all frozen."
+                "task.energy: the spikes have no gradient here, so a penalty on them would train nothing. Train layers "
+                "before the neurons, and give a runtime.memory_budget, if any, that needs no chunks of time."
             )
         sent = sum(self.per_layer[name] * size for name, size in meter.outputs.items() if name in meter.messages)
         penalty = self.penalty(energy, (meter.dense + sent) / samples)
