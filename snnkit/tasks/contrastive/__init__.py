@@ -1,0 +1,1 @@
+"""Tasks that learn from several views of an image: MoCo v2, SwAV, DINO."""

@@ -1,0 +1,120 @@
+"""MoCo v2, SwAV and DINO against the numbers of the published code, each at the tolerance its file states.
+
+Would break it: keys pushed into the queue before they are compared, a key encoder that follows the weights after the
+step, views compared with themselves, assignments with gradients or of another number of images, a centre that moves
+before the loss, another shape of a schedule.
+"""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from parity import FOLDER, close, draw
+
+from snnkit.tasks.contrastive.heads import DinoHead
+from snnkit.tasks.contrastive.losses import centred, self_distillation_loss, swapped_loss
+from snnkit.tasks.contrastive.schedules import straight, warmup_cosine
+from snnkit.tasks.contrastive.sinkhorn import SINKHORN
+
+
+class Golden:
+    """A file: ``config``, ``how``, ``rtol``, and arrays by name."""
+
+    def __init__(self, name):
+        self.arrays = dict(np.load(FOLDER / f"{name}.npz", allow_pickle=False))
+        about = json.loads(str(self.arrays["json"]))
+        self.config, self.how, self.rtol = about["config"], about["how"], about["rtol"]
+
+    def __getitem__(self, name):
+        return torch.as_tensor(self.arrays[name])
+
+    def count(self, start):
+        return sum(name.startswith(start) for name in self.arrays)
+
+
+@pytest.fixture(scope="module")
+def swav():
+    return Golden("swav_loss")
+
+
+@pytest.mark.parametrize("form", SINKHORN)
+@pytest.mark.parametrize("case", ["noqueue", "queue"])
+def test_swav(swav, form, case):
+    config = swav.config
+    images, assigned = config["batch"], config["crops_for_assign"]
+    z = swav[f"in_z_{case}"].requires_grad_()
+    prototypes = swav["in_prototypes"].requires_grad_()
+    scores = F.normalize(z, dim=1) @ prototypes.t()
+    close(scores, swav[f"out_scores_{case}"], swav.rtol)
+    found = []
+    for number, crop in enumerate(assigned):
+        own = scores[crop * images : (crop + 1) * images].detach()
+        if case == "queue":
+            own = torch.cat([swav["in_queue"][number] @ prototypes.detach().t(), own])
+        found.append(SINKHORN[form](own, config["epsilon"], config["sinkhorn_iterations"])[-images:])
+    close(found[-1], swav[f"out_q_last_crop_{case}"], swav.rtol)
+    loss = swapped_loss(scores, found, config["temperature"])
+    loss.backward()
+    close(loss, swav[f"out_loss_{case}"], swav.rtol)
+    close(z.grad, swav[f"out_grad_z_{case}"], swav.rtol)
+    close(prototypes.grad, swav[f"out_grad_prototypes_{case}"], swav.rtol)
+    alone = SINKHORN[form](scores[:images].detach(), config["epsilon"], config["sinkhorn_iterations"])
+    close(alone, swav[f"out_q_crop0_noqueue_{case}"], swav.rtol)
+
+
+@pytest.fixture(scope="module")
+def dino():
+    return Golden("dino_loss")
+
+
+def test_dino_loss(dino):
+    config = dino.config
+    centre = torch.zeros(1, config["out_dim"], dtype=torch.float64)
+    for call in range(dino.count("in_student_")):
+        student, teacher = dino[f"in_student_{call}"].requires_grad_(), dino[f"in_teacher_{call}"]
+        temperature = straight(
+            int(dino[f"in_epoch_{call}"]),
+            config["warmup_teacher_temp_epochs"],
+            config["warmup_teacher_temp"],
+            config["teacher_temp"],
+        )
+        targets = centred(teacher, centre, temperature)
+        loss = self_distillation_loss(student, targets, config["batch"], config["student_temp"])
+        loss.backward()
+        close(loss, dino[f"out_loss_{call}"], dino.rtol)
+        close(student.grad, dino[f"out_grad_student_{call}"], dino.rtol)
+        centre = centre * config["center_momentum"] + teacher.mean(0, keepdim=True) * (1 - config["center_momentum"])
+        close(centre, dino[f"out_center_{call}"], dino.rtol)
+
+
+def test_dino_schedules(dino):
+    config = dino.config
+    found = [
+        straight(e, config["warmup_teacher_temp_epochs"], config["warmup_teacher_temp"], config["teacher_temp"])
+        for e in range(config["nepochs"])
+    ]
+    close(np.array(found), dino["out_teacher_temp_schedule"], dino.rtol)
+    per_epoch = int(re.search(r"niter=(\d+)", dino.how)[1])
+    warmup = int(re.search(r"warmup_epochs=(\d+)", dino.how)[1]) * per_epoch
+    rates = dino["out_lr_schedule"]
+    found = [warmup_cosine(s, len(rates), float(rates.max()), 1e-6, warmup) for s in range(len(rates))]
+    close(np.array(found), rates, dino.rtol)
+    for name, final in (("wd", 0.4), ("momentum", 1.0)):
+        expected = dino[f"out_{name}_schedule"]
+        found = [warmup_cosine(s, len(expected), float(expected[0]), final) for s in range(len(expected))]
+        close(np.array(found), expected, dino.rtol)
+
+
+def test_dino_head(dino):
+    given = dino.config["head"]
+    head = DinoHead(
+        given["in_dim"], dino["out_head"].shape[1], given["hidden"], given["bottleneck"], given["nlayers"]
+    ).double()
+    state = {key: draw(key, value.shape) for key, value in head.state_dict().items() if key != "last_layer.weight_g"}
+    report = head.load_state_dict(state, strict=False)
+    assert report.missing_keys == ["last_layer.weight_g"]
+    assert (head.last_layer.weight_g == 1).all()
+    close(head(dino["in_head_x"]), dino["out_head"], dino.rtol)
