@@ -11,9 +11,10 @@ from snnkit.errors import InvalidArgumentError, unknown_name
 ON_CORRUPT = ("stop", "skip")
 ON_MISSING = ("stop", "skip")
 STRAY = ("stop", "drop")
+VIEWS = ("moco_v2", "swav", "dino")
 _NOT_NEGATIVE = (
     *("shift_pixels", "train_limit", "test_limit", "sample_seed", "workers", "img_size", "mixup", "cutmix", "frames"),
-    *("target_fps", "sensor_height", "sensor_width", "shuffle_window"),
+    *("local_crops", "local_size", "target_fps", "sensor_height", "sensor_width", "shuffle_window"),
 )
 
 
@@ -38,6 +39,10 @@ class DataConfig:
         rand_augment: timm's text, such as "rand-m9-mstd0.5-inc1"; "" = none.
         erase: probability that a random rectangle is replaced by noise.
         repeats: copies of an image in an epoch, each augmented anew (repeated augmentation).
+        views: "moco_v2", "swav" or "dino": several views of each image, augmented as that method's code does; "" = one.
+        local_crops: small views beside the two large ones (multi-crop).
+        local_size: side in pixels of a small view.
+        local_scale: smallest share of the area that a small view shows; the largest is ``crop_scale``.
         mixup, cutmix: parameter α of the Beta distribution; 0 = off; with both, each batch takes one of them.
         mix_probability: share of batches that are mixed.
         frames: frames of a clip, or of an event recording; 0 where the data are still images.
@@ -72,6 +77,10 @@ class DataConfig:
     rand_augment: str = ""
     erase: float = 0.0
     repeats: int = 1
+    views: str = ""
+    local_crops: int = 0
+    local_size: int = 96
+    local_scale: float = 0.05
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_probability: float = 1.0
@@ -105,8 +114,10 @@ class DataConfig:
         for key in ("validation", "holdout"):
             if not 0 <= getattr(self, key) < 1:
                 raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be at least 0 and below 1.")
-        if not 0 < self.crop_scale <= 1:
-            raise InvalidArgumentError(f"data.crop_scale={self.crop_scale}: must be above 0 and at most 1.")
+        for key in ("crop_scale", "local_scale"):
+            if not 0 < getattr(self, key) <= 1:
+                raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be above 0 and at most 1.")
+        self._check_views()
         if self.test_crops not in (1, 3):
             raise InvalidArgumentError(f"data.test_crops={self.test_crops}: must be 1 (the middle) or 3.")
         choices = {"on_corrupt": ON_CORRUPT, "sampling": SAMPLINGS, "part_by": PARTS, "stray_events": STRAY}
@@ -114,3 +125,29 @@ class DataConfig:
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise unknown_name(f"value of data.{key}", getattr(self, key), allowed)
+
+    def _check_views(self) -> None:
+        """Views are augmented as published, and by nothing else."""
+        if not self.views:
+            if self.local_crops:
+                raise InvalidArgumentError(
+                    f"data.local_crops={self.local_crops}: are views of an image; say whose (data.views=swav or dino)."
+                )
+            return
+        if self.views not in VIEWS:
+            raise unknown_name("value of data.views", self.views, VIEWS)
+        off = {"shift_pixels": 0, "rand_augment": "", "erase": 0.0, "test_crops": 1, "frames": 0}
+        for key, value in off.items():
+            if getattr(self, key) != value:
+                raise InvalidArgumentError(
+                    f"data.views={self.views}: is an augmentation of its own; set data.{key}={value or repr(value)}."
+                )
+        if self.local_crops and self.views == "moco_v2":
+            raise InvalidArgumentError(f"data.local_crops={self.local_crops}: moco_v2 has two views; set it to 0.")
+        if self.local_crops and not self.local_size:
+            raise InvalidArgumentError("data.local_size=0: give the side of the small views, such as 96.")
+        if self.local_crops and self.local_scale >= self.crop_scale:
+            raise InvalidArgumentError(
+                f"data.local_scale={self.local_scale}: small views show between this and data.crop_scale="
+                f"{self.crop_scale} of an image; give less."
+            )

@@ -49,7 +49,8 @@ class ImageData:
         for index in range(len(dataset)):
             found = dataset[index]
             if not isinstance(found, Skipped):
-                return tuple(found[0].shape[1 if self.views > 1 else 0 :])
+                first = found[0][0] if isinstance(found[0], list) else found[0]
+                return tuple(first.shape[1 if self.views > 1 else 0 :])
         raise CorruptFileError(f"no test sample of {self.origin} can be read.")
 
     @property
@@ -138,6 +139,8 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
             raise InvalidArgumentError(
                 f"data.{key}={getattr(config, key)}: {config.dataset} has still images; leave it at its default."
             )
+    if config.views and splits.frames:
+        raise InvalidArgumentError(f"data.views={config.views}: {config.dataset} has no still images; leave it empty.")
     train = parts.limited(splits.train, config.train_limit, config.sample_seed)
     test, validation = parts.limited(splits.test, config.test_limit, config.sample_seed), None
     if config.validation:

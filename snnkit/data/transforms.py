@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 
 from snnkit.data.config import DataConfig
 from snnkit.data.order import seed_generators
+from snnkit.data.views import SameViews, training_views
 from snnkit.errors import InvalidArgumentError
 
 # Evaluation crops this share of the resized image, as ImageNet's networks are tested.
@@ -31,6 +32,8 @@ def for_training(config: DataConfig, size: tuple[int, int], mean: Sequence[float
         size: height and width of the stored images; (0, 0) where they differ.
         mean, std: of each channel on the scale 0…1.
     """
+    if config.views:
+        return v2.Compose([training_views(config, _side(config, size)[0], len(mean), _Normalise(mean, std))])
     steps: list[Any] = []
     if config.crop_scale < 1:
         side = _side(config, size)
@@ -54,6 +57,8 @@ def for_testing(config: DataConfig, size: tuple[int, int], mean: Sequence[float]
 
     ``config.test_crops`` makes several views, (crops, C, H, W) or, of several clips, (crops · clips, F, C, H, W).
     """
+    if config.views:
+        return v2.Compose([SameViews(training_views(config, _side(config, size)[0], len(mean), _Normalise(mean, std)))])
     steps: list[Any] = []
     if config.test_crops > 1:
         steps.append(v2.Resize(_side(config, size)[0], interpolation=_BICUBIC, antialias=True))
