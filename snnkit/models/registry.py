@@ -136,6 +136,12 @@ def accepts(name: str, argument: str) -> bool:
     return argument in inspect.signature(_entry(name).build).parameters
 
 
+def of_one_family(*names: str) -> bool:
+    """Whether these are all models of one registered family; timm's are of none."""
+    found = {_MODELS[name].family.name if name in _MODELS else None for name in names}
+    return len(found) == 1 and None not in found
+
+
 def families() -> tuple[Family, ...]:
     """Return every registered family once."""
     return tuple({entry.family.name: entry.family for entry in _MODELS.values()}.values())
@@ -280,10 +286,13 @@ def _timm_model(name: str, given: dict[str, Any]) -> nn.Module:
 def list_models(pattern: str = "*", kind: Kind | None = None) -> list[str]:
     """Return the sorted names that match a shell pattern, of one kind ("snn", "ann") or of both (None).
 
-    A pattern that begins with ``timm:`` looks among timm's models.
+    A pattern that begins with ``timm:`` looks among timm's models, one that begins with a method's name for encoders;
+    whether that method takes them is known when the model is made.
     """
     if kind not in (None, "snn", "ann"):
         raise unknown_name("kind of model", str(kind), ["snn", "ann"])
+    if (made := _method(pattern)) is not None:
+        return [pattern[: -len(made[1])] + name for name in list_models(made[1], kind)]
     if pattern.startswith(_TIMM):
         import timm
 
