@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from snnkit.probing import Report, Result
 
 
 def probe(
@@ -57,26 +61,15 @@ def probe(
     output
         JSON file for the results; by default probe.json in the run's folder.
     """
-    from rich.table import Table
-
     from snnkit.engine.progress import console, told
-    from snnkit.errors import InvalidArgumentError, unknown_name
-    from snnkit.probing import METHODS, Settings, probe_target
+    from snnkit.probing import Settings, probe_target
 
-    methods = [name.strip() for name in method.split(",")]
-    for name in methods:
-        if name not in METHODS:
-            raise unknown_name("probe", name, METHODS)
-    try:
-        shares = [float(text) for text in labels.split(",")]
-    except ValueError:
-        raise InvalidArgumentError(f"--labels {labels}: give shares with commas between, such as 0.01,0.1,1.") from None
-    settings = Settings(k, temperature, l2, seeds)
+    methods, shares = _asked(method, labels)
     report = probe_target(
         target,
         methods,
         shares,
-        settings,
+        Settings(k, temperature, l2, seeds),
         dataset=dataset,
         source=source,
         img_size=img_size,
@@ -87,6 +80,34 @@ def probe(
     )
     for line in report.lines():
         console.print(line)
+    _show(report)
+    path = output or (report.folder / "probe.json" if report.folder else None)
+    if path is not None:
+        report.save(path)
+        console.print(str(path))
+
+
+def _asked(method: str, labels: str) -> tuple[list[str], list[float]]:
+    """Read the names of probes and the shares of labels, before anything slow begins."""
+    from snnkit.errors import InvalidArgumentError, unknown_name
+    from snnkit.probing import METHODS
+
+    methods = [name.strip() for name in method.split(",")]
+    for name in methods:
+        if name not in METHODS:
+            raise unknown_name("probe", name, METHODS)
+    try:
+        return methods, [float(text) for text in labels.split(",")]
+    except ValueError:
+        raise InvalidArgumentError(f"--labels {labels}: give shares with commas between, such as 0.01,0.1,1.") from None
+
+
+def _show(report: Report) -> None:
+    """Print the table of results."""
+    from rich.table import Table
+
+    from snnkit.engine.progress import console
+
     table = Table("encoder", "probe", "labels", "images", "accuracy", "with", box=None)
     for row in report.rows:
         found = row.result
@@ -94,24 +115,14 @@ def probe(
             table.add_row(row.encoder, "", "", "", "", row.why)
             continue
         spread = "" if found.deviation is None else f" ± {found.deviation:.1%}"
-        table.add_row(
-            row.encoder,
-            found.method,
-            f"{found.labels:.4g}",
-            f"{found.images:,}",
-            f"{found.mean:.1%}{spread}",
-            _how(found),
-        )
+        images, accuracy = f"{found.images:,}", f"{found.mean:.1%}{spread}"
+        table.add_row(row.encoder, found.method, f"{found.labels:.4g}", images, accuracy, _how(found))
     console.print(table)
-    path = output or (report.folder / "probe.json" if report.folder else None)
-    if path is not None:
-        report.save(path)
-        console.print(str(path))
 
 
-def _how(found: object) -> str:
+def _how(found: Result) -> str:
     """What a probe was fitted with, in a few words."""
-    settings = found.settings  # type: ignore[attr-defined]
+    settings = found.settings
     if "k" in settings[0]:
         return f"k {settings[0]['k']}, T {settings[0]['temperature']:g}"
     decays = "/".join(dict.fromkeys(f"{one['l2']:g}" for one in settings))
