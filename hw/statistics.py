@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -33,6 +34,7 @@ def half_width(squares: float, n: int) -> float:
     return student_t(n - 1) * math.sqrt(max(squares, 0.0) / (n - 1) / n)
 
 
+@functools.lru_cache(maxsize=1024)  # the same for every layer
 def student_t(degrees: int, probability: float = 0.95) -> float:
     """Return the t beyond which, on both sides together, 1 − ``probability`` of Student's distribution lies.
 
