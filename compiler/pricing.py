@@ -45,6 +45,8 @@ class ModelResult:
     results: Mapping[str, Energy]
     refused: Mapping[str, str]
     break_even: BreakEven | None = None
+    kinds: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By entry, what kind of layer every name is."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -53,10 +55,16 @@ class ModelResult:
         data["formulas"] = dict(self.model.formulas)
         data["uncounted"] = sorted({name for one in self.results.values() for name in one.uncounted})
         data["assumed"] = sorted({name for one in self.results.values() for name in one.assumed})
-        data["results"] = {entry: one.to_dict() for entry, one in self.results.items()}
+        data["results"] = {
+            entry: _with_kinds(one.to_dict(), self.kinds.get(entry, {})) for entry, one in self.results.items()
+        }
         data["refused"] = dict(self.refused)
         data["break_even"] = self.break_even.to_dict() if self.break_even else None
         return data
+
+
+def _with_kinds(data: dict[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+    return {**data, "per_layer": [{"kind": kinds.get(row["name"], ""), **row} for row in data["per_layer"]]}
 
 
 @dataclass(frozen=True)
@@ -179,7 +187,10 @@ def _priced(model: EnergyModel, counts: Mapping[str, Counts], strict: bool) -> M
             even = break_even(model, network, entries[other])
         except EstimateError:
             even = None  # what belongs to a chip alone has no other side
-    return ModelResult(model, results, refused, even)
+    kinds = {
+        entry: {layer.name: layer.kind for layer in counts[entry].per_layer} for entry in results if entry in counts
+    }
+    return ModelResult(model, results, refused, even, kinds)
 
 
 def count_beside(
