@@ -235,8 +235,8 @@ def _within_budget(model: torch.nn.Module, config: RunConfig, batch: tuple[int, 
         return model
     if isinstance(model, MaskedModel):
         raise InvalidArgumentError(
-            f"runtime.memory_budget={budget!r}: no plan is made for masked models, whose masks are drawn anew; leave it "
-            "empty, and set runtime.grad_checkpointing=true or a smaller data.batch_size."
+            f"runtime.memory_budget={budget!r}: no plan is made for masked models, whose masks are drawn anew; leave "
+            "it empty, and set runtime.grad_checkpointing=true or a smaller data.batch_size."
         )
     dtype = TRUE_DTYPES.get(config.runtime.precision, torch.float32)
     channels_innermost(model.train().to(dtype=dtype))
