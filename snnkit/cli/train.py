@@ -77,7 +77,8 @@ def apply_settings(configuration: RunConfig, settings: list[str]) -> None:
     from snnkit.engine import override
     from snnkit.errors import InvalidArgumentError
 
-    for setting in settings:
+    # What follows from another model may be set beside it, in any order.
+    for setting in sorted(settings, key=lambda text: text.partition("=")[0] != "model.name"):
         key, sign, value = setting.partition("=")
         if not sign:
             raise InvalidArgumentError(f"--set {setting}: give key=value, such as optim.lr=1e-3.")

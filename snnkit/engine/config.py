@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from snnkit.data import DataConfig
-from snnkit.errors import CorruptFileError, InvalidArgumentError, UnknownNameError, unknown_name
+from snnkit.engine.progress import console
+from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, UnknownNameError, unknown_name
 from snnkit.files import read_json
+from snnkit.models.registry import accepts, create_model, of_one_family
 from snnkit.tasks.energy_penalty import check_energy
 
 
@@ -78,6 +82,7 @@ class OptimConfig:
         weight_decay: not on biases, norms, and what the model exempts.
         layer_decay: factor on the rate from each group of layers to the one before it; 1 = off.
         clip: bound of the gradient's norm; 0 = off.
+        clip_each: whether that bounds every parameter's gradient for itself, instead of all together.
         accumulate: batches that are added up for one step.
         ema: decay of the moving average of the weights, which is then what is tested and kept; 0 = off.
         options: further arguments of the optimizer (betas, eps, momentum …).
@@ -89,6 +94,7 @@ class OptimConfig:
     weight_decay: float = 0.01
     layer_decay: float = 1.0
     clip: float = 0.0
+    clip_each: bool = False
     accumulate: int = 1
     ema: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
@@ -98,6 +104,8 @@ class OptimConfig:
 class ScheduleConfig:
     """The learning rate over time: "onecycle" (torch), or timm's "cosine", "tanh", "step", "poly", "constant" …
 
+    "warmup_cosine" is a straight line, then half a cosine over what is left (timm's "cosine" goes as if it had begun
+    with the warm-up); ``weight_decay_end`` is where half a cosine takes the weight decay, under any name; 0 = constant.
     "onecycle" warms up by itself, and moves momentum or β1 between 0.85 and 0.95 unless ``optim.options`` give it.
     ``warmup_lr`` and ``min_lr`` are scaled with ``optim.lr_per`` as the rate itself. ``decay_epochs`` and
     ``decay_rate`` are those of "step".
@@ -109,6 +117,7 @@ class ScheduleConfig:
     min_lr: float = 0.0
     decay_epochs: float = 30.0
     decay_rate: float = 0.1
+    weight_decay_end: float = 0.0
 
 
 @dataclass
@@ -181,6 +190,7 @@ class RunConfig:
             "schedule.warmup_epochs": self.schedule.warmup_epochs,
             "schedule.warmup_lr": self.schedule.warmup_lr,
             "schedule.min_lr": self.schedule.min_lr,
+            "schedule.weight_decay_end": self.schedule.weight_decay_end,
         }.items():
             if not value >= 0:
                 raise InvalidArgumentError(f"{key}={value}: must be ≥ 0.")
@@ -260,6 +270,10 @@ class RunConfig:
 def override(config: RunConfig, key: str, value: Any) -> None:
     """Set ``config.a.b`` for the key ``a.b``; text is read as the field's own type.
 
+    Another ``model.name`` changes what belonged to the model before, which is said: ``data.img_size``, where images are
+    resized, is the new one's, and for another family ``model.timesteps`` and ``model.sizes`` are its own. Set these
+    after the name to have others.
+
     Raises:
         UnknownNameError: no such key (names the nearest).
         InvalidArgumentError: the value is not of the key's type.
@@ -278,11 +292,42 @@ def override(config: RunConfig, key: str, value: Any) -> None:
         raise InvalidArgumentError(f"{key}={value!r}: give one at a time, as {key}.NAME=VALUE.")
     if key not in keys:
         raise unknown_name("configuration key", key, keys)
+    if key == "model.name" and value != config.model.name:
+        _follow(config, str(value))
     *path, last = key.split(".")
     target: Any = config
     for part in path:
         target = getattr(target, part)
     setattr(target, last, _as_type(key, value, type(getattr(target, last))))
+
+
+def _follow(config: RunConfig, name: str) -> None:
+    """Let go of what belonged to the model before, unless it is of the family of the model called ``name``; say so."""
+    model, changed = config.model, []
+    if not of_one_family(model.name, name):
+        if model.timesteps:
+            changed.append(f"without model.timesteps={model.timesteps}")
+        if model.sizes:
+            changed.append(f"without model.sizes ({', '.join(model.sizes)})")
+        model.timesteps, model.sizes = 0, {}
+    size = _own_size(name) if config.data.img_size else 0
+    if size and size != config.data.img_size:
+        changed.append(f"data.img_size={size}, not {config.data.img_size}")
+        config.data.img_size = size
+    if changed:
+        console.print(f"model.name={name} in place of {model.name}: {'; '.join(changed)}.")
+
+
+def _own_size(name: str) -> int:
+    """Return the side of the images that a model of one size is made for; 0 where it has none, or is not known."""
+    try:
+        if not accepts(name, "img_size"):
+            return 0
+        with torch.device("meta"):
+            size = getattr(create_model(name), "img_size", 0)
+    except SnnkitError:  # said when the model is made
+        return 0
+    return size if isinstance(size, int) else size[0] if size[0] == size[-1] else 0
 
 
 def apply_toml(config: RunConfig, path: str | Path) -> None:
@@ -308,6 +353,9 @@ def apply_toml(config: RunConfig, path: str | Path) -> None:
             else:
                 override(config, prefix + name, value)
 
+    model = content.get("model")
+    if isinstance(model, dict) and "name" in model:
+        override(config, "model.name", model["name"])  # first: what follows from it may be set in the same file
     walk(content, "")
 
 
