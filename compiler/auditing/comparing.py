@@ -33,7 +33,7 @@ def compare(module: nn.Module, stepped: Stepped, names: Sequence[str], sample: S
         wanted = _published(original, x, stepped)
     try:
         with torch.no_grad(), _sent(ours.network, names) as spikes:
-            got = ours.forward_sequence(x if stepped.sequences else ours.encoder(x))
+            got = ours.forward_sequence(x if ours.encoder is None else ours.encoder(x))
     except Exception as error:
         raise CaptureError(
             f"{type(module).__name__} cannot run one time step{line_of(error)}: {first_line(error)}. Its forward "

@@ -23,31 +23,32 @@ class Stepped(nn.Module):
     """A published network, one step after the other.
 
     Args:
-        network: called with one step (B, …), or where ``sequences`` with (T, B, …).
+        network: called with one step (B, …), or where ``sequences`` says so with (T, B, …).
         timesteps: T.
         sample: shape of one sample of a step.
-        sequences: whether the network takes sequences itself.
+        sequences: "whole" where the network takes and gives sequences itself, "read" where it takes them and reads
+            them out, "" where it takes one step.
         inside: T as the network's own ``forward`` had it, 1 where it had none.
     """
 
-    def __init__(self, network: nn.Module, timesteps: int, sample: Sequence[int], sequences: bool, inside: int):
+    def __init__(self, network: nn.Module, timesteps: int, sample: Sequence[int], sequences: str, inside: int):
         super().__init__()
         self.network, self.timesteps, self.sequences, self.inside = network, timesteps, sequences, inside
-        self.encoder = Direct(timesteps)
+        self.encoder = None if sequences else Direct(timesteps)  # one image at every step
         self.in_chans, self.img_size = sample[0], tuple(sample[1:])
         self.readout = "mean"
 
     def forward_sequence(self, x: Tensor) -> Tensor:
         """(T, B, …) → (T, B, …)."""
         with _OneStep(self.inside):
-            return first_tensor(self.network(x)) if self.sequences else over_steps(self._step, x)
+            return first_tensor(self.network(x)) if self.sequences == "whole" else over_steps(self._step, x)
 
     def _step(self, x: Tensor) -> Tensor:
-        return first_tensor(self.network(x))
+        return first_tensor(self.network(x.unsqueeze(0) if self.sequences else x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, …) → what the published network returns for them."""
-        out = self.forward_sequence(self.encoder(x))
+        """Images (B, …), or sequences (T, B, …) → what the published network returns for them."""
+        out = self.forward_sequence(x if self.encoder is None else self.encoder(x))
         return out.sum(0) if self.readout == "sum" else out.mean(0) if self.readout == "mean" else out
 
 

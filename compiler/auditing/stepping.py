@@ -99,10 +99,10 @@ def in_steps(module: nn.Module, sample: Sequence[int], timesteps: int | None) ->
         return _imported(from_snntorch, module, sample, timesteps)
     sequences = _takes_sequences(module, sample, timesteps)
     seen = _observe(module, stateful, sample, timesteps if sequences else None)
-    inside, folded, notes = _time(seen, sequences)
+    inside, folded, notes = _time(seen)
     steps = inside if inside > 1 else timesteps
     if steps is None:
-        if _has_time(seen, sequences):
+        if sequences or any(one.leading()[1] == 0 for one in seen.values()):
             steps = 1
         else:
             raise CaptureError(
@@ -112,10 +112,10 @@ def in_steps(module: nn.Module, sample: Sequence[int], timesteps: int | None) ->
     network = _translated(module, folded)
     if inside > 1 and not sequences:
         _set_to_one(network, inside)
-    stepped = Stepped(network, steps, sample, sequences, inside).eval()
+    stepped = Stepped(network, steps, sample, sequences, 1 if sequences == "whole" else inside).eval()
     unrolled = 1
     if not sequences and _still_loops(stepped, _in_loops(seen), sample):
-        unrolled, stepped = steps, Stepped(_translated(module, folded), 1, sample, False, 1).eval()
+        unrolled, stepped = steps, Stepped(_translated(module, folded), 1, sample, "", 1).eval()
         notes = (*notes, f"runs {steps} time steps in a loop of its own: its graph holds all of them and has no twin")
     written = [name for name in stateful if isinstance(_inner(part_of(stepped.network, name)), Written)]
     if written:
@@ -164,20 +164,23 @@ def _imported(
         raise CaptureError(str(error)) from None
     if timesteps is None:
         raise CaptureError(f"{type(module).__name__} does not say how many time steps it runs: give --timesteps N.")
-    return Found(Stepped(network, timesteps, sample, True, 1).eval(), (), None)
+    return Found(Stepped(network, timesteps, sample, "whole", 1).eval(), (), None)
 
 
-def _takes_sequences(module: nn.Module, sample: Sequence[int], timesteps: int | None) -> bool:
-    """Whether a network runs on (T, B, C, …) and not on (B, C, …)."""
+def _takes_sequences(module: nn.Module, sample: Sequence[int], timesteps: int | None) -> str:
+    """Whether a network runs on (T, B, …) and not on (B, …): "" if not, "whole" if (T, B, …) comes out, else "read"."""
     try:
         run(module, torch.zeros(2, *sample))
-        return False
+        return ""
     except CaptureError as error:
+        steps = timesteps or 3
         try:
-            run(module, torch.zeros(timesteps or 3, 2, *sample))
-            return True
+            out = run(module, torch.zeros(steps, steps + 1, *sample))
         except CaptureError:
             raise error from None
+    if timesteps is None:
+        raise CaptureError(f"{type(module).__name__} takes sequences (T, B, …): say how long with --timesteps N.")
+    return "whole" if out.shape[0] == steps else "read"
 
 
 def _observe(
@@ -204,11 +207,7 @@ def _observe(
     return {name: one for name, one in seen.items() if one.calls}
 
 
-def _has_time(seen: dict[str, Seen], sequences: bool) -> bool:
-    return sequences or any(one.leading()[1] == 0 for one in seen.values())
-
-
-def _time(seen: dict[str, Seen], sequences: bool) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+def _time(seen: dict[str, Seen]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
     """Return T, the neurons that run on time and batch in one axis, and what to say about them."""
     steps: list[int] = []
     for one in seen.values():

@@ -167,7 +167,7 @@ def _of_module(asked: Asked, place: running.Place, module: nn.Module) -> Subject
     weights, trained = _weights(asked, module)
     found = in_steps(module, asked.sample, asked.timesteps)
     model, kind = found.model, "published code"
-    captured = capture(model, _example(asked, model), asked.input_type)
+    captured = capture(model, torch.zeros(1, *asked.sample), asked.input_type)
     graph = _under_own_names(replace(captured, name=type(module).__name__), _own_names(model))
     given = f"({', '.join(asked.options)})" if asked.options else ""
     title = f"{place.module.replace('.', '/')}.py:{place.factory}{given}"
@@ -186,12 +186,6 @@ def _of_module(asked: Asked, place: running.Place, module: nn.Module) -> Subject
 
 def _all_eval(module: nn.Module) -> bool:
     return not any(part.training for part in module.modules())
-
-
-def _example(asked: Asked, model: nn.Module) -> Tensor:
-    if isinstance(model, Stepped) and model.sequences:
-        return torch.zeros(model.timesteps, 1, *asked.sample)
-    return torch.zeros(1, *asked.sample)
 
 
 def _weights(asked: Asked, module: nn.Module) -> tuple[str, bool | None]:
@@ -278,7 +272,7 @@ def _noise_words(graph: Graph) -> str:
 def _noise(graph: Graph, count: int) -> Tensor:
     """Return random samples of the type and shape of the input."""
     kind, generator = graph.type(graph.inputs[0]), torch.Generator().manual_seed(0)
-    steps = (graph.timesteps,) if kind.is_event and graph.timesteps > 1 else ()
+    steps = (graph.timesteps,) if not graph.static_input and graph.timesteps > 1 else ()
     shape = (*steps, count, *graph.shape(graph.inputs[0]))
     if not kind.is_event:
         return torch.randn(shape, generator=generator)

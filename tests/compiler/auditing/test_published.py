@@ -205,6 +205,38 @@ def test_a_loop_over_time_is_one_step_of_the_graph(less, tmp_path):
     assert (found.graph.timesteps, found.unrolled) == (4, 1)
 
 
+SEQUENCES = """
+import torch
+from torch import nn
+from spikingjelly.clock_driven.neuron import MultiStepLIFNode
+class Whole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.lif, self.fc = nn.Conv2d(2, 4, 3), MultiStepLIFNode(tau=2.0), nn.Linear(144, 3)
+    def forward(self, x):
+        return self.fc(self.lif(self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2])).flatten(2))
+class Read(Whole):
+    def forward(self, x):
+        return super().forward(x).mean(0)
+"""
+
+
+@pytest.mark.parametrize("factory", ["Whole", "Read"])
+@pytest.mark.parametrize("kind", ["real", "binary"])
+def test_networks_of_sequences(factory, kind, tmp_path):
+    (tmp_path / "seq.py").write_text(SEQUENCES)
+    asked = Asked(f"{tmp_path / 'seq.py'}:{factory}", sample=(2, 8, 8), timesteps=5, input_type=kind)
+    found = subject(asked)
+    assert (found.graph.timesteps, found.graph.static_input) == (5, False)
+    assert found.samples.shape == (5, 4, 2, 8, 8)
+    counts = count(found.graph, [found.samples])
+    assert counts.total("neuron_updates") == 5 * 144
+    (conv,) = [layer for layer in counts.per_layer if layer.op == "conv"]
+    assert (conv.mac, conv.dense_macs) == ((conv.dense_macs, 5 * 36 * 72) if kind == "real" else (0, 5 * 36 * 72))
+    with pytest.raises(CaptureError, match="--timesteps"):
+        subject(Asked(asked.what, sample=(2, 8, 8)))
+
+
 def test_a_loop_of_fixed_length_is_unrolled_and_said(tmp_path):
     looped = subject(Asked(own_file(tmp_path, LOOP.format(times="4", less="")), sample=(3, 8, 8)))
     stepped = subject(Asked(own_file(tmp_path, LOOP.format(times="self.T", less="")), sample=(3, 8, 8)))
