@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from snnkit.probing import Report, Result
@@ -14,16 +16,16 @@ def probe(
     *,
     method: str = "linear,knn",
     labels: str = "1",
-    k: int = 20,
-    temperature: float = 0.07,
-    l2: float | None = None,
-    seeds: int = 1,
-    random: bool = False,
+    k: Annotated[int, Parameter(help="Neighbours that vote.")] = 20,
+    temperature: Annotated[float, Parameter(help="How much nearer ones count more.")] = 0.07,
+    l2: Annotated[float | None, Parameter(help="Decay λ; by default chosen on a fifth of the labelled images.")] = None,
+    seeds: Annotated[int, Parameter(help="Draws of a share of the labels; mean and deviation are shown.")] = 1,
+    random: Annotated[bool, Parameter(help="Probe the same network at random start beside it.")] = False,
     dataset: str | None = None,
-    source: str | None = None,
+    source: Annotated[str | None, Parameter(help="Where it lies.")] = None,
     img_size: int | None = None,
     at_head: bool = False,
-    cache: Path | None = None,
+    cache: Annotated[Path | None, Parameter(help="Folder for features; by default in the run's folder.")] = None,
     output: Path | None = None,
 ) -> None:
     """Probe the features of a run: linear classifiers and nearest neighbours of images it was not trained for.
@@ -38,37 +40,21 @@ def probe(
         linear (L-BFGS), sgd, knn, or several with commas between.
     labels
         Shares of the training labels, such as 0.01,0.1,1: a stratified draw of each seed.
-    k
-        Neighbours that vote.
-    temperature
-        How much nearer ones count more.
-    l2
-        Decay λ of the linear probes; by default chosen on a fifth of the labelled images.
-    seeds
-        How often a share of the labels is drawn; mean and deviation are shown.
-    random
-        Probe the same network at random start beside it.
     dataset
         Labelled data set to probe on; by default the run's own.
-    source
-        Where it lies.
     img_size
         Side in pixels of what the encoder gets; by default as the run was fed.
     at_head
-        Take what the classifier of a spiking network reads, in place of the mean of its last map.
-    cache
-        Folder for features; by default in the run's folder.
+        Take what a spiking network's classifier reads, in place of the mean of its last map.
     output
         JSON file for the results; by default probe.json in the run's folder.
     """
     from snnkit.engine.progress import console, told
     from snnkit.probing import Settings, probe_target
 
-    methods, shares = _asked(method, labels)
     report = probe_target(
         target,
-        methods,
-        shares,
+        *_asked(method, labels),
         Settings(k, temperature, l2, seeds),
         dataset=dataset,
         source=source,
@@ -78,8 +64,6 @@ def probe(
         cache=cache,
         watch=lambda items, title, count: told(items, f"features, {title}", count, "batches"),
     )
-    for line in report.lines():
-        console.print(line)
     _show(report)
     path = output or (report.folder / "probe.json" if report.folder else None)
     if path is not None:
@@ -103,11 +87,13 @@ def _asked(method: str, labels: str) -> tuple[list[str], list[float]]:
 
 
 def _show(report: Report) -> None:
-    """Print the table of results."""
+    """Print what was probed, and the table of results."""
     from rich.table import Table
 
     from snnkit.engine.progress import console
 
+    for line in report.lines():
+        console.print(line)
     table = Table("encoder", "probe", "labels", "images", "accuracy", "with", box=None)
     for row in report.rows:
         found = row.result
