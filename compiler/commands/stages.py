@@ -22,9 +22,9 @@ from compiler.graph import Graph, is_neuron
 from compiler.graph.picture import describe
 from compiler.interpreting import interpret
 from compiler.mapping.partition import spatial_order
-from compiler.mapping.traffic import traffic
 from compiler.pricing import SCHEMA, Priced, companions, price
 from compiler.program import Equality, Program, Trace
+from compiler.traffic import traffic
 from hw.counts import Counts, Traffic
 from hw.energy import MODELS, Energy
 from snnkit.files import read_json, write_json

@@ -13,9 +13,9 @@ import torch
 import compiler
 import hw
 from compiler.commands.stages import chip_energies, count_and_price
-from compiler.mapping.traffic import traffic
 from compiler.passes import simplify
 from compiler.pricing import companions, price, skipping
+from compiler.traffic import traffic
 from hw.energy.model import EstimateError
 from snnkit.errors import SnnkitError
 from snnkit.models import create_model
