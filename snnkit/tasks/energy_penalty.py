@@ -31,7 +31,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributed, nn
@@ -42,10 +42,20 @@ from snnkit.signals import SignalType
 from snnkit.synapses import Meter
 from snnkit.synapses.meter import event_layers
 
-if TYPE_CHECKING:
-    from snnkit.tasks.task import Task
-
 UNITS = {"SOP": 1.0, "kSOP": 1e3, "MSOP": 1e6, "GSOP": 1e9}
+
+
+class Trained(Protocol):
+    """What is asked of a task."""
+
+    model: nn.Module
+    training: bool
+
+    def loss(self, batch: Any) -> Tensor:
+        """Return the loss of a training batch."""
+
+    def evaluate(self, batch: Any) -> None:
+        """Feed the metrics with a test batch."""
 
 
 class EnergyPenalty(nn.Module):
@@ -82,11 +92,13 @@ class EnergyPenalty(nn.Module):
         if costs:
             self.metrics["energy"] = _mean()
 
-    def step(self, task: Task, batch: Any) -> Tensor | None:
+    def step(self, task: Trained, batch: Any) -> Tensor | None:
         """Run a batch through the task, counting: the loss with the penalty in training mode, else None."""
         meter = Meter(task.model, self.per_layer, self.input_type)
         with meter:
-            loss = task.loss(batch) if task.training else task.evaluate(batch)
+            loss = task.loss(batch) if task.training else None
+            if loss is None:
+                task.evaluate(batch)
         if not meter.dense:
             raise InvalidArgumentError(
                 f"task.energy: no spike of {type(task.model).__name__} meets a weight, so there are no synaptic "
