@@ -40,7 +40,7 @@ def document(subject: Subject, measured: Measured, judged: Sequence[Judged], str
         "uncounted": uncounted,
         "complete": not uncounted,
     }
-    return {**found, "strict": _strict(found) if strict else None}
+    return {**found, "strict": _strict(measured) if strict else None}
 
 
 def _subject(subject: Subject, counts: Counts) -> dict[str, Any]:
@@ -208,10 +208,7 @@ def _claim(judged: Judged, subject: Subject) -> dict[str, Any]:
     }
 
 
-def _strict(found: Mapping[str, Any]) -> list[str]:
-    """What a strict audit does not let pass."""
-    reasons = [f"{name} is not counted" for name in found["uncounted"]]
-    for one in found["energy"]:
-        if one["refused"]:
-            reasons.append(f"{one['model']}: {one['refused']}")
-    return reasons
+def _strict(measured: Measured) -> list[str]:
+    """What a strict audit does not let pass; a model that is for others, and was not asked for, is no reason."""
+    reasons = [f"{name} is not counted" for name in measured.network.uncounted]
+    return reasons + [f"{one.model.name}: {one.refused}" for one in measured.estimates if one.refused and one.applies]

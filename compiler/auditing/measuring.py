@@ -28,11 +28,15 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Estimates:
-    """What one energy model says of a network and of those beside it; ``refused`` says why it says nothing."""
+    """What one energy model says of a network and of those beside it; ``refused`` says why it says nothing.
+
+    ``applies``: it was asked for by name, or would say something were the audit not strict.
+    """
 
     model: EnergyModel
     result: ModelResult | None
     refused: str = ""
+    applies: bool = True
 
     def nominal(self, entry: str) -> float | None:
         """Return the nominal energy of an entry."""
@@ -92,7 +96,7 @@ def measure(
     if subject.unrolled == 1:
         counts |= companions(graph, [_one_step(subject)])
     name = subject.title
-    estimates = tuple(_estimates(name, counts, model, strict) for model in (models or MODELS))
+    estimates = tuple(_estimates(name, counts, model, strict, bool(models)) for model in (models or MODELS))
     formula = {way: published_formula(paper_layers(counts["network"], way)) for way in FIRST_LAYER}
     return Measured(counts, estimates, formula)
 
@@ -107,12 +111,14 @@ def _one_step(subject: Subject) -> Tensor:
     return x[0] if batch_axis(subject.graph, x) else x
 
 
-def _estimates(name: str, counts: Mapping[str, Counts], model: str, strict: bool) -> Estimates:
+def _estimates(name: str, counts: Mapping[str, Counts], model: str, strict: bool, named: bool) -> Estimates:
     """Return what a model says, or why it says nothing."""
     try:
         return Estimates(MODELS[model], price(name, counts, (model,), strict).models[0])
     except EstimateError as error:
-        return Estimates(MODELS[model], None, str(error).removeprefix(f"energy model {model!r}: ").rstrip("."))
+        why = str(error).removeprefix(f"energy model {model!r}: ").rstrip(".")
+    applies = named or (strict and _estimates(name, counts, model, False, False).result is not None)
+    return Estimates(MODELS[model], None, why, applies)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Someone else's Python file, run because its user points at it: from FILE:FACTORY to a module.
 
 Published repositories import SpikingJelly by the names of its age, ``clock_driven`` or ``activation_based`` with
-``backend=``. Where no SpikingJelly of that age is installed, snnkit's own modules stand under these names while the
-block of ``published_names`` runs; afterwards everything is found as before.
+``backend=``. snnkit's own modules stand under these names while the block of ``published_names`` runs; afterwards
+everything is found as before.
 """
 
 from __future__ import annotations
@@ -126,19 +126,13 @@ def published_names(old: bool) -> Iterator[None]:
 
 
 def wants_old_names(place: Place) -> list[bool]:
-    """Return which names to try, in order: True for the old ones of the shim, False for an installed SpikingJelly.
-
-    An installed one of that age serves its own names.
-    """
+    """Return which names to try, in order: True for the old ones of the shim, False for an installed SpikingJelly."""
     with published_names(old=False):
-        top = importlib.util.find_spec(_LIBRARY)
-        own = top is not None and importlib.util.find_spec(f"{_LIBRARY}.clock_driven") is not None
+        installed = importlib.util.find_spec(_LIBRARY) is not None
     beside = islice((file for pattern in ("*.py", "*/*.py") for file in place.folder.glob(pattern)), _FILES)
     texts = [one.read_text(encoding="utf-8", errors="replace") for one in beside if one.is_file()]
-    old = any(word in text for text in texts for word in _OLD_WORDS) and any(_LIBRARY in text for text in texts)
-    if own or top is None:
-        return [not own]
-    return [True, False] if old else [False, True]
+    old = any(word in text for text in texts if _LIBRARY in text for word in _OLD_WORDS)
+    return [True] if not installed else [True, False] if old else [False, True]
 
 
 def build(place: Place, options: Mapping[str, Any]) -> nn.Module:

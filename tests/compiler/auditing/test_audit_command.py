@@ -340,6 +340,11 @@ def test_strict(call, network, folder):
     code, out, _ = call(*trained(network, folder), "--models", "45nm,loihi2", "--strict")
     assert code == 3
     assert "loihi2: " in out.rpartition("strict:")[2]
+    code, out, _ = call(*trained(network, folder), "--strict")
+    assert code == 3
+    reasons = out.rpartition("strict:")[2]
+    assert "loihi2" not in reasons, "a model that prices nothing is no fault of the network"
+    assert "yan2024: " in reasons, "its constants were not checked"
     code, out, _ = call("timm:test_vit", "--models", "45nm", "--strict")
     assert code == 3, "exponentials have no price there"
 
