@@ -221,19 +221,23 @@ def create_model(
     rate = given.get("drop_path_rate", 0)
     if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
         raise InvalidArgumentError(f"drop_path_rate={drop_path_rate!r}: must be at least 0 and below 1.")
-    if (made := _method(name)) is not None:
-        model = _around(*made, given)
-    elif name.startswith(_TIMM):
-        model = _timm_model(name, given)
-    else:
-        entry = _entry(name)
-        allowed = set(inspect.signature(entry.build).parameters)
-        for key in given:
-            if key not in allowed:
-                raise unknown_name(f"argument of {name}", key, allowed)
-        model = entry.build(**given)
+    model = _build(name, given)
     model.model_name = name
     return model
+
+
+def _build(name: str, given: dict[str, Any]) -> nn.Module:
+    """Build a model with arguments that were looked at."""
+    if (made := _method(name)) is not None:
+        return _around(*made, given)
+    if name.startswith(_TIMM):
+        return _timm_model(name, given)
+    entry = _entry(name)
+    allowed = set(inspect.signature(entry.build).parameters)
+    for key in given:
+        if key not in allowed:
+            raise unknown_name(f"argument of {name}", key, allowed)
+    return entry.build(**given)
 
 
 def method_arguments(name: str) -> set[str]:
