@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
+from collections.abc import Iterable
 from functools import partial
 
 import torch
@@ -126,6 +127,15 @@ def _average(mesh: DeviceMesh, parameter: Tensor) -> None:
     assert parameter.grad is not None
     distributed.all_reduce(parameter.grad, group=mesh.get_group())
     parameter.grad /= mesh.size()
+
+
+def clip_each(fabric: Fabric, optimizer: object, parameters: Iterable[Tensor], bound: float) -> None:
+    """Scale the gradient of every parameter to at most the norm ``bound``, each for itself."""
+    fabric.strategy.precision.unscale_gradients(optimizer)  # type: ignore[arg-type]
+    for parameter in parameters:
+        if parameter.grad is not None:
+            norm = parameter.grad.norm()
+            parameter.grad.mul_((bound / (norm + 1e-6)).clamp(max=1.0))
 
 
 def same_buffers(module: nn.Module) -> None:

@@ -20,7 +20,7 @@ from snnkit.data.mixing import Mixing
 from snnkit.engine.checkpoint import TrainState, save_state
 from snnkit.engine.config import RunConfig
 from snnkit.engine.ema import Ema
-from snnkit.engine.fabric import same_buffers
+from snnkit.engine.fabric import clip_each, same_buffers
 from snnkit.engine.guard import DivergedError, Stop, StoppedError, first_non_finite
 from snnkit.engine.progress import Live
 from snnkit.engine.run_folder import append_metrics
@@ -28,6 +28,7 @@ from snnkit.engine.schedule import Schedule
 from snnkit.errors import DiskError, InvalidArgumentError
 from snnkit.optim import build_optimizer, parameter_groups
 from snnkit.tasks import Task
+from snnkit.tasks.task import Plan
 
 
 @dataclass
@@ -67,6 +68,7 @@ class Loop:
                 "task.energy with runtime.compile=true: spikes are counted as a network runs function by function, "
                 "which a compiled one does not. Leave one of the two out."
             )
+        self._tell_plan()
         if runtime.grad_checkpointing:
             self.task.model.set_grad_checkpointing(True)
         self._mix = Mixing(self.config.data, len(self.data.classes), self.data.time_first)
@@ -84,6 +86,29 @@ class Loop:
         self.steps = {"images_per_step": images, "steps_per_epoch": self.steps_per_epoch}
         self.state = TrainState(self.task, plain, self._ema, {"step": 0, "epoch": 1, "batch": 0, **self.steps})
         self.best, self.results = {"epoch": 0, "accuracy": -math.inf, "split": "test"}, {}
+
+    def _tell_plan(self) -> None:
+        """Tell the task what is to come.
+
+        Raises:
+            InvalidArgumentError: views for a task that sees an image once, two averages, or what the task refuses.
+        """
+        data, runtime, task = self.config.data, self.config.runtime, self.task
+        if data.views and not task.takes_views:
+            raise InvalidArgumentError(
+                f"data.views={data.views}: task {task.name} sees one view of an image; leave it empty."
+            )
+        if self.config.optim.ema and task.kept is not task.model:
+            raise InvalidArgumentError(
+                f"optim.ema={self.config.optim.ema}: task {task.name} keeps an average of its own; set it to 0."
+            )
+        shapes: tuple[tuple[int, ...], ...] = ()
+        if data.views:
+            large = self.data.sample_shape
+            small = (large[0], data.local_size, data.local_size)
+            shapes = (large, large, *[small] * data.local_crops)
+        plan = (self.config.epochs, self.steps_per_epoch, data.batch_size, self.fabric.world_size, shapes)
+        task.begin(Plan(*plan, runtime.strategy, runtime.precision))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -159,10 +184,14 @@ class Loop:
                     self._diverged(value, epoch, part, batch)
                 self.fabric.backward(loss / optim.accumulate)
             total += value / optim.accumulate
-        if optim.clip:
+        if optim.clip and optim.clip_each:
+            clip_each(self.fabric, self._optimizer, self.task.parameters(), optim.clip)
+        elif optim.clip:
             self.fabric.clip_gradients(self._module, self._optimizer, max_norm=optim.clip, error_if_nonfinite=False)
+        self.task.before_step()
         self._optimizer.step()
         self._optimizer.zero_grad()
+        self.task.after_step()
         if self._ema is not None:
             self._ema.update()
         return total
@@ -260,7 +289,7 @@ class Loop:
 
     def _save_network(self, *names: str) -> None:
         """Write the network alone (its average where there is one) as safetensors."""
-        values = self._ema.average if self._ema is not None else self.task.model.state_dict()
+        values = self._ema.average if self._ema is not None else self.task.kept.state_dict()
         whole = {key: _whole(value) for key, value in values.items()}
         if self.fabric.is_global_zero:
             for name in names:

@@ -7,7 +7,9 @@ from timm.scheduler import create_scheduler_v2
 
 from snnkit.engine.config import RunConfig
 from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.tasks.contrastive.schedules import warmup_cosine
 
+WARMUP_COSINE = "warmup_cosine"
 TIMM = ("cosine", "tanh", "step", "multistep", "poly", "constant")
 
 
@@ -27,7 +29,10 @@ class Schedule:
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: RunConfig, steps_per_epoch: int, scale: float = 1.0):
         given = config.schedule
-        self._optimizer = optimizer
+        self._optimizer, self._steps = optimizer, config.epochs * steps_per_epoch
+        self._peaks = [(group["lr"], group.get("weight_decay", 0.0)) for group in optimizer.param_groups]
+        self._last_decay = given.weight_decay_end
+        self._own: tuple[float, float, int] | None = None
         self._torch: torch.optim.lr_scheduler.LRScheduler | None = None
         if given.name == "onecycle":
             for key in ("warmup_epochs", "warmup_lr", "min_lr"):
@@ -45,6 +50,9 @@ class Schedule:
                 optimizer, peaks, total_steps=total, cycle_momentum=has_momentum
             )
             self._torch._get_lr_called_within_step = True  # it is asked for any step here, not for the next one
+        elif given.name == WARMUP_COSINE:
+            warmup = round(given.warmup_epochs * steps_per_epoch)
+            self._own = given.min_lr * scale, given.warmup_lr * scale, warmup
         elif given.name in TIMM:
             self._timm, _ = create_scheduler_v2(
                 optimizer,
@@ -60,11 +68,20 @@ class Schedule:
                 updates_per_epoch=steps_per_epoch,
             )
         else:
-            raise unknown_name("schedule", given.name, ["onecycle", *TIMM])
+            raise unknown_name("schedule", given.name, ["onecycle", WARMUP_COSINE, *TIMM])
 
     def set(self, step: int) -> None:
-        """Set the rates of optimizer step ``step``, counted from 0."""
-        if self._torch is not None:
+        """Set the rates, and where it has an end the weight decay, of optimizer step ``step``, counted from 0."""
+        if self._last_decay:
+            for group, (_, decay) in zip(self._optimizer.param_groups, self._peaks, strict=True):
+                if decay:
+                    group["weight_decay"] = warmup_cosine(step, self._steps, decay, self._last_decay)
+        if self._own is not None:
+            final, first, warmup = self._own
+            for group, (peak, _) in zip(self._optimizer.param_groups, self._peaks, strict=True):
+                rate = warmup_cosine(step, self._steps, peak, final, warmup, first)
+                group["lr"] = rate * group.get("lr_scale", 1.0)
+        elif self._torch is not None:
             self._torch.last_epoch = step
             for group, lr in zip(self._optimizer.param_groups, self._torch.get_lr(), strict=True):
                 group["lr"] = lr

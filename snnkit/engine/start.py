@@ -50,9 +50,10 @@ def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
 
 
 def _is_pretraining(path: str | Path) -> bool:
-    """Whether a checkpoint says that it is of a masked model."""
-    name = read_any(path)[1].get("name")
-    return isinstance(name, str) and pretrains(name)
+    """Whether a checkpoint says that it is of a masked model, or of an encoder without classes."""
+    about = read_any(path)[1]
+    name = about.get("name")
+    return isinstance(name, str) and (pretrains(name) or about.get("num_classes") == 0)
 
 
 def check_unlabelled(config: RunConfig, images: int, processes: int) -> None:

@@ -16,6 +16,9 @@ from torch import nn
 from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.models.masked import MaskedModel
 from snnkit.tasks.classification import Classification
+from snnkit.tasks.contrastive.dino import DINO
+from snnkit.tasks.contrastive.moco import MoCo
+from snnkit.tasks.contrastive.swav import SwAV
 from snnkit.tasks.distillation import Distillation
 from snnkit.tasks.energy_penalty import EnergyPenalty
 from snnkit.tasks.feature_distillation import FeatureDistillation
@@ -24,7 +27,7 @@ from snnkit.tasks.meal_v2 import MealV2
 from snnkit.tasks.mr_mae import MRMAE
 from snnkit.tasks.task import Task
 
-__all__ = ["MRMAE", "Classification", "Distillation", "FeatureDistillation", "Masked", "MealV2"]
+__all__ = ["DINO", "MRMAE", "Classification", "Distillation", "FeatureDistillation", "Masked", "MealV2", "MoCo", "SwAV"]
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (globals()[name] for name in __all__)}
 

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from snnkit.tasks.energy_penalty import EnergyPenalty
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a task is told of the training before it begins.
+
+    Attributes:
+        epochs, steps_per_epoch: of optimizer steps.
+        batch: images of one process in one batch.
+        processes: how many train together.
+        shapes: (C, H, W) of each view of an image; () where the data have one view (data.views="").
+        strategy, precision: of ``runtime``.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    batch: int
+    processes: int = 1
+    shapes: tuple[tuple[int, ...], ...] = ()
+    strategy: str = "auto"
+    precision: str = "32-true"
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.epochs * self.steps_per_epoch
 
 
 class Task(nn.Module, ABC):
@@ -24,6 +51,8 @@ class Task(nn.Module, ABC):
     name: ClassVar[str]
     measure: ClassVar[str] = "accuracy"
     labels: ClassVar[bool] = True
+    takes_views: ClassVar[bool] = False
+    """Whether batches hold several views of each image (``data.views``)."""
     model: nn.Module
     energy: EnergyPenalty | None
     """A penalty on synaptic operations, for any task."""
@@ -43,6 +72,20 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def compute(self) -> dict[str, float]:
         """Return the metrics since the last call: at least ``loss``, and ``score`` (larger is better)."""
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that a run keeps, of the form of ``model``: what is trained, unless a task says otherwise."""
+        return self.model
+
+    def begin(self, plan: Plan) -> None:
+        """Take note of the training that is to come; what cannot be in it is refused before anything is written."""
+
+    def before_step(self) -> None:
+        """Do what is to be done with gradients, complete and clipped, before the optimizer moves."""
+
+    def after_step(self) -> None:
+        """Do what follows every step of the optimizer."""
 
     def remarks(self) -> list[str]:
         """Return what the user is to be told now, each thing once; the engine asks after every step."""

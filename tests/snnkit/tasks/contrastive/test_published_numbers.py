@@ -13,11 +13,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from parity import FOLDER, close, draw
+from torch import nn
 
+from snnkit.tasks import DINO, MoCo, SwAV
 from snnkit.tasks.contrastive.heads import DinoHead
 from snnkit.tasks.contrastive.losses import centred, self_distillation_loss, swapped_loss
 from snnkit.tasks.contrastive.schedules import straight, warmup_cosine
 from snnkit.tasks.contrastive.sinkhorn import SINKHORN
+from snnkit.tasks.task import Plan
 
 
 class Golden:
@@ -33,6 +36,127 @@ class Golden:
 
     def count(self, start):
         return sum(name.startswith(start) for name in self.arrays)
+
+
+class Vectors(nn.Module):
+    """An encoder of images (B, D, 1, 1) that stand for vectors; by default it leaves them as they are."""
+
+    def __init__(self, width, body=None):
+        super().__init__()
+        self.body, self.num_features = body or nn.Identity(), width
+
+    def forward_features(self, images):
+        return self.body(images.flatten(1))
+
+    def forward_head(self, x, pre_logits=False):
+        return x
+
+
+def as_images(rows):
+    return rows[:, :, None, None]
+
+
+class Body(nn.Sequential):
+    """Linear, tanh."""
+
+    def __init__(self, width):
+        super().__init__(nn.Linear(width, width), nn.Tanh())
+
+
+def test_moco_task():
+    """Several steps: the key encoder follows first, the queue comes last."""
+    golden = Golden("moco_v2_loss")
+    config = golden.config
+    width = golden["in_xq_0"].shape[1]
+    task = MoCo(
+        Vectors(width, Body(width)),
+        dim=config["dim"],
+        hidden=golden["in_w/encoder_q.fc.0.weight"].shape[0],
+        queue=config["K"],
+        momentum=config["m"],
+        temperature=config["T"],
+    ).double()
+    sides = (("encoder_q", task.model, task.head), ("encoder_k", task.keys.model, task.keys.head))
+    for side, model, head in sides:
+        pairs = (("body", model.body[0]), ("fc.0", head[0]), ("fc.2", head[2]))
+        for name, layer in pairs:
+            layer.load_state_dict({key: golden[f"in_w/{side}.{name}.{key}"] for key in ("weight", "bias")})
+    task.queue.copy_(golden["in_queue"])
+    optimizer = torch.optim.SGD([p for p in task.parameters() if p.requires_grad], **config["sgd"])
+    logits = []
+    contrast = task.contrast
+    task.contrast = lambda *rows: logits.append(contrast(*rows)) or logits[-1]
+    for step in range(golden.count("in_xq_")):
+        loss = task.train()(([as_images(golden[f"in_xq_{step}"]), as_images(golden[f"in_xk_{step}"])], None))
+        close(logits[-1].detach(), golden[f"out_logits_{step}"], golden.rtol)
+        close(loss.detach(), golden[f"out_loss_{step}"], golden.rtol)
+        close(task.queue, golden[f"out_queue_{step}"], golden.rtol)
+        assert torch.equal(task.pointer, golden[f"out_ptr_{step}"].view(1))
+        optimizer.zero_grad()
+        loss.backward()
+        task.before_step()
+        optimizer.step()
+        task.after_step()
+        close(task.keys.head[2].weight, golden[f"out_k_fc2_weight_{step}"], golden.rtol)
+        close(task.head[2].weight.detach(), golden[f"out_q_fc2_weight_{step}"], golden.rtol)
+
+
+@pytest.mark.parametrize("form", SINKHORN)
+@pytest.mark.parametrize("case", ["noqueue", "queue"])
+def test_swav_task(swav, form, case):
+    """The task's own step, its queue's turn included."""
+    config = swav.config
+    prototypes = swav["in_prototypes"]
+    task = SwAV(
+        Vectors(config["feat_dim"]),
+        dim=config["feat_dim"],
+        hidden=0,
+        prototypes=len(prototypes),
+        temperature=config["temperature"],
+        epsilon=config["epsilon"],
+        iterations=config["sinkhorn_iterations"],
+        sinkhorn=form,
+        queue=swav["in_queue"].shape[1] if case == "queue" else 0,
+        queue_from=0,
+    ).double()
+    task.prototypes.weight.data = prototypes.clone()
+    if case == "queue":
+        task.queue.copy_(swav["in_queue"])
+        task.filled.fill_(task.queue.shape[1])
+    z = swav[f"in_z_{case}"].requires_grad_()
+    loss = task.train().swap(F.normalize(z, dim=1), z, config["batch"])
+    loss.backward()
+    close(loss, swav[f"out_loss_{case}"], swav.rtol)
+    close(z.grad, swav[f"out_grad_z_{case}"], swav.rtol)
+    close(task.prototypes.weight.grad, swav[f"out_grad_prototypes_{case}"], swav.rtol)
+    if case == "queue":
+        close(task.queue, swav["out_queue"], swav.rtol)
+
+
+def test_dino_task():
+    """The task's own loss, temperature and centre."""
+    golden = Golden("dino_loss")
+    config = golden.config
+    task = DINO(
+        Vectors(4),
+        out_dim=config["out_dim"],
+        hidden=4,
+        bottleneck=4,
+        student_temperature=config["student_temp"],
+        teacher_temperature=config["teacher_temp"],
+        warmup_teacher_temperature=config["warmup_teacher_temp"],
+        warmup_teacher_epochs=config["warmup_teacher_temp_epochs"],
+        centre_momentum=config["center_momentum"],
+    ).double()
+    task.plan = Plan(config["nepochs"], steps_per_epoch=3, batch=config["batch"])
+    for call in range(golden.count("in_student_")):
+        task.steps.fill_(3 * int(golden[f"in_epoch_{call}"]) + 2)
+        student = golden[f"in_student_{call}"].requires_grad_()
+        loss, _ = task.distil(student, golden[f"in_teacher_{call}"], config["batch"])
+        loss.backward()
+        close(loss, golden[f"out_loss_{call}"], golden.rtol)
+        close(student.grad, golden[f"out_grad_student_{call}"], golden.rtol)
+        close(task.centre, golden[f"out_center_{call}"], golden.rtol)
 
 
 @pytest.fixture(scope="module")

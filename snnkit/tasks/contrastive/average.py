@@ -1,0 +1,44 @@
+"""A second network that follows the trained one: MoCo's key encoder, DINO's teacher.
+
+    θ̄ ← m θ̄ + (1 − m) θ          parameters only
+
+**Statistics of batch norms are not averaged**: as in the published code, the follower's running statistics come from
+its own passes in training mode, over what it sees itself; of a spiking network from all T steps of that. Learned
+constants of neurons are parameters and are averaged. Dropout and stochastic depth are off in it.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Follower(nn.Module):
+    """A copy of encoder and head that is not trained.
+
+    Args:
+        model, head: what it follows.
+    """
+
+    def __init__(self, model: nn.Module, head: nn.Module):
+        super().__init__()
+        self.model, self.head = copy.deepcopy(model), copy.deepcopy(head)
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, model: nn.Module, head: nn.Module, momentum: float) -> None:
+        """Move towards the parameters of ``model`` and ``head``."""
+        own = list(self.parameters())
+        theirs = [parameter.detach() for parameter in (*model.parameters(), *head.parameters())]
+        torch._foreach_mul_(own, momentum)
+        torch._foreach_add_(own, theirs, alpha=1 - momentum)
+
+    def train(self, mode: bool = True) -> Follower:
+        """Switch to training, except what drops at random."""
+        super().train(mode)
+        for module in self.modules():
+            if "drop" in type(module).__name__.lower():
+                module.training = False
+        return self

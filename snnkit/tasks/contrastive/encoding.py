@@ -1,0 +1,109 @@
+"""What an encoder makes of an image as a whole, and which sizes of images it can read.
+
+    ordinary   f = forward_head(forward_features(x), pre_logits=True)                  what its classifier would read
+    spiking    f = mean over time of forward_head(…, pre_logits=True), steps encoded   the same
+
+Letters: B images, F features, V views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkit.archives import first_line
+from snnkit.errors import InvalidArgumentError, SnnkitError
+from snnkit.models.classifier import SpikingClassifier
+
+_TRIES = 64
+
+
+def features(model: nn.Module, images_BCHW: Tensor) -> Tensor:
+    """Return the features (B, F) of images."""
+    network: Any = model
+    if isinstance(model, SpikingClassifier):
+        maps = model.forward_stages(model.forward_currents(images_BCHW))[-1]
+        return model.forward_head(maps, pre_logits=True).mean(0)
+    found: Tensor = network.forward_head(network.forward_features(images_BCHW), pre_logits=True)
+    return found
+
+
+def features_of_views(model: nn.Module, views: Sequence[Tensor]) -> Tensor:
+    """Return the features of views (B, C, h, w), view-major, (V · B, F); those of one size in a row go in together."""
+    groups = [torch.cat(list(group)) for _, group in groupby(views, key=lambda view: view.shape[2:])]
+    return torch.cat([features(model, group) for group in groups])
+
+
+def encoder(model: nn.Module, task: str) -> nn.Module:
+    """Return the model, its classifier frozen, since nothing here reads that.
+
+    Raises:
+        InvalidArgumentError: it has no features of whole images.
+    """
+    if not hasattr(model, "forward_features") or not hasattr(model, "forward_head"):
+        raise InvalidArgumentError(
+            f"task {task}: {getattr(model, 'model_name', type(model).__name__)} has no forward_features() and "
+            "forward_head(); take a classifier by name, such as timm:resnet50."
+        )
+    found = model.get_classifier() if hasattr(model, "get_classifier") else ()  # type: ignore[operator]
+    for head in found if isinstance(found, (tuple, list)) else (found,):
+        if isinstance(head, nn.Module):
+            head.requires_grad_(False)
+    return model
+
+
+def width(model: nn.Module) -> int:
+    """Return F."""
+    network: Any = model
+    return int(getattr(network, "head_hidden_size", 0) or network.num_features)
+
+
+@torch.no_grad()
+def check_sizes(model: nn.Module, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise InvalidArgumentError where the encoder cannot read one of the views (C, H, W); names sizes that it can."""
+    training, name = model.training, getattr(model, "model_name", type(model).__name__)
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            for number, shape in enumerate(shapes):
+                if shape in shapes[:number]:
+                    continue
+                why = _refusal(model, shape)
+                if why:
+                    key = "data.img_size" if number == 0 else "data.local_size"
+                    raise InvalidArgumentError(
+                        f"{key}={shape[-1]}: {name} cannot read images of {shape[-2]}×{shape[-1]} "
+                        f"({why.rstrip('.')}); {_would(model, shape, shapes[0])}."
+                    )
+    finally:
+        model.train(training)
+
+
+def _refusal(model: nn.Module, shape: tuple[int, ...]) -> str:
+    """Return why the model cannot read images of a shape; "" if it can."""
+    like = next(model.parameters())
+    try:
+        found = features(model, torch.zeros(2, *shape, dtype=like.dtype, device=like.device))
+    except (SnnkitError, RuntimeError, AssertionError, ValueError, IndexError) as error:
+        return first_line(error)
+    if found.ndim != 2 or found.shape[1] != width(model):
+        return f"features {tuple(found.shape)} where (2, {width(model)}) were expected"
+    return ""
+
+
+def _would(model: nn.Module, shape: tuple[int, ...], large: tuple[int, ...]) -> str:
+    side, fit = shape[-1], []
+    for sign in (-1, 1):
+        tried = (side + sign * step for step in range(1, _TRIES) if side + sign * step >= 4)
+        fit += [next((size for size in tried if not _refusal(model, (*shape[:-2], size, size))), 0)]
+    fit = [size for size in fit if size]
+    if shape != large and fit in ([], [large[-1]]):
+        return (
+            f"it reads one size only: set data.local_size={large[-1]}, or, of timm's transformers, "
+            "model.sizes.dynamic_img_size=true"
+        )
+    return f"{' or '.join(map(str, fit))} would do" if fit else "take another model, or other sizes"
