@@ -25,7 +25,7 @@ def convmae_imagenet() -> RunConfig:
         data=imagenet(128, crop_scale=0.2, rand_augment=""),
         task=TaskConfig("masked"),
         optim=replace(masked_adamw(), accumulate=3),
-        schedule=ScheduleConfig("cosine", warmup_epochs=40),
+        schedule=ScheduleConfig("warmup_cosine", warmup_epochs=40),
         runtime=RuntimeConfig(devices=8, precision="bf16-mixed"),
         epochs=1600,
     )

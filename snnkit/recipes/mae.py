@@ -30,7 +30,7 @@ def mae_imagenet() -> RunConfig:
         data=imagenet(128, crop_scale=0.2, rand_augment=""),
         task=TaskConfig("masked"),
         optim=replace(masked_adamw(), accumulate=4),
-        schedule=ScheduleConfig("cosine", warmup_epochs=40),
+        schedule=ScheduleConfig("warmup_cosine", warmup_epochs=40),
         runtime=RuntimeConfig(devices=8, precision="bf16-mixed"),
         epochs=800,
     )
@@ -52,7 +52,7 @@ def mae_finetune_imagenet() -> RunConfig:
         data=imagenet(128, erase=0.25, mixup=0.8, cutmix=1.0),
         task=TaskConfig(label_smoothing=0.1),
         optim=OptimConfig(name="adamw", lr=5e-4, lr_per=256, weight_decay=0.05, layer_decay=0.65),
-        schedule=ScheduleConfig("cosine", warmup_epochs=5, min_lr=1e-6),
+        schedule=ScheduleConfig("warmup_cosine", warmup_epochs=5, min_lr=1e-6 / 4),  # scaled as the rate is, by 4
         runtime=RuntimeConfig(devices=8, precision="bf16-mixed"),
         epochs=100,
     )

@@ -26,7 +26,7 @@ def spikformer_v2_mae_imagenet() -> RunConfig:
         data=imagenet(256, crop_scale=0.2, rand_augment=""),
         task=TaskConfig("masked"),
         optim=masked_adamw(),
-        schedule=ScheduleConfig("cosine", warmup_epochs=20),
+        schedule=ScheduleConfig("warmup_cosine", warmup_epochs=20),
         runtime=RuntimeConfig(devices=8, precision="bf16-mixed"),
         epochs=200,
     )
@@ -40,7 +40,7 @@ def spikformer_v2_imagenet() -> RunConfig:
         data=imagenet(128, erase=0.25, mixup=0.8, cutmix=1.0),
         task=TaskConfig(label_smoothing=0.1),
         optim=OptimConfig(name="lamb", lr=6e-4, lr_per=256, weight_decay=0.05, layer_decay=0.75),
-        schedule=ScheduleConfig("cosine", warmup_epochs=10, min_lr=1e-6),
+        schedule=ScheduleConfig("warmup_cosine", warmup_epochs=10, min_lr=1e-6),
         runtime=RuntimeConfig(devices=8, precision="bf16-mixed"),
         epochs=150,
     )
