@@ -38,6 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnkit.decimals import shortest
 from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 from snnkit.hdf5 import check_hdf5
 from snnkit.importers.nir_network import NirNetwork, flat, memoryless, schedule, shape_between, sources_of
@@ -347,13 +348,25 @@ def _reset(name: str, kind: str, node: Any) -> float | Tensor:
 
 def _steps(name: str, key: str, tau: float | Tensor, dt: float) -> float | Tensor:
     """A time constant in steps, more than one."""
-    shortest = tau.min().item() if isinstance(tau, Tensor) else tau
-    if not shortest > dt:
+    least = tau.min().item() if isinstance(tau, Tensor) else tau
+    if not least > dt:
         raise InvalidArgumentError(
-            f"{name}: {key}={shortest:g} is {shortest / dt:.3g} time steps of dt={dt:g}, which must be > 1. Give the "
+            f"{name}: {key}={least:g} is {least / dt:.3g} time steps of dt={dt:g}, which must be > 1. Give the "
             "step the network was made for: from_nir(…, dt=…). (Norse 1.1 writes constants too small by its own dt.)"
         )
-    return tau / dt
+    return tau / dt if isinstance(tau, Tensor) else shortest(_as_stored(tau), lambda steps: steps * dt, tau / dt)
+
+
+def _decay(name: str, key: str, tau: float | Tensor, dt: float) -> float | Tensor:
+    """What a state loses in a step, dt / τ, as who wrote τ had it: a last digit too much moves ties."""
+    _steps(name, key, tau, dt)
+    return dt / tau if isinstance(tau, Tensor) else shortest(_as_stored(tau), lambda share: dt / share, dt / tau)
+
+
+def _as_stored(number: float) -> Any:
+    """A constant in the narrower of the types that it may have been stored in."""
+    narrow = np.float32(number)
+    return narrow if float(narrow) == number else np.float64(number)
 
 
 def _lif(name: str, node: Any, dt: float) -> nn.Module:
@@ -392,8 +405,16 @@ def _cuba_lif(name: str, node: Any, dt: float) -> nn.Module:
         membrane = LIF(_steps(name, "tau_mem", tau_mem, dt), _over(below, reset), 0.0)
         return nn.Sequential(synapse, _Times(r, leak - reset), membrane)
     threshold, reset = _above(below - leak), reset - leak
-    current, voltage = 1.0 / _steps(name, "tau_syn", tau_syn, dt), 1.0 / _steps(name, "tau_mem", tau_mem, dt)
-    return nn.Sequential(_Times(w * r * current * voltage), CuBaLIF(current, voltage, threshold, reset))
+    current, voltage = _decay(name, "tau_syn", tau_syn, dt), _decay(name, "tau_mem", tau_mem, dt)
+    gain = _one_or(w * r * current * voltage, node.r)
+    return nn.Sequential(_Times(gain), CuBaLIF(current, voltage, threshold, reset))
+
+
+def _one_or(gain: float | Tensor, stored: Any) -> float | Tensor:
+    """A gain, exactly 1 where it is that up to the rounding of what was stored: else no sum would meet a threshold."""
+    kind = np.asarray(stored).dtype
+    eps = 4 * float(np.finfo(kind if kind.kind == "f" else np.float64).eps)
+    return 1.0 if bool((torch.as_tensor(gain, dtype=torch.float64) - 1.0).abs().max() <= eps) else gain
 
 
 def _leaky(name: str, node: Any, dt: float) -> nn.Module:

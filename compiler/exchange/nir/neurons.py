@@ -27,9 +27,10 @@ import numpy as np
 from torch import Tensor
 
 from compiler.exchange.nir.context import Constant, Reading, Writing
-from compiler.exchange.nir.numbers import close, constant, gain_or_one, next_above, next_below, shortest
+from compiler.exchange.nir.numbers import close, constant, gain_or_one, next_above, next_below
 from compiler.exchange.nir.package import Array, NirError
 from compiler.graph import Node
+from snnkit.decimals import shortest
 
 
 def write_lif(w: Writing, node: Node) -> None:

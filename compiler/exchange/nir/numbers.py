@@ -6,7 +6,6 @@ tensor that broadcasts against a sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,18 +39,6 @@ def smallest(array: Array) -> Array:
         if (array == first).all():
             array = first
     return array.reshape(()) if array.size == 1 else array
-
-
-def shortest(stored: Array, stored_as: Callable[[float], float], value: float) -> float:
-    """Return the shortest decimal near ``value`` that is stored as this 0-d array: 0.1 for float32's 0.100000001.
-
-    ``stored_as`` says what is written for a number.
-    """
-    for digits in range(1, 18):
-        shorter = float(f"{value:.{digits}g}")
-        if shorter and stored.dtype.type(stored_as(shorter)) == stored:
-            return shorter
-    return value
 
 
 def close(stored: Array, value: Array | float) -> bool:
