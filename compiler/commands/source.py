@@ -26,6 +26,7 @@ from snnkit.engine import RunConfig, find_checkpoint
 from snnkit.engine.progress import console
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, unknown_name
 from snnkit.models import create_model, list_models
+from snnkit.models.masked import MaskedModel
 
 GRAPH = ".graph"
 ONNX = ".onnx"
@@ -322,6 +323,11 @@ def resolve(text: str, kind: str = "real") -> Source:
         raise
     except OSError as error:
         raise CorruptFileError(f"{text} cannot be read: {error.strerror or error}.") from None
+    if isinstance(model, MaskedModel):
+        raise InvalidArgumentError(
+            f"{text} is a pre-training: its network draws masks and tells no classes apart. Fine-tune it first (snnkit "
+            f"train RECIPE --set model.weights={text}), or capture its encoder: build_model(path)[0].encoder."
+        )
     data, folder = DataConfig(), path if path.is_dir() else None
     if folder is not None and (folder / "config.json").exists():
         data = RunConfig.load(folder / "config.json").data

@@ -310,6 +310,13 @@ def test_a_pretraining_has_no_accuracy_to_evaluate(runs):
         evaluate(model, load_images(small().data, seed=0))
 
 
+def test_a_pretraining_is_not_captured_with_its_masks(runs):
+    from compiler.commands.source import resolve
+
+    with pytest.raises(InvalidArgumentError, match="is a pre-training.*model.weights="):
+        resolve(str(runs["mae"].folder))
+
+
 @pytest.mark.parametrize("images", [torch.zeros(3, 2, 1, 8, 8), "text"])
 def test_what_is_no_images_is_named(images):
     with pytest.raises(InvalidArgumentError, match=r"\(B, C, H, W\)"):
