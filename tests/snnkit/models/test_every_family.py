@@ -35,9 +35,9 @@ def takes(name, argument):
     return argument in inspect.signature(_MODELS[TINY[name]["name"]].build).parameters
 
 
-def build(name, **settings):
+def build(name, seed=0, **settings):
     """The family's small build with random statistics, so that neurons fire and batch norm is no identity."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = snnkit.create_model(**{**TINY[name], **settings})
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -121,12 +121,18 @@ def test_an_image_is_its_repetition(name, timesteps):
 def test_steps_see_only_the_past(name):
     if not all(module.causal for module in build(name).modules() if isinstance(module, Neuron)):
         pytest.skip("its neurons mix time steps")
-    model, x = build(name).double(), image(name, 4, 2).double()
+    x = image(name, 4, 2).double()
     later = x.clone()
     later[2:] = 1 - later[2:]
-    a, b = model.forward_sequence(x), model.forward_sequence(later)
-    torch.testing.assert_close(a[:2], b[:2], rtol=0, atol=1e-12)
-    assert not torch.allclose(a[2:], b[2:])
+    heard = False
+    for seed in range(5):  # the head of a network of random weights may hear nothing: one that does tells something
+        model = build(name, seed).double()
+        a, b = model.forward_sequence(x), model.forward_sequence(later)
+        torch.testing.assert_close(a[:2], b[:2], rtol=0, atol=1e-12)
+        heard = not torch.allclose(a[2:], b[2:])
+        if heard:
+            break
+    assert heard
 
 
 @every
