@@ -94,7 +94,7 @@ def _reach(node: Node, facts: Facts, fan_out: Callable[..., Tensor]) -> Tensor:
     sums = facts.unit_sums(0, range(1, len(facts.inputs[0].shape) + 1 - rank))
     sums = sums.reshape(sums.shape[0], *sums.shape[sums.ndim - rank :])
     for fan in reversed(fans):
-        sums = sums @ fan
+        sums = sums @ fan.to(sums.device)
     return sums
 
 

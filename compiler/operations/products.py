@@ -146,7 +146,8 @@ def _einsum_met(facts: Facts, sizes: Mapping[str, int], terms: Sequence[str]) ->
             sums = facts.unit_sums(index, own)
         else:
             met *= math.prod(shape[a] for a in own)
-            sums = torch.ones(1, *(1 if a - len(term) in own else n for a, n in enumerate(shape)), dtype=torch.float64)
+            kept = [1 if a - len(term) in own else n for a, n in enumerate(shape)]
+            sums = torch.ones(1, *kept, dtype=torch.float64, device=facts.values[index].device)
             sums = sums.expand(facts.evaluations, *sums.shape[1:])
         operands += [sums, [batch, *(number[letter] for letter in term)]]
     return met * torch.einsum(*operands, [batch])
