@@ -14,7 +14,7 @@ from compiler.errors import GraphError
 from compiler.graph import Graph, Node, operation
 from compiler.graph.facts import Facts, largest_unit, total_events
 from compiler.interpreting import interpret, read_inputs, static_signals
-from hw.counts import COUNTED, Counts, LayerCounts
+from hw.counts import Counts, LayerCounts
 from hw.statistics import Statistic, half_width
 from snnkit.errors import InvalidArgumentError
 from snnkit.neurons import OPERATORS
@@ -48,15 +48,24 @@ class Sums:
     """(keys,) squared distances from the mean."""
     samples: int = 0
 
-    def add(self, rows: dict[Key, Tensor], samples: int) -> None:
-        """Add a batch: every key's counts (samples,)."""
-        known, none = set(self.keys), torch.zeros(samples, dtype=torch.float64)
-        new = [key for key in rows if key not in known]
-        self.keys += new
-        self.total, self.squares = (torch.cat([x, x.new_zeros(len(new))]) for x in (self.total, self.squares))
-        block = torch.stack([rows.get(key, none) for key in self.keys]) if self.keys else none.new_zeros(0, samples)
+    def add(self, keys: list[Key], block: Tensor) -> None:
+        """Add a batch: every key's counts of every sample, (keys, samples)."""
+        samples = block.shape[1]
+        if keys != self.keys:
+            block = self._in_order(keys, block)
         total = block.sum(1)
         self.merge(total, (block - total[:, None] / samples).square().sum(1), samples)
+
+    def _in_order(self, keys: list[Key], block: Tensor) -> Tensor:
+        """Take up keys that are new, with nothing in the samples before, and return the counts in the order kept."""
+        known = set(self.keys)
+        new = [key for key in keys if key not in known]
+        self.keys = self.keys + new
+        self.total, self.squares = (torch.cat([x, x.new_zeros(len(new))]) for x in (self.total, self.squares))
+        place = {key: index for index, key in enumerate(self.keys)}
+        ordered = block.new_zeros(len(self.keys), block.shape[1])
+        ordered[[place[key] for key in keys]] = block
+        return ordered
 
     def merge(self, total: Tensor, squares: Tensor, samples: int) -> None:
         """Take in the sums of other samples (Chan, Golub and LeVeque, 1979)."""
@@ -76,7 +85,7 @@ class Tally:
         self.static: frozenset[str] = frozenset()
         self._static_now = self.static
         self.sums = Sums()
-        self._batch, self._now = 0, dict[Key, Tensor]()
+        self._batch, self._now = 0, dict[Key, list[Tensor]]()
 
     @property
     def samples(self) -> int:
@@ -108,27 +117,44 @@ class Tally:
     def end(self, steps: int = 0) -> None:
         """Add up the batch that ``begin`` began; ``steps``, where it took more than those before."""
         self.steps = max(self.steps, steps)
-        for what in COUNTED:
-            found = [row for (_, name), row in self._now.items() if name == what]
-            if found:
-                self._now["", what] = torch.stack(found).sum(0)
-        if self._batch:
-            self.sums.add(self._now, self._batch)
+        if not self._batch:
+            return
+        keys = list(self._now)
+        block = self._block()
+        names = {what: index for index, what in enumerate(dict.fromkeys(what for _, what in keys))}
+        totals = block.new_zeros(len(names), self._batch)
+        totals.index_add_(0, torch.tensor([names[what] for _, what in keys], dtype=torch.long), block)
+        self.sums.add(keys + [("", what) for what in names], torch.cat([block, totals]))
+
+    def _block(self) -> Tensor:
+        """The counts of the batch, (keys, samples): those of all steps added up, which lie in front of samples."""
+        block = torch.zeros(len(self._now), self._batch, dtype=torch.float64)
+        by_size: dict[int, tuple[list[int], list[Tensor]]] = {}
+        for index, amounts in enumerate(self._now.values()):
+            for amount in amounts:
+                places, found = by_size.setdefault(amount.numel(), ([], []))
+                places.append(index)
+                found.append(amount)
+        for places, found in by_size.values():
+            rows = torch.stack(found).double().cpu().reshape(len(found), -1, self._batch).sum(1)
+            block.index_add_(0, torch.tensor(places), rows)
+        return block
 
     def watch(self, node: Node, facts: Facts) -> None:
         """Add what one node did, as ``interpret`` tells it."""
         if not self._batch:
             return
-        done = dict(operation(node.op).count_rule(node, facts))
+        op = operation(node.op)
+        done = dict(op.count_rule(node, facts))
         if "mac" in done:
             done.setdefault("effective_macs", done["mac"])
-        if operation(node.op).kind in ("synapse", "product"):
+        if op.kind in ("synapse", "product"):
             events = [index for index in range(len(facts.inputs)) if facts.is_event(index)]
             if events:
                 done["input_events"] = sum(_events(facts, index) for index in events)
         if "resets" in done:
             done["output_events"] = done["resets"]
-        elif operation(node.op).kind == "activation":
+        elif op.kind == "activation":
             done["output_events"] = total_events(facts.results[0], facts.outputs[0], facts.evaluations)
         if "padding_macs" in done and "mac" in done and self.conventions.padding == "skipped":
             done["mac"] = done["mac"] - done["padding_macs"]
@@ -141,9 +167,7 @@ class Tally:
             if not isinstance(amount, Tensor):
                 self.sums.fixed[key] = self.sums.fixed.get(key, 0.0) + amount * repeats
                 continue
-            # Steps lie in front of samples.
-            row = amount.detach().double().cpu().reshape(-1, self._batch).sum(0) * repeats
-            self._now[key] = self._now[key] + row if key in self._now else row
+            self._now.setdefault(key, []).append(amount.detach() if repeats == 1 else amount.detach() * repeats)
 
     def state(self) -> dict[str, Any]:
         """Return the sums as plain data, for other processes."""
