@@ -80,6 +80,7 @@ class OptimConfig:
         lr: learning rate; with ``lr_per`` that of so many images.
         lr_per: 0, or the number of images of one step that ``lr`` is for: lr · images / lr_per is used.
         weight_decay: not on biases, norms, and what the model exempts.
+        decay_all: on these too.
         layer_decay: factor on the rate from each group of layers to the one before it; 1 = off.
         clip: bound of the gradient's norm; 0 = off.
         clip_each: whether that bounds every parameter's gradient for itself, instead of all together.
@@ -92,6 +93,7 @@ class OptimConfig:
     lr: float = 5e-3
     lr_per: int = 0
     weight_decay: float = 0.01
+    decay_all: bool = False
     layer_decay: float = 1.0
     clip: float = 0.0
     clip_each: bool = False

@@ -27,6 +27,7 @@ from snnkit.engine.run_folder import append_metrics
 from snnkit.engine.schedule import Schedule
 from snnkit.errors import DiskError, InvalidArgumentError
 from snnkit.optim import build_optimizer, parameter_groups
+from snnkit.optim.build import apart
 from snnkit.tasks import Task
 from snnkit.tasks.task import Plan
 
@@ -76,7 +77,9 @@ class Loop:
         self._module = self.fabric.setup_module(forward, move_to_device=runtime.strategy != "fsdp2")
         aside = ("model", "metrics", "energy")
         others = tuple(child for name, child in self.task.named_children() if name not in aside)
-        groups = parameter_groups(self.task.model, optim.weight_decay, optim.layer_decay, others)
+        decay = optim.weight_decay, optim.layer_decay
+        groups = parameter_groups(self.task.model, *decay, others, optim.decay_all)
+        groups = apart(groups, self.task.late_parameters())
         images = self.config.data.batch_size * optim.accumulate * self.fabric.world_size
         scale = images / optim.lr_per if optim.lr_per else 1.0
         plain = build_optimizer(optim.name, groups, optim.lr * scale, optim.options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from timm.optim import (
     param_groups_layer_decay,
     param_groups_weight_decay,
 )
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from snnkit.errors import InvalidArgumentError, unknown_name
@@ -34,7 +34,11 @@ _FUSED, _FUSED_WHOLE = ("adam", "adamw"), ("sgd", "momentum", "nesterov")
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, layer_decay: float = 1.0, others: tuple[nn.Module, ...] = ()
+    model: nn.Module,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    others: tuple[nn.Module, ...] = (),
+    decay_all: bool = False,
 ) -> list[dict[str, Any]]:
     """Return parameter groups: no decay for biases, norms and what ``model.no_weight_decay()`` names.
 
@@ -43,8 +47,14 @@ def parameter_groups(
         weight_decay: of all other parameters.
         layer_decay: factor on the learning rate from each group of layers to the one before it; 1 = off.
         others: modules that are trained beside the network, without layer decay.
+        decay_all: have everything decay, biases and norms too.
     """
     mark_stable_embeddings(model, *others)
+    if decay_all and layer_decay < 1:
+        raise InvalidArgumentError("optim.decay_all=true: goes with optim.layer_decay=1 only.")
+    if decay_all:
+        trained = [p for module in (model, *others) for p in module.parameters() if p.requires_grad]
+        return [{"params": trained, "weight_decay": weight_decay}]
     exempt = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()
     if layer_decay < 1:
         if not hasattr(model, "group_matcher"):
@@ -58,6 +68,20 @@ def parameter_groups(
     for other in others:
         groups += param_groups_weight_decay(other, weight_decay)
     return [group for group in groups if group["params"]]
+
+
+def apart(groups: list[dict[str, Any]], late: Iterable[Tensor]) -> list[dict[str, Any]]:
+    """Return the groups with the parameters ``late`` in groups of their own.
+
+    torch's one-pass SGD takes no group of which some parameters had their first gradient later than others.
+    """
+    known, found = {id(parameter) for parameter in late}, []
+    for group in groups:
+        for wanted in (False, True):
+            chosen = [parameter for parameter in group["params"] if (id(parameter) in known) == wanted]
+            if chosen:
+                found.append({**group, "params": chosen})
+    return found
 
 
 def build_optimizer(

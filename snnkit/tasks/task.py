@@ -81,6 +81,10 @@ class Task(nn.Module, ABC):
     def begin(self, plan: Plan) -> None:
         """Take note of the training that is to come; what cannot be in it is refused before anything is written."""
 
+    def late_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that ``before_step`` leaves without a gradient for a while."""
+        return []
+
     def before_step(self) -> None:
         """Do what is to be done with gradients, complete and clipped, before the optimizer moves."""
 

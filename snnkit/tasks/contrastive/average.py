@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Follower(nn.Module):
@@ -30,7 +30,7 @@ class Follower(nn.Module):
     @torch.no_grad()
     def follow(self, model: nn.Module, head: nn.Module, momentum: float) -> None:
         """Move towards the parameters of ``model`` and ``head``."""
-        own = list(self.parameters())
+        own: list[Tensor] = list(self.parameters())
         theirs = [parameter.detach() for parameter in (*model.parameters(), *head.parameters())]
         torch._foreach_mul_(own, momentum)
         torch._foreach_add_(own, theirs, alpha=1 - momentum)

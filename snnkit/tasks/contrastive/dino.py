@@ -118,10 +118,14 @@ class DINO(FromViews):
             self.centre.mul_(self.centre_momentum).add_(mean, alpha=1 - self.centre_momentum)
         return loss, targets[:images]
 
+    def late_parameters(self) -> list[nn.Parameter]:
+        """Return those of the last layer."""
+        return list(self.head.last_layer.parameters())
+
     def before_step(self) -> None:
         """Leave the last layer where it is in the first epochs."""
         if self.epoch < self.freeze_epochs:
-            for parameter in self.head.last_layer.parameters():
+            for parameter in self.late_parameters():
                 parameter.grad = None
 
     def after_step(self) -> None:

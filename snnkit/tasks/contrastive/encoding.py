@@ -83,6 +83,20 @@ def check_sizes(model: nn.Module, shapes: Sequence[tuple[int, ...]]) -> None:
         model.train(training)
 
 
+def freeze_unread(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Freeze what no feature depends on, such as second heads; a trained parameter that no loss reaches stops DDP."""
+    training = model.training
+    like = next(model.parameters())
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        found = features(model.eval(), torch.zeros(2, *shape, dtype=like.dtype, device=like.device))
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        for parameter, gradient in zip(
+            trained, torch.autograd.grad(found.sum(), trained, allow_unused=True), strict=True
+        ):
+            parameter.requires_grad_(gradient is not None)
+    model.train(training)
+
+
 def _refusal(model: nn.Module, shape: tuple[int, ...]) -> str:
     """Return why the model cannot read images of a shape; "" if it can."""
     like = next(model.parameters())
@@ -101,7 +115,8 @@ def _would(model: nn.Module, shape: tuple[int, ...], large: tuple[int, ...]) -> 
         tried = (side + sign * step for step in range(1, _TRIES) if side + sign * step >= 4)
         fit += [next((size for size in tried if not _refusal(model, (*shape[:-2], size, size))), 0)]
     fit = [size for size in fit if size]
-    if shape != large and fit in ([], [large[-1]]):
+    others = [size for size in (large[-1] // 2, 2 * large[-1]) if not _refusal(model, (*shape[:-2], size, size))]
+    if shape != large and fit in ([], [large[-1]]) and not others:
         return (
             f"it reads one size only: set data.local_size={large[-1]}, or, of timm's transformers, "
             "model.sizes.dynamic_img_size=true"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.tasks.classification import channels_last
-from snnkit.tasks.contrastive.encoding import check_sizes, encoder, width
+from snnkit.tasks.contrastive.encoding import check_sizes, encoder, freeze_unread, width
 from snnkit.tasks.pictures import write_rows
 from snnkit.tasks.pretraining import Collapse, Pretraining
 from snnkit.tasks.task import Plan
@@ -89,6 +89,7 @@ class FromViews(Pretraining):
                 "queues; take bf16-mixed."
             )
         check_sizes(self.model, plan.shapes)
+        freeze_unread(self.model, plan.shapes[0])
         if plan.shapes[0][0] == 1:
             self._untold = (
                 "images of one channel: views differ in place, size, brightness, contrast and blur, not in hue, "

@@ -83,4 +83,5 @@ class DinoHead(nn.Module):
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """Return (B, D)."""
-        return self.last_layer(F.normalize(self.mlp(x_BF), dim=1))
+        found: Tensor = self.last_layer(F.normalize(self.mlp(x_BF), dim=1))
+        return found

@@ -33,7 +33,7 @@ def swapped_loss(scores_VBK: Tensor, assigned: Sequence[Tensor], temperature: fl
         assigned: Q (B, K) of the first views, in their order.
         temperature: τ.
     """
-    log_p = F.log_softmax(scores_VBK.unflatten(0, (-1, len(assigned[0]))) / temperature, dim=2)
+    log_p = F.log_softmax(_by_view(scores_VBK, len(assigned[0])) / temperature, dim=2)
     return _swapped(log_p, torch.stack(list(assigned)))
 
 
@@ -51,8 +51,13 @@ def self_distillation_loss(student_VBK: Tensor, targets_ABK: Tensor, images: int
         images: B.
         temperature: τ_s.
     """
-    log_p = F.log_softmax(student_VBK.unflatten(0, (-1, images)) / temperature, dim=2)
-    return _swapped(log_p, targets_ABK.unflatten(0, (-1, images)))
+    log_p = F.log_softmax(_by_view(student_VBK, images) / temperature, dim=2)
+    return _swapped(log_p, _by_view(targets_ABK, images))
+
+
+def _by_view(rows: Tensor, images: int) -> Tensor:
+    """(V · B, K) → (V, B, K)."""
+    return rows.reshape(-1, images, rows.shape[1])
 
 
 def _swapped(log_p_VBK: Tensor, q_ABK: Tensor) -> Tensor:

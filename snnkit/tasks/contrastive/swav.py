@@ -148,6 +148,10 @@ class SwAV(FromViews):
     def _probabilities(self, scores_BK: Tensor) -> Tensor:
         return F.softmax(scores_BK.detach().float() / self.temperature, dim=1)
 
+    def late_parameters(self) -> list[nn.Parameter]:
+        """Return the prototypes."""
+        return list(self.prototypes.parameters())
+
     def before_step(self) -> None:
         """Leave the prototypes where they are in the first steps."""
         if int(self.steps) < self.freeze_steps:
