@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from compiler.capturing import capture
 from compiler.errors import CaptureError, Violation
+from compiler.fitting import misfit
 from compiler.graph import Graph, SignalType
 from compiler.graph.file import check_numbers
 from snnkit.checkpoints import build_model
@@ -22,7 +23,8 @@ from snnkit.data import DataConfig, load_images
 from snnkit.data.loaders import ImageData
 from snnkit.data.order import Skipped
 from snnkit.data.parts import stratified
-from snnkit.engine import RunConfig, find_checkpoint
+from snnkit.engine import find_checkpoint
+from snnkit.engine.feeding import fed_as
 from snnkit.engine.progress import console
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, unknown_name
 from snnkit.models import create_model, list_models
@@ -217,14 +219,7 @@ class Source:
 
     def _values(self, x: Tensor) -> str:
         """What samples hold that the type of the input does not allow; "" if nothing."""
-        kind = self.graph.type(self.graph.inputs[0])
-        if not kind.is_event:
-            return ""
-        levels = x.double() / float(kind.scale)
-        low, high = float(levels.min()), float(levels.max())
-        if low < kind.low or high > kind.high:
-            return f"hold values from {low:g} to {high:g}"
-        return "" if bool((levels == levels.round()).all()) else "hold fractions"
+        return misfit(self.graph.type(self.graph.inputs[0]), x)
 
 
 def _read(dataset: Any, chosen: list[int], data: ImageData, split: str) -> tuple[Tensor, Tensor]:
@@ -330,7 +325,7 @@ def resolve(text: str, kind: str = "real") -> Source:
         )
     data, folder = DataConfig(), path if path.is_dir() else None
     if folder is not None and (folder / "config.json").exists():
-        data = RunConfig.load(folder / "config.json").data
+        data = fed_as(find_checkpoint(path), model)
     return Source(text, model, config, folder, data, kind)
 
 

@@ -334,6 +334,11 @@ def evaluate(model: torch.nn.Module, data: ImageData) -> dict[str, float]:
             "first: snnkit train RECIPE --set model.weights=RUN."
         )
     classes = getattr(model, "num_classes", len(data.classes))
+    if classes == 0:
+        raise InvalidArgumentError(
+            "these weights are of an encoder without classes: probe it (snnkit probe RUN), or fine-tune it: snnkit "
+            "train RECIPE --set model.weights=RUN."
+        )
     if classes != len(data.classes):
         raise InvalidArgumentError(
             f"the network tells {classes} classes apart, but {data.origin} has {len(data.classes)}: give the data it "

@@ -1,128 +1,122 @@
-"""Several views of a test sample: which clips and crops they are, how they lie in a batch, what is averaged.
+"""Views of images: how many, how large, augmented as published, the same ones again wherever that is asked for.
 
-Would break it: views of different samples averaged together, logits averaged instead of probabilities, crops of the
-shorter side, a setting that a data set ignores.
+Would break it: a test that sees other views after every epoch, small views that show what large ones do, an
+augmentation of one method in another's place, colours asked of grey images, views that depend on loading processes.
 """
 
+import numpy as np
 import pytest
 import torch
-from support.data import photographs, videos
-from torch import nn
+from torchvision.transforms import v2
 
-from snnkit.data import DataConfig, clips, load_images
-from snnkit.data.image_folder import MEAN, STD
-from snnkit.data.transforms import for_testing
-from snnkit.engine import evaluate
-from snnkit.errors import InvalidArgumentError
-from snnkit.tasks.classification import ClassificationMetrics
+from snnkit.data import DataConfig, load_images
+from snnkit.data.config import VIEWS
+from snnkit.data.transforms import for_testing, for_training
 
-
-def config(folder, **changes):
-    given = {"dataset": "video_folder", "source": str(folder), "frames": 4, "frame_stride": 2, "batch_size": 4}
-    return DataConfig(**{**given, "img_size": 32, "shift_pixels": 0, "flip": False, **changes})
+every = pytest.mark.parametrize("views", VIEWS)
+MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
-def grey(views):
-    """Mean grey level of each frame of clips (N, 3, F, H, W), on the scale 0…255."""
-    return (views[:, 0].mean((-2, -1)) * STD[0] + MEAN[0]) * 255
+def config(views, **changes):
+    small = 0 if views == "moco_v2" else 3
+    given = {"img_size": 24, "shift_pixels": 0, "crop_scale": 0.4, "local_crops": small, "local_size": 12, **changes}
+    return DataConfig(source="vendored", views=views, batch_size=4, train_limit=16, test_limit=8, **given)
 
 
-def test_clips_run_from_the_beginning_to_the_end(tmp_path):
-    videos(tmp_path)  # 20 frames; frame n is 8·n (fast) or 2·n (slow); the clips span 8 frames
-    images, labels = next(iter(load_images(config(tmp_path, test_clips=3), seed=0).test))
-    assert images.shape == (3, 3, 4, 32, 32)  # four clips a batch are room for one sample's three
-    assert labels.tolist() == [0]
-    frames = torch.tensor([[0.0, 2, 4, 7], [6, 8, 10, 13], [12, 14, 16, 19]])
-    torch.testing.assert_close(grey(images), 8 * frames, atol=3.0, rtol=0)
+@every
+@pytest.mark.parametrize("channels", [1, 3])
+def test_two_large_views_and_the_small_ones(views, channels):
+    torch.manual_seed(0)
+    image = torch.randint(256, (channels, 40, 30), dtype=torch.uint8)
+    found = for_training(config(views), (0, 0), MEAN[:channels], STD[:channels])(image)
+    sides = [24, 24] + ([] if views == "moco_v2" else [12] * 3)
+    assert [tuple(view.shape) for view in found] == [(channels, side, side) for side in sides]
+    assert all(view.dtype == torch.float32 and 0 <= view.min() <= view.max() <= 1 for view in found)
+    assert not torch.equal(found[0], found[1])
 
 
-def test_segments_give_several_clips_too():
-    assert [clips.segments(20, 4, False, n, 3) for n in range(3)] == [[0, 5, 10, 15], [2, 7, 12, 17], [3, 8, 13, 18]]
-    assert clips.segments(20, 4, False, 0, 1) == clips.segments(20, 4, False)
+def names(views, number):
+    """The steps that make a view, by name."""
+    made = for_training(config(views), (0, 0), MEAN, STD).transforms[0].views[number].transforms
+    found = []
+    for step in made:
+        inner = step.transforms[0] if isinstance(step, v2.RandomApply) else step
+        found.append((type(inner).__name__, getattr(step, "p", None)))
+    return found
 
 
-def test_crops_lie_along_the_longer_side():
-    wide = torch.arange(60, dtype=torch.uint8).expand(3, 20, 60)
-    crops = for_testing(DataConfig(img_size=20, test_crops=3), (0, 0), MEAN, STD)(wide)
-    assert crops.shape == (3, 3, 20, 20)
-    starts = (crops[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255
-    assert starts.round().tolist() == [0, 20, 40]
-    tall = for_testing(DataConfig(img_size=20, test_crops=3), (0, 0), MEAN, STD)(wide.transpose(1, 2))
-    assert torch.equal(tall, crops.transpose(-1, -2))
-    several = torch.stack([wide, wide + 60])[:, None].expand(2, 5, 3, 20, 60)  # two clips of five frames
-    out = for_testing(DataConfig(img_size=20, test_crops=3), (0, 0), MEAN, STD)(several)
-    assert out.shape == (6, 5, 3, 20, 20)
-    starts = (out[:, 0, 0, 0, 0] * STD[0] + MEAN[0]) * 255
-    assert starts.round().tolist() == [0, 60, 20, 80, 40, 100]
+PUBLISHED = {
+    ("moco_v2", 0): [
+        ("RandomResizedCrop", None),
+        ("ColorJitter", 0.8),
+        ("RandomGrayscale", 0.2),
+        ("GaussianBlur", 0.5),
+        ("RandomHorizontalFlip", 0.5),
+    ],
+    ("swav", 2): [
+        ("RandomResizedCrop", None),
+        ("RandomHorizontalFlip", 0.5),
+        ("ColorJitter", 0.8),
+        ("RandomGrayscale", 0.2),
+        ("GaussianBlur", 0.5),
+    ],
+    ("dino", 0): [
+        ("RandomResizedCrop", None),
+        ("RandomHorizontalFlip", 0.5),
+        ("ColorJitter", 0.8),
+        ("RandomGrayscale", 0.2),
+        ("GaussianBlur", 1.0),
+    ],
+}
+PUBLISHED["moco_v2", 1], PUBLISHED["swav", 0] = PUBLISHED["moco_v2", 0], PUBLISHED["swav", 2]
+PUBLISHED["dino", 1] = [*PUBLISHED["dino", 0][:4], ("GaussianBlur", 0.1), ("RandomSolarize", 0.2)]
+PUBLISHED["dino", 2] = [*PUBLISHED["dino", 0][:4], ("GaussianBlur", 0.5)]
 
 
-def test_sequences_have_their_views_among_the_samples(tmp_path):
-    videos(tmp_path)
-    settings = {"test_clips": 2, "test_crops": 3, "batch_size": 12}
-    as_clips = load_images(config(tmp_path, **settings), seed=0)
-    as_sequences = load_images(config(tmp_path, time_first=True, **settings), seed=0)
-    assert as_clips.image_shape == as_sequences.image_shape == (3, 32, 32)
-    assert as_clips.batch_shape(2) == (2, 3, 4, 32, 32)
-    assert as_sequences.batch_shape(2) == (4, 2, 3, 32, 32)
-    for (a, one), (b, two) in zip(as_clips.test, as_sequences.test, strict=True):
-        assert a.shape == (12, 3, 4, 32, 32)
-        assert torch.equal(a.permute(2, 0, 1, 3, 4), b)
-        assert one.tolist() == two.tolist()
-        assert len(one) == 2
+@pytest.mark.parametrize(("views", "number"), PUBLISHED)
+def test_steps_are_the_published_ones(views, number):
+    assert names(views, number)[:-1] == PUBLISHED[views, number]
 
 
-class Table(nn.Module):
-    """Logits that are the images themselves."""
-
-    def forward(self, x):
-        return x.flatten(1)
-
-
-def test_probabilities_are_averaged_over_the_views_of_a_sample():
-    # Views of the first sample: 0.9/0.1, 0.6/0.4; of the second: 0.2/0.8, 0.7/0.3. Mean logits would favour otherwise.
-    probabilities = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
-    metrics = ClassificationMetrics(nn.Identity(), 2)
-    metrics.test(Table(), probabilities.log() + 3, torch.tensor([0, 0]))
-    result = metrics.compute()
-    assert result["accuracy"] == 0.5
-    assert result["loss"] == pytest.approx(-0.5 * (torch.tensor(0.75).log() + torch.tensor(0.45).log()).item())
+@pytest.mark.parametrize("views", ["swav", "dino"])
+def test_small_views_show_less_than_large_ones(views):
+    made = for_training(config(views), (0, 0), MEAN, STD).transforms[0].views
+    crops = [view.transforms[0] for view in made]
+    assert [tuple(crop.scale) for crop in crops] == [(0.4, 1.0)] * 2 + [(0.05, 0.4)] * 3
 
 
-def test_the_loss_of_views_is_finite_where_a_probability_is_none_in_float32():
-    metrics = ClassificationMetrics(nn.Identity(), 2)
-    metrics.test(Table(), torch.tensor([[200.0, 0.0], [300.0, 0.0]]), torch.tensor([1]))
-    expected = 200.0 + torch.tensor(2.0).log().item()  # -log of (e^-200 + e^-300) / 2
-    assert metrics.compute()["loss"] == pytest.approx(expected, rel=1e-6)
+def test_jitter_is_the_method_s_own():
+    strengths = {}
+    for views in VIEWS:
+        made = for_training(config(views), (0, 0), MEAN, STD).transforms[0].views[0].transforms
+        jitter = next(step.transforms[0] for step in made if "ColorJitter" in str(step))
+        strengths[views] = [round(getattr(jitter, part)[1] - (part != "hue"), 3) for part in PARTS]
+    assert strengths == {"moco_v2": [0.4, 0.4, 0.4, 0.1], "swav": [0.8, 0.8, 0.8, 0.2], "dino": [0.4, 0.4, 0.2, 0.1]}
 
 
-def test_a_network_is_tested_on_every_sample_once(tmp_path):
-    videos(tmp_path)
-    data = load_images(config(tmp_path, test_clips=2, test_crops=3), seed=0)
-
-    class Bright(nn.Module):
-        """Says "fast" (class 0) where a frame is brighter than any of a slow video."""
-
-        def forward(self, x):
-            level = (x[:, 0].amax((1, 2, 3)) * STD[0] + MEAN[0]) * 255
-            return torch.stack([level - 45, 45 - level], 1)
-
-    result = evaluate(Bright(), data)
-    assert result["accuracy"] == 1.0
+PARTS = ("brightness", "contrast", "saturation", "hue")
 
 
-def test_images_take_crops_and_nothing_takes_what_it_would_ignore(tmp_path):
-    photographs(tmp_path)
-    given = {"dataset": "image_folder", "source": str(tmp_path), "img_size": 16, "shift_pixels": 0}
-    data = load_images(DataConfig(**given, test_crops=3), seed=0)
-    images, labels = next(iter(data.test))
-    assert len(images) == 3 * len(labels)
-    with pytest.raises(InvalidArgumentError, match=r"test_clips=4.*image_folder has 1 view of a test sample"):
-        load_images(DataConfig(**given, test_clips=4), seed=0)
-    with pytest.raises(InvalidArgumentError, match=r"test_crops=3: fashion_mnist has 1 view"):
-        load_images(DataConfig(source="vendored", test_crops=3), seed=0)
-    for key, value in (("frames", 4), ("time_first", True)):
-        with pytest.raises(InvalidArgumentError, match=f"data.{key}={value}: fashion_mnist has still images"):
-            load_images(DataConfig(source="vendored", **{key: value}), seed=0)
-    for key, value in (("test_crops", 2), ("test_clips", 0)):
-        with pytest.raises(InvalidArgumentError, match=f"data.{key}={value}"):
-            DataConfig(**{key: value}).check()
+@every
+def test_a_test_image_has_the_same_views_every_time_and_draws_nothing(views):
+    image = torch.from_numpy(np.random.default_rng(0).integers(256, size=(3, 30, 30), dtype=np.uint8))
+    transform = for_testing(config(views), (0, 0), MEAN, STD)
+    torch.manual_seed(1)
+    first, number = transform(image), torch.rand(())
+    torch.manual_seed(2)
+    again = transform(image)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    torch.manual_seed(1)
+    assert number == torch.rand(())
+    other = transform(image.flip(2))
+    assert not torch.equal(first[0], other[0])
+
+
+@every
+def test_batches_are_taken_up_anywhere_whatever_loads_them(views):
+    plain, loaded = (load_images(config(views, workers=workers), 3) for workers in (0, 1))
+    whole = list(plain.train.epoch(2))
+    for batch, rest in zip(loaded.train.epoch(2, 2), whole[2:], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch[0], rest[0], strict=True))
+    assert plain.image_shape == (1, 24, 24)
+    assert [tuple(view.shape) for view in whole[0][0]][:2] == [(4, 1, 24, 24)] * 2
