@@ -28,7 +28,7 @@ __all__ = ["NEURON_OPERATIONS", "Conventions", "Tally", "count"]
 
 def count(
     model_or_graph: nn.Module | Graph,
-    batches: Iterable[Tensor | tuple[Tensor, ...] | list[Tensor]],
+    batches: Tensor | Iterable[Tensor | tuple[Tensor, ...] | list[Tensor]],
     input_type: str = "real",
     conventions: Conventions | None = None,
     gather: bool = False,
@@ -39,20 +39,28 @@ def count(
     Args:
         model_or_graph: a module (captured and simplified first) or a typed graph.
         batches: inputs (B, …) or sequences (T, B, …), or pairs whose first entry is that; every sample is counted, and
-            batches may have any sizes: one is held at a time.
-        input_type: what a module's input consists of: "real", "binary", "signed", "integer[low,high]".
+            batches may have any sizes: one is held at a time. A tensor alone is one batch; a graph of several inputs
+            takes tuples of them all.
+        input_type: what a module's input consists of: "real", "binary", "signed", "integer[low,high]". A graph says so
+            itself.
         conventions: what is counted how; the counts carry what was used.
         gather: add up what all processes of ``torch.distributed`` counted, each on samples of its own: every process
             returns the counts of all of them, the sums of one process that counts all samples.
         progress: called after every batch with the number of samples so far.
 
     Raises:
-        InvalidArgumentError: there are no batches, or a convention that a graph no longer allows.
-        CaptureError: the module holds what graphs do not have, or is in training mode.
+        InvalidArgumentError: there are no batches, samples that do not fit the input, an input type other than a
+            graph's own, or a convention that a graph no longer allows.
+        NonFiniteError: samples that are not finite.
+        CaptureError: the module holds what graphs do not have. One in training mode is counted as in eval mode.
     """
+    if not isinstance(conventions, (Conventions, type(None))):
+        raise InvalidArgumentError(f"conventions={conventions!r}: give Conventions(…).")
     tally: Tally | None = None
-    for batch in batches:
-        x = batch[0] if isinstance(batch, (tuple, list)) else batch
+    # A tensor is one batch: taken apart along its first axis, its steps would be counted as samples of one step.
+    for batch in (batches,) if isinstance(batches, Tensor) else batches:
+        several = isinstance(model_or_graph, Graph) and len(model_or_graph.inputs) > 1
+        x = batch[0] if isinstance(batch, (tuple, list)) and not several else batch
         if tally is None:
             tally = Tally(_graph(model_or_graph, x, input_type, conventions or Conventions()), conventions)
         tally.add(x)
@@ -65,8 +73,14 @@ def count(
     return tally.counts()
 
 
-def _graph(model_or_graph: nn.Module | Graph, x: Tensor, input_type: str, conventions: Conventions) -> Graph:
+def _graph(model_or_graph: nn.Module | Graph, x: Any, input_type: str, conventions: Conventions) -> Graph:
     if isinstance(model_or_graph, Graph):
+        own = {str(model_or_graph.type(name)) for name in model_or_graph.inputs}
+        if input_type != "real" and own != {input_type}:
+            raise InvalidArgumentError(
+                f"input_type={input_type!r}: the graph {model_or_graph.name!r} takes {', '.join(sorted(own))}; capture "
+                "it with that input type."
+            )
         return conventions.of_graph(infer_signals(model_or_graph))
     return conventions.of_captured(capture(model_or_graph, x, input_type), simplify)
 

@@ -107,17 +107,22 @@ class Priced:
         raise EstimateError(why or f"the {entry} was not priced by {model!r}.")
 
 
-def companions(graph: Graph, batches: Iterable[Tensor], teacher: Counts | None = None) -> dict[str, Counts]:
+def companions(
+    graph: Graph, batches: Iterable[Tensor], teacher: Counts | None = None, conventions: Conventions | None = None
+) -> dict[str, Counts]:
     """Count what stands beside a network: its ordinary twin, dense and skipping zeros, and a teacher where given.
 
     Args:
         graph: the network; an ordinary one is its own twin, and gets none.
         batches: samples (B, …) as an ordinary network takes them, of which sparsity is measured.
         teacher: counts of another ordinary network.
+        conventions: those of the network; its twin is counted by the same.
     """
     found: dict[str, Counts] = {}
     if any(is_neuron(node) for node in graph):
-        found["twin"] = count(relu_twin(graph), batches)
+        # Norms that the network counts apart are in its twin as well, and there is nothing else to fold.
+        alike = None if conventions is None else replace(conventions, batch_norm="folded")
+        found["twin"] = count(relu_twin(graph), batches, conventions=alike)
         found["twin_skipping"] = skipping(found["twin"])
     if teacher is not None:
         found["teacher"], found["teacher_skipping"] = teacher, skipping(teacher)
@@ -209,4 +214,5 @@ def count_beside(
         conventions: how the network is counted.
         teacher: as in ``companions``.
     """
-    return {"network": count(graph, batches, conventions=conventions), **companions(graph, one_step, teacher)}
+    beside = companions(graph, one_step, teacher, conventions)
+    return {"network": count(graph, batches, conventions=conventions), **beside}

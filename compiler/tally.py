@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compiler.conventions import Conventions
 from compiler.errors import GraphError
+from compiler.fitting import fitted
 from compiler.graph import Graph, Node, operation
 from compiler.graph.facts import Facts, largest_unit, total_events
 from compiler.interpreting import interpret, read_inputs, static_signals
@@ -92,20 +93,23 @@ class Tally:
         """Number of samples so far."""
         return self.sums.samples
 
-    def add(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def add(self, x: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Interpret one batch, add what it did, and return what ``interpret`` did.
 
         Raises:
-            InvalidArgumentError: another number of time steps than before.
+            InvalidArgumentError: another number of time steps than before, or values that the input's type or the
+                precision of the weights does not allow.
+            NonFiniteError: values that are not finite.
         """
         given = read_inputs(self.graph, x, None)
         if self.steps not in (0, given.timesteps):
             raise InvalidArgumentError(
                 f"batches of {self.steps} and of {given.timesteps} time steps cannot be averaged."
             )
+        tensors = fitted(self.graph, given.tensors)
         self.begin(given.batch, static_signals(self.graph, given.still))
         self.steps = given.timesteps
-        made = interpret(self.graph, x, watch=self.watch)[0]
+        made = interpret(self.graph, tensors, watch=self.watch)[0]
         self.end()
         return made
 

@@ -94,7 +94,7 @@ def measure(
     graph = chosen.of_graph(subject.graph)
     counts = {"network": count(graph, _fed(subject), conventions=chosen, progress=progress)}
     if subject.unrolled == 1:
-        counts |= companions(graph, [_one_step(subject)])
+        counts |= companions(graph, [_one_step(subject)], conventions=chosen)
     name = subject.title
     estimates = tuple(_estimates(name, counts, model, strict, bool(models)) for model in (models or MODELS))
     formula = {way: published_formula(paper_layers(counts["network"], way)) for way in FIRST_LAYER}

@@ -68,7 +68,7 @@ def _run(
     from compiler.analysis.spike_driven import spike_driven
     from compiler.commands import show
     from compiler.commands.source import resolve
-    from compiler.commands.stages import count_and_price
+    from compiler.commands.stages import count_and_price, mapped_models
     from hw.energy import MODELS
     from hw.lookup import lookup
     from snnkit.engine.progress import console
@@ -76,18 +76,25 @@ def _run(
     for name in models:
         lookup("energy model", name, MODELS)
     given = resolve(source, input_type)
-    teacher = None if beside is None else _counted(beside, min(images or 1000, 1000))
+    teacher = None if beside is None else _counted(beside, min(images or 1000, 1000), conventions)
     graph, samples = conventions.of_graph(given.graph), given.test_batches(images)
+    simulated = mapped_models(given.folder)
     priced = count_and_price(graph, samples, models, given.folder, conventions, teacher, strict)
     console.print(f"{given.graph.name}: {spike_driven(given.graph)}", soft_wrap=False)
     show.counts(priced)
     show.energies(priced)
     if given.folder is not None:
         path = Path(given.folder) / "energy.json"
-        console.print(f"{path} holds every model, part, layer and source", soft_wrap=False)
+        held = "every model" if not models else ", ".join(models) + " alone"
+        console.print(f"{path} holds {held}, by part and layer, with sources", soft_wrap=False)
+        for name in simulated:
+            console.print(
+                f"the estimate by {name} of an earlier `snnkit simulate` is no longer in it: simulate again",
+                soft_wrap=False,
+            )
 
 
-def _counted(text: str, images: int) -> Counts:
+def _counted(text: str, images: int, conventions: Conventions) -> Counts:
     """Count an ordinary network on its own test samples.
 
     Raises:
@@ -101,4 +108,4 @@ def _counted(text: str, images: int) -> Counts:
     given = resolve(text)
     if any(is_neuron(node) for node in given.graph):
         raise InvalidArgumentError(f"--beside {text}: has spiking neurons; what stands beside is an ordinary network.")
-    return count(given.graph, given.test_batches(images))
+    return count(given.graph, given.test_batches(images), conventions=conventions)

@@ -27,6 +27,7 @@ from compiler.program import Equality, Program, Trace
 from compiler.traffic import traffic
 from hw.counts import Counts, Traffic
 from hw.energy import MODELS, Energy
+from snnkit.errors import CorruptFileError
 from snnkit.files import read_json, write_json
 
 _BATCH = 100
@@ -82,7 +83,7 @@ def count_and_price(
             yield part
 
     network = count(graph, noted(), conventions=conventions)
-    counts = {"network": network, **companions(graph, first_part, teacher)}
+    counts = {"network": network, **companions(graph, first_part, teacher, conventions)}
     priced = price(graph.name, counts, models, strict)
     if folder is not None:
         write_json(folder / "counts.json", {**_counted(priced), "signals": _signals(graph)})
@@ -230,6 +231,17 @@ def _add_models(folder: Path, priced: Priced) -> None:
     kept = [model for model in data["models"] if model["model"] not in names]
     refused = {name: why for name, why in data.get("refused", {}).items() if name not in names}
     write_json(path, {**data, "models": kept + new, "refused": refused})
+
+
+def mapped_models(folder: Path | None) -> list[str]:
+    """Return the models of a mapped network that a run's energy.json holds."""
+    try:
+        data = {} if folder is None else read_json(folder / "energy.json")
+    except CorruptFileError:  # or there is none: it is written anew
+        return []
+    held = data.get("models") if isinstance(data, dict) else None
+    names = [model.get("model") for model in held or () if isinstance(model, dict)]
+    return [name for name in names if name in MODELS and MODELS[name].whole]
 
 
 def raster(program: Program, trace: Trace, label: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hw.counts import Counts
-from hw.energy import arithmetic_45nm, lemaire2022, loihi1, memory_45nm, published, reduced_45nm, yan2024
+from hw.energy import arithmetic_45nm, lemaire2022, loihi1, memory_45nm, neurobench, published, reduced_45nm, yan2024
 from hw.energy.break_even import break_even
 from hw.energy.comparing import compare
 from hw.energy.idle import static
@@ -37,4 +37,14 @@ def estimate(counts: Counts, model: str = "45nm", strict: bool = False) -> Energ
     return lookup("energy model", model, MODELS).estimate(counts, strict)
 
 
-__all__ = ["MODELS", "Energy", "EnergyModel", "break_even", "compare", "estimate", "static", "with_static_power"]
+__all__ = [
+    "MODELS",
+    "Energy",
+    "EnergyModel",
+    "break_even",
+    "compare",
+    "estimate",
+    "neurobench",
+    "static",
+    "with_static_power",
+]

@@ -13,6 +13,8 @@ it to an estimate with ``with_static_power``. Left out: that power changes with 
 
 from __future__ import annotations
 
+import math
+
 from hw.quantity import Interval, Quantity, UnitError
 
 
@@ -24,7 +26,7 @@ def static(power: Quantity | Interval, latency: Quantity | Interval) -> Interval
         latency: a quantity of time (ns, us, ms, s).
 
     Raises:
-        UnitError: either is of another dimension; says which was given.
+        UnitError: either has no unit or one of another dimension, or is negative or not finite; says which was given.
     """
     p, t = _interval(power, "power", "power", "mW"), _interval(latency, "latency", "time", "ms")
     watts, seconds = p.to("W"), t.to("s")
@@ -32,9 +34,13 @@ def static(power: Quantity | Interval, latency: Quantity | Interval) -> Interval
 
 
 def _interval(given: Quantity | Interval, name: str, dimension: str, example: str) -> Interval:
+    if not isinstance(given, (Quantity, Interval)):
+        raise UnitError(f"{name} is {given!r}, a number without a unit; give a quantity of {dimension}, in {example}.")
     found = given.interval if isinstance(given, Quantity) else given
     if found.dimension != dimension:
         raise UnitError(f"{name} is given in {found.unit}, which is no unit of {dimension}; write it in {example}.")
     if found.low < 0:
         raise UnitError(f"{name} is {found.low} {found.unit}: it must not be negative.")
+    if not math.isfinite(found.high):
+        raise UnitError(f"{name} is {found.high} {found.unit}: it must be finite.")
     return found

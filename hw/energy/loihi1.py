@@ -107,7 +107,10 @@ def _traffic(counts: Counts, values: Values) -> Mapping[str, float]:
 
 def _unmapped(counts: Counts) -> str | None:
     if counts.traffic is None:
-        return "it needs a network mapped on loihi1, and these counts are not; compile it first, or take 'loihi1'."
+        return (
+            "it needs a network mapped on loihi1, and these counts are not; `snnkit simulate RUN` maps and prices one, "
+            "or take 'loihi1'."
+        )
     if counts.traffic.chip != "loihi1":
         return f"it prices networks mapped on loihi1, not on {counts.traffic.chip}."
     if counts.traffic.format not in FORMATS:

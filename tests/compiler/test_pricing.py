@@ -54,7 +54,7 @@ def test_every_model_prices_it_or_says_why(priced):
     one, folder = priced
     assert {m.model.name for m in one.models} | set(one.refused) == set(hw.energy.MODELS)
     assert one.models[0].model.name == "45nm"
-    assert "compile it first" in one.refused["loihi1-mapped"]
+    assert "snnkit simulate" in one.refused["loihi1-mapped"]
     data = json.loads((folder / "energy.json").read_text())
     assert data["schema"] == "snnkit.energy/2"
     for model in data["models"]:
