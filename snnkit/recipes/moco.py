@@ -64,8 +64,9 @@ def moco_v2_fashion_mnist() -> RunConfig:
 
 @recipe(paper=_PAPER, expected="not measured")
 def moco_v2_spikformer_fashion_mnist() -> RunConfig:
-    """MoCo v2 of a small Spikformer V2 on Fashion-MNIST at 32 pixels, two time steps."""
+    """MoCo v2 of a small Spikformer V2 on Fashion-MNIST at 64 pixels, two time steps."""
     config = moco_v2_fashion_mnist()
+    config.data.img_size = 64
     sizes = {"embed_dim": 96, "depth": 2, "num_heads": 4, "mlp_ratio": 2.0, "stem_ratio": 2, "num_classes": 0}
     config.model = ModelConfig("spikformer_v2_8_384", timesteps=2, sizes=sizes)
     config.optim = OptimConfig(lr=1e-3, weight_decay=0.01)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snnkit.tasks.contrastive.losses import at_least_single, uncast
+
 
 def projection(features: int, hidden: int, out: int, norm: bool = False) -> nn.Sequential:
     """Return a linear layer, or with ``hidden`` > 0 two with ReLU between, after batch norm where ``norm``."""
@@ -42,7 +44,9 @@ class UnitRows(nn.Module):
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """Return (B, D)."""
-        return F.linear(x_BF, self.weight_g * F.normalize(self.weight_v, dim=1, eps=0.0))
+        x = at_least_single(x_BF)
+        with uncast(x):
+            return F.linear(x, self.weight_g * F.normalize(self.weight_v, dim=1, eps=0.0))
 
 
 class DinoHead(nn.Module):

@@ -12,17 +12,29 @@ arXiv 2006.09882, facebookresearch/swav@06b1b7c; Caron et al., arXiv 2104.14294,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """Return float32 of half precision, else the values as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def uncast(values: Tensor) -> AbstractContextManager[None]:
+    """Compute inside the block as the tensors are: scores divided by small temperatures need more than 8 bits."""
+    return torch.autocast(values.device.type, enabled=False)
+
+
 def contrast_logits(query_BD: Tensor, key_BD: Tensor, queue_DK: Tensor, temperature: float) -> Tensor:
     """Return MoCo's logits (B, 1 + K), the image's own key first; all vectors of unit length."""
-    own = (query_BD * key_BD).sum(1, keepdim=True)
-    others = query_BD @ queue_DK.to(query_BD.dtype)
-    return torch.cat([own, others], 1) / temperature
+    query, key = at_least_single(query_BD), at_least_single(key_BD)
+    with uncast(query):
+        own = (query * key).sum(1, keepdim=True)
+        return torch.cat([own, query @ queue_DK.to(query.dtype)], 1) / temperature
 
 
 def swapped_loss(scores_VBK: Tensor, assigned: Sequence[Tensor], temperature: float) -> Tensor:
@@ -62,6 +74,8 @@ def _by_view(rows: Tensor, images: int) -> Tensor:
 
 def _swapped(log_p_VBK: Tensor, q_ABK: Tensor) -> Tensor:
     """Mean over pairs of different views of the cross-entropy."""
-    pairs_AV = -torch.einsum("abk,vbk->av", q_ABK.to(log_p_VBK.dtype), log_p_VBK) / q_ABK.shape[1]
+    log_p = at_least_single(log_p_VBK)
+    with uncast(log_p):
+        pairs_AV = -torch.einsum("abk,vbk->av", q_ABK.to(log_p.dtype), log_p) / q_ABK.shape[1]
     same = torch.eye(*pairs_AV.shape, dtype=torch.bool, device=pairs_AV.device)
     return pairs_AV.masked_fill(same, 0.0).sum() / (~same).sum()

@@ -25,7 +25,7 @@ from snnkit.tasks.contrastive.average import Follower
 from snnkit.tasks.contrastive.encoding import features
 from snnkit.tasks.contrastive.from_views import FromViews, above_zero, multiple, share, whole
 from snnkit.tasks.contrastive.heads import projection
-from snnkit.tasks.contrastive.losses import contrast_logits
+from snnkit.tasks.contrastive.losses import at_least_single, contrast_logits
 from snnkit.tasks.contrastive.processes import gathered, rank_and_world
 from snnkit.tasks.firing import listening
 from snnkit.tasks.noise import Noise
@@ -131,7 +131,7 @@ class MoCo(FromViews):
 
     @staticmethod
     def _unit(rows: Tensor) -> Tensor:
-        return F.normalize(rows, dim=1)
+        return F.normalize(at_least_single(rows), dim=1)
 
     @torch.no_grad()
     def evaluate(self, batch: Any) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from snnkit.tasks.contrastive.losses import at_least_single
 from snnkit.tasks.contrastive.processes import largest, rank_and_world, summed
 
 
@@ -30,7 +31,7 @@ def in_logarithms(scores_NK: Tensor, epsilon: float, iterations: int, together: 
         iterations: how often both sums are put right.
         together: whether the images of all processes are assigned together.
     """
-    log_q = _at_least_single(scores_NK) / epsilon
+    log_q = at_least_single(scores_NK) / epsilon
     images = len(log_q) * (rank_and_world()[1] if together else 1)
     for _ in range(iterations):
         top = log_q.amax(0, keepdim=True)
@@ -45,7 +46,7 @@ def in_logarithms(scores_NK: Tensor, epsilon: float, iterations: int, together: 
 @torch.no_grad()
 def as_published(scores_NK: Tensor, epsilon: float, iterations: int, together: bool = True) -> Tensor:
     """Return the same by the published arithmetic; arguments as for ``in_logarithms``."""
-    q = (_at_least_single(scores_NK) / epsilon).exp().t()
+    q = (at_least_single(scores_NK) / epsilon).exp().t()
     add: Callable[[Tensor], Tensor] = summed if together else lambda values: values
     images = q.shape[1] * (rank_and_world()[1] if together else 1)
     q = q / add(q.sum())
@@ -53,10 +54,6 @@ def as_published(scores_NK: Tensor, epsilon: float, iterations: int, together: b
         q = q / add(q.sum(1, keepdim=True)) / q.shape[0]
         q = q / q.sum(0, keepdim=True) / images
     return (q * images).t()
-
-
-def _at_least_single(scores: Tensor) -> Tensor:
-    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
 
 
 SINKHORN: dict[str, Callable[..., Tensor]] = {"log": in_logarithms, "published": as_published}

@@ -22,7 +22,7 @@ from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.tasks.contrastive.encoding import features_of_views
 from snnkit.tasks.contrastive.from_views import FromViews, above_zero, multiple, whole
 from snnkit.tasks.contrastive.heads import projection
-from snnkit.tasks.contrastive.losses import swapped_loss
+from snnkit.tasks.contrastive.losses import at_least_single, swapped_loss, uncast
 from snnkit.tasks.contrastive.processes import gathered, rank_and_world
 from snnkit.tasks.contrastive.sinkhorn import SINKHORN
 from snnkit.tasks.firing import listening
@@ -107,12 +107,13 @@ class SwAV(FromViews):
         with torch.no_grad():
             self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
         found_VBF = features_of_views(self.model, views)
-        unit_VBD = F.normalize(self.head(found_VBF), dim=1)
+        unit_VBD = F.normalize(at_least_single(self.head(found_VBF)), dim=1)
         return self.swap(unit_VBD, found_VBF, len(views[0]))
 
     def swap(self, unit_VBD: Tensor, found_VBF: Tensor, images: int) -> Tensor:
         """Return the loss of view-major rows of unit length, of B images; the queue moves on."""
-        scores_VBK = self.prototypes(unit_VBD)
+        with uncast(unit_VBD):
+            scores_VBK = self.prototypes(unit_VBD)
         assigned = []
         for number in range(_ASSIGNED):
             rows = slice(number * images, (number + 1) * images)
@@ -135,8 +136,9 @@ class SwAV(FromViews):
         own = scores_BK
         if self._filling and int(self.filled) >= self.queue.shape[1]:
             rank, world = rank_and_world()
-            earlier = self.prototypes(self.queue[number, rank::world].to(scores_BK.dtype))
-            own = torch.cat([earlier.to(scores_BK.dtype), scores_BK])
+            with uncast(scores_BK):
+                earlier = self.prototypes(self.queue[number, rank::world].to(scores_BK.dtype))
+            own = torch.cat([earlier, scores_BK])
         return self._sinkhorn(own, self.epsilon, self.iterations)[-len(scores_BK) :]
 
     @torch.no_grad()
@@ -165,7 +167,9 @@ class SwAV(FromViews):
         images = len(views[0])
         with listening(self.metrics.neurons) as rates:
             found_VBF = features_of_views(self.model, views)
-        scores_VBK = F.linear(F.normalize(self.head(found_VBF), dim=1), F.normalize(self.prototypes.weight, dim=1))
+        unit_VBD = F.normalize(at_least_single(self.head(found_VBF)), dim=1)
+        with uncast(unit_VBD):
+            scores_VBK = F.linear(unit_VBD, F.normalize(self.prototypes.weight, dim=1))
         assigned = [
             self._sinkhorn(scores_VBK[n * images : (n + 1) * images], self.epsilon, self.iterations, together=False)
             for n in range(_ASSIGNED)

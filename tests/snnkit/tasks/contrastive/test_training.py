@@ -240,6 +240,24 @@ def test_the_queue_of_swav_waits_for_its_epoch_and_until_full():
     assert sizes[::2] == [4, 4, 4, 12]
 
 
+def test_scores_are_not_rounded_under_autocast():
+    """Divided by 0.04, eight bits of a cosine would be a tenth of an e-fold."""
+    torch.manual_seed(0)
+    moco, swav, dino = (task_of(method, "timm:vit_tiny_patch16_224") for method in ("moco", "swav", "dino"))
+    unit = nn.functional.normalize(torch.randn(8, 8), dim=1)
+    layer, x = dino.head.last_layer, nn.functional.normalize(torch.randn(4, 8), dim=1)
+
+    def found():
+        return [moco.contrast(unit, unit), layer(x), swav.swap(unit, torch.randn(8, 16), 4)]
+
+    plain = found()
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = found()
+    for a, b in zip(plain, cast, strict=True):
+        assert b.dtype == torch.float32
+        torch.testing.assert_close(a, b)
+
+
 @pytest.mark.parametrize("form", SINKHORN)
 def test_assignments_are_even(form):
     torch.manual_seed(0)
