@@ -49,7 +49,10 @@ def small_views(views: str, img_size: int = 32, **changes: object) -> DataConfig
     return config
 
 
-@recipe(paper=_PAPER, expected="not measured")
+@recipe(
+    paper=_PAPER,
+    expected="linear probe 80.5 %, 73.0 at random start: 5 epochs of the subset, one seed, 200 test images",
+)
 def moco_v2_fashion_mnist() -> RunConfig:
     """MoCo v2 of a small residual network on Fashion-MNIST at 32 pixels: a queue of 1,024."""
     return RunConfig(

@@ -59,7 +59,10 @@ def swav_pass() -> RunConfig:
     return config
 
 
-@recipe(paper=_PAPER, expected="not measured")
+@recipe(
+    paper=_PAPER,
+    expected="linear probe 81.0 %, 73.0 at random start: 5 epochs of the subset, one seed, 200 test images",
+)
 def swav_fashion_mnist() -> RunConfig:
     """SwAV of a small residual network on Fashion-MNIST at 32 pixels: 2 + 4 crops, 100 prototypes, a queue of 512."""
     options = {"dim": 64, "hidden": 256, "prototypes": 100, "freeze_steps": 60, "queue": 512, "queue_from": 1}
