@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -66,3 +67,12 @@ def read_json(path: str | Path) -> Any:
         raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CorruptFileError(f"{path} is not valid JSON: {error}.") from None
+
+
+def weights_of(folder: Path) -> str | None:
+    """Return the SHA-256 of a run folder's last weights, by which its results say what they are of; None without."""
+    path = folder / "checkpoints" / "last.safetensors"
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

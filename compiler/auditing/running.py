@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, nearest, unknown_name
@@ -142,6 +143,12 @@ def build(place: Place, options: Mapping[str, Any]) -> nn.Module:
         InvalidArgumentError: the file or its factory fails, or makes something that is no module.
         UnknownNameError: no such factory, or it has no such argument (names the nearest).
     """
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)  # weights that are drawn are the same each time
+        return _built(place, options)
+
+
+def _built(place: Place, options: Mapping[str, Any]) -> nn.Module:
     module = _imported(place)
     factory = getattr(module, place.factory, None)
     if factory is None:

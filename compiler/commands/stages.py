@@ -28,7 +28,7 @@ from compiler.traffic import traffic
 from hw.counts import Counts, Traffic
 from hw.energy import MODELS, Energy
 from snnkit.errors import CorruptFileError
-from snnkit.files import read_json, write_json
+from snnkit.files import read_json, weights_of, write_json
 
 _BATCH = 100
 _TWIN_SAMPLES = 100
@@ -86,8 +86,9 @@ def count_and_price(
     counts = {"network": network, **companions(graph, first_part, teacher, conventions)}
     priced = price(graph.name, counts, models, strict)
     if folder is not None:
-        write_json(folder / "counts.json", {**_counted(priced), "signals": _signals(graph)})
-        write_json(folder / "energy.json", priced.to_dict())
+        weights = {"weights": weights_of(folder)}
+        write_json(folder / "counts.json", {**_counted(priced), **weights, "signals": _signals(graph)})
+        write_json(folder / "energy.json", {**priced.to_dict(), **weights})
     return priced
 
 
@@ -135,6 +136,7 @@ def describe_mapping(program: Program, folder: Path | None) -> dict[str, Any]:
         "note": "computed once per image on the host from real pixels; enters the chip as bias current",
     }
     if folder is not None:
+        description["weights"] = weights_of(folder)
         write_json(folder / "mapping.json", description)
     return description
 

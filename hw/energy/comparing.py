@@ -11,16 +11,21 @@ from hw.quantity import Interval
 
 @dataclass(frozen=True)
 class Ratio:
-    """How often the first estimate fits into another: at the nominal values, and between the far ends."""
+    """How often the first estimate fits into another: at the nominal values, and between the far ends.
+
+    ``lower_bound`` names those of the two that are lower bounds, since some operations have no price there: then the
+    ratio says little.
+    """
 
     low: float
     nominal: float
     high: float
+    lower_bound: tuple[str, ...] = ()
 
     @property
     def decided(self) -> bool:
-        """Whether one takes less than the other wherever in their intervals both lie."""
-        return self.low > 1 or self.high < 1
+        """Whether one takes less than the other wherever in their intervals both lie; never of lower bounds."""
+        return not self.lower_bound and (self.low > 1 or self.high < 1)
 
 
 def compare(energies: Mapping[str, Energy] | Sequence[Energy], allow_mixed_nodes: bool = False) -> dict[str, Ratio]:
@@ -48,8 +53,12 @@ def compare(energies: Mapping[str, Energy] | Sequence[Energy], allow_mixed_nodes
     own = named[first].total
     if own.low <= 0:
         raise EstimateError(f"{first} may take nothing at all: nothing can be compared with it.")
-    return {name: _ratio(named[name].total.to(own.unit), own) for name in others}
+    return {name: _ratio(named[name].total.to(own.unit), own, _bounds(named, (first, name))) for name in others}
 
 
-def _ratio(other: Interval, own: Interval) -> Ratio:
-    return Ratio(other.low / own.high, other.nominal / own.nominal, other.high / own.low)
+def _bounds(named: Mapping[str, Energy], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if named[name].uncounted)
+
+
+def _ratio(other: Interval, own: Interval, lower_bound: tuple[str, ...]) -> Ratio:
+    return Ratio(other.low / own.high, other.nominal / own.nominal, other.high / own.low, lower_bound)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,10 @@ def write_report(run_folder: str | Path, *others: str | Path) -> Path:
     files is damaged; an earlier report.html then stays as it was.
     """
     run_folder = Path(run_folder)
-    html = render(read_runs([run_folder, *map(Path, others)]), _HERE / "assets")
+    run = read_runs([run_folder, *map(Path, others)])
+    for note in (*run.stale, *(note for other in run.others for note in other.stale)):
+        print(note, file=sys.stderr)
+    html = render(run, _HERE / "assets")
     path = run_folder / "report.html"
     with atomic_path(path) as temporary:
         temporary.write_text(html, encoding="utf-8")

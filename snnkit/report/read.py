@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from snnkit.files import weights_of
+
 
 class ReportError(ValueError):
     """The folder given is no run folder, or one of its files cannot be read; the message is one line."""
@@ -37,6 +39,11 @@ class Run:
     conversion: dict[str, Any]
     converted_mapping: dict[str, Any]
     others: tuple[Run, ...] = ()
+    stale: tuple[str, ...] = ()
+    """Files of results that are of other weights than those that lie in the folder now; they are left out."""
+
+
+_RENEWED_BY = {"counts": "snnkit energy", "energy": "snnkit energy", "mapping": "snnkit simulate"}
 
 
 def is_ordinary(run: Run) -> bool:
@@ -70,6 +77,12 @@ def read_run(folder: Path) -> Run:
             f"{folder}: no config.json in it, so it is no run folder; give the folder that `snnkit demo` "
             "or `snnkit train` wrote"
         )
+    weights = weights_of(folder)
+    results = {name: _read_object(folder / f"{name}.json") for name in _RENEWED_BY}
+    stale = tuple(
+        name for name, data in results.items() if data.get("weights") and weights and data["weights"] != weights
+    )
+    results |= {name: {} for name in stale}
     return Run(
         name=folder.resolve().name,
         config=_read_object(folder / "config.json"),
@@ -77,12 +90,13 @@ def read_run(folder: Path) -> Run:
         summary=_read_object(folder / "summary.json"),
         metrics=_read_lines(folder / "metrics.jsonl"),
         graph=_read_object(folder / "graph.json"),
-        counts=_read_object(folder / "counts.json"),
-        energy=_read_object(folder / "energy.json"),
-        mapping=_read_object(folder / "mapping.json"),
+        counts=results["counts"],
+        energy=results["energy"],
+        mapping=results["mapping"],
         raster=_read_object(folder / "raster.json"),
         conversion=_read_object(folder / "converted" / "convert.json"),
         converted_mapping=_read_object(folder / "converted" / "mapping.json"),
+        stale=tuple(f"{name}.json is of other weights: left out; {_RENEWED_BY[name]} {folder}" for name in stale),
     )
 
 

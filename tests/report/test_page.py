@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from snnkit.report import ReportError, write_report
+from snnkit.report.read import read_run
 
 SECTIONS = ("training", "network", "rates", "energy", "operations", "cores", "raster", "equality", "made")
 
@@ -307,3 +309,20 @@ def test_report_imports_nothing_heavy():
                     path,
                     name,
                 )
+
+
+def test_results_of_other_weights_are_left_out_and_said(make_run, invented, capsys):
+    """After more training, counts and energies that lie in the folder are those of an earlier network."""
+    folder = make_run()
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.safetensors").write_bytes(b"now")
+    energy = {**invented["energy.json"](), "weights": hashlib.sha256(b"before").hexdigest()}
+    mapping = {**invented["mapping.json"](), "weights": hashlib.sha256(b"now").hexdigest()}
+    (folder / "energy.json").write_text(json.dumps(energy))
+    (folder / "mapping.json").write_text(json.dumps(mapping))
+    found = read_run(folder)
+    assert found.energy == {}
+    assert found.mapping
+    assert len(found.stale) == 1
+    write_report(folder)
+    assert "snnkit energy" in capsys.readouterr().err

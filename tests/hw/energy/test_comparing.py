@@ -104,3 +104,11 @@ def test_strict_refuses_what_was_not_checked():
     with pytest.raises(EstimateError, match="not checked against its source"):
         hw.energy.estimate(SPIKING, "truenorth", strict=True)
     assert hw.energy.estimate(SPIKING, "45nm", strict=True).total.nominal > 0
+
+
+def test_a_ratio_with_a_lower_bound_says_so_and_decides_nothing():
+    norm = LayerCounts("s", "layer_norm", "norm", "real", "real", roots=9)
+    other = replace(twin(), per_layer=(*twin().per_layer, norm))
+    found = hw.energy.compare({"ours": hw.energy.estimate(SPIKING), "theirs": hw.energy.estimate(other)})["theirs"]
+    assert found.lower_bound == ("theirs",)
+    assert not found.decided
