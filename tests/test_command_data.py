@@ -49,7 +49,8 @@ def event_run(tmp_path_factory):
 
 
 def test_every_data_set_is_here():
-    assert {kind.partition(",")[0] for kind in KINDS} == set(DATASETS)
+    """But for images without labels, which no network is trained on that could be counted."""
+    assert {kind.partition(",")[0] for kind in KINDS} == set(DATASETS) - {"pass"}
 
 
 def counted(call, folder, images):  # noqa: F811

@@ -54,10 +54,14 @@ class Regular(nn.Module):
             InvalidArgumentError: a value outside [0, 1], or not floating-point.
         """
         unit_interval(self, x)
+        spikes = self._trains(x.detach())
+        return spikes + (x - x.detach()) if x.requires_grad else spikes
+
+    @torch.compiler.disable
+    def _trains(self, x: Tensor) -> Tensor:
         # A carry of its own: the train of one value starts at rest, even where the model runs in a stream.
         with torch.no_grad(), Carry().active():
-            spikes = IF(self.v_threshold, v_reset=None)(x.detach().expand(self.timesteps, *x.shape).contiguous())
-        return spikes + (x - x.detach()) if x.requires_grad else spikes
+            return IF(self.v_threshold, v_reset=None)(x.expand(self.timesteps, *x.shape).contiguous())
 
     def extra_repr(self) -> str:
         """Show the arguments in ``print(model)``."""

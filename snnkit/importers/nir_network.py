@@ -265,6 +265,7 @@ class _Loop(nn.Module):
         self.part, self.shapes = part, {edge: shapes[edge] for edge in part.late if edge in shapes}
         self.senders = sorted({source for source, _ in part.late})
 
+    @torch.compiler.disable
     def run(self, network: NirNetwork, made: dict[str, Tensor]) -> None:
         """Add the outputs (T, B, …) of the part's nodes to those that were ``made``."""
         part, inside = self.part, set(self.part.names)

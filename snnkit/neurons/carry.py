@@ -150,7 +150,12 @@ def within() -> Iterator[Carry]:
 
 def active_carry() -> Carry | None:
     """Return the carry of the enclosing ``active`` block, or None."""
-    return None if torch.compiler.is_dynamo_compiling() else _active.get()
+    return _active.get()
+
+
+if torch.__version__ < "2.14":
+    # Older compilers do not trace context variables: the graph breaks here, and the carry is the one there is.
+    active_carry = torch.compiler.disable(active_carry)
 
 
 def as_written() -> AbstractContextManager[None]:

@@ -48,3 +48,23 @@ def test_a_step_inside_of_what_is_compiled_is_refused():
     step = torch.compile(lambda x: stream.step(x), backend="eager")
     with pytest.raises(InvalidArgumentError, match="leave it outside"):
         step(X[0])
+
+
+class Trains(nn.Module):
+    """An encoder with neurons of its own, which run apart from those behind it."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.neuron = snnkit.encoders.Regular(STEPS), LIF()
+
+    def forward(self, x):
+        return self.neuron(2 * self.encoder(x))
+
+
+def test_an_encoder_of_neurons_compiles():
+    torch._dynamo.reset()
+    net, x = Trains(), torch.tensor([[0.3, 0.9, 0.5]])
+    compiled = torch.compile(net, backend="eager")
+    for _ in range(2):
+        assert torch.equal(compiled(x), net(x))
+    assert net(x).sum() > 0

@@ -205,7 +205,7 @@ def test_a_target_means_the_same_in_two_processes(tmp_path):
         folder = tmp_path / str(processes)
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes > 1 else []
         settings = [f"runtime.devices={processes}", f"data.batch_size={32 // processes}"]
-        aim = ["task.energy.weight=30", "task.energy.target=19.9 kSOP", "epochs=1", "data.train_limit=96"]
+        aim = ["task.energy.weight=30", "task.energy.target=12.8 kSOP", "epochs=1", "data.train_limit=96"]
         command = [sys.executable, *launcher, str(SCRIPT), str(folder), *settings, *aim]
         done = subprocess.run(
             command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300
