@@ -20,6 +20,16 @@ def seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def no_group_is_left():
+    """A test that trains by ddp or fsdp2 in this very process leaves its group to none of the others."""
+    yield
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        from snnkit.engine.fabric import leave_group
+
+        leave_group()
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Folder of reference numbers."""
