@@ -196,23 +196,3 @@ def _priced(model: EnergyModel, counts: Mapping[str, Counts], strict: bool) -> M
         entry: {layer.name: layer.kind for layer in counts[entry].per_layer} for entry in results if entry in counts
     }
     return ModelResult(model, results, refused, even, kinds)
-
-
-def count_beside(
-    graph: Graph,
-    batches: Iterable[Tensor],
-    one_step: Iterable[Tensor],
-    conventions: Conventions | None = None,
-    teacher: Counts | None = None,
-) -> dict[str, Counts]:
-    """Return the counts of a network and of its companions, by entry.
-
-    Args:
-        graph: simplified and typed.
-        batches: its samples.
-        one_step: some of them as an ordinary network takes them.
-        conventions: how the network is counted.
-        teacher: as in ``companions``.
-    """
-    beside = companions(graph, one_step, teacher, conventions)
-    return {"network": count(graph, batches, conventions=conventions), **beside}

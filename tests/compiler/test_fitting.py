@@ -19,7 +19,7 @@ from compiler.conventions import Conventions
 from compiler.fitting import misfit
 from compiler.graph import BINARY, REAL, SignalType
 from compiler.passes import simplify
-from compiler.pricing import count_beside
+from compiler.pricing import companions
 from hw.quantity import Quantity, UnitError
 from snnkit.errors import InvalidArgumentError, NonFiniteError
 from snnkit.layers import over_time
@@ -142,7 +142,9 @@ def test_a_twin_skips_the_padding_that_its_network_skips():
     own = simplify(compiler.capture(model, x[:, :1]))
     mac = {}
     for padding in ("counted", "skipped"):
-        counts = count_beside(own, [x], [x[0]], Conventions(padding=padding))
+        conventions = Conventions(padding=padding)
+        counts = {"network": compiler.count(own, [x], conventions=conventions)}
+        counts |= companions(own, [x[0]], conventions=conventions)
         assert counts["twin"].conventions["padding"] == padding
         mac[padding] = counts["twin"].total("mac")
     # (3·4 − 2)² = 100 of the (3·4)² = 144 places of a kernel lie on the image.
