@@ -20,6 +20,7 @@ import compiler
 import snnkit
 from compiler.auditing import terminal, writing
 from compiler.auditing.document import SCHEMA
+from compiler.auditing.running import build, place_of, published_names
 from compiler.counting import count
 from compiler.exchange import nir
 from compiler.passes import simplify
@@ -395,3 +396,18 @@ def test_the_page_in_a_browser(call, network, folder, tmp_path):
     assert re.search(r'<html[^>]*data-errors="0"', dom)
     assert 'data-ready="yes"' in dom, "the scripts ran to their end"
     assert not re.search(r"(src|href)=\"(?!#|data:)", re.sub(r"<(script|style).*?</\1>", "", dom, flags=re.S))
+
+
+def test_weights_that_are_drawn_are_the_same_each_time_and_nobody_elses(tmp_path):
+    """Two audits of one file give the same numbers, and the caller's random numbers go on where they were."""
+    (tmp_path / "net.py").write_text("from torch import nn\n\ndef make():\n    return nn.Linear(3, 2)\n")
+    place = place_of(f"{tmp_path / 'net.py'}:make", None)
+    before = torch.random.get_rng_state()
+    with published_names(old=False):
+        first = build(place, {}).weight
+        torch.rand(5)
+        assert torch.equal(build(place, {}).weight, first)
+    torch.random.set_rng_state(before)
+    with published_names(old=False):
+        build(place, {})
+    assert torch.equal(torch.random.get_rng_state(), before)
