@@ -132,11 +132,16 @@ def _merged(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip:
 def _jacobian(graph: Graph, term: Term, sources: int, targets: int) -> Tensor:
     """Return the matrix (targets, sources) of a linear path, backwards from its outputs where they are fewer."""
     shape = graph.shape(term.source)
+    trains = torch.is_grad_enabled() and any(p.requires_grad for hop in term.path for p in hop.node.parameters.values())
     if targets < sources:
         with torch.enable_grad():
             x = torch.zeros(1, *shape, dtype=torch.float64, requires_grad=True)
             y = through(graph, term.path, x).reshape(-1)
-            rows = [torch.autograd.grad(y[i], x, retain_graph=True)[0].reshape(-1) for i in range(targets)]
+            # Weights on the way that train get their gradients through this matrix.
+            rows = [
+                torch.autograd.grad(y[i], x, retain_graph=True, create_graph=trains)[0].reshape(-1)
+                for i in range(targets)
+            ]
         return torch.stack(rows)
     columns = []
     for start in range(0, sources, 256):

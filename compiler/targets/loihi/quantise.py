@@ -23,6 +23,7 @@ with it in every spike.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -49,20 +50,24 @@ class _Work:
     formats: Formats
     builder: GraphBuilder
     static: frozenset[str]
+    scales: Mapping[str, float] = field(default_factory=dict)
     signals: dict[str, str] = field(default_factory=dict)
 
 
-def quantise(graph: Graph, chip: Chip) -> Graph:
+def quantise(graph: Graph, chip: Chip, scales: Mapping[str, float] | None = None) -> Graph:
     """Return the integer graph of ``graph`` (simplified) for ``chip``.
 
-    Its output is the membrane of the readout population after each step.
+    Its output is the membrane of the readout population after each step. Gradients flow to the weights and biases of
+    ``graph`` where they ask for them. ``scales``: those of populations that have theirs already, by the layer they
+    stand for ("" for the readout); the others are chosen.
 
     Raises:
         CompileError: what the chip's arithmetic cannot express, all of it (names each layer).
     """
     graph = graph.double()
     builder = GraphBuilder.like(graph, f"{graph.name} on {chip.name}")
-    work = _Work(graph, chip, Formats.of(chip), builder, graph.static_signals(), {name: name for name in graph.inputs})
+    work = _Work(graph, chip, Formats.of(chip), builder, graph.static_signals(), scales or {})
+    work.signals.update({name: name for name in graph.inputs})
     found: list[Violation] = []
     for node in graph:
         if is_neuron(node):
@@ -103,7 +108,7 @@ def _neuron(work: _Work, node: Node) -> None:
         return
     layer = _layer(work, node.inputs[0], node.name)
     dynamics = Dynamics(work.formats.forget, dv, 0, work.graph.timesteps, fires=True)
-    found = scaled(layer, gain, threshold, dynamics, work.formats)
+    found = scaled(layer, gain, threshold, dynamics, work.formats, work.scales.get(node.output))
     drive = _current(work, layer, found)
     _fixed(work, node.name, node.output, drive, "current", found.units - 1, dv, found.scale, found.rounding)
 
@@ -170,7 +175,7 @@ def _current(work: _Work, layer: Layer, found: Scaled) -> str:
         total = builder.add("add", (total, signal), name=f"{layer.name}.sum") if total else signal
     if total and not bool(found.bias.any()):
         return total
-    bias = builder.constant(found.bias, f"{layer.name}.bias")
+    bias = builder.add("constant", (), parameters={"value": found.bias}, name=f"{layer.name}.bias")
     return builder.add("add", (total, bias), name=f"{layer.name}.sum") if total else bias
 
 
@@ -203,7 +208,7 @@ def _readout(work: _Work) -> str:
     graph, formats = work.graph, work.formats
     layer = _layer(work, graph.outputs[0], "the output")
     dynamics = Dynamics(formats.forget, 0, formats.threshold, graph.timesteps, fires=False)
-    found = scaled(layer, 1.0, None, dynamics, formats)
+    found = scaled(layer, 1.0, None, dynamics, formats, work.scales.get(""))
     layer = replace(layer, name=READOUT, links=tuple(_named(work, link) for link in layer.links))
     drive = _current(work, layer, found)
     made = _fixed(work, READOUT, "", drive, "current", formats.threshold, 0, found.scale, found.rounding)

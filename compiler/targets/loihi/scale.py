@@ -82,15 +82,20 @@ def split_bias(bias: Tensor, formats: Formats) -> tuple[list[tuple[Tensor, int]]
     return parts, torch.stack([m * 2**e for m, e in parts]).sum(0)
 
 
-def scaled(layer: Layer, gain: float, threshold: float | None, dynamics: Dynamics, formats: Formats) -> Scaled:
+def scaled(
+    layer: Layer, gain: float, threshold: float | None, dynamics: Dynamics, formats: Formats, scale: float | None = None
+) -> Scaled:
     """Choose the scale of a population and write its weights, bias and threshold in whole numbers.
 
-    ``gain``: what the neuron multiplies its current by; ``threshold``: None for a readout.
+    ``gain``: what the neuron multiplies its current by; ``threshold``: None for a readout; ``scale``: where it was
+    chosen before, and is kept whether or not everything fits.
 
     Raises:
         CompileError: no scale does (names the layer, what is too large and the limit).
     """
     search = _Search(layer, gain, threshold, dynamics, formats)
+    if scale is not None:
+        return search.at(scale)
     top = search.largest()
     power = 2.0 ** math.floor(math.log2(top))
     while (exact := search.at(power)).rounding == 0.0:
