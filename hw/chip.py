@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import TypedDict, Unpack
 
+from hw.layers import LayerLimits
+from hw.lookup import lookup
 from hw.quantity import Quantity
+
+
+class ChipError(ValueError):
+    """A description that contradicts itself, or one asked for what it does not hold."""
+
+    user_error = True
 
 
 @dataclass(frozen=True)
@@ -19,15 +29,16 @@ class CoreLimits:
 
     def items(self) -> Iterator[tuple[str, int]]:
         """Yield (name, limit) pairs as whole numbers."""
-        for field in fields(self):
-            yield field.name, int(getattr(self, field.name).value)
+        for limit in fields(self):
+            yield limit.name, int(getattr(self, limit.name).value)
 
 
 @dataclass(frozen=True)
 class Arithmetic:
     """Integer formats of a core: bits of weights, states, biases, and the ranges that follow.
 
-    ``semantics`` names the target (``compiler.targets``) whose rules say what the numbers mean.
+    ``payload_bits`` of an event, sign included (0: spikes are 0 or 1); ``products``: whether two signals of events may
+    be multiplied on the chip. ``source`` is that of the plain numbers here, ``confirmed`` whether it was looked at.
     """
 
     weight_bits: tuple[int, ...]
@@ -38,7 +49,10 @@ class Arithmetic:
     bias_exponent_bits: Quantity
     decay_bits: Quantity
     threshold_shift: int
-    semantics: str
+    source: str
+    payload_bits: int = 0
+    products: bool = False
+    confirmed: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,7 @@ class SynapseFormat:
     tag_bits: int
     index_bits: tuple[int, ...]
     source: str
+    confirmed: bool = True
 
     def index_bits_for(self, neurons: int) -> int:
         """Return the smallest index format that addresses ``neurons`` compartments.
@@ -89,6 +104,7 @@ class Mesh:
     height: int
     cores_per_tile: int
     source: str
+    confirmed: bool = True
 
     def position(self, core: int) -> tuple[int, int]:
         """Return (x, y) of the core's tile.
@@ -116,22 +132,123 @@ class Mesh:
             x, y = step
 
 
-@dataclass(frozen=True)
-class Chip:
-    """A chip with ``cores`` equal cores.
+class Changes(TypedDict, total=False):
+    """What ``Chip.rebuilt`` may change."""
 
-    ``neurons`` names the dynamics it runs, ``resets`` the kinds of reset ("hard", "soft" or "none") and
-    ``reset_value`` the only value that a hard reset leaves (None: any); ``notes`` says what may and may not be claimed.
-    """
-
-    name: str
-    title: str
     cores: Quantity
     core: CoreLimits
     arithmetic: Arithmetic
     synapses: SynapseFormat
     mesh: Mesh
+
+
+@dataclass(frozen=True)
+class Build:
+    """What programs are made from: ``cores`` equal cores on a mesh, their limits and integer formats."""
+
+    cores: Quantity
+    core: CoreLimits
+    arithmetic: Arithmetic
+    synapses: SynapseFormat
+    mesh: Mesh
+
+    def numbers(self) -> dict[str, Quantity]:
+        """Return the numbers of the build under the names that all chips share."""
+        a, s, m = self.arithmetic, self.synapses, self.mesh
+        found = {
+            "cores": self.cores,
+            "neurons_per_core": self.core.neurons,
+            "in_axons": self.core.in_axons,
+            "out_axons": self.core.out_axons,
+            "synapse_bits_per_core": self.core.synapse_bits,
+            "weight_bits": Quantity(max(a.weight_bits), "bits", a.source, min(a.weight_bits), None, a.confirmed),
+            "state_bits": a.state_bits,
+            "threshold_bits": a.threshold_bits,
+            "bias_mantissa_bits": a.bias_mantissa_bits,
+            "bias_exponent_bits": a.bias_exponent_bits,
+            "decay_bits": a.decay_bits,
+            "synapse_word_bits": Quantity(s.word_bits, "bits", s.source, confirmed=s.confirmed),
+            "index_bits": Quantity(max(s.index_bits), "bits", s.source, confirmed=s.confirmed),
+            "mesh_width": Quantity(m.width, "tiles", m.source, confirmed=m.confirmed),
+            "mesh_height": Quantity(m.height, "tiles", m.source, confirmed=m.confirmed),
+            "cores_per_tile": Quantity(m.cores_per_tile, "cores", m.source, confirmed=m.confirmed),
+        }
+        if a.payload_bits:
+            found["payload_bits"] = Quantity(a.payload_bits, "bits", a.source, confirmed=a.confirmed)
+        return found
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip: its numbers, and what is needed to make programs for it where that is known.
+
+    Attributes:
+        semantics: the name of the target (``compiler.targets``) that makes its programs; "": described only.
+        numbers: every number by a name that all chips share (``hw.numbers``); those of ``build`` are among them.
+        build: the parts that programs are made from, for chips of equal cores on a mesh.
+        layers: limits of a layer, for chips that are programmed layer by layer.
+        neurons: the dynamics it runs. resets: "hard", "soft" or "none".
+        reset_value: the only value that a hard reset leaves (None: any).
+        notes: what may and may not be claimed.
+
+    Raises:
+        ChipError: the description contradicts itself.
+    """
+
+    name: str
+    title: str
     neurons: tuple[str, ...]
     resets: tuple[str, ...]
-    reset_value: float | None
     notes: str
+    semantics: str = ""
+    reset_value: float | None = None
+    numbers: Mapping[str, Quantity] = field(default_factory=dict)
+    build: Build | None = None
+    layers: LayerLimits | None = None
+
+    def __post_init__(self) -> None:
+        built = self.build.numbers() if self.build else {}
+        object.__setattr__(self, "numbers", MappingProxyType({**built, **self.numbers, **built}))
+
+    def number(self, key: str) -> Quantity:
+        """Return one number.
+
+        Raises:
+            UnknownNameError: this chip has none of that name (gives the nearest match and all that it has).
+        """
+        return lookup(f"number of {self.name}", key, self.numbers)
+
+    def rebuilt(self, **changes: Unpack[Changes]) -> Chip:
+        """Return this chip with other parts of its build: ``chip.rebuilt(cores=…, mesh=…)``."""
+        return replace(self, build=replace(self._build, **changes))
+
+    @property
+    def _build(self) -> Build:
+        if self.build is None:
+            raise ChipError(f"{self.name} is described by its numbers and limits only: it has no build to look at")
+        return self.build
+
+    @property
+    def cores(self) -> Quantity:
+        """How many cores it has."""
+        return self.number("cores")
+
+    @property
+    def core(self) -> CoreLimits:
+        """What one core holds."""
+        return self._build.core
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Integer formats of a core."""
+        return self._build.arithmetic
+
+    @property
+    def synapses(self) -> SynapseFormat:
+        """How synapses are packed."""
+        return self._build.synapses
+
+    @property
+    def mesh(self) -> Mesh:
+        """Where the cores lie."""
+        return self._build.mesh

@@ -22,7 +22,7 @@ def chips(name: str | None = None) -> None:
             bits = int(chip.core.synapse_bits.value)
             neurons = f"{int(chip.core.neurons.value):,}"
             row = (chip.name, chip.title, f"{int(chip.cores.value)}", neurons, f"{bits // 8192} KiB")
-            table.add_row(*row, chip.arithmetic.semantics)
+            table.add_row(*row, chip.semantics)
         console.print(table)
         return
     chip = get_chip(name)

@@ -1,6 +1,6 @@
 """Targets: what each kind of silicon arithmetic can do. To add one: its folder, and its line in ``_ALL``.
 
-A chip names its target by ``arithmetic.semantics``; several chips may share one.
+A chip names its target by ``semantics``; several chips may share one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def target_of(chip: Chip) -> Target:
     Raises:
         CompileError: there is none, or the chip's own numbers contradict it.
     """
-    semantics = chip.arithmetic.semantics
+    semantics = chip.semantics
     if semantics not in TARGETS:
         raise CompileError(Violation(chip.name, f"the arithmetic {semantics!r}", f"there is {', '.join(TARGETS)}"))
     wrong = TARGETS[semantics].disagreement(chip)

@@ -1,4 +1,4 @@
-"""Target: the rules of one kind of silicon arithmetic. A chip names its target by ``arithmetic.semantics``."""
+"""Target: the rules of one kind of silicon arithmetic. A chip names its target by ``semantics``."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ Would break it: a shortcut one step early or late, a bias that acts before its l
 unrolled with wrong borders, strides or groups, a synapse on the wrong core, a wrong shift, a threshold off by one.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -260,7 +259,7 @@ def test_a_network_that_is_too_large_names_its_layers():
     program = compiler.compile(CASES["LIF"](), images(1))
     chip = get_chip("loihi1")
     with pytest.raises(CompileError, match=r"needs 6 cores, loihi1 has 2; the largest layers: \w+ \d"):
-        compiler.mapping.place(program.mapping.lowered, replace(chip, cores=Quantity(2, "cores", "test")))
+        compiler.mapping.place(program.mapping.lowered, chip.rebuilt(cores=Quantity(2, "cores", "test")))
 
 
 def test_a_neuron_that_fits_no_core_is_named():

@@ -7,13 +7,14 @@ target, a static layer charged at every step in the nominal case, parts that do 
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import hw
-from hw.chip import Mesh, SynapseFormat
+from hw.chip import ChipError, Mesh, SynapseFormat
 from hw.chips import CHIPS
 from hw.counts import COUNTED, Counts, LayerCounts
 from hw.lookup import UnknownNameError
@@ -81,10 +82,16 @@ def test_counts_out_of_order_are_refused(count):
 # Chips.
 
 
+BUILT = [name for name in hw.list_chips() if hw.get_chip(name).build]
+
+
 def quantities(thing, path=""):
     """Yield every Quantity anywhere inside a dataclass, with its path."""
     if isinstance(thing, Quantity):
         yield path, thing
+    elif isinstance(thing, Mapping):
+        for key, value in thing.items():
+            yield from quantities(value, f"{path}[{key}]")
     elif dataclasses.is_dataclass(thing):
         for field in dataclasses.fields(thing):
             yield from quantities(getattr(thing, field.name), f"{path}.{field.name}")
@@ -99,13 +106,17 @@ def test_every_number_of_a_chip_is_positive_and_has_a_source(name):
         assert quantity.value > 0, path
         assert len(quantity.source) > 5, path
         assert quantity.unit, path
-    assert all(limit > 0 for _, limit in chip.core.items())
-    assert len(chip.synapses.source) > 5
-    assert len(chip.mesh.source) > 5
     assert chip.notes
 
 
-@pytest.mark.parametrize("name", hw.list_chips())
+@pytest.mark.parametrize("name", BUILT)
+def test_every_part_of_a_build_has_a_source(name):
+    chip = hw.get_chip(name)
+    assert all(limit > 0 for _, limit in chip.core.items())
+    assert all(len(part.source) > 5 for part in (chip.arithmetic, chip.synapses, chip.mesh))
+
+
+@pytest.mark.parametrize("name", BUILT)
 def test_the_mesh_holds_exactly_the_cores(name):
     chip = hw.get_chip(name)
     cores = int(chip.cores.value)
@@ -115,10 +126,35 @@ def test_the_mesh_holds_exactly_the_cores(name):
     assert all(seen.count(tile) == chip.mesh.cores_per_tile for tile in set(seen))
 
 
-@pytest.mark.parametrize("name", hw.list_chips())
+@pytest.mark.parametrize("name", BUILT)
 def test_every_core_full_of_neurons_can_be_addressed(name):
     chip = hw.get_chip(name)
     assert 2 ** chip.synapses.index_bits_for(int(chip.core.neurons.value)) >= chip.core.neurons.value
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_numbers_follow_the_build(name):
+    """The shared names show the parts that programs are made from, also of a chip with other parts."""
+    chip = hw.get_chip(name)
+    assert chip.numbers["cores"] is chip.cores
+    assert chip.numbers["neurons_per_core"] is chip.core.neurons
+    assert chip.number("weight_bits").value == max(chip.arithmetic.weight_bits)
+    smaller = chip.rebuilt(cores=Quantity(2, "cores", "made up"))
+    assert smaller.number("cores").value == smaller.cores.value == 2
+    assert (smaller.core, smaller.numbers["state_bits"]) == (chip.core, chip.numbers["state_bits"])
+
+
+def test_a_number_that_a_chip_lacks_names_the_nearest():
+    with pytest.raises(UnknownNameError, match="'neurons_per_core'"):
+        hw.get_chip("loihi1").number("neuron_per_core")
+
+
+def test_a_chip_without_a_build_says_so():
+    described = dataclasses.replace(hw.get_chip("loihi1"), name="paper", semantics="", build=None)
+    assert described.number("cores").value == 128
+    for part in ("core", "arithmetic", "synapses", "mesh"):
+        with pytest.raises(ChipError, match="paper is described by its numbers and limits only"):
+            getattr(described, part)
 
 
 def test_chips_are_listed_under_their_own_names():

@@ -71,4 +71,4 @@ def disagreement(chip: Chip) -> str | None:
         f"weight exponents up to {formats.exponents}": 0 <= formats.exponents <= ranges["wexp"][1],
     }
     wrong = [text for text, right in checks.items() if not right]
-    return f"{chip.name} has {', '.join(wrong)}, which {a.semantics!r} does not" if wrong else None
+    return f"{chip.name} has {', '.join(wrong)}, which {chip.semantics!r} does not" if wrong else None

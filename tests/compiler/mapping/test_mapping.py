@@ -99,13 +99,13 @@ def test_spatial_order_shares_inputs_better_than_channel_order(program):
 def test_out_axons_that_overflow_spread_their_source():
     """4,000 input neurons that each reach many cores: the source layer is spread until its cores can address them."""
     chip = get_chip("loihi1")
-    small = replace(chip, core=replace(chip.core, out_axons=Quantity(300, "axons", "test")))
+    small = chip.rebuilt(core=replace(chip.core, out_axons=Quantity(300, "axons", "test")))
     program = compiler.compile(lively(Residual(width=24, size=24)), torch.zeros(1, 1, 24, 24).double())
     mapping = compiler.mapping.place(program.mapping.lowered, small)
     assert max(core.out_axons for core in mapping.cores) <= 300
     assert len(mapping.cores) > len(program.mapping.cores)
     one = replace(chip.core, out_axons=Quantity(1, "axons", "test"))
     wide = replace(chip.mesh, width=10**5)
-    tiny = replace(chip, cores=Quantity(10**6, "cores", "test"), core=one, mesh=wide)
+    tiny = chip.rebuilt(cores=Quantity(10**6, "cores", "test"), core=one, mesh=wide)
     with pytest.raises(CompileError, match="output axons"):
         compiler.mapping.place(program.mapping.lowered, tiny)
