@@ -207,10 +207,10 @@ class Source:
             raise InvalidArgumentError(f"{graph.name} has {len(graph.inputs)} inputs; test images are one.")
         shape = graph.shape(graph.inputs[0])
         if x.shape[batch_axis(graph, x) + 1 :] != shape:
-            own = "" if self.folder else " Give the folder of a run: its network is fed as it was trained."
+            own = f" Give the folder of a run, or audit it on other data or noise: `snnkit audit {self.text}`."
             raise InvalidArgumentError(
                 f"{self.text} takes samples of shape {tuple(shape)}; those of {self.data.dataset} are "
-                f"{tuple(x.shape[-len(shape) :])}.{own}"
+                f"{tuple(x.shape[-len(shape) :])}.{'' if self.folder else own}"
             )
         wrong = self._values(x)
         if wrong:

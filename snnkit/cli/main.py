@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 
 from snnkit import allocator
+from snnkit.cli.whole import converted
 
 GROUP = "snnkit.commands"
 _PLAIN = "--plain-memory"
@@ -31,6 +32,7 @@ def build_app() -> App:
         "lies on huge pages, which makes training faster (`snnkit doctor` says by how much here).",
         version=__version__,
         help_format="markdown",
+        default_parameter=Parameter(converter=converted),
     )
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         app.command(entry.load(), name=entry.name)
