@@ -14,11 +14,11 @@ from compiler.graph.graph import Node
 from compiler.graph.operation import NOT_CAPTURED, Operation
 from compiler.operations.neurons import count_neuron
 from compiler.operations.rules import binary, real
-from compiler.targets.loihi import arithmetic
+from compiler.targets.loihi.differentiable import Constants, integrate_and_fire, rounded
 
 
 def lif_fixed(node: Node, drive: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
-    """The integer LIF of ``arithmetic.step``: returns (spikes, u, v).
+    """The integer LIF of ``arithmetic.step``: returns (spikes, u, v), which have a gradient (``differentiable``).
 
     Attributes du, dv, vth; ``drive`` is the synaptic current where the attribute drive says "current", and goes into
     the bias register where it says "bias". ``scale``: threshold units of one unit of the float network's membrane.
@@ -27,11 +27,9 @@ def lif_fixed(node: Node, drive: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, 
     """
     if drive.is_meta:  # shapes alone are asked for
         return tuple(torch.empty_like(drive) for _ in range(3))
-    a, given = node.attributes, drive.long()
-    none = torch.zeros_like(given)
-    a_in, bias = (none, given) if a["drive"] == "bias" else (given, none)
-    u, v, spikes = arithmetic.step(u.long(), v.long(), a_in, bias, a["du"], a["dv"], a["vth"])
-    return spikes.to(drive.dtype), u.to(drive.dtype), v.to(drive.dtype)
+    a = node.attributes
+    constants = Constants(a["du"], a["dv"], a["vth"], a["scale"])
+    return integrate_and_fire(drive, u, v, constants, a["drive"] == "bias")
 
 
 def bias_current(node: Node, x: Tensor) -> tuple[Tensor, ...]:
@@ -44,7 +42,7 @@ def bias_current(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     """
     a = node.attributes
     step, limit = 2.0 ** a["exponent"], float(a["mantissa_limit"])
-    return ((x * a["scale"] / step).round().clamp(-limit, limit) * step,)
+    return (rounded(x * a["scale"] / step).clamp(-limit, limit) * step,)
 
 
 def _count_bias(node: Node, facts: Facts) -> dict[str, float]:

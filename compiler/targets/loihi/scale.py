@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from compiler.errors import CompileError, Violation
+from compiler.targets.loihi.differentiable import rounded
 from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.links import Link
 from compiler.targets.loihi.ranges import Dynamics, broken
@@ -34,6 +35,17 @@ class Layer:
     links: tuple[Link, ...]
     sources: tuple[int, ...]
     bias: Tensor
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything of it asks for a gradient."""
+        return self.bias.requires_grad or any(link.weight.requires_grad for link in self.links)
+
+    @property
+    def detached(self) -> Layer:
+        """The layer as numbers alone."""
+        links = tuple(replace(link, weight=link.weight.detach()) for link in self.links)
+        return replace(self, links=links, bias=self.bias.detach())
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Scaled:
 
 def whole(weight: Tensor, formats: Formats) -> tuple[Tensor, int]:
     """Return mantissas m and the smallest exponent e with m·2^e ≈ ``weight`` (already scaled)."""
-    largest = float(weight.abs().max()) if weight.numel() else 0.0
+    largest = _peak(weight)
     room = formats.weight_limit + formats.weight_step / 2
     exponent = next((e for e in range(formats.exponents) if largest < room * 2**e), formats.exponents)
     return _mantissas(weight / 2**exponent, formats), exponent
@@ -61,7 +73,11 @@ def whole(weight: Tensor, formats: Formats) -> tuple[Tensor, int]:
 
 def _mantissas(x: Tensor, formats: Formats) -> Tensor:
     step, limit = formats.weight_step, formats.weight_limit
-    return ((x / step).round() * step).clamp(-limit, limit)
+    return (rounded(x / step) * step).clamp(-limit, limit)
+
+
+def _peak(values: Tensor) -> float:
+    return float(values.detach().abs().max()) if values.numel() else 0.0
 
 
 def split_bias(bias: Tensor, formats: Formats) -> tuple[list[tuple[Tensor, int]], Tensor]:
@@ -71,8 +87,8 @@ def split_bias(bias: Tensor, formats: Formats) -> tuple[list[tuple[Tensor, int]]
     """
     parts: list[tuple[Tensor, int]] = []
     rest, step, limit = bias, formats.weight_step, formats.weight_limit
-    while not parts or float(rest.abs().max()) > step / 2:
-        largest = float(rest.abs().max()) if rest.numel() else 0.0
+    while not parts or _peak(rest) > step / 2:
+        largest = _peak(rest)
         # The finest exponent that the following, finer part can complete.
         fits = (e for e in range(formats.exponents) if largest <= limit * 2**e + (limit if e else step / 2))
         exponent = next(fits, formats.exponents)
@@ -88,14 +104,21 @@ def scaled(
     """Choose the scale of a population and write its weights, bias and threshold in whole numbers.
 
     ``gain``: what the neuron multiplies its current by; ``threshold``: None for a readout; ``scale``: where it was
-    chosen before, and is kept whether or not everything fits.
+    chosen before, and is kept whether or not everything fits. Where weights or the bias train, what is written has
+    gradients to them; the scale is a constant.
 
     Raises:
         CompileError: no scale does (names the layer, what is too large and the limit).
     """
-    search = _Search(layer, gain, threshold, dynamics, formats)
-    if scale is not None:
-        return search.at(scale)
+    if scale is None:
+        found = _chosen(_Search(layer.detached, gain, threshold, dynamics, formats))
+        if not layer.trains:
+            return found
+        scale = found.scale
+    return _Search(layer, gain, threshold, dynamics, formats).at(scale)
+
+
+def _chosen(search: _Search) -> Scaled:
     top = search.largest()
     power = 2.0 ** math.floor(math.log2(top))
     while (exact := search.at(power)).rounding == 0.0:
@@ -119,7 +142,7 @@ class _Search:
     def largest(self) -> float:
         """The scale at which the smallest layer uses all bits and nothing needs a higher exponent than there is."""
         f = self.formats
-        peaks = [float(link.weight.abs().max()) * self.gain for link in self.layer.links if link.weight.numel()]
+        peaks = [_peak(link.weight) * self.gain for link in self.layer.links]
         peaks = [peak for peak in peaks if peak > 0]
         bounds = [f.weight_limit / min(peaks), f.weight_limit * 2**f.exponents / max(peaks)] if peaks else []
         if self.threshold is not None:
@@ -140,11 +163,15 @@ class _Search:
         drive = self.gain * scale
         weights = tuple(whole(link.weight * drive, self.formats) for link in self.layer.links)
         _, bias = split_bias(self.layer.bias * drive, self.formats)
+        return Scaled(scale, units, weights, bias, self._rounding(weights, bias, drive))
+
+    @torch.no_grad()
+    def _rounding(self, weights: tuple[tuple[Tensor, int], ...], bias: Tensor, drive: float) -> float:
         error = (bias / drive - self.layer.bias).abs()
         for link, size, (mantissa, exponent) in zip(self.layer.links, self.layer.sources, weights, strict=True):
             wrong = (mantissa * 2**exponent / drive - link.weight).abs()
             error = error + link.run(wrong, torch.ones(size, dtype=torch.float64))
-        return Scaled(scale, units, weights, bias, float(error.max()))
+        return float(error.max())
 
     def currents(self, given: Scaled) -> tuple[Tensor, Tensor]:
         """The lowest and highest current of each neuron in whole numbers, as ``ranges.currents`` finds them."""
