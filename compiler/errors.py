@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from snnkit.errors import SnnkitError
 
@@ -21,11 +21,21 @@ class GraphError(SnnkitError, ValueError):
 
 @dataclass(frozen=True)
 class Violation:
-    """One reason why a network does not fit a chip: the ``layer``, what it ``need``s, and the chip's ``limit``."""
+    """One reason why a network does not fit a chip: the ``layer``, what it ``need``s, and the chip's ``limit``.
+
+    The rest does not make two of them different: ``rewrite`` is what would fit ("" where nothing is known), ``kind``
+    the limit's name ("reset", "fan-in" …), ``need_value`` and ``limit_value`` its numbers, and ``confirmed`` says
+    whether the chip's number was checked against its source.
+    """
 
     layer: str
     need: str
     limit: str
+    rewrite: str = field(default="", compare=False)
+    kind: str = field(default="", compare=False)
+    need_value: float | None = field(default=None, compare=False)
+    limit_value: float | None = field(default=None, compare=False)
+    confirmed: bool = field(default=True, compare=False)
 
     def __str__(self) -> str:
         return f"{self.layer} needs {self.need}, {self.limit}"
