@@ -49,6 +49,18 @@ def interpret(
         InvalidArgumentError: the input does not fit the graph.
         UnknownNameError: a probe names no signal.
     """
+    return evaluate(graph, x, timesteps, probes, watch, stepwise)
+
+
+def evaluate(
+    graph: Graph,
+    x: Tensor | Sequence[Tensor],
+    timesteps: int | None = None,
+    probes: Sequence[str] = (),
+    watch: Watch | None = None,
+    stepwise: bool = False,
+) -> tuple[Tensor | tuple[Tensor, ...], dict[str, Tensor]]:
+    """Run ``graph`` as ``interpret`` does, with gradients to whatever of its parameters and inputs asks for them."""
     for probe in probes:
         if probe not in graph.signals:
             raise unknown_name("signal", probe, graph.signals)
@@ -193,19 +205,25 @@ class _Stepwise(_Run):
         outputs: list[list[Tensor]] = [[] for _ in graph.outputs]
         records: dict[str, list[Tensor]] = {probe: [] for probe in self.probes}
         kept = {*graph.outputs, *self.probes, *(s.written for s in graph.states)}
-        done, static = last_reads(graph, kept), static_signals(graph, given.still)
+        static = static_signals(graph, given.still)
+        # What never changes is computed in the first step, and what of it later steps read stays.
+        kept |= {n for node in graph.nodes if node.output not in static for n in node.inputs if n in static}
+        done = last_reads(graph, kept)
+        same: dict[str, Tensor] = {}
         for t in range(given.timesteps):
             fed = given.tensors if given.still else tuple(x[t] for x in given.tensors)
-            values = {**dict(zip(graph.inputs, fed, strict=True)), **state}
+            values = {**same, **dict(zip(graph.inputs, fed, strict=True)), **state}
             for node in graph.nodes:
+                if t > 0 and node.output in static:
+                    continue
                 inputs = [values[name] for name in node.inputs]
                 results = run_node(node, *inputs)
                 values.update(zip(node.outputs, results, strict=True))
-                if node.output not in static or t == 0:
-                    self.tell(node, given.batch, inputs, results)
+                self.tell(node, given.batch, inputs, results)
                 for signal in done.get(node.name, ()):
                     del values[signal]
             state = {s.read: values[s.written] for s in graph.states}
+            same = {name: values[name] for name in static if name in values} if t == 0 else same
             for sequence, name in zip(outputs, graph.outputs, strict=True):
                 sequence.append(_whole(values[name], given.batch))
             for probe in self.probes:
