@@ -1,0 +1,79 @@
+"""Traces of open neuromorphic designs: npz files that hold what a chip is programmed with, and what its RTL then did.
+
+``cfg_*`` arrays and a few scalars are the programming, ``out_*`` arrays are what was read from the design after each
+step. Which chip it is shows in its keys. To add a chip: its line in ``CHIPS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from compiler.targets import catalyst_n1
+from snnkit.archives import read_npz
+from snnkit.errors import CorruptFileError
+
+_Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """How traces of one chip are known and run.
+
+    ``marks``: keys that together only its traces have; ``keys``: all that it needs; ``run``: ``(arrays without out_*,
+    file name) -> what every out_* array should be``, by name without ``out_``; it raises CorruptFileError.
+    """
+
+    marks: Collection[str]
+    keys: Collection[str]
+    run: Callable[[Mapping[str, NDArray[Any]], object], _Arrays]
+
+
+CHIPS: dict[str, Chip] = {
+    "catalyst_n1": Chip(("num_cores", "neurons_per_core"), catalyst_n1.TRACE_KEYS, catalyst_n1.run_trace),
+}
+
+
+def chip_of(keys: Collection[str]) -> str | None:
+    """Return the chip whose trace has these keys, None where it is none that is known."""
+    found = [name for name, chip in CHIPS.items() if all(mark in keys for mark in chip.marks)]
+    return found[0] if len(found) == 1 else None
+
+
+def is_trace(keys: Collection[str]) -> bool:
+    """Whether an archive with these keys is a trace of some chip, known or not."""
+    return any(key.startswith(("cfg_", "out_")) for key in keys) or chip_of(keys) is not None
+
+
+def run(path: str | Path) -> _Arrays:
+    """Run the chip of a trace with what it is programmed with; return every ``out_*`` array under its name without it.
+
+    What the trace itself holds under ``out_*`` is not looked at.
+
+    Raises:
+        CorruptFileError: no trace of a chip that is known, or one that is not complete, out of range or not modelled.
+    """
+    return run_arrays(read_npz(path), path)
+
+
+def run_arrays(arrays: Mapping[str, NDArray[Any]], name: object) -> _Arrays:
+    """Do as ``run`` with arrays already read; ``name`` is the file's, for messages."""
+    chip = chip_of(arrays)
+    if chip is None:
+        raise CorruptFileError(
+            f"{name} is no trace of one chip that is known ({', '.join(CHIPS)}): its keys are {_listed(arrays)}."
+        )
+    missing = [key for key in CHIPS[chip].keys if key not in arrays]
+    if missing:
+        raise CorruptFileError(f"{name} is an incomplete trace of {chip}: it lacks {_listed(missing)}.")
+    given = {key: array for key, array in arrays.items() if not key.startswith("out_")}
+    return CHIPS[chip].run(given, name)
+
+
+def _listed(keys: Collection[str]) -> str:
+    shown = sorted(keys)
+    return ", ".join(shown[:8]) + (" …" if len(shown) > 8 else "") if shown else "none"
