@@ -2,10 +2,11 @@
 
 What is trained are weights, biases, and stored tensors that take part in sums and products (position embeddings, class
 tokens, biases of attention). What stays as it is: whole numbers and truths, infinite masks, single numbers such as
-1/√d, and the statistics of batch norms. The scale of a ``fake_quantise`` node is s = s₀·e^θ with θ = 0 at the start,
-so that it stays above 0 and a step of an optimizer changes all scales by a like share; its gradient is that of learned
-step size quantisation, times 1/√(N·n), where N is the number of values of *one sample* that have this scale and n the
-largest code (Esser et al., arXiv 1902.08153, section 2.2: N is the number of features of the layer).
+1/√d, the constants of neurons, and the statistics of batch norms. The scale of a ``fake_quantise`` node is s = s₀·e^θ
+with θ = 0 at the start, so that it stays above 0 and a step of an optimizer changes all scales by a like share; its
+gradient is that of learned step size quantisation, times 1/√(N·n), where N is the number of values of *one sample* that
+have this scale and n the largest code (Esser et al., arXiv 1902.08153, section 2.2: N is the number of features of the
+layer).
 """
 
 from __future__ import annotations
@@ -31,32 +32,20 @@ _STATISTICS = ("mean", "variance")
 _SINGLE_NUMBERS = ("scale", "constant")
 
 
-class GraphModule(nn.Module):
-    """A graph without state as a module, (B, …) → (B, …), a tuple where it has several outputs.
+class GraphNumbers(nn.Module):
+    """The numbers of a graph as the parameters of a module; what a subclass does with them is its ``forward``.
 
     Modules inside are called as the nodes are, so that ``state_dict`` has the keys of the network that was captured.
     What several nodes share is one parameter.
 
     Args:
-        graph: any graph without states.
-        batch_statistics: whether batch norms that are still there take the statistics of the batch while training,
-            and keep a running mean of them; else they hold those they have.
-
-    Raises:
-        InvalidArgumentError: the graph has states: it is a spiking network.
+        graph: any graph.
+        batch_statistics: as for ``GraphModule``.
     """
 
     def __init__(self, graph: Graph, batch_statistics: bool = False):
         super().__init__()
-        neuron = next((node for node in graph if is_neuron(node)), None)
-        if neuron is not None or graph.states:
-            name = f"{neuron.name} ({neuron.op}) is a neuron" if neuron is not None else "it has states"
-            raise InvalidArgumentError(
-                f"{graph.name} carries over state from step to step ({name}); train the quantised form, "
-                "of which the spiking one is made."
-            )
         self._graph = graph
-        self._done = last_reads(graph, set(graph.outputs))
         shared: dict[tuple[object, ...], nn.Parameter] = {}
         self._applied: list[_Applied] = []
         for node in graph:
@@ -87,6 +76,50 @@ class GraphModule(nn.Module):
         else:
             parent.add_module(_free(parent, last), applied)
 
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of parameters that decay would spoil: stored tensors and scales."""
+        return {name for name, _ in self.named_parameters() if name.endswith((".value", ".log_scale"))}
+
+    def graph(self) -> Graph:
+        """Return the graph with the present numbers, on the CPU, typed anew; what was shared is shared again."""
+        copies: dict[int, Tensor] = {}
+        nodes = tuple(
+            replace(node, parameters={name: _copy(value, copies) for name, value in applied.numbers()})
+            for node, applied in zip(self._graph, self._applied, strict=True)
+        )
+        return infer_signals(replace(self._graph, nodes=nodes))
+
+    def live_graph(self) -> Graph:
+        """Return the graph with the parameters themselves, to which gradients flow."""
+        pairs = zip(self._graph, self._applied, strict=True)
+        return replace(
+            self._graph, nodes=tuple(replace(node, parameters=dict(applied.numbers())) for node, applied in pairs)
+        )
+
+
+class GraphModule(GraphNumbers):
+    """A graph without state as a module, (B, …) → (B, …), a tuple where it has several outputs.
+
+    Args:
+        graph: any graph without states.
+        batch_statistics: whether batch norms that are still there take the statistics of the batch while training,
+            and keep a running mean of them; else they hold those they have.
+
+    Raises:
+        InvalidArgumentError: the graph has states: it is a spiking network.
+    """
+
+    def __init__(self, graph: Graph, batch_statistics: bool = False):
+        neuron = next((node for node in graph if is_neuron(node)), None)
+        if neuron is not None or graph.states:
+            name = f"{neuron.name} ({neuron.op}) is a neuron" if neuron is not None else "it has states"
+            raise InvalidArgumentError(
+                f"{graph.name} carries over state from step to step ({name}); train the quantised form, "
+                "of which the spiking one is made."
+            )
+        super().__init__(graph, batch_statistics)
+        self._done = last_reads(graph, set(graph.outputs))
+
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Evaluate the graph once.
 
@@ -106,19 +139,6 @@ class GraphModule(nn.Module):
                 del values[signal]
         outputs = tuple(values[name].expand(given.batch, *self._graph.shape(name)) for name in self._graph.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
-
-    def no_weight_decay(self) -> set[str]:
-        """Return the names of parameters that decay would spoil: stored tensors and scales."""
-        return {name for name, _ in self.named_parameters() if name.endswith((".value", ".log_scale"))}
-
-    def graph(self) -> Graph:
-        """Return the graph with the present numbers, on the CPU, typed anew; what was shared is shared again."""
-        copies: dict[int, Tensor] = {}
-        nodes = tuple(
-            replace(node, parameters={name: _copy(value, copies) for name, value in applied.numbers()})
-            for node, applied in zip(self._graph, self._applied, strict=True)
-        )
-        return infer_signals(replace(self._graph, nodes=nodes))
 
 
 class _Applied(nn.Module):
@@ -189,7 +209,7 @@ class _BatchNorm(_Applied):
 
 
 def _trains(node: Node, name: str, value: Tensor) -> bool:
-    if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+    if not value.is_floating_point() or not bool(torch.isfinite(value).all()) or is_neuron(node):
         return False
     if node.op in _SINGLE_NUMBERS and value.numel() == 1:
         return False
