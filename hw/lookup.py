@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,7 +22,13 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
         UnknownNameError: no such name (gives the nearest match and all that is known).
     """
     if name not in table:
-        close = difflib.get_close_matches(name, list(table), n=1, cutoff=0.5)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = nearest(name, table)
         raise UnknownNameError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(table))}.")
     return table[name]
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """Return `` Did you mean 'x'?`` for the closest of ``known``, or an empty string when nothing is."""
+    names = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=cutoff)
+    return f" Did you mean {names[close[0]]!r}?" if close else ""

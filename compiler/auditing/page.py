@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
-
 from compiler.auditing.terminal import break_evens, facts, needed, refusals, verdict_lines, warning
-from snnkit.report import page as report
+from snnkit.report.single_file import allowed, asset, embedded, templates
 from snnkit.report.values import joules, percent, si
 
-_HERE = Path(__file__).parent / "templates"
-_REPORT = Path(report.__file__).parent
+_TEMPLATES = Path(__file__).parent / "templates"
 _SIDES = {
     "network": "network",
     "twin": "ordinary twin",
@@ -24,9 +21,9 @@ _SCRIPTS = ("errors.js", "core.js", "page.js")
 
 def text(found: dict[str, Any]) -> str:
     """Return the page."""
-    scripts = [report._asset(_REPORT / "assets", name) for name in _SCRIPTS]
+    scripts = [asset(name) for name in _SCRIPTS]
     return (
-        _templates()
+        templates(_TEMPLATES)
         .get_template("audit.html.j2")
         .render(
             it=found,
@@ -38,25 +35,12 @@ def text(found: dict[str, Any]) -> str:
             refused=refusals(found),
             even=break_evens(found),
             needed=needed,
-            style=report._asset(_REPORT / "assets", "style.css"),
+            style=asset("style.css"),
             scripts=scripts,
-            hashes=" ".join(f"'{report._hash(script)}'" for script in scripts),
-            data=report._embedded({"populations": []}),
+            hashes=allowed(scripts),
+            data=embedded({"populations": []}),
         )
     )
-
-
-def _templates() -> Environment:
-    """The page's own template, with the report's macros and filters."""
-    environment = Environment(
-        loader=ChoiceLoader([FileSystemLoader(_HERE), FileSystemLoader(_REPORT / "templates")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(si=si, percent=percent)
-    return environment
 
 
 def _tiles(found: dict[str, Any]) -> list[dict[str, str]]:

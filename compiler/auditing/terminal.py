@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from snnkit.report.values import GAP, joules, percent, si
+from snnkit.report.values import GAP, joules, percent, plural, si
 
 _ROWS = 24
 _WORK = ("synaptic_events", "mac", "dense_macs", "divisions", "exponentials", "roots")
@@ -136,7 +136,7 @@ def _layers(found: dict[str, Any], console: Console, all_layers: bool) -> None:
         console.print(f"… the {len(kept)} that do most, of {len(layers)}; --layers for all")
     if totals["silent"]:
         shown = ", ".join(totals["silent"][:3]) + (" …" if len(totals["silent"]) > 3 else "")
-        console.print(f"{len(totals['silent'])} layers of neurons never fired: {shown}", soft_wrap=False)
+        console.print(f"{plural(len(totals['silent']), 'layer')} of neurons never fired: {shown}", soft_wrap=False)
 
 
 def _row(row: dict[str, Any], twin: bool) -> list[str]:
@@ -252,6 +252,6 @@ def _ends(found: dict[str, Any], console: Console) -> None:
         console.print(f"INCOMPLETE: not counted: {', '.join(found['uncounted'])}", style="bold red", soft_wrap=False)
     if found["strict"]:
         console.print()
-        console.print(f"strict: {len(found['strict'])} reasons not to let this pass", style="bold")
+        console.print(f"strict: {plural(len(found['strict']), 'reason')} not to let this pass", style="bold")
         for reason in found["strict"]:
             console.print(f"  {reason}", soft_wrap=False)

@@ -12,6 +12,7 @@ from compiler.converting import Converted
 from compiler.converting.comparing import Comparison, FormResult
 from compiler.converting.planning import MACHINES, Plan
 from snnkit.engine.progress import console
+from snnkit.report.values import plural
 
 _MACHINES = {
     "static": "signed events, fixed synapses",
@@ -54,7 +55,7 @@ def shares(found: Plan) -> None:
     console.print(f"{found.graph.name}: {found.macs:,.0f} multiply-accumulates a sample; of their events run on")
     for machine in MACHINES:
         console.print(f"  {machine:8} {found.share(machine):7.2%}  {_MACHINES[machine]}")
-    console.print(f"{found.quantisers:,} layers of neurons, {found.neurons:,} neurons")
+    console.print(f"{plural(found.quantisers, 'layer')} of neurons, {plural(found.neurons, 'neuron')}")
 
 
 def before(found: Plan) -> None:

@@ -1,40 +1,29 @@
-"""Energy models by name: counts × constants → interval. To add one: a file with a ``MODEL``, and its line below."""
+"""Energy models: counts × constants → interval. To add one: a file with a ``MODEL``, and its line in ``registry``."""
 
 from __future__ import annotations
 
 from hw.counts import Counts
-from hw.energy import arithmetic_45nm, lemaire2022, loihi1, memory_45nm, neurobench, published, reduced_45nm, yan2024
+from hw.energy import neurobench
 from hw.energy.break_even import break_even
 from hw.energy.comparing import compare
 from hw.energy.idle import static
 from hw.energy.model import Energy, EnergyModel, with_static_power
-from hw.lookup import lookup
-
-_ALL = (
-    arithmetic_45nm.MODEL,
-    *reduced_45nm.MODELS,
-    *memory_45nm.MODELS,
-    lemaire2022.MODEL,
-    yan2024.MODEL,
-    *loihi1.MODELS,
-    *published.MODELS,
-)
-MODELS: dict[str, EnergyModel] = {model.name: model for model in _ALL}
+from hw.energy.registry import MODELS, model_of
 
 
-def estimate(counts: Counts, model: str = "45nm", strict: bool = False) -> Energy:
-    """Return what ``counts`` cost per sample by the named model, as an interval with its parts and sources.
+def estimate(counts: Counts, model: str | EnergyModel = "45nm", strict: bool = False) -> Energy:
+    """Return what ``counts`` cost per sample by one model, as an interval with its parts and sources.
 
     Args:
         counts: what a network did.
-        model: one of ``MODELS``.
+        model: the name of one of ``MODELS``, or a model.
         strict: refuse constants that were not checked against their source, and counts that are not all priced.
 
     Raises:
         UnknownNameError: no such model (names the nearest match and what is known).
-        EstimateError: the model cannot price these counts, or not strictly.
+        EstimateError: the model cannot price these counts, or not strictly; or it is no model, or these are no counts.
     """
-    return lookup("energy model", model, MODELS).estimate(counts, strict)
+    return model_of(model).estimate(counts, strict)
 
 
 __all__ = [

@@ -16,6 +16,7 @@ from typing import Any
 
 from hw.counts import Counts, LayerCounts
 from hw.energy.model import EnergyModel
+from hw.energy.registry import model_of
 
 _OF_EVENTS = ("ac", "shift_adds", "synaptic_events", "resets", "input_events", "output_events")
 
@@ -37,18 +38,22 @@ class BreakEven:
         return {"total": {"rate": self.rate, "measured_rate": self.measured}, "per_layer": layers}
 
 
-def break_even(model: EnergyModel, counts: Counts, other: Counts) -> BreakEven:
+def break_even(model: str | EnergyModel, counts: Counts, other: Counts) -> BreakEven:
     """Compare a spiking network with an ordinary one of the same layers, both priced by ``model``.
 
     Args:
-        model: any energy model.
+        model: an energy model, or its name.
         counts: of the spiking network.
         other: of the ordinary one; layers of the same name are compared one by one.
 
     Raises:
+        UnknownNameError: no such model.
         EstimateError: the model cannot price them.
     """
-    own, idle, twin = (_by_layer(model, one) for one in (counts, without_events(counts), other))
+    model = model_of(model)
+    priced = model.estimate(counts)
+    silent, others = model.estimate(without_events(counts)), model.estimate(other)
+    own, idle, twin = (dict(one.per_layer) for one in (priced, silent, others))
     layers = {}
     for layer in counts.per_layer:
         busy = input_rate(layer)
@@ -56,8 +61,8 @@ def break_even(model: EnergyModel, counts: Counts, other: Counts) -> BreakEven:
             layers[layer.name] = (_rate(own[layer.name], idle[layer.name], twin[layer.name], busy), busy)
     neurons = sum(layer.neuron_updates for layer in counts.per_layer if layer.spikes is not None)
     rate = counts.total("resets") / neurons if neurons else None
-    measured, silent, others = (model.estimate(one).total.nominal for one in (counts, without_events(counts), other))
-    return BreakEven(None if rate is None else _rate(measured, silent, others, rate), rate, layers)
+    measured, still, beside = (one.total.nominal for one in (priced, silent, others))
+    return BreakEven(None if rate is None else _rate(measured, still, beside, rate), rate, layers)
 
 
 def input_rate(layer: LayerCounts) -> float | None:
@@ -78,10 +83,6 @@ def _silent(layer: LayerCounts) -> LayerCounts:
     none["rate"] = None if layer.rate is None else 0.0
     none["weight_fetches"] = max(layer.weight_fetches - layer.ac - layer.shift_adds, 0.0)
     return replace(layer, **none)
-
-
-def _by_layer(model: EnergyModel, counts: Counts) -> dict[str, float]:
-    return dict(model.estimate(counts).per_layer)
 
 
 def _rate(own: float, idle: float, other: float, measured: float) -> float | None:

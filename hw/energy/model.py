@@ -67,10 +67,11 @@ class Driver:
 class Energy:
     """Energy per sample: the total, its parts, the nominal share of each layer, and the constants with their sources.
 
-    ``layer_parts`` splits each layer's share. ``drivers`` are sorted by what they move. ``sampling`` is the half-width
-    of the total's 95 % interval over samples, at most: those of the layers are added up. ``uncounted`` names what the
-    counts could not classify and layers that do what the model has no price for: with any, the estimate is a lower
-    bound. ``assumed`` names the constants that were not checked against their source and that the answer hangs on.
+    ``layer_parts`` splits each layer's share. ``drivers`` are sorted by what they move; ``unmoved`` names constants and
+    choices that have two ends and move nothing here. ``sampling`` is the half-width of the total's 95 % interval over
+    samples, at most: those of the layers are added up. ``uncounted`` names what the counts could not classify and
+    layers that do what the model has no price for: with any, the estimate is a lower bound. ``assumed`` names the
+    constants that were not checked against their source and that the answer hangs on.
     """
 
     model: str
@@ -89,9 +90,10 @@ class Energy:
     technology_nm: float | None = None
     scope: str = ""
     choices: Mapping[str, Choice] = field(default_factory=dict)
+    unmoved: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON: low, nominal, high, sampling, parts, per_layer, drivers."""
+        """Return plain data for JSON: low, nominal, high, sampling, parts, per_layer, drivers, unmoved."""
         return {
             "low": self.total.low,
             "nominal": self.total.nominal,
@@ -112,6 +114,7 @@ class Energy:
                 for (name, value), (_, parts) in zip(self.per_layer, self.layer_parts, strict=True)
             ],
             "drivers": [asdict(driver) for driver in self.drivers],
+            "unmoved": list(self.unmoved),
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -204,8 +207,11 @@ class EnergyModel:
             strict: refuse constants that were not checked against their source, and counts that are not all priced.
 
         Raises:
-            EstimateError: the model cannot price these counts (says why and what would do).
+            EstimateError: the model cannot price these counts (says why and what would do), or they are no counts.
         """
+        if not isinstance(counts, Counts):
+            given = type(counts).__name__
+            raise EstimateError(f"energy model {self.name!r}: prices Counts, as compiler.count returns, not a {given}.")
         why = self.refuse(counts)
         if why:
             raise EstimateError(f"energy model {self.name!r}: {why}")
@@ -224,6 +230,7 @@ class EnergyModel:
         whole = self._interval(*(sum(totals[end].values()) for end in ends))
         upper = sum(self._parts(counts.upper(), ends["nominal"]).values()) if counts.images > 1 else None
         sampling = None if upper is None else max(self._convert(upper) - whole.nominal, 0.0)
+        drivers, unmoved = self._drivers(counts, whole.nominal, sampling)
         return Energy(
             self.name,
             self.title,
@@ -240,13 +247,14 @@ class EnergyModel:
                 (layer.name, {part: self._convert(pj) for part, pj in one.items()})
                 for layer, one in zip(counts.per_layer, by_layer, strict=True)
             ),
-            self._drivers(counts, whole.nominal, sampling),
+            drivers,
             sampling,
             assumed,
             self.precision,
             self.technology_nm,
             self.scope,
             self.choices,
+            unmoved,
         )
 
     def _assumed(self, counts: Counts, values: Values) -> tuple[str, ...]:
@@ -284,17 +292,23 @@ class EnergyModel:
                 sums[part] = sums.get(part, 0.0) + pj
         return sums
 
-    def _drivers(self, counts: Counts, nominal: float, sampling: float | None) -> tuple[Driver, ...]:
-        middle, found = self._values("nominal"), []
+    def _drivers(
+        self, counts: Counts, nominal: float, sampling: float | None
+    ) -> tuple[tuple[Driver, ...], tuple[str, ...]]:
+        """Return what moves the total, widest first, and the names of what could and does not."""
+        middle, found, unmoved = self._values("nominal"), list[Driver](), list[str]()
         low, high = self._values("low"), self._values("high")
         for name in middle:
             if low[name] == high[name]:
                 continue
             ends = [self._convert(sum(self._parts(counts, {**middle, name: at[name]}).values())) for at in (low, high)]
-            found.append(Driver(name, "constant" if name in self.constants else "choice", ends[0], ends[1]))
+            if ends[0] == ends[1]:
+                unmoved.append(name)
+            else:
+                found.append(Driver(name, "constant" if name in self.constants else "choice", *ends))
         if sampling:
             found.append(Driver("samples", "samples", max(nominal - sampling, 0.0), nominal + sampling))
-        return tuple(sorted(found, key=lambda one: one.low - one.high))
+        return tuple(sorted(found, key=lambda one: one.low - one.high)), tuple(unmoved)
 
     def _convert(self, pj: float) -> float:
         return Interval(pj, pj, pj, "pJ").to(self.unit).nominal

@@ -102,6 +102,7 @@ def _model(run: Run, model: dict[str, Any]) -> dict[str, Any]:
         "layers": _layer_rows(run, model, keys, unit),
         "even": _even(model),
         "drivers": [_driver(row, model, unit) for row in rows(priced.result(model, "network").get("drivers"))],
+        "unmoved": names(priced.result(model, "network").get("unmoved")),
         "ends": [
             (end, text(obj(model, "ends")[end])) for end in ("low", "nominal", "high") if obj(model, "ends").get(end)
         ],

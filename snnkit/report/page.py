@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from snnkit.files import atomic_path
 from snnkit.report import chip, comparison, conversion, energy, headline, network, sections, values
 from snnkit.report.palette import Palette
-from snnkit.report.read import ReportError, Run, is_ordinary, read_runs
+from snnkit.report.read import Run, is_ordinary, read_runs
+from snnkit.report.single_file import ASSETS, allowed, asset, embedded, templates
 
-_HERE = Path(__file__).parent
 _STYLES = ("style.css",)
 _FIRST = "errors.js"
 _SCRIPTS = (
@@ -53,7 +47,7 @@ def write_report(run_folder: str | Path, *others: str | Path) -> Path:
     run = read_runs([run_folder, *map(Path, others)])
     for note in (*run.stale, *(note for other in run.others for note in other.stale)):
         print(note, file=sys.stderr)
-    html = render(run, _HERE / "assets")
+    html = render(run, ASSETS)
     path = run_folder / "report.html"
     with atomic_path(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
@@ -63,7 +57,7 @@ def write_report(run_folder: str | Path, *others: str | Path) -> Path:
 def render(run: Run, assets: Path) -> str:
     """The whole page as text."""
     palette = Palette(run)
-    first, *scripts = (_asset(assets, name) for name in (_FIRST, "echarts.min.js", *_SCRIPTS))
+    first, *scripts = (asset(name, assets) for name in (_FIRST, "echarts.min.js", *_SCRIPTS))
     shown, data = [], {"populations": palette.names}
     for key, title, build, command in _SECTIONS:
         content = build(run, palette)
@@ -73,7 +67,7 @@ def render(run: Run, assets: Path) -> str:
             command = "snnkit convert {run}" if key == "conversion" else "" if key in _OF_SPIKES else command
         shown.append({"key": key, "title": title, "content": content, "command": command.format(run=run.name)})
     return (
-        _templates()
+        templates()
         .get_template("page.html.j2")
         .render(
             title=headline.model_name(run),
@@ -84,11 +78,11 @@ def render(run: Run, assets: Path) -> str:
             key=_key(run, palette),
             sections=shown,
             colours=palette.css(),
-            styles=[_asset(assets, name) for name in _STYLES],
+            styles=[asset(name, assets) for name in _STYLES],
             first=first,
             scripts=scripts,
-            hashes=" ".join(f"'{_hash(script)}'" for script in (first, *scripts)),
-            data=_embedded(data),
+            hashes=allowed((first, *scripts)),
+            data=embedded(data),
         )
     )
 
@@ -102,35 +96,3 @@ def _key(run: Run, palette: Palette) -> list[dict[str, Any]]:
         {"name": name, "population": index, "neurons": sizes.get(name), "share": (sizes.get(name) or 1) ** 0.5}
         for index, name in enumerate(palette.names)
     ]
-
-
-@cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(si=values.si, percent=values.percent, whole=values.whole, plural=values.plural)
-    return environment
-
-
-def _asset(folder: Path, name: str) -> str:
-    """A file to stand between <script> or <style> tags; no text in it can end the tag."""
-    path = folder / name
-    if not path.is_file():
-        raise ReportError(f"{folder}: no {name} in it; the folder must hold the page's style sheet and scripts")
-    return path.read_text(encoding="utf-8").replace("</script", r"<\/script").replace("</style", r"<\/style")
-
-
-def _hash(script: str) -> str:
-    """What the page's content policy calls a script: no other one runs, wherever it came from."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-
-
-def _embedded(data: dict[str, Any]) -> str:
-    """JSON for a script block: `<`, `>` and `&` are written as escapes, so no name can end the block."""
-    packed = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return packed.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")

@@ -7,6 +7,7 @@ target, a static layer charged at every step in the nominal case, parts that do 
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -33,6 +34,24 @@ def test_a_quantity_without_range_is_a_point():
 def test_a_value_outside_its_range_is_refused(ends):
     with pytest.raises(ValueError, match="the source"):
         Quantity(2.0, "pJ", "the source", **ends)
+
+
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [
+        ("furlong", "Known: fJ pJ nJ"),
+        ("pj", "Did you mean 'pJ'"),
+        ("core", "Did you mean 'cores'"),
+        ("", "hw/quantity.py"),
+        ("pJ ", "Did you mean 'pJ'"),
+    ],
+)
+def test_units_that_are_not_known_are_refused_in_one_line(unit, said):
+    for make in (lambda: Quantity(1.0, unit, "the source"), lambda: Interval(1, 1, 1, unit)):
+        with pytest.raises(UnitError, match=re.escape(repr(unit))) as caught:
+            make()
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_not_a_number_is_no_quantity():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from snnkit.report import write_report
-from snnkit.report.page import _hash
+from snnkit.report.single_file import digest
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -54,7 +54,7 @@ def drawn(dom: str, chart: str) -> bool:
 def used(page: Path) -> Path:
     head, tail = page.read_text(encoding="utf-8").rsplit("</body>", 1)
     content = re.search(r"<script>(.*)</script>", USE, re.S)[1]
-    head = head.replace("script-src ", f"script-src '{_hash(content)}' ", 1)  # or the page would not let it run
+    head = head.replace("script-src ", f"script-src '{digest(content)}' ", 1)  # or the page would not let it run
     page.write_text(head + USE + tail, encoding="utf-8")
     return page
 

@@ -173,6 +173,17 @@ def test_incomplete_counts_are_a_lower_bound(make_run, invented):
     assert page.count("incomplete") == 1
 
 
+def test_what_moves_nothing_is_counted_not_drawn(make_run, invented):
+    """Breaks when a constant with two ends that moves nothing is left out without a word."""
+    energy = invented["energy.json"]()
+    assert "nothing here" not in section(write_report(make_run(energy=energy)))
+    energy["models"][0]["results"]["network"]["unmoved"] = ["E_root", "first layer"]
+    energy["models"][1]["results"]["network"]["unmoved"] = ["E_AC"]
+    page = section(write_report(make_run(energy=energy)))
+    assert "2 more with two ends move nothing here: E_root, first layer." in page
+    assert "1 more with two ends moves nothing here: E_AC." in page
+
+
 def test_files_of_the_first_schema_still_show(make_run, invented):
     """Breaks when an old folder loses its section, its numbers, or the word how to renew it."""
     old = invented["old energy.json"]()

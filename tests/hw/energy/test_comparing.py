@@ -112,3 +112,35 @@ def test_a_ratio_with_a_lower_bound_says_so_and_decides_nothing():
     found = hw.energy.compare({"ours": hw.energy.estimate(SPIKING), "theirs": hw.energy.estimate(other)})["theirs"]
     assert found.lower_bound == ("theirs",)
     assert not found.decided
+
+
+def test_a_model_goes_by_its_name_or_as_itself():
+    model = hw.energy.MODELS["45nm"]
+    assert hw.energy.estimate(SPIKING, model) == hw.energy.estimate(SPIKING, "45nm")
+    assert hw.energy.break_even("45nm", SPIKING, twin()) == hw.energy.break_even(model, SPIKING, twin())
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: hw.energy.estimate(SPIKING, None), "the energy model is a NoneType"),
+        (lambda: hw.energy.break_even(SPIKING, "45nm", twin()), "the energy model is a Counts"),
+        (lambda: hw.energy.break_even("45mm", SPIKING, twin()), "Did you mean '45nm'"),
+        (lambda: hw.energy.estimate("45nm", SPIKING), "the energy model is a Counts"),
+        (lambda: hw.energy.estimate({"mac": 3}), "prices Counts, as compiler.count returns, not a dict"),
+        (lambda: hw.energy.break_even("45nm", SPIKING, None), "not a NoneType"),
+        (lambda: hw.energy.break_even("45nm", None, twin()), "not a NoneType"),
+    ],
+)
+def test_what_is_no_model_or_no_counts_gets_one_line(call, said):
+    with pytest.raises((EstimateError, LookupError), match=said) as caught:
+        call()
+    assert caught.value.user_error
+    assert "\n" not in str(caught.value)
+
+
+def test_constants_that_move_nothing_are_no_drivers():
+    """SPIKING has no layer whose input stays as it is: how often such a one is charged moves nothing."""
+    energy = hw.energy.estimate(SPIKING, "45nm")
+    assert energy.unmoved == ("first layer",)
+    assert [driver.name for driver in energy.drivers] == ["updates and adds"]

@@ -230,9 +230,13 @@ def test_each_driver_spans_its_part_of_the_interval(name):
     wide = [driver.high - driver.low for driver in energy.drivers]
     assert wide == sorted(wide, reverse=True)
     moving = {k for k, q in MODELS[name].constants.items() if q.interval.low < q.interval.high}
-    assert {d.name for d in energy.drivers if d.kind == "constant"} == moving
-    assert {d.name for d in energy.drivers if d.kind == "choice"} == set(MODELS[name].choices)
+    assert {d.name for d in energy.drivers if d.kind != "samples"}.isdisjoint(energy.unmoved)
+    assert {d.name for d in energy.drivers if d.kind == "constant"} == moving - set(energy.unmoved)
+    assert {d.name for d in energy.drivers if d.kind == "choice"} == set(MODELS[name].choices) - set(energy.unmoved)
+    assert set(energy.unmoved) <= moving | set(MODELS[name].choices)
+    assert energy.to_dict()["unmoved"] == list(energy.unmoved)
     for driver in energy.drivers:
+        assert driver.low < driver.high
         assert driver.low <= energy.total.nominal * (1 + 1e-12)
         assert driver.high >= energy.total.nominal * (1 - 1e-12)
         assert driver.low >= energy.total.low * (1 - 1e-12)

@@ -42,7 +42,7 @@ def test_the_ends_multiply():
         (q(1, "pJ"), q(1, "ms"), "power is given in pJ"),
         (q(1, "mW"), q(1, "mW"), "latency is given in mW"),
         (q(1, "ms"), q(1, "mW"), "power is given in ms"),
-        (q(1, "watt"), q(1, "ms"), "power is given in watt"),
+        (q(1, "mV"), q(1, "ms"), "power is given in mV"),
         (q(1, "mW"), q(1, "cycles"), "latency is given in cycles"),
         (q(-1, "mW"), q(1, "ms"), "must not be negative"),
     ],
