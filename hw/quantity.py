@@ -19,19 +19,43 @@ _DIMENSIONS: dict[str, dict[str, float]] = {
     "time": {"ps": 1e-12, "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0},
     "frequency": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
     "length": {"nm": 1e-9, "um": 1e-6, "mm": 1e-3},
-    "area": {"um2": 1e-12, "mm2": 1e-6},
+    "area": {"um²": 1e-12, "um2": 1e-12, "mm²": 1e-6, "mm2": 1e-6},
     "voltage": {"mV": 1e-3, "V": 1.0},
     "current": {"nA": 1e-9, "uA": 1e-6, "mA": 1e-3, "A": 1.0},
 }
 _SIZES = {unit: (name, size) for name, units in _DIMENSIONS.items() for unit, size in units.items()}
 _COUNTED = frozenset(
     (
-        *("bits", "bytes", "KiB", "MiB", "words", "entries", "slots", "registers", "values", "levels", "states", "1"),
+        *("bits", "bytes", "KiB", "MiB", "words", "entries", "slots", "registers", "values", "levels", "states"),
         *("neurons", "compartments", "synapses", "weights", "axons", "dendrites", "connections", "fan-in", "fan-out"),
         *("cores", "tiles", "clusters", "chips", "banks", "memories", "routers", "links", "lanes", "PEs", "layers"),
-        *("rows", "columns", "channels", "kernels", "filters", "pixels", "delays"),
+        *(
+            "rows",
+            "columns",
+            "channels",
+            "kernels",
+            "filters",
+            "pixels",
+            "delays",
+            "inputs",
+            "outputs",
+            "maps",
+            "blocks",
+        ),
         *("spikes", "events", "packets", "flits", "hops", "updates", "operations", "accesses", "reads", "writes"),
-        *("steps", "cycles", "samples", "images", "%"),
+        *(
+            "steps",
+            "cycles",
+            "samples",
+            "images",
+            "configurations",
+            "contexts",
+            "transistors",
+            "gates",
+            "LUTs",
+            "%",
+            "1",
+        ),
     )
 )
 """What is counted in whole things: added to its like, converted into nothing. Another one is a word in this list."""
