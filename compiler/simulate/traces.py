@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from compiler.targets import catalyst_n1
+from compiler.targets.odin import trace as odin
+from compiler.targets.odin.arithmetic import FORMATS
 from snnkit.archives import read_npz
 from snnkit.errors import CorruptFileError
 
@@ -35,6 +38,7 @@ class Chip:
 
 CHIPS: dict[str, Chip] = {
     "catalyst_n1": Chip(("num_cores", "neurons_per_core"), catalyst_n1.TRACE_KEYS, catalyst_n1.run_trace),
+    **{name: Chip(odin.MARKS[name], odin.KEYS[name], partial(odin.replay, chip)) for name, chip in FORMATS.items()},
 }
 
 
