@@ -7,8 +7,10 @@ cycle; an output that holds a packet hands it on if there is room where it leads
 south. Packets for a core wait until the next step begins: they hold its router's own output, and what lies behind them.
 A packet that finds its own router's input full is lost.
 
-The pointer starts at 0 with the first step. On the chip it has been running since reset, so that *which* of two packets
-from different sides arrives first is not known; it matters where both are for one neuron, and nowhere else.
+The pointer has been running since reset. When it stands where is not in a trace: each programming write and each host
+current is taken to be one cycle, and nothing to come between them, which agrees with the one trace of this mesh that
+there is. It matters where packets from two sides wait for one output: for the cycles of a step by a few, for which of
+two packets to one neuron comes last, and for nothing else.
 """
 
 from __future__ import annotations
@@ -106,10 +108,8 @@ def clock(
     return moved
 
 
-def send(
-    queue: _Ints, held: _Ints, output: _Ints, pointer: int, spikes: _Ints, routed: _Ints, target: _Ints
-) -> tuple[int, int]:
-    """Route the spikes of all cores, 37 cycles each, and wait until nothing moves; return packets lost and the pointer.
+def send(queue: _Ints, held: _Ints, output: _Ints, pointer: int, spikes: _Ints, routed: _Ints, target: _Ints) -> int:
+    """Route the spikes of all cores, 37 cycles each, and wait until nothing moves; return how many packets were lost.
 
     Args:
         queue, held, output: as in ``clock``.
@@ -137,23 +137,20 @@ def send(
         moving = clock(queue, held, output, pending, source, False, pointer, target)
         pointer = (pointer + 1) % 5
         pending = -1
-    return lost, pointer
+    return lost
 
 
-def receive(
-    queue: _Ints, held: _Ints, output: _Ints, pointer: int, target: _Ints, arrived: _Ints
-) -> tuple[int, int, int]:
-    """Empty the mesh; return how many packets ``arrived`` (in that order), the cycles it took, and the pointer."""
+def receive(queue: _Ints, held: _Ints, output: _Ints, pointer: int, target: _Ints, arrived: _Ints) -> tuple[int, int]:
+    """Empty the mesh; return how many packets ``arrived`` (in that order) and the cycles it took."""
     count, cycles = 0, 0
     while held.any() or (output >= 0).any():
         for c in range(len(held)):
             if output[c, 0] >= 0:
                 arrived[count] = output[c, 0]
                 count += 1
-        clock(queue, held, output, -1, 0, True, pointer, target)
-        pointer = (pointer + 1) % 5
+        clock(queue, held, output, -1, 0, True, (pointer + cycles) % 5, target)
         cycles += 1
-    return count, cycles, pointer
+    return count, cycles
 
 
 PARTS = (columns_of, neighbour, heading, clock, send, receive)

@@ -94,10 +94,12 @@ class Setup:
     ``parameters`` (C, N, WIDTH), with an axon's type in place of its number; ``pool`` (words, 4) of target, weight,
     compartment, delay, core after core from ``pool_start`` (C + 1,); ``index`` (C, N, 3) of base, count, format;
     ``routes`` (C, N, 12, 3) of target core (-1: none), target neuron, weight; ``host`` (X, 4) of step, core, neuron,
-    current, sorted by step. The rest are switches.
+    current, sorted by step. ``writes`` counts programming writes, a word and its delay as two. The rest are
+    switches.
     """
 
     steps: int
+    writes: int
     parameters: _Ints
     pool_start: _Ints
     pool: _Ints
@@ -149,6 +151,7 @@ def _read(arrays: Mapping[str, NDArray[Any]]) -> Setup:
     start, words = _pool(pool, runs, neurons)
     return Setup(
         steps=steps,
+        writes=len(params) + 2 * len(pool) + len(index) + len(routes),
         parameters=_parameters(params, cores, neurons),
         pool_start=start,
         pool=words,

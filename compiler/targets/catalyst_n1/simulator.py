@@ -73,7 +73,7 @@ def run(setup: Setup) -> dict[str, NDArray[Any]]:
     host_start = np.searchsorted(setup.host[:, 0], np.arange(steps + 1)).astype(np.int64)
     _kernel()(
         *(setup.parameters, setup.pool_start, setup.pool, setup.index, setup.routes, setup.host, host_start),
-        *(switches, states, counts, whole),
+        *(switches, setup.writes, states, counts, whole),
     )
     out = dict(zip(("v", "u", "refrac", "s", "payload"), states, strict=True))
     small = {key: out[key].astype(np.int16) for key in ("refrac", "s", "payload")}
@@ -211,6 +211,7 @@ def _compiled(text: str) -> Callable[..., None]:
         host: _Ints,
         host_start: _Ints,
         switches: _Ints,
+        writes: int,
         states: NDArray[np.int32],
         counts: _Ints,
         whole: _Ints,
@@ -231,12 +232,13 @@ def _compiled(text: str) -> Callable[..., None]:
         spike_core, routed = np.zeros(cores * FIFO, np.int64), np.zeros((cores * FIFO, routes.shape[2]), np.int64)
         size = cores if mesh else 0
         inputs, held = np.zeros((size, 5, packet_mesh.DEPTH), np.int64), np.zeros((size, 5), np.int64)
-        outputs, arrived, pointer = np.full((size, 5), -1, np.int64), np.zeros(most, np.int64), 0
+        outputs, arrived, cycle = np.full((size, 5), -1, np.int64), np.zeros(most, np.int64), writes + 1
         for t in range(steps):
             for x in range(host_start[t], host_start[t + 1]):
                 sums[host[x, 1], host[x, 2], 0] = host[x, 3]
             if mesh:
-                written, waited, pointer = receive(inputs, held, outputs, pointer, packets[:, 0].copy(), arrived)
+                cycle += host_start[t + 1] - host_start[t]
+                written, waited = receive(inputs, held, outputs, cycle % 5, packets[:, 0].copy(), arrived)
                 waited += 3
             else:
                 written = packet_count
@@ -286,10 +288,12 @@ def _compiled(text: str) -> Callable[..., None]:
                             packets[packet_count, 2] = wrap16((weight * bits[k]) >> _GRADE) if graded else weight
                             packet_count += 1
                     sent += 1
+            routing = 37 * sent + cores
+            whole[0, t] = longest + routing + 7 + waited
+            cycle += whole[0, t]
             if mesh:
-                whole[1, t], pointer = send(
-                    inputs, held, outputs, pointer, spike_core[:sent], routed[:sent], packets[:, 0].copy()
+                whole[1, t] = send(
+                    inputs, held, outputs, (cycle - routing) % 5, spike_core[:sent], routed[:sent], packets[:, 0].copy()
                 )
-            whole[0, t] = longest + 37 * sent + cores + 7 + waited
 
     return run_all
