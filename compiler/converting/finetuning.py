@@ -9,9 +9,10 @@ Source: learned step size quantisation, arXiv 1902.08153; distillation into a qu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -32,6 +33,8 @@ from snnkit.tasks import build_task
 TEACHER_SHARE = 0.9
 """Weight of the float network against the labels."""
 LEARNING_RATE = 1e-3
+
+Module = TypeVar("Module", bound=nn.Module)
 
 _PRECISION = {torch.float32: "32-true", torch.float64: "64-true"}
 
@@ -81,12 +84,12 @@ def fine_tuned(
     places = Places(converted.source, converted.spike_input)
     form = trained_form(places, converted.quantisers, converted.dtype)
     settings = config or fine_tuning(epochs)
-    learned, run = distilled(
+    found, run = distilled(
         form, teacher or converted.source, data, config=settings, folder=folder, runs=runs, go_on=go_on
     )
     made = assembled(
-        _with_numbers(converted.source, learned),
-        _with_scales(converted.quantisers, learned),
+        _with_numbers(converted.source, found),
+        _with_scales(converted.quantisers, found),
         converted.levels,
         converted.max_exponent,
         converted.spike_input,
@@ -122,23 +125,55 @@ def distilled(
     Raises:
         As ``fine_tuned``.
     """
-    config = config or fine_tuning(epochs)
+    made, run = learned(
+        lambda: GraphModule(graph, batch_statistics),
+        graph,
+        teacher,
+        data,
+        config or fine_tuning(epochs),
+        folder=folder,
+        runs=runs,
+        go_on=go_on,
+    )
+    return made.graph(), run
+
+
+def learned(
+    make: Callable[[], Module],
+    graph: Graph,
+    teacher: nn.Module | Graph,
+    data: DataConfig | ImageData,
+    config: RunConfig,
+    *,
+    folder: str | Path | None = None,
+    runs: str | Path = "runs",
+    go_on: bool = False,
+) -> tuple[Module, Run]:
+    """Train a module that is made of a classifier's graph, and return another with what was learned, and the run.
+
+    Args:
+        make: returns the module, of the numbers of ``graph``; called twice.
+        graph, teacher, data, config, folder, runs, go_on: as for ``distilled``.
+
+    Raises:
+        As ``fine_tuned``.
+    """
     config = replace(config, runtime=replace(config.runtime, precision=_precision(graph)))
     if isinstance(data, DataConfig):
         config = replace(config, data=data)
         data = load_images(data, config.seed)
     _check_fit(graph, data)
     torch.manual_seed(config.seed)
-    module = GraphModule(graph, batch_statistics)
+    module = make()
     options = {**config.task.options, "teachers": _module(teacher)}
     if config.task.label_smoothing:
         options["label_smoothing"] = config.task.label_smoothing
     task = build_task(config.task.name, module, len(data.classes), options)
     run = train_task(task, config, data, folder, runs=runs, go_on=go_on)
     # From the file: what was trained may be shards of it, on another device, or the weights before their average.
-    learned = GraphModule(graph, batch_statistics)
-    load_weights(learned, run.checkpoint)
-    return learned.graph(), run
+    found = make()
+    load_weights(found, run.checkpoint)
+    return found, run
 
 
 def _module(network: nn.Module | Graph) -> nn.Module:

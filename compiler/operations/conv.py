@@ -24,9 +24,13 @@ _CONV: Mapping[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.con
 
 
 def shifted(y: Tensor, node: Node) -> Tensor:
-    """Apply the integer exponent of quantised weights: the *sum* is shifted, a negative exponent floors it."""
+    """Apply the integer exponent of quantised weights: the *sum* is shifted, a negative exponent floors it.
+
+    The gradient passes the floor as if it were not there; the values are exact either way.
+    """
     exponent = int(node.attributes.get("weight_exponent", 0))
-    return torch.floor(torch.ldexp(y, torch.tensor(exponent))) if exponent else y
+    y = y * 2.0**exponent if exponent else y
+    return y + (y.floor() - y).detach() if exponent < 0 else y
 
 
 def _run(node: Node, x: Tensor) -> tuple[Tensor, ...]:
