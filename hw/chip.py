@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from types import MappingProxyType
 from typing import TypedDict, Unpack
 
 from hw.layers import LayerLimits
 from hw.lookup import lookup
+from hw.numbers import NUMBERS, OF_THE_WHOLE
 from hw.quantity import Quantity
+from hw.validity import contradictions
 
 
 class ChipError(ValueError):
@@ -161,14 +162,14 @@ class Build:
             "in_axons": self.core.in_axons,
             "out_axons": self.core.out_axons,
             "synapse_bits_per_core": self.core.synapse_bits,
-            "weight_bits": Quantity(max(a.weight_bits), "bits", a.source, min(a.weight_bits), None, a.confirmed),
+            "weight_bits": _widths(a.weight_bits, a.source, a.confirmed, "; the range: formats there are"),
             "state_bits": a.state_bits,
             "threshold_bits": a.threshold_bits,
             "bias_mantissa_bits": a.bias_mantissa_bits,
             "bias_exponent_bits": a.bias_exponent_bits,
             "decay_bits": a.decay_bits,
             "synapse_word_bits": Quantity(s.word_bits, "bits", s.source, confirmed=s.confirmed),
-            "index_bits": Quantity(max(s.index_bits), "bits", s.source, confirmed=s.confirmed),
+            "index_bits": _widths(s.index_bits[-1:], s.source, s.confirmed),
             "mesh_width": Quantity(m.width, "tiles", m.source, confirmed=m.confirmed),
             "mesh_height": Quantity(m.height, "tiles", m.source, confirmed=m.confirmed),
             "cores_per_tile": Quantity(m.cores_per_tile, "cores", m.source, confirmed=m.confirmed),
@@ -176,6 +177,12 @@ class Build:
         if a.payload_bits:
             found["payload_bits"] = Quantity(a.payload_bits, "bits", a.source, confirmed=a.confirmed)
         return found
+
+
+def _widths(bits: tuple[int, ...], source: str, confirmed: bool, note: str = "") -> Quantity:
+    if len(bits) < 2:
+        return Quantity(max(bits, default=0), "bits", source, confirmed=confirmed)
+    return Quantity(max(bits), "bits", f"{source}{note}", min(bits), None, confirmed)
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,8 @@ class Chip:
         numbers: every number by a name that all chips share (``hw.numbers``); those of ``build`` are among them.
         build: the parts that programs are made from, for chips of equal cores on a mesh.
         layers: limits of a layer, for chips that are programmed layer by layer.
-        neurons: the dynamics it runs. resets: "hard", "soft" or "none".
+        neurons: the dynamics it runs; (): any, or not described (``notes``).
+        resets: "hard", "soft" or "none"; (): not described.
         reset_value: the only value that a hard reset leaves (None: any).
         notes: what may and may not be claimed.
 
@@ -202,13 +210,18 @@ class Chip:
     notes: str
     semantics: str = ""
     reset_value: float | None = None
-    numbers: Mapping[str, Quantity] = field(default_factory=dict)
+    numbers: Mapping[str, Quantity] = field(default_factory=dict, hash=False)
     build: Build | None = None
     layers: LayerLimits | None = None
 
     def __post_init__(self) -> None:
         built = self.build.numbers() if self.build else {}
-        object.__setattr__(self, "numbers", MappingProxyType({**built, **self.numbers, **built}))
+        order = {key: place for place, key in enumerate(NUMBERS)}
+        numbers = sorted({**self.numbers, **built}.items(), key=lambda item: order.get(item[0], len(order)))
+        object.__setattr__(self, "numbers", dict(numbers))
+        wrong = contradictions(self)
+        if wrong:
+            raise ChipError(f"{self.name or 'a chip'}: {'; '.join(wrong)}.")
 
     def number(self, key: str) -> Quantity:
         """Return one number.
@@ -219,8 +232,12 @@ class Chip:
         return lookup(f"number of {self.name}", key, self.numbers)
 
     def rebuilt(self, **changes: Unpack[Changes]) -> Chip:
-        """Return this chip with other parts of its build: ``chip.rebuilt(cores=…, mesh=…)``."""
-        return replace(self, build=replace(self._build, **changes))
+        """Return this chip with other parts of its build: ``chip.rebuilt(cores=…, mesh=…)``.
+
+        What was said of the whole chip is of other parts then, and left out.
+        """
+        numbers = {key: number for key, number in self.numbers.items() if key not in OF_THE_WHOLE}
+        return replace(self, build=replace(self._build, **changes), numbers=numbers)
 
     @property
     def _build(self) -> Build:

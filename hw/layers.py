@@ -30,7 +30,7 @@ class LayerLimits:
     confirmed: bool = True
     kernel: Quantity | None = None
     strides: tuple[int, ...] = ()
-    stride_kernels: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    stride_kernels: Mapping[int, tuple[int, ...]] = field(default_factory=dict, hash=False)
     padding: Quantity | None = None
     channels: Quantity | None = None
     input_map: Quantity | None = None

@@ -30,5 +30,10 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """Return `` Did you mean 'x'?`` for the closest of ``known``, or an empty string when nothing is."""
     names = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=cutoff)
-    return f" Did you mean {names[close[0]]!r}?" if close else ""
+    close = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=cutoff)
+    near = [one for one in close if _like(one, name) == _like(close[0], name)]  # as near as the nearest
+    return f" Did you mean {' or '.join(repr(names[one]) for one in sorted(near))}?" if near else ""
+
+
+def _like(one: str, name: str) -> float:
+    return difflib.SequenceMatcher(None, name.lower(), one).ratio()
