@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from compiler.exchange import lava as lava
     from compiler.exchange import nir as nir
     from compiler.exchange import onnx as onnx
+    from compiler.exchange import speck as speck
 
-__all__ = ["lava", "nir", "onnx"]
+__all__ = ["lava", "nir", "onnx", "speck"]
 
 
 def __getattr__(name: str) -> Any:

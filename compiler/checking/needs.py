@@ -1,0 +1,250 @@
+"""Needs: what each layer of a network asks of a chip, read straight off the graph and never unrolled.
+
+A layer here is what feeds one population of neurons, or the output: the linear operations since the last neurons. Its
+synapses are counted from shapes, borders and zeros of the weights, so that a network of any size takes no longer than
+its weights take to read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compiler.graph import Graph, Node, is_neuron, is_synapse, operation
+
+OUTPUT = "the output"
+"""The name of what feeds the graph's output, as violations call it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What feeds one population.
+
+    Attributes:
+        name: of the neuron's node, or ``OUTPUT``. neuron: that node (None for the output).
+        signal: the current. shape: of the population.
+        nodes: everything between the last neurons and the current, in order.
+        sources: the events, inputs and states that it starts from. readers: names of the layers that read its spikes.
+        fan_in, fan_out: most synapses of one of its neurons, and most that leave one of them.
+        synapses: all that end in it.
+    """
+
+    name: str
+    neuron: Node | None
+    signal: str
+    shape: tuple[int, ...]
+    nodes: tuple[Node, ...]
+    sources: tuple[str, ...]
+    readers: tuple[str, ...]
+    fan_in: int
+    fan_out: int
+    synapses: int
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def weighing(self) -> tuple[Node, ...]:
+        """The nodes in which weights meet a signal."""
+        return tuple(node for node in self.nodes if is_synapse(node))
+
+
+def layers_of(graph: Graph) -> tuple[Layer, ...]:
+    """Return the layers of a (simplified) graph in order, the output last."""
+    ends: list[tuple[str, Node | None, str]] = [(node.name, node, node.inputs[0]) for node in graph if is_neuron(node)]
+    last = graph.outputs[0]
+    found = graph.producer(last)
+    if found is None or not is_neuron(found):
+        ends.append((OUTPUT, None, last))
+    parts = {name: between(graph, signal) for name, _, signal in ends}
+    fan_in, fan_out = _fan_in(graph), _FanOut(graph)
+    layers = []
+    for name, node, signal in ends:
+        nodes, sources = parts[name]
+        own = None if node is None else node.output
+        readers = tuple(other for other, (_, read) in parts.items() if own is not None and own in read)
+        leaving = 0 if node is None else fan_out.of(node.output)
+        synapses = sum(_synapses(graph, one) for one in nodes)
+        arriving = sum(math.prod(graph.shape(source)) for source in sources)
+        # A sum without a layer of its own has one synapse for each value that comes in.
+        direct = 0 if any(map(_weighs, nodes)) else arriving
+        layers.append(
+            Layer(
+                name,
+                node,
+                signal,
+                graph.shape(signal),
+                nodes,
+                sources,
+                readers,
+                min(fan_in(signal), arriving),
+                leaving,
+                synapses or direct,
+            )
+        )
+    return tuple(layers)
+
+
+def between(graph: Graph, signal: str) -> tuple[tuple[Node, ...], tuple[str, ...]]:
+    """Return the nodes since the last neurons (in order) and the signals that they start from."""
+    waiting, found, sources, seen = [signal], set(), dict[str, None](), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        node = graph.producer(name)
+        if node is None or is_neuron(node):
+            sources[name] = None
+        else:
+            found.add(node.name)
+            waiting.extend(node.inputs)
+    return tuple(node for node in graph if node.name in found), tuple(sources)
+
+
+def _weighs(node: Node) -> bool:
+    return operation(node.op).kind in ("synapse", "pool", "product")
+
+
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """How the positions of a layer of windows meet, along each axis.
+
+    ``inside`` [axis][offset] counts the outputs at which that offset of the window lies inside of the map; ``most_in``
+    is the most offsets that one output reads, ``most_out`` the most outputs that read one position, along each axis.
+    """
+
+    inside: tuple[Tensor, ...]
+    most_in: tuple[int, ...]
+    most_out: tuple[int, ...]
+
+
+def taps(before: tuple[int, ...], after: tuple[int, ...], kernel: tuple[int, ...], a: Mapping[str, Any]) -> Taps:
+    """Return the taps of a window over maps of these sides, with the stride, padding and dilation of ``a``."""
+    inside, most_in, most_out = [], [], []
+    dilation = a.get("dilation", (1,) * len(kernel))
+    for size, made, side, stride, pad, d in zip(
+        before, after, kernel, a["stride"], a["padding"], dilation, strict=True
+    ):
+        at = torch.arange(made)
+        hits = [at * stride - pad + offset * d for offset in range(side)]
+        within = [(hit >= 0) & (hit < size) for hit in hits]
+        inside.append(torch.tensor([int(one.sum()) for one in within], dtype=torch.float64))
+        most_in.append(int(torch.stack(within).sum(0).max()))
+        readers = torch.zeros(size, dtype=torch.long)
+        for hit, one in zip(hits, within, strict=True):
+            readers[hit[one]] += 1
+        most_out.append(int(readers.max()))
+    return Taps(tuple(inside), tuple(most_in), tuple(most_out))
+
+
+def _windows(graph: Graph, node: Node) -> Taps | None:
+    """The taps of a convolution or pool, None for anything else; a transposed one is read from its outputs."""
+    if node.op in ("conv", "conv_transpose"):
+        kernel = tuple(node.parameters["weight"].shape[2:])
+    elif node.op in ("avg_pool", "max_pool"):
+        kernel = tuple(node.attributes["kernel_size"])
+    else:
+        return None
+    before, after = graph.shape(node.inputs[0]), graph.shape(node.output)
+    ends = before[-len(kernel) :], after[-len(kernel) :]
+    if node.op == "conv_transpose":
+        found = taps(ends[1], ends[0], kernel, node.attributes)
+        return Taps(found.inside, found.most_out, found.most_in)
+    return taps(*ends, kernel, node.attributes)
+
+
+def _outer(parts: tuple[Tensor, ...]) -> Tensor:
+    found = torch.ones((), dtype=torch.float64)
+    for part in parts:
+        found = found.unsqueeze(-1) * part
+    return found
+
+
+def _synapses(graph: Graph, node: Node) -> int:
+    """How many synapses a layer with weights has, without those of weight 0."""
+    if not is_synapse(node) or "weight" not in node.parameters:
+        return 0
+    weight, shape = node.parameters["weight"], graph.shape(node.output)
+    found = _windows(graph, node)
+    if found is not None:
+        used = (weight != 0).flatten(0, 1).sum(0).double()
+        rank = weight.ndim - 2
+        copies = math.prod(graph.shape(node.inputs[0])[: -rank - 1])
+        return int((used * _outer(found.inside)).sum()) * copies
+    if node.op == "linear":
+        return int((weight != 0).sum()) * math.prod(shape[:-1])
+    share = float((weight != 0).double().mean()) if weight.numel() else 0.0
+    return round(math.prod(shape) * share)
+
+
+def _factors(graph: Graph, node: Node) -> tuple[int, int]:
+    """How many values of its input one output of a node reads at most, and how many outputs read one input."""
+    weight = node.parameters.get("weight")
+    found = _windows(graph, node)
+    if found is not None and is_synapse(node) and weight is not None:
+        groups = int(node.attributes["groups"])
+        transposed = node.op == "conv_transpose"
+        ins = weight.shape[0] // groups if transposed else weight.shape[1]
+        outs = weight.shape[1] if transposed else weight.shape[0] // groups
+        return ins * math.prod(found.most_in), outs * math.prod(found.most_out)
+    if found is not None:
+        return math.prod(found.most_in), math.prod(found.most_out)
+    if node.op == "linear" and weight is not None:
+        nonzero = weight != 0
+        return int(nonzero.sum(1).max()), int(nonzero.sum(0).max())
+    if operation(node.op).kind in ("pool", "product", "norm"):
+        before, after = (math.prod(graph.shape(name)) for name in (node.inputs[0], node.output))
+        return max(1, before // max(after, 1)), max(1, after // max(before, 1))
+    return 1, 1
+
+
+def _fan_in(graph: Graph) -> Any:
+    """Return the function that says how many source neurons at most reach one value of a signal."""
+    known: dict[str, int] = {}
+
+    def of(signal: str) -> int:
+        if signal not in known:
+            known[signal] = 1  # what has no producer is a source
+            for node in graph:
+                if is_neuron(node):
+                    known.update(dict.fromkeys(node.outputs, 1))
+                    continue
+                if operation(node.op).kind == "constant":
+                    known.update(dict.fromkeys(node.outputs, 0))
+                    continue
+                reached = [known.get(name, 1) for name in node.inputs]
+                mixing = node.op in ("add", "sub")
+                total = sum(reached) if mixing else max(reached, default=0)
+                known.update(dict.fromkeys(node.outputs, total * _factors(graph, node)[0]))
+        return known[signal]
+
+    return of
+
+
+class _FanOut:
+    """How many synapses leave one neuron: through everything that reads it, up to the next neurons."""
+
+    def __init__(self, graph: Graph):
+        self.graph, self.reached = graph, dict[str, int]()
+        for node in reversed(graph.nodes):
+            for name in dict.fromkeys(node.inputs):
+                self.reached.setdefault(name, 0)
+            if is_neuron(node):
+                self.reached[node.inputs[0]] += 1
+                continue
+            onward = max((self.of(name) for name in node.outputs), default=0)
+            for name in node.inputs:
+                self.reached[name] += onward * _factors(graph, node)[1]
+
+    def of(self, signal: str) -> int:
+        """Most synapses that leave one value of ``signal``."""
+        return self.reached.get(signal, 0) + (signal in self.graph.outputs)
