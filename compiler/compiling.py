@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from compiler.capturing import graph_of
@@ -9,35 +11,43 @@ from compiler.errors import CompileError, Violation
 from compiler.graph import Graph
 from compiler.passes import simplify
 from compiler.program import Program, assemble
-from compiler.targets import target_of
+from compiler.targets import Options, target_of
 from hw import get_chip
 
 __all__ = ["CompileError", "Violation", "check", "compile"]
 
 
 def check(
-    model_or_graph: nn.Module | Graph, chip: str, example: Tensor | None = None, input_type: str = "real"
+    model_or_graph: nn.Module | Graph,
+    chip: str,
+    example: Tensor | None = None,
+    input_type: str = "real",
+    *,
+    host: str | Sequence[str] = (),
+    allow: str | Sequence[str] = (),
 ) -> list[Violation]:
     """Return what keeps a network off ``chip``; an empty list means that it compiles.
 
-    Args:
-        model_or_graph: a module, captured with ``example``; or a graph.
-        chip: name of a chip.
-        example: one input of the right shape (needed for a module).
-        input_type: "real" for images (the first layers then run on the host), "binary" for spikes.
+    The arguments are those of ``compile``.
 
     Raises:
         CaptureError: the module holds an operator that graphs do not have.
     """
     try:
-        compile(model_or_graph, example, chip, input_type)
+        compile(model_or_graph, example, chip, input_type, host=host, allow=allow)
     except CompileError as error:
         return list(error.violations)
     return []
 
 
 def compile(
-    model_or_graph: nn.Module | Graph, example: Tensor | None = None, chip: str = "loihi1", input_type: str = "real"
+    model_or_graph: nn.Module | Graph,
+    example: Tensor | None = None,
+    chip: str = "loihi1",
+    input_type: str = "real",
+    *,
+    host: str | Sequence[str] = (),
+    allow: str | Sequence[str] = (),
 ) -> Program:
     """Return ``model_or_graph`` as a program for ``chip``: captured, simplified, quantised, lowered and mapped.
 
@@ -46,15 +56,22 @@ def compile(
         example: one input of the right shape (needed for a module).
         chip: name of a chip.
         input_type: "real" for images (the first layers then run on the host), "binary" for spikes.
+        host: names or patterns of operations that may be left to the host beside the first layers, such as
+            ``"blocks.*.attn.*"``; "auto" leaves it whatever the chip cannot do.
+        allow: losses of the chip that may happen (its target says which it has); they are simulated and counted.
 
     Raises:
         CompileError: something does not fit; its ``violations`` say what, each with layer, need and limit.
         CaptureError: the module holds an operator that graphs do not have.
     """
     silicon = get_chip(chip)
-    target = target_of(silicon)
+    target, options = target_of(silicon), Options(_names(host), _names(allow))
     graph = simplify(graph_of(model_or_graph, example, input_type))
-    violations = target.legal(graph, silicon)
+    violations = target.legal(graph, silicon, options)
     if violations:
         raise CompileError(*violations)
-    return assemble(graph, target.quantise(graph, silicon), silicon)
+    return assemble(graph, target.quantise(graph, silicon, options), silicon, options)
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -91,9 +91,9 @@ class Network:
 class Placed:
     """A population in the lowered network: its place in the graph and in time.
 
-    ``kind`` is "neuron", "relay" or "readout"; ``signal`` the quantised graph's signal that it computes, ``layer`` the
-    neuron layer of the source graph that it belongs to, ``depth`` its delay in steps. ``drive`` is the signal of the
-    current that the host writes into its bias register, "" where spikes drive it.
+    ``kind`` is "neuron", "gate", "relay" or "readout"; ``signal`` the quantised graph's signal that it computes,
+    ``layer`` the signal of the source graph that it stands for, ``depth`` its delay in steps. ``drive`` is the signal
+    of the current that the host writes into its bias register, "" where spikes alone drive it.
     """
 
     population: Population
@@ -106,15 +106,30 @@ class Placed:
 
     @property
     def host_driven(self) -> bool:
-        """Whether the host sets its bias instead of spikes reaching it."""
-        return bool(self.drive)
+        """Whether the host sets its bias and no spikes reach it."""
+        return bool(self.drive) and self.depth == 0
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """Nodes of the quantised graph that run between the chip's steps: on the host, or in the chip's multipliers.
+
+    ``nodes`` at step t of the graph run at step t + ``depth`` of the chip, on spikes that came before; ``made`` are
+    their signals that enter the chip as events, from line ``first[i]`` on.
+    """
+
+    nodes: tuple[str, ...]
+    made: tuple[str, ...]
+    first: tuple[int, ...]
+    depth: int
 
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
     """A network without input data: populations, projections, and what its input lines carry.
 
-    Lines 0 … ``external`` − 1 are the network's spiking inputs; then comes one clock line for each depth in ``clocks``.
+    Lines 0 … ``external`` − 1 are the network's spiking inputs; then come those that ``units`` feed, and one clock line
+    for each depth in ``clocks``.
     """
 
     placed: tuple[Placed, ...]
@@ -122,16 +137,23 @@ class Lowered:
     external: int
     clocks: tuple[int, ...]
     timesteps: int
+    units: tuple[Unit, ...] = ()
+    fed: int = 0
 
     @property
     def steps(self) -> int:
         """Time steps of a run: T plus the depth of the deepest population."""
-        return self.timesteps + max(p.depth for p in self.placed)
+        return self.timesteps + max([p.depth for p in self.placed] + [u.depth for u in self.units])
 
     @property
     def lines(self) -> int:
         """Number of input lines."""
-        return self.external + len(self.clocks)
+        return self.first_clock + len(self.clocks)
+
+    @property
+    def first_clock(self) -> int:
+        """Number of the first clock line."""
+        return self.external + self.fed
 
     @property
     def neurons(self) -> int:

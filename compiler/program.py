@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from compiler import run
+from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, Node, is_synapse
 from compiler.graph.file import check_numbers, read_graphs, write_graphs
-from compiler.mapping import Mapping, place
+from compiler.mapping import Mapping
 from compiler.network import Network
 from compiler.run import Equality, Trace
-from compiler.simulate import engine
-from compiler.targets import target_of
+from compiler.targets import Image, Options, target_of
+from compiler.targets.loihi.image import MappedImage
 from hw import get_chip
 from hw.chip import Chip
 from snnkit.archives import BAD_ARCHIVE, first_line
@@ -31,17 +33,18 @@ class Program:
     """A network on a chip.
 
     ``source_graph`` is the floating-point graph it came from, ``graph`` the quantised one whose meaning it has,
-    ``mapping`` where everything lies.
+    ``image`` what the chip is loaded with, ``options`` what was granted to the compiler.
     """
 
     source_graph: Graph
     graph: Graph
-    mapping: Mapping
+    image: Image
+    options: Options = field(default_factory=Options)
 
     @property
     def chip(self) -> Chip:
         """The chip it was compiled for."""
-        return self.mapping.chip
+        return self.image.chip
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -58,32 +61,50 @@ class Program:
         """The node whose last membrane is the output."""
         return next(node for node in self.graph if node.role == "readout")
 
-    @cached_property
-    def tables(self) -> engine.Tables:
-        """The mapping laid out for the engine."""
-        return engine.flatten(self.mapping)
+    @property
+    def _mapped(self) -> MappedImage:
+        if isinstance(self.image, MappedImage):
+            return self.image
+        limit = f"a program for {self.chip.name} is its memories; it has `image` and `to_dict()`"
+        raise CompileError(Violation(self.graph.name, "populations and axons", limit))
 
-    @cached_property
+    @property
+    def mapping(self) -> Mapping:
+        """Where everything lies (chips of equal cores with axons).
+
+        Raises:
+            CompileError: a program for this chip has another form.
+        """
+        return self._mapped.mapping
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the mapping as plain data for JSON."""
+        return self.image.to_dict()
+
+    @property
     def host_graph(self) -> Graph | None:
         """The part that runs on the host, from the input to the bias currents; None where spikes come in directly."""
-        drives = tuple(p.drive for p in self.mapping.lowered.placed if p.host_driven)
-        if not drives:
-            return None
-        host = replace(self.graph, outputs=drives, states=(), timesteps=1)
-        return host.with_nodes(self.graph.ancestors(drives), self.graph.signals)
+        return self.image.host_graph if isinstance(self.image, MappedImage) else None
 
     @property
     def host_layers(self) -> tuple[str, ...]:
-        """Names of the layers with weights that the host computes."""
+        """Names of the layers with weights that the host computes before the chip starts."""
         return tuple(node.name for node in self.host_graph or () if is_synapse(node))
 
-    def inputs(self, x: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Return what enters the chip for B images: input lines (B, lines, steps) and biases (B, all neurons).
+    @property
+    def host_operations(self) -> tuple[str, ...]:
+        """Names of the operations that the host does between the chip's steps."""
+        return self.image.host_operations if isinstance(self.image, MappedImage) else ()
+
+    def inputs(self, x: Tensor) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return what enters the chip for B images: input lines (B, lines, steps) and biases (B, steps, all neurons).
+
+        The biases have one step where they are the same at all.
 
         Raises:
             InvalidArgumentError: the input does not fit the network (shape, or values other than 0 and 1 for spikes).
         """
-        return run.pack(self, x)
+        return self._mapped.inputs(x)
 
     def simulate(self, x: Tensor) -> Trace:
         """Run images (B, …), or spikes (T, B, …), through the mapped integer program.
@@ -105,13 +126,19 @@ class Program:
         return run.verify(self, x, self.simulate(x) if trace is None else trace)
 
     def network(self, x: Tensor) -> Network:
-        """Return the integer network with the input of **one** image (1, …): what lava and the reference run."""
-        return run.network(self, x)
+        """Return the integer network with the input of **one** image (1, …): what lava and the reference run.
+
+        Raises:
+            CompileError: the host takes part between the steps, or a program for this chip has another form.
+        """
+        return self._mapped.network(x)
 
     def save(self, path: str | Path) -> None:
-        """Write both graphs and the chip's name; ``Program.load`` maps them again, which is deterministic."""
+        """Write both graphs, the chip's name and what was granted; ``load`` maps them again, which is deterministic."""
         graphs = {"source": self.source_graph, "quantised": self.graph}
-        write_graphs(path, graphs, {"chip": self.chip.name})
+        granted = {"host": "\n".join(self.options.host), "allow": "\n".join(self.options.allow)}
+        extra = {"chip": self.chip.name, **{name: text for name, text in granted.items() if text}}
+        write_graphs(path, graphs, extra)
 
     @staticmethod
     def load(path: str | Path) -> Program:
@@ -130,8 +157,9 @@ class Program:
             raise CorruptFileError(f"{path} holds a program without a readout; `snnkit compile` writes one.")
         source, quantised = (check_numbers(graphs[key], path) for key in ("source", "quantised"))
         chip = get_chip(extra["chip"])
+        options = Options(tuple(extra.get("host", "").split()), tuple(extra.get("allow", "").split()))
         try:
-            return assemble(source, quantised, chip)
+            return assemble(source, quantised, chip, options)
         except (*BAD_ARCHIVE, ArithmeticError, AssertionError, NotImplementedError, StopIteration) as error:
             if getattr(error, "user_error", False):
                 raise
@@ -141,10 +169,11 @@ class Program:
             ) from None
 
 
-def assemble(source: Graph, quantised: Graph, chip: Chip) -> Program:
-    """Lower a quantised graph and map it; ``source`` is the floating-point graph it came from.
+def assemble(source: Graph, quantised: Graph, chip: Chip, options: Options | None = None) -> Program:
+    """Build a quantised graph for a chip; ``source`` is the floating-point graph it came from.
 
     Raises:
         CompileError: it does not fit the chip.
     """
-    return Program(source, quantised, place(target_of(chip).lower(quantised, chip), chip))
+    granted = options or Options()
+    return Program(source, quantised, target_of(chip).build(quantised, chip, granted), granted)

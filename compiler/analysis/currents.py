@@ -1,18 +1,20 @@
 """Between two neurons: which linear paths feed a current.
 
 A current is a sum of terms and of stored numbers. Each term is a linear path from one event signal (or an input) to the
-current; sums, differences, concatenations and whatever only moves values in between split it or change its order.
+current; sums, differences, concatenations and whatever only moves values in between split it or change its order. A
+path may come from an earlier step, over one state or a chain of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from compiler.errors import CompileError, Violation
-from compiler.graph import Graph, Node, operation
+from compiler.graph import Graph, Node, State, operation
 
 
 @dataclass(frozen=True)
@@ -30,47 +32,88 @@ class Hop:
 
 @dataclass(frozen=True)
 class Term:
-    """One summand of a current: ``factor`` times what the ``path`` makes of the signal ``source``, without biases."""
+    """One summand of a current: ``factor`` times what the ``path`` makes of the signal ``source``, without biases.
+
+    ``delay``: how many steps ago the source's values are from.
+    """
 
     source: str
     path: tuple[Hop, ...] = ()
     factor: float = 1.0
+    delay: int = 0
 
 
-def terms(graph: Graph, signal: str, reader: str, chip: str = "a chip") -> tuple[Term, ...]:
+NOTHING: Container[str] = frozenset()
+
+
+def terms(
+    graph: Graph, signal: str, reader: str, chip: str = "a chip", stops: Container[str] = NOTHING
+) -> tuple[Term, ...]:
     """Return the summands of ``signal`` that depend on anything; ``reader`` names the neuron or output it feeds.
 
-    A path weighs its values once, but for averages, which may come before or behind a layer. ``chip`` is named in what
-    is refused.
+    A path weighs its values once, but for averages, which may come before or behind a layer. It begins at a neuron, an
+    input, or a signal in ``stops``. ``chip`` is named in what is refused.
 
     Raises:
         CompileError: there is an operation between two neurons that a set of synapses cannot do.
     """
-    node = graph.producer(signal)
-    if node is None or operation(node.op).kind == "neuron":
-        return (Term(signal),)
-    if operation(node.op).kind == "constant":
-        return ()
-    if not _is_linear(graph, node):
-        raise CompileError(
-            Violation(
-                reader,
-                f"{node.name} ({node.op}) before it, which synapses cannot do",
-                f"between two neurons {chip} has sums of convolutions, linear layers, averages and shortcuts",
-            )
+    return _Search(graph, reader, chip, stops, {s.read: s for s in graph.states}).terms(signal)
+
+
+@dataclass(frozen=True)
+class _Search:
+    graph: Graph
+    reader: str
+    chip: str
+    stops: Container[str]
+    states: dict[str, State]
+    passed: tuple[str, ...] = ()
+
+    def terms(self, signal: str) -> tuple[Term, ...]:
+        graph = self.graph
+        node = graph.producer(signal)
+        if signal in self.stops:
+            return (Term(signal),)
+        if signal in self.states:
+            return self._earlier(self.states[signal])
+        if node is None or operation(node.op).kind == "neuron":
+            return (Term(signal),)
+        if operation(node.op).kind == "constant":
+            return ()
+        if not is_linear(graph, node):
+            raise CompileError(self._refused(node))
+        found: list[Term] = []
+        for position, name in enumerate(node.inputs):
+            factor, hops = _step(graph, node, position)
+            for term in self.terms(name):
+                before = next((hop.node for hop in term.path if _is_layer(hop.node)), None)
+                if hops and _is_layer(node) and before is not None:
+                    raise CompileError(_two_layers(self.reader, node, before, self.chip))
+                found.append(replace(term, path=(*term.path, *hops), factor=term.factor * factor))
+        return tuple(found)
+
+    def _earlier(self, state: State) -> tuple[Term, ...]:
+        """What a state holds is what was written one step before."""
+        limit = f"{self.chip} carries spikes from step to step, and a membrane's own sum; put a neuron in the loop"
+        if state.read in self.passed:
+            raise CompileError(Violation(self.reader, f"a sum that feeds itself ({state.read})", limit))
+        if isinstance(state.initial, Tensor) or state.initial != 0:
+            raise CompileError(Violation(self.reader, f"{state.read}, which starts at another value than 0", limit))
+        if bool(at_rest(self.graph, state.written, self.stops).any()):
+            raise CompileError(Violation(self.reader, f"stored numbers of the step before ({state.read})", limit))
+        further = replace(self, passed=(*self.passed, state.read))
+        return tuple(replace(term, delay=term.delay + 1) for term in further.terms(state.written))
+
+    def _refused(self, node: Node) -> Violation:
+        return Violation(
+            self.reader,
+            f"{node.name} ({node.op}) before it, which synapses cannot do",
+            f"between two neurons {self.chip} has sums of convolutions, linear layers, averages and shortcuts",
         )
-    found: list[Term] = []
-    for position, name in enumerate(node.inputs):
-        factor, hops = _step(graph, node, position)
-        for term in terms(graph, name, reader, chip):
-            before = next((hop.node for hop in term.path if _is_layer(hop.node)), None)
-            if hops and _is_layer(node) and before is not None:
-                raise CompileError(_two_layers(reader, node, before, chip))
-            found.append(Term(term.source, (*term.path, *hops), term.factor * factor))
-    return tuple(found)
 
 
-def _is_linear(graph: Graph, node: Node) -> bool:
+def is_linear(graph: Graph, node: Node) -> bool:
+    """Whether an operation adds, weighs, averages or moves values of one signal, up to a constant."""
     kind = operation(node.op)
     if kind.kind == "elementwise":
         return node.op in ("add", "sub", "neg") or _divisor(graph, node) is not None
@@ -109,24 +152,28 @@ def _two_layers(reader: str, node: Node, before: Node, chip: str) -> Violation:
     )
 
 
-def at_rest(graph: Graph, signal: str) -> Tensor:
-    """Return what ``signal`` is where nothing fires, of its shape: the biases and stored numbers of a current."""
+def at_rest(graph: Graph, signal: str, stops: Container[str] = NOTHING) -> Tensor:
+    """Return what ``signal`` is where nothing fires, of its shape: the biases and stored numbers of a current.
+
+    Signals in ``stops`` are 0, like those of neurons.
+    """
     values: dict[str, Tensor] = {}
 
     def value(name: str) -> Tensor:
         return values[name] if name in values else torch.zeros(1, *graph.shape(name), dtype=torch.float64)
 
-    for node in _since_neurons(graph, signal):
+    for node in since_neurons(graph, signal, stops):
         results = operation(node.op).run(node, *(value(name) for name in node.inputs))
         values.update(zip(node.outputs, results, strict=True))
     return value(signal).expand(1, *graph.shape(signal))[0].double()
 
 
-def _since_neurons(graph: Graph, signal: str) -> list[Node]:
-    """Return the nodes between the last neurons (or inputs) and a signal, in order."""
+def since_neurons(graph: Graph, signal: str, stops: Container[str] = NOTHING) -> list[Node]:
+    """Return the nodes between the last neurons (or inputs, or ``stops``) and a signal, in order."""
     waiting, found = [signal], {}
     while waiting:
-        node = graph.producer(waiting.pop())
+        name = waiting.pop()
+        node = None if name in stops else graph.producer(name)
         if node is not None and operation(node.op).kind != "neuron" and node.name not in found:
             found[node.name] = node
             waiting.extend(node.inputs)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from compiler.errors import CompileError, Violation
 from compiler.mapping.axons import Axons, Ints, group, memory_bits
 from compiler.mapping.partition import partition
 from compiler.network import INPUT, Lowered
-from compiler.targets import target_of
 from hw.chip import Chip
 
 
@@ -68,8 +69,12 @@ class Mapping:
         }
 
 
-def place(lowered: Lowered, chip: Chip) -> Mapping:
-    """Partition a network and lay its slices on consecutive cores.
+Stored = Callable[[csr_array, int], csr_array]
+"""Weights as written and their bits → weights as a core keeps them."""
+
+
+def place(lowered: Lowered, chip: Chip, stored: Stored) -> Mapping:
+    """Partition a network and lay its slices on consecutive cores; ``stored`` is the target's.
 
     Raises:
         CompileError: the network needs more cores than the chip has, or a core's limit cannot be met.
@@ -78,7 +83,7 @@ def place(lowered: Lowered, chip: Chip) -> Mapping:
     while True:
         slices = partition(lowered, chip, at_least)
         _check_cores(lowered, slices, chip)
-        mapping = _lay_out(lowered, slices, chip)
+        mapping = _lay_out(lowered, slices, chip, stored)
         limit = int(chip.core.out_axons.value)
         over = {core.id: core for core in mapping.cores if core.out_axons > limit}
         if not over:
@@ -107,7 +112,7 @@ def _check_cores(lowered: Lowered, slices: list[list[Ints]], chip: Chip) -> None
     raise CompileError(Violation("the network", f"{needed:,} cores", limit))
 
 
-def _lay_out(lowered: Lowered, slices: list[list[Ints]], chip: Chip) -> Mapping:
+def _lay_out(lowered: Lowered, slices: list[list[Ints]], chip: Chip, stored: Stored) -> Mapping:
     core_of, population_of, core = [], [], 0
     for placed, parts in zip(lowered.placed, slices, strict=True):
         cores = np.empty(placed.population.size, np.int64)
@@ -117,9 +122,8 @@ def _lay_out(lowered: Lowered, slices: list[list[Ints]], chip: Chip) -> Mapping:
             core += 1
         core_of.append(cores)
     # What the chip stores, not what was asked for: a sign mode may drop a bit, or a whole weight.
-    target = target_of(chip)
-    stored = (target.stored(p.weights, p.weight_bits) for p in lowered.projections)
-    axons = tuple(group(w, core_of[p.target]) for w, p in zip(stored, lowered.projections, strict=True))
+    kept = (stored(p.weights, p.weight_bits) for p in lowered.projections)
+    axons = tuple(group(w, core_of[p.target]) for w, p in zip(kept, lowered.projections, strict=True))
     loads = _loads(lowered, chip, core_of, axons, population_of)
     return Mapping(chip, lowered, tuple(core_of), axons, loads)
 

@@ -1,8 +1,10 @@
 """The mapped program, run event by event in the chip's integer arithmetic, core by core, with counters.
 
-Each spike walks its axons; each axon adds its weights into the accumulators of its projection. At the next step the
-accumulators are shifted by the projection's exponent and drive the neurons by the target's own step, compiled. Equal to
-``reference`` in every spike and membrane, and fast enough for whole test sets.
+Each spike walks its axons; each axon adds its weights, times the event's level, into the accumulators of its
+projection. At the next step the accumulators are shifted by the projection's exponent and drive the neurons by the
+target's own step, compiled. Equal to ``reference`` in every spike and membrane, and fast enough for whole test sets.
+
+Shapes: B images, S steps of the chip, L input lines, N neurons of all populations.
 """
 
 from __future__ import annotations
@@ -21,21 +23,36 @@ from numpy.typing import NDArray
 from compiler.mapping.axons import Ints
 from compiler.mapping.mapping import Mapping
 from compiler.network import INPUT
-from compiler.targets import Target, target_of
 from snnkit.kernels.compiled import compiled
 
 
 @dataclass(frozen=True)
-class CoreActivity:
-    """What the cores did in a run. Shapes: B images, S steps, N neurons of a population.
+class Dynamics:
+    """How the neurons of a target step.
 
-    ``spikes``: by population, uint8 (B, S, N); ``voltages``: by population, the last voltage int32 (B, N);
-    ``synaptic_events``: weights that were added on each core in use, summed over images (cores,);
+    Args:
+        step: ``(u, v, a_in, bias, du, dv, vth) -> (u, v, level of the event)``: one time step, plain text that runs on
+            arrays, on tensors and, compiled, on numbers.
+        shift_sum: ``(sum of weights, exponent) -> current``, likewise.
+        parts: all functions that these two are made of, what is called before what calls it.
+    """
+
+    step: Callable[..., Any]
+    shift_sum: Callable[..., Any]
+    parts: tuple[Callable[..., Any], ...]
+
+
+@dataclass(frozen=True)
+class CoreActivity:
+    """What the cores did in a run, summed over images where no B is said.
+
+    ``spikes``: levels of all events, int32 (B, S, N); ``voltages``: the last ones, int32 (B, N);
+    ``synaptic_events``: weights that were added on each core in use (cores,);
     ``packets``: spikes sent from core to core, (cores + 1, cores), the last row from the host.
     """
 
-    spikes: tuple[NDArray[np.uint8], ...]
-    voltages: tuple[NDArray[np.int32], ...]
+    spikes: NDArray[np.int32]
+    voltages: NDArray[np.int32]
     synaptic_events: NDArray[np.int64]
     packets: NDArray[np.int64]
 
@@ -45,6 +62,7 @@ class Tables:
     """A mapping flattened for the inner loop. Sources are input lines first, then all neurons in population order."""
 
     neuron_start: NDArray[np.int64]
+    bias_from: NDArray[np.int64]
     du: NDArray[np.int64]
     dv: NDArray[np.int64]
     vth: NDArray[np.int64]
@@ -90,6 +108,7 @@ def flatten(mapping: Mapping) -> Tables:
 
     return Tables(
         neuron_start=neuron_start,
+        bias_from=per_neuron([p.depth for p in lowered.placed]),
         du=per_neuron([p.du for p in populations]),
         dv=per_neuron([p.dv for p in populations]),
         vth=per_neuron([p.vth for p in populations]),
@@ -104,68 +123,92 @@ def flatten(mapping: Mapping) -> Tables:
     )
 
 
-def run(mapping: Mapping, tables: Tables, inputs: NDArray[np.uint8], biases: NDArray[np.int32]) -> CoreActivity:
-    """Run B images from rest.
+class Session:
+    """B images on their way through a mapped program, from rest.
 
     Args:
-        mapping: the placed network.
-        tables: ``flatten(mapping)``.
-        inputs: spikes of the input lines, (B, lines, steps).
-        biases: bias of every neuron in membrane units, (B, all neurons).
+        mapping: the program.
+        tables: its layout (``flatten``).
+        dynamics: of its target.
+        lines: levels of the input lines, int32 (B, L, S); lines of signals that are made on the way are filled in
+            before the step that sends them.
+        biases: what the host sets, int32 (B, 1 or T, N); a population whose ``depth`` is d reads row t − d at step t;
+            a row that is the same at every step is read at all steps by populations of depth 0.
     """
-    lowered, count = mapping.lowered, len(mapping.cores)
-    images, neurons = len(inputs), int(tables.neuron_start[-1])
-    spikes = np.zeros((images, lowered.steps, neurons), np.uint8)
-    voltages = np.zeros((images, neurons), np.int32)
-    hits = np.zeros(len(tables.axon_core), np.int64)
-    run_one = kernel(target_of(mapping.chip))
-    for b in range(images):
-        run_one(
-            inputs[b],
-            biases[b],
-            tables.du,
-            tables.dv,
-            tables.vth,
-            tables.source_start,
-            tables.axon_start,
-            tables.slot,
-            tables.weight,
-            tables.slot_neuron,
-            tables.slot_shift,
-            spikes[b],
-            voltages[b],
-            hits,
-        )
-    events = np.bincount(tables.axon_core, weights=hits * np.diff(tables.axon_start), minlength=count)
-    cores = np.concatenate([np.full(lowered.lines, count), *mapping.core_of])
-    packets = np.zeros((count + 1, count), np.int64)
-    np.add.at(packets, (cores[tables.axon_source], tables.axon_core), hits)
-    bounds = tables.neuron_start
-    ranges = [slice(int(bounds[i]), int(bounds[i + 1])) for i in range(len(lowered.placed))]
-    return CoreActivity(
-        spikes=tuple(spikes[:, :, r] for r in ranges),
-        voltages=tuple(voltages[:, r] for r in ranges),
-        synaptic_events=events.astype(np.int64),
-        packets=packets,
-    )
+
+    def __init__(
+        self,
+        mapping: Mapping,
+        tables: Tables,
+        dynamics: Dynamics,
+        lines: NDArray[np.int32],
+        biases: NDArray[np.int32],
+    ):
+        neurons, images = len(tables.du), len(lines)
+        self.mapping, self.tables, self.lines, self.biases = mapping, tables, lines, biases
+        self.advance_one = kernel(dynamics)
+        self.u, self.v = (np.zeros((images, neurons), np.int64) for _ in range(2))
+        self.accumulated = np.zeros((images, len(tables.slot_neuron)), np.int64)
+        self.spikes = np.zeros((images, lines.shape[2], neurons), np.int32)
+        self.hits = np.zeros(len(tables.axon_core), np.int64)
+
+    def advance(self, start: int, stop: int) -> None:
+        """Run steps ``start`` … ``stop`` − 1."""
+        t = self.tables
+        for b in range(len(self.lines)):
+            self.advance_one(
+                start,
+                stop,
+                self.lines[b],
+                self.biases[b],
+                t.bias_from,
+                self.mapping.lowered.timesteps,
+                t.du,
+                t.dv,
+                t.vth,
+                t.source_start,
+                t.axon_start,
+                t.slot,
+                t.weight,
+                t.slot_neuron,
+                t.slot_shift,
+                self.u[b],
+                self.v[b],
+                self.accumulated[b],
+                self.spikes[b],
+                self.hits,
+            )
+
+    def activity(self) -> CoreActivity:
+        """Return what was done."""
+        mapping, tables, count = self.mapping, self.tables, len(self.mapping.cores)
+        events = np.bincount(tables.axon_core, weights=self.hits * np.diff(tables.axon_start), minlength=count)
+        cores = np.concatenate([np.full(mapping.lowered.lines, count), *mapping.core_of])
+        packets = np.zeros((count + 1, count), np.int64)
+        np.add.at(packets, (cores[tables.axon_source], tables.axon_core), self.hits)
+        return CoreActivity(self.spikes, self.v.astype(np.int32), events.astype(np.int64), packets)
 
 
 @lru_cache
-def kernel(target: Target) -> Callable[..., None]:
-    """Return the loop over one image, compiled with a target's own step."""
-    for part in target.parts:
+def kernel(dynamics: Dynamics) -> Callable[..., None]:
+    """Return the loop over the steps of one image, compiled with a target's own step."""
+    for part in dynamics.parts:
         register_jitable(part)
-    text = hashlib.sha256("".join(map(inspect.getsource, target.parts)).encode()).hexdigest()
-    return _compiled(target.step, target.shift_sum, text)
+    text = hashlib.sha256("".join(map(inspect.getsource, dynamics.parts)).encode()).hexdigest()
+    return _compiled(dynamics.step, dynamics.shift_sum, text)
 
 
 def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str) -> Callable[..., None]:
     """Compile the loop, or take it from the cache: ``text`` is part of its key, so that no older step is found."""
 
     @compiled(nogil=True)
-    def run_one(
-        inputs: NDArray[np.uint8],
+    def advance(
+        start: int,
+        stop: int,
+        inputs: NDArray[np.int32],
         bias: NDArray[np.int32],
+        bias_from: Ints,
+        timesteps: int,
         du: Ints,
         dv: Ints,
         vth: Ints,
@@ -175,18 +218,19 @@ def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str
         weight: NDArray[np.int32],
         slot_neuron: NDArray[np.int32],
         slot_shift: NDArray[np.int32],
-        spikes: NDArray[np.uint8],
-        voltages: NDArray[np.int32],
+        u: Ints,
+        v: Ints,
+        accumulated: Ints,
+        spikes: NDArray[np.int32],
         hits: Ints,
     ) -> None:
-        """One image from rest, all integers in int64."""
+        """Some steps of one image, all integers in int64."""
         assert text
         lines, steps = inputs.shape
-        neurons, slots = len(du), len(slot_neuron)
-        u, v = np.zeros(neurons, np.int64), np.zeros(neurons, np.int64)
-        accumulated, current = np.zeros(slots, np.int64), np.zeros(neurons, np.int64)
-        firing = np.empty(lines + neurons, np.int64)
-        for t in range(steps):
+        neurons, slots, rows = len(du), len(slot_neuron), len(bias)
+        current = np.zeros(neurons, np.int64)
+        firing, level = np.empty(lines + neurons, np.int64), np.empty(lines + neurons, np.int64)
+        for t in range(start, stop):
             current[:] = 0
             for k in range(slots):
                 if accumulated[k] != 0:
@@ -195,13 +239,18 @@ def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str
             fired = 0
             for n in range(lines):
                 if inputs[n, t]:
-                    firing[fired] = n
+                    firing[fired], level[fired] = n, inputs[n, t]
                     fired += 1
             for n in range(neurons):
-                u[n], v[n], fires = step(u[n], v[n], current[n], bias[n], du[n], dv[n], vth[n])
+                added, row = np.int64(0), t - bias_from[n]
+                if bias_from[n] == 0 and rows == 1:
+                    added = np.int64(bias[0, n])
+                elif 0 <= row < timesteps:
+                    added = np.int64(bias[row if rows > 1 else 0, n])
+                u[n], v[n], fires = step(u[n], v[n], current[n], added, du[n], dv[n], vth[n])
                 if fires:
-                    spikes[t, n] = 1
-                    firing[fired] = lines + n
+                    spikes[t, n] = fires
+                    firing[fired], level[fired] = lines + n, np.int64(fires)
                     fired += 1
             if t + 1 < steps:
                 for f in range(fired):
@@ -209,8 +258,6 @@ def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str
                     for a in range(source_start[source], source_start[source + 1]):
                         hits[a] += 1
                         for s in range(axon_start[a], axon_start[a + 1]):
-                            accumulated[slot[s]] += weight[s]
-        for n in range(neurons):
-            voltages[n] = v[n]
+                            accumulated[slot[s]] += weight[s] * level[f]
 
-    return run_one
+    return advance

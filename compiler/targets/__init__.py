@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from compiler.errors import CompileError, Violation
 from compiler.targets import loihi
-from compiler.targets.target import Target
+from compiler.targets.target import Activity, Image, Options, Target
 from hw.chip import Chip
 
 _ALL = (loihi.TARGET,)
@@ -29,4 +29,4 @@ def target_of(chip: Chip) -> Target:
     return TARGETS[semantics]
 
 
-__all__ = ["TARGETS", "Target", "target_of"]
+__all__ = ["TARGETS", "Activity", "Image", "Options", "Target", "target_of"]

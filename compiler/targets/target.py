@@ -2,16 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Protocol
 
-from scipy.sparse import csr_array
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from compiler.errors import Violation
 from compiler.graph import Graph
-from compiler.network import Lowered
+from compiler.graph.graph import Node
 from hw.chip import Chip
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user grants a compiler beyond what is lossless and on the chip.
+
+    ``host``: names or patterns (``blocks.*.attn``) of operations that may be left to the host; "auto": whatever the
+    chip cannot do. ``allow``: losses that may happen, by name; they are then simulated exactly and counted.
+    """
+
+    host: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+    def on_host(self, node: Node) -> bool:
+        """Whether the user left this node to the host."""
+        names = (node.name, node.scope, f"{node.scope}.{node.op}")
+        return any(pattern == AUTO or fnmatchcase(name, pattern) for pattern in self.host for name in names)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a chip did with B inputs. Shapes: T the network's time steps, N neurons of a layer, S steps of the chip.
+
+    ``spikes``: by signal of the quantised graph, integers (T, B, N), aligned in time with the graph; ``membrane``:
+    float64 (B, *output shape), the readout's last membrane; ``synaptic_events``: of each core (cores,); ``packets``:
+    from core to core (cores + 1, cores), the last row from the host; ``fired``: all spikes, those of helpers included;
+    ``counters``: further totals by name, such as cycles or drops.
+    """
+
+    spikes: dict[str, NDArray[Any]]
+    membrane: Tensor
+    synaptic_events: NDArray[np.int64]
+    packets: NDArray[np.int64]
+    fired: int
+    counters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Image(Protocol):
+    """What a chip is loaded with: a quantised graph in the chip's own form, placed on its cores."""
+
+    @property
+    def chip(self) -> Chip:
+        """The chip it was made for."""
+        ...
+
+    def simulate(self, x: Tensor) -> Activity:
+        """Run inputs (B, …), or (T, B, …), in the chip's integers.
+
+        Raises:
+            InvalidArgumentError: the input does not fit the network.
+        """
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the mapping as plain data for JSON: ``chip``, ``cores`` with their loads, ``limits``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -20,23 +81,18 @@ class Target:
 
     Args:
         semantics: the name by which chips refer to it.
-        legal: ``(simplified graph, chip) -> violations``: everything that shows before numbers are chosen.
-        quantise: ``(graph, chip) -> graph`` in the chip's integers; CompileError names what has no place in them.
-        lower: ``(quantised graph, chip) -> populations and synapses``; CompileError likewise.
-        step: ``(u, v, a_in, bias, du, dv, vth) -> (u, v, spikes)``: one time step, plain text that runs on arrays, on
-            tensors and, compiled, on numbers.
-        shift_sum: ``(sum of weights, exponent) -> current``, likewise.
-        parts: all functions that these two are made of, what is called before what calls it.
-        stored: ``(weights, weight_bits) -> weights`` as a core keeps them.
+        legal: ``(simplified graph, chip, options) -> violations``: everything that shows before numbers are chosen.
+        quantise: ``(graph, chip, options) -> graph`` in the chip's integers; CompileError names what has no place in
+            them. Its neurons carry the attributes ``layer`` (the float graph's signal they stand for, "" for the
+            readout), ``scale`` and ``rounding``; the readout's membrane is the output.
+        build: ``(quantised graph, chip, options) -> image``; CompileError likewise.
+        unit: membrane units of the readout in one unit of its ``scale``.
         disagreement: ``chip -> text``: where a chip's numbers contradict the semantics, None where they do not.
     """
 
     semantics: str
-    legal: Callable[[Graph, Chip], list[Violation]]
-    quantise: Callable[[Graph, Chip], Graph]
-    lower: Callable[[Graph, Chip], Lowered]
-    step: Callable[..., Any]
-    shift_sum: Callable[..., Any]
-    parts: tuple[Callable[..., Any], ...]
-    stored: Callable[[csr_array, int], csr_array]
+    legal: Callable[[Graph, Chip, Options], list[Violation]]
+    quantise: Callable[[Graph, Chip, Options], Graph]
+    build: Callable[[Graph, Chip, Options], Image]
+    unit: int
     disagreement: Callable[[Chip], str | None]

@@ -18,7 +18,9 @@ from compiler.passes import simplify
 from compiler.program import Program
 from compiler.simulate import artifact, reference
 from compiler.simulate.lava_bridge import LavaNotFound, compare, find_lava_python, run_lava
-from compiler.targets.loihi import lower, quantise
+from compiler.targets.loihi.arithmetic import effective_weights
+from compiler.targets.loihi.lower import lower
+from compiler.targets.loihi.quantise import quantise
 from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.scale import split_bias
 from hw import get_chip
@@ -259,7 +261,9 @@ def test_a_network_that_is_too_large_names_its_layers():
     program = compiler.compile(CASES["LIF"](), images(1))
     chip = get_chip("loihi1")
     with pytest.raises(CompileError, match=r"needs 6 cores, loihi1 has 2; the largest layers: \w+ \d"):
-        compiler.mapping.place(program.mapping.lowered, chip.rebuilt(cores=Quantity(2, "cores", "test")))
+        compiler.mapping.place(
+            program.mapping.lowered, chip.rebuilt(cores=Quantity(2, "cores", "test")), effective_weights
+        )
 
 
 def test_a_neuron_that_fits_no_core_is_named():

@@ -2,8 +2,8 @@
 
 from compiler.targets.loihi import arithmetic
 from compiler.targets.loihi.formats import disagreement
+from compiler.targets.loihi.image import build
 from compiler.targets.loihi.legal import legal
-from compiler.targets.loihi.lower import lower
 from compiler.targets.loihi.quantise import quantise
 from compiler.targets.target import Target
 
@@ -11,10 +11,7 @@ TARGET = Target(
     semantics=arithmetic.SEMANTICS,
     legal=legal,
     quantise=quantise,
-    lower=lower,
-    step=arithmetic.step,
-    shift_sum=arithmetic.shift_sum,
-    parts=arithmetic.PARTS,
-    stored=arithmetic.effective_weights,
+    build=build,
+    unit=1 << arithmetic.SHIFT,
     disagreement=disagreement,
 )

@@ -66,26 +66,34 @@ class Constants:
 
 
 def integrate_and_fire(
-    drive: Tensor, u: Tensor, v: Tensor, constants: Constants, as_bias: bool
+    drive: Tensor, u: Tensor, v: Tensor, constants: Constants, as_bias: bool, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Advance integer neurons by one step, with a gradient: what ``arithmetic.step`` does with whole numbers.
 
-    ``drive`` is the synaptic current or, ``as_bias``, what the bias register holds; all tensors have one floating-point
-    type. Returns spikes, u, v in that type.
+    ``drive`` is the synaptic current or, ``as_bias``, what the bias register holds; ``bias`` is what it holds beside a
+    current; all tensors have one floating-point type. Returns spikes, u, v in that type.
     """
-    if torch.is_grad_enabled() and (drive.requires_grad or u.requires_grad or v.requires_grad):
-        found: tuple[Tensor, Tensor, Tensor] = _Step.apply(drive, u, v, constants, as_bias, _SURROGATE.get(_SIGMOID))
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (drive, u, v, bias)):
+        surrogate = _SURROGATE.get(_SIGMOID)
+        found: tuple[Tensor, Tensor, Tensor] = _Step.apply(drive, u, v, constants, as_bias, surrogate, bias)
         return found
-    u, height, spikes = _heights(drive, u, v, constants, as_bias)
+    u, height, spikes = _heights(drive, u, v, constants, as_bias, bias)
     return spikes.to(drive.dtype), u.to(drive.dtype), height.masked_fill_(spikes, 0.0).to(drive.dtype)
 
 
 class _Step(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, drive: Tensor, u: Tensor, v: Tensor, constants: Constants, as_bias: bool, surrogate: Surrogate
+        ctx: Any,
+        drive: Tensor,
+        u: Tensor,
+        v: Tensor,
+        constants: Constants,
+        as_bias: bool,
+        surrogate: Surrogate,
+        bias: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        u, height, spikes = _heights(drive, u, v, constants, as_bias)
+        u, height, spikes = _heights(drive, u, v, constants, as_bias, bias)
         ctx.save_for_backward(height, spikes)
         ctx.given = constants, as_bias, surrogate
         return spikes.to(drive.dtype), u.to(drive.dtype), height.masked_fill(spikes, 0.0).to(drive.dtype)
@@ -99,7 +107,8 @@ class _Step(torch.autograd.Function):
         d_height = d_spikes * surrogate.derivative(distance) / unit + d_v.masked_fill(spikes, 0.0)
         d_current = d_height + d_u
         d_drive = d_height if as_bias else d_current * float(1 << arithmetic.SHIFT)
-        return d_drive, d_current * _kept(c.du + 1), d_height * _kept(c.dv), None, None, None
+        d_bias = d_height if ctx.needs_input_grad[6] else None
+        return d_drive, d_current * _kept(c.du + 1), d_height * _kept(c.dv), None, None, None, d_bias
 
 
 def _kept(decay: int) -> float:
@@ -107,7 +116,9 @@ def _kept(decay: int) -> float:
     return (arithmetic.UNITY - decay) / arithmetic.UNITY
 
 
-def _heights(drive: Tensor, u: Tensor, v: Tensor, c: Constants, as_bias: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _heights(
+    drive: Tensor, u: Tensor, v: Tensor, c: Constants, as_bias: bool, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the current, the membrane before the reset (float64, a new tensor each), and where it fires.
 
     float64 loses nothing: a state times a decay stays below 2^36. Where a current leaves the range of states, and so
@@ -118,10 +129,12 @@ def _heights(drive: Tensor, u: Tensor, v: Tensor, c: Constants, as_bias: bool) -
     if not as_bias:
         after += given * float(1 << arithmetic.SHIFT)
     if after.numel() and not _within(after):
-        return _wrapped(given, u, v, c)
+        return _wrapped(given, u, v, c, bias)
     height = _decayed(before, c.dv) + after
     if as_bias:
         height += given
+    if bias is not None:
+        height += bias.double()
     height.clamp_(1 - arithmetic.LIMIT, arithmetic.LIMIT - 1)
     return after, height, height > float(c.vth << arithmetic.SHIFT)
 
@@ -135,9 +148,11 @@ def _decayed(state: Tensor, decay: int) -> Tensor:
     return (state * _kept(decay)).trunc_()
 
 
-def _wrapped(drive: Tensor, u: Tensor, v: Tensor, c: Constants) -> tuple[Tensor, Tensor, Tensor]:
+def _wrapped(
+    drive: Tensor, u: Tensor, v: Tensor, c: Constants, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """``_heights`` by the integer text, for synaptic currents; a bias alone stays within the range."""
-    none, before = torch.zeros_like(drive).long(), v.long()
-    current, _, spikes = arithmetic.step(u.long(), before, drive.long(), none, c.du, c.dv, c.vth)
-    height = arithmetic.clip_state(arithmetic.decay(before, c.dv) + current)
+    added, before = torch.zeros_like(drive).long() if bias is None else bias.long(), v.long()
+    current, _, spikes = arithmetic.step(u.long(), before, drive.long(), added, c.du, c.dv, c.vth)
+    height = arithmetic.clip_state(arithmetic.decay(before, c.dv) + current + added)
     return current.double(), height.double(), spikes

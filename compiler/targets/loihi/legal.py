@@ -11,28 +11,66 @@ import torch
 from compiler.analysis.currents import Term, terms
 from compiler.errors import CompileError, Violation
 from compiler.graph import BINARY, Graph, Node, is_neuron
+from compiler.targets.loihi.constants import leak
 from compiler.targets.loihi.formats import Formats
-from compiler.targets.loihi.quantise import leak
+from compiler.targets.loihi.plan import PRODUCTS, Plan
+from compiler.targets.target import Options
 from hw.chip import Chip
 from snnkit.neurons import NO_RESET
 
 
-def legal(graph: Graph, chip: Chip) -> list[Violation]:
+def planned(graph: Graph, chip: Chip, options: Options) -> Plan:
+    """Return who computes what of a simplified graph on ``chip``."""
+    has = {node.name: not _neuron(node, chip) for node in graph if is_neuron(node)}
+    return Plan.of(graph, chip, options, has)
+
+
+def legal(graph: Graph, chip: Chip, options: Options | None = None) -> list[Violation]:
     """Return what a simplified graph asks of ``chip`` that it has not; an empty list says nothing about cores."""
     found = [*_ends(graph, chip), *_finite(graph)]
     neurons = [node for node in graph if is_neuron(node)]
     if not neurons:
         limit = f"{chip.name} runs spiking networks"
         return [*found, Violation(graph.name, "to run without spikes", limit)]
-    for node in neurons:
+    plan = planned(graph, chip, options or Options())
+    kept = [node for node in neurons if node.name not in plan.host]
+    for node in kept:
         found += _neuron(node, chip)
-    static = graph.static_signals()
-    for node in neurons:
-        if node.inputs[0] not in static:
-            found += _fed(graph, node.inputs[0], node.name, chip, static)
+    lost = _products(graph, chip, plan)
+    for node in kept:
+        if node.inputs[0] not in plan.static:
+            found += _fed(graph, node.inputs[0], node.name, chip, plan, lost)
     for output in graph.outputs:
-        found += _fed(graph, output, "the output", chip, static)
-    return found or _size(graph, neurons, chip)
+        found += _fed(graph, output, "the output", chip, plan, lost)
+    return [*found, *lost.values()] or _size(graph, kept, chip)
+
+
+def _products(graph: Graph, chip: Chip, plan: Plan) -> dict[str, Violation]:
+    """Products of two signals that nobody computes, by their output, each with what would do."""
+    found = {}
+    placed = {*plan.gates, *plan.products}
+    for node in graph:
+        if node.op not in PRODUCTS or node.output in placed or node.name in plan.host or node.output in plan.static:
+            continue
+        makers = [graph.producer(name) for name in node.inputs]
+        if any(maker is not None and maker.op == "constant" for maker in makers):
+            continue
+        kinds = " × ".join(str(graph.type(name)) for name in node.inputs)
+        gates = _and_gates(graph, node)
+        need = f"a product of two signals ({kinds})" + (f", {gates:,} AND gates if they were spikes" if gates else "")
+        limit = (
+            f"{chip.name} adds weights of spikes; a mask of spikes (SDSA-1) is AND gates and exact, loihi2 and mesh "
+            'multiply events, or leave it to the host (host="auto")'
+        )
+        found[node.output] = Violation(node.name, need, limit)
+    return found
+
+
+def _and_gates(graph: Graph, node: Node) -> int:
+    """How many pairs of values a product of matrices multiplies; 0 for another one."""
+    if node.op != "matmul":
+        return 0
+    return graph.signals[node.output].size * graph.shape(node.inputs[0])[-1]
 
 
 def _size(graph: Graph, neurons: list[Node], chip: Chip) -> list[Violation]:
@@ -101,32 +139,45 @@ def _decay(node: Node, chip: Chip) -> list[Violation]:
     return [Violation(node.name, "a membrane that forgets everything at each step", limit)]
 
 
-def _fed(graph: Graph, signal: str, reader: str, chip: Chip, static: frozenset[str]) -> list[Violation]:
+def _fed(
+    graph: Graph, signal: str, reader: str, chip: Chip, plan: Plan, lost: dict[str, Violation]
+) -> list[Violation]:
     """What feeds a neuron or output must be spikes, through sets of synapses."""
     try:
-        found = terms(graph, signal, reader, chip.name)
+        found = terms(graph, signal, reader, chip.name, {*plan.stops, *lost})
     except CompileError as error:
         return list(error.violations)
     violations = []
     for term in {term.source: term for term in found}.values():
-        kind = graph.type(term.source)
-        if kind != BINARY:
-            violations.append(_not_spikes(graph, term, reader, chip, static))
-        elif term.source not in graph.inputs and graph.producer(term.source) is None:
-            limit = f"programs for {chip.name} pass spikes on within a step only, without loops"
-            violations.append(Violation(reader, f"spikes of the step before ({term.source})", limit))
+        if term.source in lost or (term.source in plan.static and reader != "the output"):
+            continue
+        if not _carried(graph, term, chip):
+            violations.append(_not_spikes(graph, term, reader, chip))
     return violations
 
 
-def _not_spikes(graph: Graph, term: Term, reader: str, chip: Chip, static: frozenset[str]) -> Violation:
+def _carried(graph: Graph, term: Term, chip: Chip) -> bool:
+    """Whether an event of the chip carries a source."""
+    kind = graph.type(term.source)
+    if not kind.is_event or not chip.arithmetic.payload_bits:
+        return kind == BINARY
+    return bool(kind.magnitude < 2 ** (chip.arithmetic.payload_bits - 1))
+
+
+def _not_spikes(graph: Graph, term: Term, reader: str, chip: Chip) -> Violation:
     kind, source = graph.type(term.source), term.source
     if kind.is_event:
-        return Violation(reader, f"events {kind} of {source}", f"{chip.name} sends single spikes, 0 or 1")
+        bits = chip.arithmetic.payload_bits
+        sends = f"sends events of {bits} bits" if bits else "sends single spikes, 0 or 1"
+        return Violation(reader, f"events {kind} of {source}", f"{chip.name} {sends}")
     if source not in graph.inputs:
         limit = f"cores of {chip.name} add weights of spikes and multiply nothing"
         return Violation(reader, f"the real signal {source!r}", limit)
-    if source in static:
+    if reader == "the output":
         limit = f"on {chip.name} real input can only drive a first layer; put a neuron between"
         return Violation(reader, "the real input together with spikes", limit)
-    limit = f"a bias register of {chip.name} holds one value; use a direct encoder, or spikes (input_type='binary')"
+    limit = (
+        f"a bias register of {chip.name} holds one value; use a direct encoder, or spikes (input_type='binary'), or let "
+        'the host run the first neurons at every step (host="auto")'
+    )
     return Violation(reader, "a real input that changes from step to step", limit)

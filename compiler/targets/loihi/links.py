@@ -7,7 +7,7 @@ layer beside them (``averages``); what only moves values becomes part of a selec
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compiler.analysis.currents import Hop, Term, terms, through
+from compiler.analysis.currents import NOTHING, Hop, Term, terms, through
 from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, Node, operation
 from compiler.targets.loihi.averages import as_convolution, joined
@@ -33,7 +33,7 @@ class Link:
 
     ``before`` has the shape of the layer's input, ``after`` that of the current, ``middle`` is the layer's output.
     ``op`` is "conv", "conv_transpose", "linear" or "scale" with its ``attributes`` and ``weight`` (float64);
-    ``name`` is the node's.
+    ``name`` is the node's. The source's values are from ``delay`` steps ago and lie in ``levels``.
     """
 
     name: str
@@ -44,6 +44,8 @@ class Link:
     middle: tuple[int, ...]
     after: Ints
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    delay: int = 0
+    levels: tuple[int, int] = (0, 1)
 
     @property
     def exponent(self) -> int:
@@ -64,7 +66,9 @@ class Link:
     def reach(self, weight: Tensor, sources: int) -> tuple[Tensor, Tensor]:
         """Return the lowest (≤ 0) and highest (≥ 0) current of each neuron, over all spikes of ``sources`` neurons."""
         ones = torch.ones(sources, dtype=weight.dtype)
-        return self.run(weight.clamp(max=0), ones), self.run(weight.clamp(min=0), ones)
+        down, up = self.run(weight.clamp(max=0), ones), self.run(weight.clamp(min=0), ones)
+        low, high = min(self.levels[0], 0), max(self.levels[1], 0)
+        return down * high + up * low, up * high + down * low
 
 
 def _select(values: Tensor, picked: Ints) -> Tensor:
@@ -73,14 +77,27 @@ def _select(values: Tensor, picked: Ints) -> Tensor:
     return padded[torch.from_numpy(picked)]
 
 
-def links(graph: Graph, signal: str, reader: str, chip: str = "a chip") -> tuple[Link, ...]:
-    """Return the summands of ``signal``; ``reader`` names the neuron or output it feeds.
+def links(
+    graph: Graph, signal: str, reader: str, chip: str = "a chip", stops: Container[str] = NOTHING
+) -> tuple[Link, ...]:
+    """Return the summands of ``signal``; ``reader`` names the neuron or output it feeds, ``stops`` where paths begin.
 
     Raises:
         CompileError: there is an operation between two neurons that a set of synapses cannot do.
     """
     shape = graph.shape(signal)
-    return tuple(_link(graph, term, shape, reader, chip) for term in terms(graph, signal, reader, chip))
+    return tuple(link_of(graph, term, shape, reader, chip) for term in terms(graph, signal, reader, chip, stops))
+
+
+def link_of(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip: str = "a chip") -> Link:
+    """Return one summand of a current of ``shape`` as a link.
+
+    Raises:
+        CompileError: a set of synapses cannot do it.
+    """
+    kind = graph.type(term.source)
+    levels = (kind.low, kind.high) if kind.is_event else (0, 1)
+    return replace(_link(graph, term, shape, reader, chip), delay=term.delay, levels=levels)
 
 
 def _link(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip: str) -> Link:
@@ -93,7 +110,7 @@ def _link(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip: s
     first, last = weighing[0], weighing[-1]
     layer = _as_layer(graph, term.path[first : last + 1])
     if layer is None:
-        return _merged(graph, term, shape, reader, chip)
+        return _summed(graph, term, shape, reader) or _merged(graph, term, shape, reader, chip)
     middle = graph.shape(term.path[last].node.output)
     return Link(
         name=_name(term, reader),
@@ -105,6 +122,45 @@ def _link(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip: s
         after=_selected(graph, term.path[last + 1 :], middle, reader, chip),
         attributes=layer.attributes,
     )
+
+
+def sums_of(link: Link, shape: tuple[int, ...]) -> Link:
+    """Return a link that sums up what each row (n,) of ``link.before`` (N, n) selects, in equal parts, as ``shape``."""
+    rows, width = link.before.shape
+    weight = torch.ones(1, width, dtype=torch.float64)
+    return replace(link, op="linear", weight=weight, middle=(rows, 1), after=everything(shape), attributes={})
+
+
+def _summed(graph: Graph, term: Term, shape: tuple[int, ...], reader: str) -> Link | None:
+    """Return a path of sums (or averages) of disjoint sets of values as one link, None where it is another path."""
+    if any(operation(hop.node.op).kind == "synapse" for hop in term.path):
+        return None
+    source, count = graph.shape(term.source), math.prod(shape)
+    with torch.enable_grad():
+        x = torch.zeros(1, *source, dtype=torch.float64, requires_grad=True)
+        y = through(graph, term.path, x).reshape(-1)
+        numbers = torch.arange(1, count + 1, dtype=torch.float64)
+        weight = torch.autograd.grad(y, x, torch.ones_like(y), retain_graph=True)[0].reshape(-1)
+        place = torch.autograd.grad(y, x, numbers, retain_graph=True)[0].reshape(-1)
+        check = torch.autograd.grad(y, x, numbers.square())[0].reshape(-1)
+    value = float(weight.abs().max())
+    used = weight != 0
+    target = (place[used] / value).round()
+    if not value or not bool(torch.isclose(weight[used], weight.new_tensor(value), rtol=1e-12).all()):
+        return None
+    if not bool(torch.isclose(check[used] / value, target.square(), rtol=1e-9).all()):
+        return None  # some value goes to two sums
+    sources, targets = used.nonzero()[:, 0].numpy(), target.long().numpy() - 1
+    order = np.argsort(targets, kind="stable")
+    sources, targets = sources[order], targets[order]
+    sizes = np.bincount(targets, minlength=count)
+    column = np.arange(len(targets)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    picked = np.full((count, int(sizes.max())), -1, np.int64)
+    picked[targets, column] = sources
+    name = _name(term, reader)
+    link = Link(name, term.source, picked, "linear", torch.ones(1), shape, everything(shape))
+    link = sums_of(link, shape)
+    return replace(link, weight=link.weight * value * term.factor)
 
 
 def _as_layer(graph: Graph, path: tuple[Hop, ...]) -> Node | None:

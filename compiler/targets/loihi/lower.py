@@ -3,10 +3,15 @@
 Every set of synapses costs one time step, so a population at depth d does at step t + d what the graph's neuron does at
 step t. Three things keep that exact:
 
-- a shortcut over several layers passes through relay populations, one a step, that repeat each spike;
+- a shortcut over several layers, or a delay, passes through relay populations, one a step, that repeat each spike;
 - a bias acts only during a population's own T steps: it is delivered by always-on input lines (a clock line per depth)
   that start one step before it, as a sum of as many weights as it takes;
-- a population driven by the host gets its bias register set and starts at step 0.
+- a population driven by the host alone gets its bias register set and starts at step 0; where spikes reach it as well,
+  the host sets the register for the population's own T steps.
+
+Spikes of an earlier step need fewer relays, so that a loop of one step through one set of synapses is a projection of a
+population to itself; a loop needs as many steps as it has sets of synapses. What the host (or a multiplier) does at
+every step costs one step like a set of synapses, and comes back on input lines.
 
 The readout only integrates, so it may be split without error: where its fan-in exceeds a core's input axons, several
 populations each integrate a share of the inputs, and the host adds up their membranes.
@@ -17,7 +22,7 @@ Neuron numbers follow torch's (C, H, W) order. What is made is proved to overflo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.sparse import csr_array, eye_array
@@ -26,35 +31,51 @@ from torch import Tensor
 from compiler.analysis.currents import at_rest
 from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, Node, is_neuron
-from compiler.network import INPUT, Lowered, Placed, Population, Projection
+from compiler.network import INPUT, Lowered, Placed, Population, Projection, Unit
 from compiler.targets.loihi.formats import Formats
-from compiler.targets.loihi.links import links
-from compiler.targets.loihi.quantise import READOUT
+from compiler.targets.loihi.links import Link, links
+from compiler.targets.loihi.quantise import GATE, HOST, PRODUCT, READOUT
 from compiler.targets.loihi.ranges import overflows
 from compiler.targets.loihi.scale import split_bias
 from compiler.targets.loihi.synapses import synapses
+from compiler.targets.loihi.timing import depths_of
 from hw.chip import Chip
 
 _RELAY_THRESHOLD = 1  # below the smallest weight there is (2); du and dv keep nothing of it
+_EXTERNAL, _FED, _CLOCK = "external", "fed", "clock"
+"""Kinds of input lines: the network's own inputs, what units feed, clocks."""
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A run of input lines of one kind that a matrix reads."""
+
+    kind: str
+    start: int = 0
 
 
 @dataclass
 class _Lowering:
     """Populations and projections under construction.
 
-    ``neurons`` maps a graph signal to its population, ``relays`` (signal, delay) to the relay that gives it.
+    ``neurons`` maps a graph signal to its population, ``relays`` (signal, delay) to the relay that gives it, ``fed`` a
+    unit's signal to its first line.
     """
 
     graph: Graph
     formats: Formats
     in_axons: int
+    depths: dict[str, int]
+    found: dict[str, tuple[Link, ...]]
     placed: list[Placed] = field(default_factory=list)
-    projections: list[Projection] = field(default_factory=list)
+    projections: list[tuple[Projection, _Lines]] = field(default_factory=list)
     neurons: dict[str, int] = field(default_factory=dict)
     relays: dict[tuple[str, int], int] = field(default_factory=dict)
     biases: list[tuple[int, list[tuple[Tensor, int]]]] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    fed: dict[str, int] = field(default_factory=dict)
     external: int = 0
+    fed_lines: int = 0
 
     def add(self, placed: Placed) -> int:
         """Add a population and return its number."""
@@ -70,32 +91,40 @@ class _Lowering:
         self.names.add(name)
         return Population.unbiased(name, size, self.formats.forget, dv, vth)
 
-    def project(self, source: int, target: int, matrix: csr_array, exponent: int) -> None:
-        """Add synapses."""
-        self.projections.append(Projection(source, target, matrix, exponent, self.formats.weight_bits))
+    def project(self, source: int, target: int, matrix: csr_array, exponent: int, lines: _Lines) -> None:
+        """Add synapses; ``lines`` says which input lines the columns are, where the source is the input."""
+        self.projections.append((Projection(source, target, matrix, exponent, self.formats.weight_bits), lines))
 
-    def depth_of(self, source: str) -> int:
-        """When a signal is there, in steps behind the graph."""
-        return 0 if source in self.graph.inputs else self.placed[self.neurons[source]].depth
+    def origin(self, source: str) -> tuple[int, _Lines]:
+        """Return the population that makes a signal, or the input and which of its lines carry it."""
+        size = math.prod(self.graph.shape(source))
+        if source in self.graph.inputs:
+            self.external = size
+            return INPUT, _Lines(_EXTERNAL)
+        if source in self.neurons:
+            return self.neurons[source], _Lines(_EXTERNAL)
+        if source not in self.fed:
+            self.fed[source] = self.fed_lines
+            self.fed_lines += size
+        return INPUT, _Lines(_FED, self.fed[source])
 
-    def source_at(self, source: str, depth: int) -> int:
-        """Return the population whose spikes are those of ``source``, ready to reach a population at ``depth``."""
-        previous = INPUT if source in self.graph.inputs else self.neurons[source]
-        shape = self.graph.shape(source)
-        if previous == INPUT:
-            self.external = math.prod(shape)
-        for step in range(1, depth - self.depth_of(source)):
+    def source_at(self, link: Link, depth: int) -> tuple[int, _Lines]:
+        """Return who sends a link's spikes just before a population at ``depth``: its source, or its last relay."""
+        source, shape = link.source, self.graph.shape(link.source)
+        previous, lines = self.origin(source)
+        for step in range(1, depth - self.depths[source] + link.delay):
             key = (source, step)
             if key not in self.relays:
-                relay = self.population(
-                    f"{source}.relay{step}", math.prod(shape), self.formats.forget, _RELAY_THRESHOLD
-                )
-                at = self.depth_of(source) + step
-                self.relays[key] = self.add(Placed(relay, "relay", source, "", shape, at))
-                eye = eye_array(relay.size, dtype=np.int32, format="csr")
-                self.project(previous, self.relays[key], csr_array(self.formats.weight_step * eye), 0)
-            previous = self.relays[key]
-        return previous
+                self.relays[key] = self._relay(source, shape, step)
+                eye = eye_array(math.prod(shape), dtype=np.int32, format="csr")
+                self.project(previous, self.relays[key], csr_array(self.formats.weight_step * eye), 0, lines)
+            previous, lines = self.relays[key], _Lines(_EXTERNAL)
+        return previous, lines
+
+    def _relay(self, source: str, shape: tuple[int, ...], step: int) -> int:
+        name = f"{source}.relay{step}"
+        population = self.population(name, math.prod(shape), self.formats.forget, _RELAY_THRESHOLD)
+        return self.add(Placed(population, "relay", source, "", shape, self.depths[source] + step))
 
 
 def lower(graph: Graph, chip: Chip) -> Lowered:
@@ -104,17 +133,28 @@ def lower(graph: Graph, chip: Chip) -> Lowered:
     Raises:
         CompileError: it is larger than the chip, or an accumulator could overflow (names layer, need and limit).
     """
-    work = _Lowering(graph, Formats.of(chip), int(chip.core.in_axons.value))
-    neurons = [node for node in graph if is_neuron(node)]
+    neurons = [node for node in graph if is_neuron(node) and node.role not in (HOST, PRODUCT)]
     _check_size(graph, neurons, chip)
-    for node in neurons:
-        _add_population(work, node)
+    made = {signal for node in graph if node.role in (HOST, PRODUCT) for signal in node.outputs}
+    found = {
+        node.output: () if node.attributes["drive"] == "bias" else links(graph, node.inputs[0], node.name, stops=made)
+        for node in neurons
+    }
+    depths = depths_of(graph, found, chip.name)
+    work = _Lowering(graph, Formats.of(chip), int(chip.core.in_axons.value), depths, found)
+    sized = [(node, _shares_of(work, node)) for node in neurons]
+    for node, shares in sized:
+        _add_population(work, node, shares)
+    for node, shares in sized:
+        _connect(work, node, shares)
+    units = _units(work)
     clocks = tuple(sorted({work.placed[index].depth for index, _ in work.biases}))
     _add_biases(work, clocks)
-    lowered = Lowered(tuple(work.placed), _fit_input(work, clocks), work.external, clocks, graph.timesteps)
-    found = overflows(lowered, chip)
-    if found:
-        raise CompileError(*found)
+    placed, projections = _in_order(work.placed, _fit_input(work, clocks))
+    lowered = Lowered(placed, projections, work.external, clocks, graph.timesteps, units, work.fed_lines)
+    wrong = overflows(lowered, chip)
+    if wrong:
+        raise CompileError(*wrong)
     return lowered
 
 
@@ -128,33 +168,66 @@ def _check_size(graph: Graph, neurons: list[Node], chip: Chip) -> None:
         raise CompileError(Violation("the network", f"{total:,} neurons", limit))
 
 
-def _add_population(work: _Lowering, node: Node) -> None:
-    graph, a = work.graph, node.attributes
+def _in_order(
+    placed: list[Placed], projections: tuple[Projection, ...]
+) -> tuple[tuple[Placed, ...], tuple[Projection, ...]]:
+    """Sort populations by depth, so that those that talk to each other come to lie on cores side by side."""
+    order = sorted(range(len(placed)), key=lambda index: placed[index].depth)
+    new = {old: index for index, old in enumerate(order)} | {INPUT: INPUT}
+    moved = (replace(p, source=new[p.source], target=new[p.target]) for p in projections)
+    return tuple(placed[index] for index in order), tuple(sorted(moved, key=lambda p: p.target))
+
+
+def _add_population(work: _Lowering, node: Node, shares: list[list[csr_array]]) -> None:
+    """Add the population of a neuron, or those that a readout is split into; ``shares``: their synapses, by link."""
+    graph, a, depth = work.graph, node.attributes, work.depths[node.output]
     shape, layer = graph.shape(node.output), str(a.get("layer", node.output))
-    if a["drive"] == "bias":
-        population = work.population(node.name, math.prod(shape), a["dv"], a["vth"])
-        work.neurons[node.output] = work.add(
-            Placed(population, "neuron", node.output, layer, shape, 0, drive=node.inputs[0])
-        )
-        return
-    found = links(graph, node.inputs[0], node.name)
-    depth = 1 + max((work.depth_of(link.source) for link in found), default=0)
-    sources = [work.source_at(link.source, depth) for link in found]
-    matrices = [synapses(link, math.prod(graph.shape(link.source))) for link in found]
-    readout = node.role == READOUT
-    shares = _shares(matrices, work.in_axons) if readout else 1
-    for share in range(shares):
-        name = f"{node.name}.{share}" if shares > 1 else node.name
+    kind = "readout" if node.role == READOUT else "gate" if node.role == GATE else "neuron"
+    drive = "" if a["drive"] == "current" else node.inputs[1 if a["drive"] == "both" else 0]
+    for share in range(len(shares)):
+        name = f"{node.name}.{share}" if len(shares) > 1 else node.name
         population = work.population(name, math.prod(shape), a["dv"], a["vth"])
-        index = work.add(Placed(population, "readout" if readout else "neuron", node.output, layer, shape, depth))
-        work.neurons[node.output] = index
-        for source, matrix, link in zip(sources, matrices, found, strict=True):
-            part = _columns(matrix, share, shares) if shares > 1 else matrix
-            work.project(source, index, part, link.exponent)
-        if share == 0:
-            parts, _ = split_bias(at_rest(graph, node.inputs[0]).reshape(-1), work.formats)
-            if parts := [(mantissa, e) for mantissa, e in parts if bool(mantissa.any())]:
-                work.biases.append((index, parts))
+        index = work.add(Placed(population, kind, node.output, layer, shape, depth, drive))
+        work.neurons.setdefault(node.output, index)
+
+
+def _shares_of(work: _Lowering, node: Node) -> list[list[csr_array]]:
+    """Return the synapses of each link, for each population that a neuron becomes: one, but for wide readouts."""
+    matrices = [synapses(link, math.prod(work.graph.shape(link.source))) for link in work.found[node.output]]
+    shares = _shares(matrices, work.in_axons) if node.role == READOUT else 1
+    if shares == 1:
+        return [matrices]
+    return [[_columns(matrix, share, shares) for matrix in matrices] for share in range(shares)]
+
+
+def _connect(work: _Lowering, node: Node, shares: list[list[csr_array]]) -> None:
+    """Add what reaches a neuron's populations, and note their bias."""
+    found, first = work.found[node.output], work.neurons[node.output]
+    depth = work.depths[node.output]
+    sources = [work.source_at(link, depth) for link in found]
+    for share, matrices in enumerate(shares):
+        for (source, lines), matrix, link in zip(sources, matrices, found, strict=True):
+            work.project(source, first + share, matrix, link.exponent, lines)
+    if node.attributes["drive"] != "bias":
+        stops = {signal for other in work.graph if other.role in (HOST, PRODUCT) for signal in other.outputs}
+        rest = at_rest(work.graph, node.inputs[0], stops).reshape(-1)
+        parts, _ = split_bias(rest, work.formats)
+        if parts := [(mantissa, e) for mantissa, e in parts if bool(mantissa.any())]:
+            work.biases.append((first, parts))
+
+
+def _units(work: _Lowering) -> tuple[Unit, ...]:
+    """Return what runs between the chip's steps, by the step it runs at."""
+    by_depth: dict[int, list[Node]] = {}
+    for node in work.graph:
+        if node.role in (HOST, PRODUCT):
+            by_depth.setdefault(work.depths[node.output], []).append(node)
+    units = []
+    for depth, nodes in sorted(by_depth.items()):
+        made = tuple(signal for node in nodes for signal in node.outputs if signal in work.fed)
+        first = tuple(work.external + work.fed[signal] for signal in made)
+        units.append(Unit(tuple(node.name for node in nodes), made, first, depth))
+    return tuple(units)
 
 
 def _shares(matrices: list[csr_array], in_axons: int) -> int:
@@ -175,22 +248,23 @@ def _columns(matrix: csr_array, share: int, shares: int) -> csr_array:
 
 
 def _add_biases(work: _Lowering, clocks: tuple[int, ...]) -> None:
-    lines = work.external + len(clocks)
     for index, parts in work.biases:
-        line = work.external + clocks.index(work.placed[index].depth)
+        line = clocks.index(work.placed[index].depth)
         for mantissa, exponent in parts:
             values = mantissa.numpy().astype(np.int32)
             rows = np.flatnonzero(values)
-            matrix = csr_array((values[rows], (rows, np.full(len(rows), line))), shape=(len(values), lines))
-            work.project(INPUT, index, matrix, exponent)
+            matrix = csr_array((values[rows], (rows, np.zeros(len(rows), np.int64))), shape=(len(values), 1))
+            work.project(INPUT, index, matrix, exponent, _Lines(_CLOCK, line))
 
 
 def _fit_input(work: _Lowering, clocks: tuple[int, ...]) -> tuple[Projection, ...]:
     """Widen the matrices that read the input to all its lines."""
-    lines, fitted = work.external + len(clocks), []
-    for p in work.projections:
-        if p.source == INPUT and p.weights.shape[1] != lines:
-            wide = csr_array((p.weights.data, p.weights.indices, p.weights.indptr), shape=(p.weights.shape[0], lines))
+    starts = {_EXTERNAL: 0, _FED: work.external, _CLOCK: work.external + work.fed_lines}
+    lines, fitted = starts[_CLOCK] + len(clocks), []
+    for p, read in work.projections:
+        if p.source == INPUT:
+            columns = p.weights.indices + starts[read.kind] + read.start
+            wide = csr_array((p.weights.data, columns, p.weights.indptr), shape=(p.weights.shape[0], lines))
             p = Projection(p.source, p.target, wide, p.weight_exp, p.weight_bits)
         fitted.append(p)
     return tuple(fitted)

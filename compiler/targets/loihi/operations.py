@@ -15,13 +15,14 @@ from compiler.graph.operation import NOT_CAPTURED, Operation
 from compiler.operations.neurons import count_neuron
 from compiler.operations.rules import binary, real
 from compiler.targets.loihi.differentiable import Constants, integrate_and_fire, rounded
+from snnkit.errors import InvalidArgumentError
 
 
-def lif_fixed(node: Node, drive: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+def lif_fixed(node: Node, drive: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
     """The integer LIF of ``arithmetic.step``: returns (spikes, u, v), which have a gradient (``differentiable``).
 
     Attributes du, dv, vth; ``drive`` is the synaptic current where the attribute drive says "current", and goes into
-    the bias register where it says "bias". ``scale``: threshold units of one unit of the float network's membrane.
+    the bias register where it says "bias"; where it says "both", the bias comes behind it. Then come u and v. ``scale``: threshold units of one unit of the float network's membrane.
     ``layer``: the neuron of the float network it stands for. ``rounding``: how far the current of one step can be from
     the float network's, in the latter's unit, when both get the same spikes.
     """
@@ -29,6 +30,9 @@ def lif_fixed(node: Node, drive: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, 
         return tuple(torch.empty_like(drive) for _ in range(3))
     a = node.attributes
     constants = Constants(a["du"], a["dv"], a["vth"], a["scale"])
+    *bias, u, v = rest
+    if a["drive"] == "both":
+        return integrate_and_fire(drive, u, v, constants, False, bias[0])
     return integrate_and_fire(drive, u, v, constants, a["drive"] == "bias")
 
 
@@ -38,11 +42,32 @@ def bias_current(node: Node, x: Tensor) -> tuple[Tensor, ...]:
     Attribute scale: membrane units per unit of current; exponent; mantissa_limit (largest magnitude). What lies beyond
     the limit saturates, which changes no spike: the current is the same at every step, the limit lies above the
     threshold (``quantise`` sees to it), so a neuron at the upper end fires at every step either way, and one at the
-    lower end never does.
+    lower end never does. ``floating``: each value has the finest exponent that holds it, up to the one given; spikes
+    come as well, so that nothing may saturate.
+
+    Raises:
+        InvalidArgumentError: a floating value that no exponent holds.
     """
     a = node.attributes
+    if a.get("floating", False):
+        return (_floating(node, x * a["scale"]),)
     step, limit = 2.0 ** a["exponent"], float(a["mantissa_limit"])
     return (rounded(x * a["scale"] / step).clamp(-limit, limit) * step,)
+
+
+def _floating(node: Node, x: Tensor) -> Tensor:
+    """Round to mantissa << exponent, with the finest exponent for each value."""
+    if x.is_meta:
+        return x
+    limit, most = float(node.attributes["mantissa_limit"]), int(node.attributes["exponent"])
+    largest = float(x.detach().abs().max()) if x.numel() else 0.0
+    if largest > limit * 2**most:
+        raise InvalidArgumentError(
+            f"the input drives {node.name} with {largest:,.0f} membrane units, and a bias register holds up to "
+            f"{limit * 2**most:,.0f}: scale the input down, or the weights that it meets."
+        )
+    exponent = (x.detach().abs() / (limit + 0.49)).clamp(min=1.0).log2().ceil()
+    return (rounded(x / 2**exponent) * 2**exponent).clamp(-limit * 2**most, limit * 2**most)
 
 
 def _count_bias(node: Node, facts: Facts) -> dict[str, float]:
@@ -61,7 +86,7 @@ OPERATIONS = (
         NOT_CAPTURED,
         {"du": _WHOLE, "dv": _WHOLE, "vth": _WHOLE, "scale": _NUMBER, "drive": _TEXT},
         {"layer": _TEXT, "rounding": _NUMBER},
-        inputs=(3, 3),
+        inputs=(3, 4),
     ),
     Operation(
         "bias_current",
@@ -71,5 +96,6 @@ OPERATIONS = (
         _count_bias,
         NOT_CAPTURED,
         {"scale": _NUMBER, "exponent": _WHOLE, "mantissa_limit": _WHOLE},
+        {"floating": (bool,)},
     ),
 )

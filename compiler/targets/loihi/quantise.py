@@ -13,8 +13,11 @@ decayed v_int need not be such a multiple, and one that is less than one unit be
 that is at most 1/units too low, which is why the scale is doubled as far as it goes. (vth = units would be nearer to
 the threshold for most values, but would never fire where an input reaches it exactly.)
 
+What else than weights stands between two neurons becomes a gate, a product, or the host's (``plan``); the nodes of the
+last two are copied and carry the role "product" or "host".
+
 Whatever depends on the constant real input alone is computed on the host in floating point and rounded once per image
-to a bias register. The outputs become a population that only integrates; its last membrane is ``64 · scale · Σ_t y_t``.
+to a bias register, also where spikes reach the same population. The outputs become a population that only integrates; its last membrane is ``64 · scale · Σ_t y_t``.
 
 All parameters are float64 holding integers; ``interpret`` gives the result its meaning, the chip simulator must agree
 with it in every spike.
@@ -27,96 +30,178 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
-from compiler.analysis.currents import at_rest
+from compiler.analysis.currents import Term, at_rest, since_neurons, terms
 from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, GraphBuilder, Node, is_neuron
+from compiler.targets.loihi.constants import leak, number
 from compiler.targets.loihi.formats import Formats
-from compiler.targets.loihi.links import Ints, Link, everything, links
+from compiler.targets.loihi.gates import gate_links
+from compiler.targets.loihi.legal import planned
+from compiler.targets.loihi.links import Ints, Link, everything, link_of
+from compiler.targets.loihi.plan import Plan
 from compiler.targets.loihi.ranges import Dynamics
 from compiler.targets.loihi.scale import Layer, Scaled, scaled
+from compiler.targets.target import Options
 from hw.chip import Chip
 
 READOUT = "readout"
 """The role of the population whose membrane is the output, and its name where no layer has that."""
+GATE, HOST, PRODUCT = "gate", "host", "product"
+"""Roles of populations without memory, and of nodes that the host or the chip's multipliers run at every step."""
 
 
 @dataclass
 class _Work:
-    """The quantised graph under construction; ``signals`` says what became of the float graph's."""
+    """The quantised graph under construction; ``signals`` says what became of the float graph's.
+
+    ``waiting``: states whose signal is not made yet, with the float graph's signal that is carried.
+    """
 
     graph: Graph
     chip: Chip
     formats: Formats
     builder: GraphBuilder
-    static: frozenset[str]
+    plan: Plan
     scales: Mapping[str, float] = field(default_factory=dict)
     signals: dict[str, str] = field(default_factory=dict)
+    before: dict[tuple[str, int], str] = field(default_factory=dict)
+    waiting: list[tuple[str, str]] = field(default_factory=list)
+
+    def ago(self, source: str, steps: int) -> str:
+        """Return the signal that holds what ``source`` was so many steps ago."""
+        if steps == 0:
+            return self.signals[source]
+        key = (source, steps)
+        if key not in self.before:
+            shape = self.graph.shape(source)
+            self.before[key] = self.builder.state(f"{source}.before{steps if steps > 1 else ''}", shape)
+            if steps == 1:
+                self.waiting.append((self.before[key], source))
+            else:
+                self.builder.carry(self.before[key], self.ago(source, steps - 1))
+        return self.before[key]
 
 
-def quantise(graph: Graph, chip: Chip, scales: Mapping[str, float] | None = None) -> Graph:
+def quantise(
+    graph: Graph, chip: Chip, options: Options | None = None, scales: Mapping[str, float] | None = None
+) -> Graph:
     """Return the integer graph of ``graph`` (simplified) for ``chip``.
 
     Its output is the membrane of the readout population after each step. Gradients flow to the weights and biases of
-    ``graph`` where they ask for them. ``scales``: those of populations that have theirs already, by the layer they
-    stand for ("" for the readout); the others are chosen.
+    ``graph`` where they ask for them. ``options``: what is granted; ``scales``: those of populations that have theirs
+    already, by the layer they stand for ("" for the readout); the others are chosen.
 
     Raises:
         CompileError: what the chip's arithmetic cannot express, all of it (names each layer).
     """
     graph = graph.double()
     builder = GraphBuilder.like(graph, f"{graph.name} on {chip.name}")
-    work = _Work(graph, chip, Formats.of(chip), builder, graph.static_signals(), scales or {})
+    work = _Work(graph, chip, Formats.of(chip), builder, planned(graph, chip, options or Options()), scales or {})
     work.signals.update({name: name for name in graph.inputs})
     found: list[Violation] = []
     for node in graph:
-        if is_neuron(node):
-            try:
-                _neuron(work, node)
-            except CompileError as error:
-                found += error.violations
-                # A stand-in, so that what follows is looked at as well.
-                stand_in = torch.zeros(graph.shape(node.output), dtype=torch.float64)
-                work.signals[node.output] = builder.constant(stand_in)
+        try:
+            _node(work, node)
+        except CompileError as error:
+            found += error.violations
+            # A stand-in, so that what follows is looked at as well.
+            stand_in = torch.zeros(graph.shape(node.output), dtype=torch.float64)
+            work.signals[node.output] = builder.constant(stand_in)
     try:
         output = _readout(work)
     except CompileError as error:
         found += error.violations
     if found:
         raise CompileError(*found)
+    for read, source in work.waiting:
+        builder.carry(read, work.signals[source])
     return builder.finish((output,))
 
 
-def number(node: Node, name: str) -> float:
-    """Return a neuron's constant, whether fixed or trained (one for the whole layer)."""
-    return float(node.parameters[name]) if name in node.parameters else float(node.attributes[name])
-
-
-def leak(node: Node, formats: Formats) -> tuple[float, int]:
-    """Return what a neuron multiplies its input by, and its dv."""
-    if node.op != "lif":
-        return 1.0, 0
-    tau = number(node, "tau")
-    return (1.0 / tau if node.attributes["decay_input"] else 1.0), round(formats.unity / tau)
+def _node(work: _Work, node: Node) -> None:
+    """Give a node its place; those that only weigh and move become part of the population they lead to."""
+    plan = work.plan
+    if node.output in plan.static or node.output in work.signals:
+        return
+    if node.name in plan.host:
+        _copied(work, node, HOST)
+    elif is_neuron(node):
+        _neuron(work, node)
+    elif node.output in plan.gates:
+        _gate(work, node)
+    elif node.output in plan.products:
+        for name in node.inputs:
+            for step in since_neurons(work.graph, name, plan.stops):
+                _copied(work, step, PRODUCT)
+        _copied(work, node, PRODUCT)
 
 
 def _neuron(work: _Work, node: Node) -> None:
     gain, dv = leak(node, work.formats)
     threshold = number(node, "v_threshold")
-    if node.inputs[0] in work.static:
+    if node.inputs[0] in work.plan.static:
         _host_driven(work, node, gain, threshold, dv)
         return
-    layer = _layer(work, node.inputs[0], node.name)
-    dynamics = Dynamics(work.formats.forget, dv, 0, work.graph.timesteps, fires=True)
+    layer, static = _layer(work, node.inputs[0], node.name)
+    dynamics = Dynamics(work.formats.forget, dv, 0, work.graph.timesteps, fires=True, driven=bool(static))
     found = scaled(layer, gain, threshold, dynamics, work.formats, work.scales.get(node.output))
-    drive = _current(work, layer, found)
-    _fixed(work, node.name, node.output, drive, "current", found.units - 1, dv, found.scale, found.rounding)
+    current = _current(work, layer, found)
+    drive = (current, _driven(work, node.name, static, found.scale * gain)) if static else current
+    kind = "both" if static else "current"
+    _fixed(work, node.name, node.output, drive, kind, found.units - 1, dv, found.scale, found.rounding)
 
 
-def _layer(work: _Work, signal: str, name: str) -> Layer:
-    found = links(work.graph, signal, name, work.chip.name)
-    sources = tuple(math.prod(work.graph.shape(link.source)) for link in found)
-    return Layer(name, found, sources, at_rest(work.graph, signal))
+def _gate(work: _Work, node: Node) -> None:
+    """A population without memory: an AND fires where both of its spikes come, an OR where any does."""
+    plan, step = work.plan, work.formats.weight_step
+    found, needed = gate_links(work.graph, node, plan.gates[node.output], plan.stops, work.chip.name)
+    weights = tuple((torch.full_like(link.weight, float(step)), 0) for link in found)
+    layer = Layer(node.name, found, (), torch.zeros(work.graph.shape(node.output), dtype=torch.float64))
+    drive = _current(work, layer, Scaled(1.0, 0, weights, layer.bias, 0.0))
+    f = work.formats.forget
+    _fixed(work, node.name, node.output, drive, "current", needed * step - 1, f, 1.0, 0.0, role=GATE)
+
+
+def _layer(work: _Work, signal: str, name: str) -> tuple[Layer, list[Term]]:
+    """Return what feeds a population in spikes, and the terms that the host drives it with."""
+    graph, plan = work.graph, work.plan
+    found = terms(graph, signal, name, work.chip.name, plan.stops)
+    static = [term for term in found if term.source in plan.static]
+    shape = graph.shape(signal)
+    links = tuple(link_of(graph, t, shape, name, work.chip.name) for t in found if t.source not in plan.static)
+    sources = tuple(math.prod(graph.shape(link.source)) for link in links)
+    return Layer(name, links, sources, at_rest(graph, signal, plan.stops)), static
+
+
+def _driven(work: _Work, name: str, static: list[Term], scale: float) -> str:
+    """Add what the host makes of the constant real input for a population that spikes reach as well."""
+    f, total = work.formats, ""
+    for term in static:
+        for ancestor in work.graph.ancestors(term.source):
+            _copied(work, ancestor)
+        signal = work.signals[term.source]
+        for hop in term.path:
+            plain = {key: value for key, value in hop.node.parameters.items() if key != "bias"}
+            if hop.node.op in ("add", "sub", "neg"):
+                shape = work.graph.shape(hop.node.output)
+                if work.builder.signals[signal].shape != shape:
+                    signal = work.builder.add("expand", (signal,), {"shape": shape}, name=f"{name}.drive")
+                continue
+            inputs = (signal, *(_constant(work, other) for other in hop.node.inputs[1:]))
+            signal = work.builder.add(hop.node.op, inputs, hop.node.attributes, plain, name=f"{name}.drive")
+        factor = {"weight": torch.tensor(term.factor, dtype=torch.float64)}
+        signal = signal if term.factor == 1 else work.builder.add("scale", (signal,), {}, factor, name=f"{name}.drive")
+        total = work.builder.add("add", (total, signal), name=f"{name}.drive") if total else signal
+    settings = {"scale": scale * f.unit, "exponent": f.bias_exponent, "mantissa_limit": f.mantissa, "floating": True}
+    return work.builder.add("bias_current", (total,), settings, name=f"{name}.bias")
+
+
+def _constant(work: _Work, signal: str) -> str:
+    for ancestor in work.graph.ancestors(signal):
+        _copied(work, ancestor)
+    return work.signals[signal]
 
 
 def _host_driven(work: _Work, node: Node, gain: float, threshold: float, dv: int) -> None:
@@ -153,22 +238,38 @@ def host_threshold(formats: Formats) -> tuple[int, int]:
     return 0, 0
 
 
-def _copied(work: _Work, node: Node) -> None:
-    """Copy a node of the float graph as it is."""
+def _copied(work: _Work, node: Node, role: str = "") -> None:
+    """Copy a node of the float graph as it is, with the states it reads."""
     if node.output in work.signals:
         return
-    name = work.builder.unique(node.name)
-    outputs = tuple(name if signal == node.name else work.builder.unique(signal) for signal in node.outputs)
+    states = {state.read: state for state in work.graph.states}
+    builder, carried = work.builder, []
+    for name in node.inputs:
+        if name in work.signals:
+            continue
+        if name in states:
+            work.signals[name] = builder.state(name, work.graph.shape(name), states[name].initial)
+            carried.append(states[name])
+        else:
+            for ancestor in work.graph.ancestors(name):
+                _copied(work, ancestor, role)
+    name = builder.unique(node.name)
+    outputs = tuple(name if signal == node.name else builder.unique(signal) for signal in node.outputs)
     inputs = tuple(work.signals[signal] for signal in node.inputs)
-    work.builder.append(replace(node, name=name, inputs=inputs, outputs=outputs))
+    builder.append(replace(node, name=name, inputs=inputs, outputs=outputs, role=role or node.role))
     work.signals.update(zip(node.outputs, outputs, strict=True))
+    for state in carried:
+        if state.written in node.outputs:
+            builder.carry(work.signals[state.read], work.signals[state.written])
+        else:
+            work.waiting.append((work.signals[state.read], state.written))
 
 
 def _current(work: _Work, layer: Layer, found: Scaled) -> str:
     """Add the quantised links that feed a population, and its bias; return the sum's signal."""
     builder, total = work.builder, ""
     for link, (mantissas, exponent) in zip(layer.links, found.weights, strict=True):
-        signal = _moved(builder, work.signals[link.source], link.before)
+        signal = _moved(builder, work.ago(link.source, link.delay), link.before)
         attributes = {**link.attributes, "weight_exponent": exponent}
         signal = builder.add(link.op, (signal,), attributes, {"weight": mantissas}, name=link.name)
         signal = _moved(builder, signal, link.after)
@@ -190,12 +291,21 @@ def _moved(builder: GraphBuilder, signal: str, picked: Ints) -> str:
 
 
 def _fixed(
-    work: _Work, name: str, layer: str, drive: str, kind: str, vth: int, dv: int, scale: float, rounding: float
+    work: _Work,
+    name: str,
+    layer: str,
+    drive: str | tuple[str, str],
+    kind: str,
+    vth: int,
+    dv: int,
+    scale: float,
+    rounding: float,
+    role: str = "",
 ) -> str:
     """Add the integer neuron ``name`` that stands for the float graph's signal ``layer``."""
     attributes = {"du": work.formats.forget, "dv": dv, "vth": vth, "scale": scale, "drive": kind}
     attributes |= {"layer": layer, "rounding": rounding}
-    role = "" if layer else READOUT
+    role = role if layer else READOUT
     states = (("u", 0.0), ("v", 0.0))
     made = work.builder.neuron("lif_fixed", drive, attributes, states=states, name=name, role=role)
     if layer:
@@ -206,7 +316,10 @@ def _fixed(
 def _readout(work: _Work) -> str:
     """Add the population that integrates the outputs; return the signal of its membrane."""
     graph, formats = work.graph, work.formats
-    layer = _layer(work, graph.outputs[0], "the output")
+    layer, static = _layer(work, graph.outputs[0], "the output")
+    if static:
+        limit = f"the output of a program for {work.chip.name} is sums of spikes; put a neuron before the last layer"
+        raise CompileError(Violation("the output", f"the real signal {static[0].source!r}", limit))
     dynamics = Dynamics(formats.forget, 0, formats.threshold, graph.timesteps, fires=False)
     found = scaled(layer, 1.0, None, dynamics, formats, work.scales.get(""))
     layer = replace(layer, name=READOUT, links=tuple(_named(work, link) for link in layer.links))

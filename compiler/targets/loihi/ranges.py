@@ -33,13 +33,17 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Dynamics:
-    """What the bounds depend on beside the currents: decays, threshold, T, and whether the population fires."""
+    """What the bounds depend on beside the currents: decays, threshold, T, and whether the population fires.
+
+    ``driven``: whether the host sets its bias register too, to anything that this holds.
+    """
 
     du: int
     dv: int
     vth: int
     timesteps: int
     fires: bool
+    driven: bool = False
 
 
 def broken(low: Ints, high: Ints, dynamics: Dynamics, formats: Formats) -> str | None:
@@ -48,19 +52,20 @@ def broken(low: Ints, high: Ints, dynamics: Dynamics, formats: Formats) -> str |
     u_low, u_high, v_low, v_high = (np.zeros(len(low), np.int64) for _ in range(4))
     clipped = np.full(len(low), False)
     rising = np.zeros(len(low), np.int64)
+    bias = formats.mantissa << formats.bias_exponent if d.driven else 0
     for _ in range(d.timesteps):
         u_low = arithmetic.decay(u_low, d.du + 1) + low * formats.unit
         u_high = arithmetic.decay(u_high, d.du + 1) + high * formats.unit
         reach = int(max(u_high.max(initial=0), -u_low.min(initial=0)))
         if reach > state:
             return f"a current of {reach:,}"
-        rising = np.maximum(arithmetic.decay(rising, d.dv) + u_high, -state)
+        rising = np.maximum(arithmetic.decay(rising, d.dv) + u_high + bias, -state)
         if bool((clipped & (rising > threshold)).any()):
             return f"a voltage of {int(v_low.min()):,}"
-        v_low = arithmetic.decay(v_low, d.dv) + u_low
+        v_low = arithmetic.decay(v_low, d.dv) + u_low - bias
         newly = ~clipped & (v_low < -state)
         rising[newly], clipped = -state, clipped | newly
-        v_high = arithmetic.decay(v_high, d.dv) + u_high
+        v_high = arithmetic.decay(v_high, d.dv) + u_high + bias
         if not d.fires and (v_high.max(initial=0) > threshold or bool(newly.any())):
             return f"a sum of {int(max(v_high.max(), -v_low.min())):,}"
     return None
@@ -75,7 +80,9 @@ def overflows(lowered: Lowered, chip: Chip) -> list[Violation]:
             continue
         low, high = currents(lowered, index)
         p = placed.population
-        wrong = broken(low, high, Dynamics(p.du, p.dv, p.vth, lowered.timesteps, placed.kind != "readout"), formats)
+        fires = placed.kind != "readout"
+        dynamics = Dynamics(p.du, p.dv, p.vth, lowered.timesteps, fires, driven=bool(placed.drive))
+        wrong = broken(low, high, dynamics, formats)
         if wrong:
             found.append(Violation(p.name, wrong, limit))
     return found
@@ -91,7 +98,7 @@ def currents(lowered: Lowered, index: int) -> tuple[Ints, Ints]:
         weights = csr_array(p.weights, dtype=np.int64)
         clock = np.full(weights.shape[1], False)
         if p.source == INPUT:
-            clock[lowered.external :] = True
+            clock[lowered.first_clock :] = True
         always += arithmetic.shift_sum(weights @ clock.astype(np.int64), p.weight_exp)
         low += arithmetic.shift_sum(weights.minimum(0) @ (~clock).astype(np.int64), p.weight_exp)
         high += arithmetic.shift_sum(weights.maximum(0) @ (~clock).astype(np.int64), p.weight_exp)

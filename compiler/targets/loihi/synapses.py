@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.sparse import block_diag, coo_array, csr_array
+from scipy.sparse import coo_array, csr_array, eye_array, kron
 
 from compiler.targets.loihi.links import Ints, Link, everything
 
@@ -47,7 +47,7 @@ def _matrix(link: Link) -> csr_array:
         one = _convolution(link.attributes, weight, source[-kept:], target[-kept:])
     else:  # conv_transpose: the convolution that leads back, turned around
         one = csr_array(_convolution(link.attributes, weight, target[-kept:], source[-kept:]).T)
-    return one if copies == 1 else csr_array(block_diag([one] * copies, format="csr"))
+    return one if copies == 1 else csr_array(kron(eye_array(copies, dtype=np.int64), one, format="csr"))
 
 
 def _convolution(a: Mapping[str, Any], weight: Ints, source: tuple[int, ...], target: tuple[int, ...]) -> csr_array:

@@ -1,0 +1,81 @@
+"""Timing: how many steps each population of a lowered network is behind the graph.
+
+Every set of synapses costs one step, and so does what the host or a multiplier does in between. A population is as deep
+as its deepest source makes it; where spikes are from an earlier step, that much less. A loop settles if it has at least
+as many steps as sets of synapses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from compiler.errors import CompileError, Violation
+from compiler.graph import Graph, Node
+from compiler.targets.loihi.links import Link
+
+UNIT_ROLES = ("host", "product")
+
+
+@dataclass(frozen=True)
+class _Edge:
+    source: str
+    target: str
+    steps: int
+
+
+def depths_of(graph: Graph, found: Mapping[str, tuple[Link, ...]], chip: str) -> dict[str, int]:
+    """Return the depth of every signal that spikes come from: inputs (0), neurons (``found``: their links), units.
+
+    Raises:
+        CompileError: a loop has fewer steps than it needs (names its layers).
+    """
+    edges = [_Edge(link.source, target, 1 - link.delay) for target, links in found.items() for link in links]
+    units = [node for node in graph if node.role in UNIT_ROLES]
+    for node in units:
+        edges += _unit_edges(graph, node, chip)
+    depths = dict.fromkeys(graph.inputs, 0) | {signal: 0 if _host_driven(graph, signal) else 1 for signal in found}
+    depths |= dict.fromkeys((signal for node in units for signal in node.outputs), 0)
+    vertices = len(depths)
+    for _ in range(vertices + 1):
+        late = [e for e in edges if depths[e.target] < depths[e.source] + e.steps]
+        if not late:
+            return depths
+        for edge in late:
+            depths[edge.target] = max(depths[edge.target], depths[edge.source] + edge.steps)
+        for node in units:  # the outputs of a node come together
+            deepest = max(depths[signal] for signal in node.outputs)
+            depths |= dict.fromkeys(node.outputs, deepest)
+    names = ", ".join(dict.fromkeys(edge.target for edge in late))
+    limit = f"on {chip} each set of synapses takes one step; give the loop a delay of as many steps as it has layers"
+    raise CompileError(Violation(names, "a loop that is shorter than its layers", limit))
+
+
+def _host_driven(graph: Graph, signal: str) -> bool:
+    node = graph.producer(signal)
+    return node is not None and node.attributes["drive"] == "bias"
+
+
+def _unit_edges(graph: Graph, node: Node, chip: str) -> list[_Edge]:
+    written = {state.read: state.written for state in graph.states}
+    found = []
+    for name in node.inputs:
+        if name in written:
+            if written[name] not in node.outputs:
+                limit = f"programs for {chip} have loops on the chip alone; leave all of it to the host, or none"
+                raise CompileError(Violation(node.name, f"a value of the step before ({name})", limit))
+            continue
+        before = graph.producer(name)
+        if before is None:
+            if graph.type(name).is_event:
+                found.append(_Edge(name, node.output, 1))
+        elif before.role in UNIT_ROLES:
+            hop = 1 if before.role == "product" and node.role == "product" and _multiplies(node) else 0
+            found.append(_Edge(before.outputs[0], node.output, hop))
+        elif before.outputs[0] == name and "drive" in before.attributes:
+            found.append(_Edge(name, node.output, 1))
+    return found
+
+
+def _multiplies(node: Node) -> bool:
+    return node.op in ("mul", "matmul", "einsum")
