@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from compiler.graph.facts import Amount, Facts
 
-PLUGINS = ("compiler.operations", "compiler.targets.loihi.operations")
+PLUGINS = ("compiler.operations", "compiler.targets.loihi.operations", "compiler.targets.odin.operations")
 
 Shapes = Sequence[tuple[int, ...]]
 TypeRule = Callable[[Node, Sequence[SignalType], Shapes], SignalType]
