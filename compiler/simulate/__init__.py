@@ -1,5 +1,5 @@
-"""The integer simulators: a plain reference, a fast engine, and the bridge to lava."""
+"""The integer simulators: a plain reference, a fast engine, traces of open designs, and the bridge to lava."""
 
-from compiler.simulate.reference import replay
+from compiler.simulate.traces import replay
 
 __all__ = ["replay"]

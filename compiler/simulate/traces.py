@@ -14,6 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from compiler.simulate import reference
 from compiler.targets import catalyst_n1
 from compiler.targets.odin import trace as odin
 from compiler.targets.odin.arithmetic import FORMATS
@@ -53,23 +54,34 @@ def is_trace(keys: Collection[str]) -> bool:
     return any(key.startswith(("cfg_", "out_")) for key in keys) or chip_of(keys) is not None
 
 
-def run(path: str | Path) -> _Arrays:
-    """Run the chip of a trace with what it is programmed with; return every ``out_*`` array under its name without it.
+def replay(path: str | Path) -> _Arrays:
+    """Run what a file holds, a lava artifact or a trace of a design, and return everything that it does.
 
-    What the trace itself holds under ``out_*`` is not looked at.
+    An artifact (``compiler.simulate.artifact``) gives ``u{l}, v{l}, s{l}``, each (N, T), for every population l. A
+    trace gives every ``out_*`` array that it should hold, under its name without ``out_``; what it does hold there is
+    not looked at.
 
     Raises:
-        CorruptFileError: no trace of a chip that is known, or one that is not complete, out of range or not modelled.
+        ArtifactError: no file of either kind, or an artifact that is invalid.
+        CorruptFileError: a trace of no chip that is known, or one that is incomplete, out of range or not modelled.
     """
-    return run_arrays(read_npz(path), path)
+    try:
+        arrays = read_npz(path)
+    except CorruptFileError:
+        return reference.replay(path)  # which says what is wrong with it
+    return run_arrays(arrays, path) if is_trace(arrays) else reference.replay(path)
 
 
 def run_arrays(arrays: Mapping[str, NDArray[Any]], name: object) -> _Arrays:
-    """Do as ``run`` with arrays already read; ``name`` is the file's, for messages."""
+    """Run a trace whose arrays have been read; ``name`` is the file's, for messages; see ``replay``."""
     chip = chip_of(arrays)
     if chip is None:
+        near = max(CHIPS, key=lambda known: sum(key in arrays for key in CHIPS[known].keys))
+        missing = [key for key in CHIPS[near].marks if key not in arrays]
+        nearest = f"; next to {near}, it lacks {_listed(missing)}" if missing else ""
         raise CorruptFileError(
-            f"{name} is no trace of one chip that is known ({', '.join(CHIPS)}): its keys are {_listed(arrays)}."
+            f"{name} is no trace of one chip that is known ({', '.join(CHIPS)}): its keys are {_listed(arrays)}"
+            f"{nearest}."
         )
     missing = [key for key in CHIPS[chip].keys if key not in arrays]
     if missing:

@@ -28,6 +28,8 @@ from snnkit.errors import CorruptFileError
 _Ints = NDArray[np.int64]
 
 CORES, NEURONS, STEPS = 4096, 1024, 1 << 20
+MOST_STATES = 1 << 27
+"""Neurons times steps that are run at once: what they do takes 26 bytes each."""
 POOL_WORDS = 131072
 SLOTS = 12
 """Routes a neuron: eight local ones and four global ones."""
@@ -120,7 +122,7 @@ class Setup:
     @property
     def neurons(self) -> int:
         """Neurons built on each core; all are updated in every step."""
-        return self.parameters.shape[1]
+        return int(self.parameters.shape[1])
 
 
 def read(arrays: Mapping[str, NDArray[Any]], name: object) -> Setup:
@@ -139,6 +141,11 @@ def _read(arrays: Mapping[str, NDArray[Any]]) -> Setup:
     cores, neurons, steps = (
         _scalar(arrays, key, 1, high) for key, high in zip(SCALARS, (CORES, NEURONS, STEPS), strict=True)
     )
+    if steps * cores * neurons > MOST_STATES:
+        raise CorruptFileError(
+            f"{steps} steps of {cores} cores of {neurons} neurons are {steps * cores * neurons:,} states; at most "
+            f"{MOST_STATES:,} are run at once."
+        )
     switches = [bool(_scalar(arrays, key, 0, 1)) for key in SWITCHES]
     for key in arrays:
         if key in _ABSENT and arrays[key].any():
@@ -147,12 +154,14 @@ def _read(arrays: Mapping[str, NDArray[Any]]) -> Setup:
             raise CorruptFileError(f"key '{key}' is not known; known are {', '.join(TABLES)}.")
     last = {-1: cores - 1, -2: neurons - 1, -3: steps - 1}
     params, pool, index, routes, host = (_table(arrays, key, last) for key in TABLES)
+    # First what needs rows for all neurons, so that no file claims more memory than its size justifies.
+    parameters = _parameters(params, cores, neurons)
     runs = _index(index, cores, neurons)
     start, words = _pool(pool, runs, neurons)
     return Setup(
         steps=steps,
         writes=len(params) + 2 * len(pool) + len(index) + len(routes),
-        parameters=_parameters(params, cores, neurons),
+        parameters=parameters,
         pool_start=start,
         pool=words,
         index=runs,
@@ -182,12 +191,12 @@ def _table(arrays: Mapping[str, NDArray[Any]], key: str, last: dict[int, int]) -
             f"key '{key}' has shape {table.shape} and type {table.dtype}, wanted (rows, {len(columns)}) whole numbers."
         )
     for column, (what, low, high) in enumerate(columns):
-        high = last.get(high, high)
+        highest = last.get(high, high)
         values = table[:, column]
-        wrong = np.flatnonzero((values < low) | (values > high))
+        wrong = np.flatnonzero((values < low) | (values > highest))
         if len(wrong):
             row = int(wrong[0])
-            raise CorruptFileError(f"key '{key}', row {row}: {what} is {int(values[row])}, wanted {low} to {high}.")
+            raise CorruptFileError(f"key '{key}', row {row}: {what} is {int(values[row])}, wanted {low} to {highest}.")
     return table.astype(np.int64)
 
 
@@ -198,6 +207,16 @@ def _signed(table: _Ints, column: int) -> _Ints:
 
 
 def _parameters(writes: _Ints, cores: int, neurons: int) -> _Ints:
+    for number in NEEDED:
+        written = np.zeros((cores, neurons), bool)
+        rows = writes[writes[:, 2] == number]
+        written[rows[:, 0], rows[:, 1]] = True
+        if not written.all():
+            core, neuron = (int(i) for i in np.argwhere(~written)[0])
+            raise CorruptFileError(
+                f"neuron {neuron} of core {core} has no {PARAMETERS[number][1]} (parameter {number}), whose value is "
+                "undefined until it is written."
+            )
     found = np.zeros((cores, neurons, WIDTH), np.int64)
     table = np.zeros((cores, 32), np.int64)
     for number in np.unique(writes[:, 2]).tolist():
@@ -214,16 +233,6 @@ def _parameters(writes: _Ints, cores: int, neurons: int) -> _Ints:
             table[core, neuron % 32] = value
         else:
             found[core, neuron, column] = value
-    for number in NEEDED:
-        written = np.zeros((cores, neurons), bool)
-        rows = writes[writes[:, 2] == number]
-        written[rows[:, 0], rows[:, 1]] = True
-        if not written.all():
-            core, neuron = (int(i) for i in np.argwhere(~written)[0])
-            raise CorruptFileError(
-                f"neuron {neuron} of core {core} has no {PARAMETERS[number][1]} (parameter {number}), whose value is "
-                "undefined until it is written."
-            )
     found[:, :, AXON_TYPE] = np.take_along_axis(table, found[:, :, AXON_TYPE], axis=1)
     return found
 
@@ -255,9 +264,9 @@ def _pool(writes: _Ints, index: _Ints, neurons: int) -> tuple[_Ints, _Ints]:
     used = count > 0
     ends = np.where(used, base + np.where(form == POPULATION, 1, count), 0).max(axis=1)
     if (ends > POOL_WORDS).any():
-        core = int(np.argmax(ends))
+        worst = int(np.argmax(ends))
         raise CorruptFileError(
-            f"the synapses of core {core} end at word {int(ends[core])}; a pool has {POOL_WORDS} words."
+            f"the synapses of core {worst} end at word {int(ends[worst])}; a pool has {POOL_WORDS} words."
         )
     np.maximum.at(ends, writes[:, 0], writes[:, 1] + 1)
     start = np.concatenate([[0], np.cumsum(ends)]).astype(np.int64)
