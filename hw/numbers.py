@@ -17,7 +17,7 @@ from hw.quantity import Quantity
 class Number:
     """One name: ``units`` that it may have, ``text`` says what it is; its values lie from ``low`` to ``high``.
 
-    ``whole``: only whole numbers make sense.
+    ``whole``: only whole numbers make sense; ``formats``: its range is no doubt, but what there is to choose from.
     """
 
     units: tuple[str, ...]
@@ -25,6 +25,7 @@ class Number:
     low: float = 1
     high: float = 1e12
     whole: bool = True
+    formats: bool = False
 
 
 def _count(unit: str, text: str, high: float = 1e12) -> Number:
@@ -71,7 +72,7 @@ NUMBERS: Mapping[str, Number] = {
     "memory_bits": _count("bits", "all memory on the chip", 1e15),
     "dram_bits": _count("bits", "memory beside the chip", 1e18),
     # Formats.
-    "weight_bits": _count("bits", "a weight; the range: the formats there are", 64),
+    "weight_bits": Number(("bits",), "a weight; the range: the formats there are", 1, 64, formats=True),
     "synapse_word_bits": _count("bits", "a word of synapse memory", 4096),
     "index_bits": _count("bits", "the longest index of a synapse's target", 64),
     "state_bits": _count("bits", "a membrane", 64),
@@ -102,6 +103,8 @@ NUMBERS: Mapping[str, Number] = {
     "pj_per_hop": _measure("pJ", "energy of a message's way from tile to tile", 0, 1e6),
 }
 """Every name, in the order in which a chip's numbers are shown."""
+MEMORIES = ("synapse_bits_per_core", "core_memory_bits", "memory_bits", "dram_bits")
+"""Those that are sizes of memories, in bits."""
 OF_THE_WHOLE = ("area_mm2", "transistors", "power_mw", "idle_power_mw", "neurons", "synapses", "memory_bits")
 """Those that are sums over a chip's cores."""
 

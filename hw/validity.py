@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hw.lookup import nearest
-from hw.numbers import wrong_numbers
+from hw.numbers import NUMBERS, wrong_numbers
 from hw.quantity import Quantity
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ def _between(numbers: Mapping[str, Quantity]) -> Iterator[str]:
     for key, factors in _AT_MOST:
         if key not in numbers or not all(factor in numbers for factor in factors):
             continue
-        least = numbers[key].interval.low
+        ends = numbers[key].interval
+        least = ends.high if NUMBERS[key].formats else ends.low
         most = math.prod(numbers[factor].interval.high for factor in factors)
         if least > most:
             shown = " × ".join(factors)

@@ -1,41 +1,50 @@
-"""``snnkit chips``: the chips that are described, with their limits and sources."""
+"""``snnkit chips``: the chips that are described, with every number, its range and its source."""
 
 from __future__ import annotations
 
+from cyclopts import App
 
-def chips(name: str | None = None) -> None:
+chips = App(help="List the chips that are described, show one, or lay two side by side.")
+
+
+@chips.default
+def show(name: str | None = None, *, toml: bool = False) -> None:
     """List the chips, or show one with all its numbers and their sources.
 
     Parameters
     ----------
     name
-        Name of a chip.
+        A chip of the list; mesh:width=16,height=16,neurons=512 for a mesh of your own (`snnkit chips mesh` lists its
+        parameters); or a file that describes one, NAME.toml.
+    toml
+        Print the chip as such a file, to start one of your own from.
     """
-    from rich.table import Table
+    from compiler.commands import show_chips
+    from hw import get_chip
+    from snnkit.errors import InvalidArgumentError
 
-    from hw import get_chip, list_chips
-    from snnkit.engine.progress import console
-
+    if name is None and toml:
+        raise InvalidArgumentError("--toml prints one chip: name it, as in `snnkit chips loihi1 --toml`.")
     if name is None:
-        table = Table("name", "chip", "cores", "neurons a core", "synapse memory a core", "arithmetic", box=None)
-        for chip in map(get_chip, list_chips()):
-            bits = int(chip.core.synapse_bits.value)
-            neurons = f"{int(chip.core.neurons.value):,}"
-            row = (chip.name, chip.title, f"{int(chip.cores.value)}", neurons, f"{bits // 8192} KiB")
-            table.add_row(*row, chip.semantics)
-        console.print(table)
-        return
-    chip = get_chip(name)
-    console.print(f"{chip.name}: {chip.title}")
-    table = Table("number", "value", "source", "confirmed", box=None)
-    table.add_row("cores", f"{chip.cores.value:,.0f} {chip.cores.unit}", chip.cores.source, str(chip.cores.confirmed))
-    for group in (chip.core, chip.arithmetic):
-        for field, value in vars(group).items():
-            if hasattr(value, "source"):
-                table.add_row(field, f"{value.value:,.0f} {value.unit}", value.source, str(value.confirmed))
-    table.add_row(
-        "mesh", f"{chip.mesh.width}×{chip.mesh.height} tiles × {chip.mesh.cores_per_tile}", chip.mesh.source, ""
-    )
-    table.add_row("synapse packing", f"words of {chip.synapses.word_bits} bits", chip.synapses.source, "")
-    console.print(table)
-    console.print(f"neurons: {', '.join(chip.neurons)}; resets: {', '.join(chip.resets)}. {chip.notes}")
+        show_chips.listed()
+    elif toml:
+        show_chips.as_toml(get_chip(name))
+    else:
+        show_chips.card(get_chip(name))
+
+
+@chips.command
+def diff(a: str, b: str) -> None:
+    """Lay two chips side by side: numbers that both have with their ratio, then what only one has.
+
+    Parameters
+    ----------
+    a
+        A chip, as `snnkit chips` lists it; a mesh with parameters; or a file.
+    b
+        Another one.
+    """
+    from compiler.commands import show_chips
+    from hw import get_chip
+
+    show_chips.side_by_side(get_chip(a), get_chip(b))

@@ -60,7 +60,7 @@ CHIPS = (
     ),
     _n1(
         "catalyst_n1_f2",
-        "Catalyst N1, open RTL: its build for F2 FPGAs",
+        "Catalyst N1 on an F2 FPGA, open RTL: its largest build",
         cores=Quantity(16, "cores", _F2),
         synapse_words_per_core=Quantity(4096, "words", _F2),
         clock_mhz=Quantity(62.5, "MHz", _F2),

@@ -62,7 +62,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "pj_per_hop": _price("pJ", "energy of a message from tile to tile"),
     "step_ns": Parameter(None, 0.1, 1e12, "time of one step", "ns"),
     "idle_power_mw": _price("mW", "power of the chip at rest"),
-    "area_mm2": _price("mm2", "area of the die"),
+    "area_mm2": Parameter(None, 0.001, 1e5, "area of the die", "mm2"),
     "node_nm": Parameter(None, 1, 1000, "process node", "nm"),
 }
 
@@ -96,7 +96,7 @@ def mesh(**given: float) -> Chip:
             bits={name: _chosen(sizes[name], "bits") for name in graded.BITS},
             payload_bits=sizes["payload_bits"],
             products=bool(sizes["products"]),
-            index_bits=((sizes["neurons"] - 1).bit_length(),),
+            index_bits=(max((sizes["neurons"] - 1).bit_length(), 1),),
             mesh=Mesh(sizes["width"], sizes["height"], sizes["cores_per_tile"], _SOURCE, confirmed=False),
             formats=_SOURCE,
         ),
