@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from compiler import passes as passes
     from compiler import simulate as simulate
     from compiler.capturing import capture as capture
+    from compiler.checking import check as check
     from compiler.compiling import Violation as Violation
-    from compiler.compiling import check as check
     from compiler.compiling import compile as compile
     from compiler.converting import Converted as Converted
     from compiler.converting import convert as convert
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "capture": "capturing",
-    "check": "compiling",
+    "check": "checking",
     "compile": "compiling",
     "convert": "converting",
     "count": "counting",

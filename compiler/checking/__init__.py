@@ -20,11 +20,11 @@ from compiler.checking.maps import check_maps, made_for_maps
 from compiler.checking.needs import Layer, layers_of
 from compiler.checking.numbers import check_capacity, check_layers, check_sizes
 from compiler.checking.rewrites import with_rewrites
-from compiler.errors import Violation
+from compiler.errors import CompileError, Violation
 from compiler.graph import Graph
 from compiler.passes import simplify
 from compiler.targets import TARGETS, Options, target_of
-from hw import get_chip
+from hw import get_chip, list_chips
 from hw.chip import Chip
 
 
@@ -86,8 +86,17 @@ def examine(graph: Graph, chip: str, *, host: str | Sequence[str] = (), allow: s
     """Return everything that a check of a (simplified) graph finds; the arguments are those of ``check``."""
     silicon = get_chip(chip)
     if silicon.semantics in TARGETS:
-        return _compiled(graph, silicon, host, allow)
+        return _compiled(graph, silicon, chip, host, allow)
     return described(graph, silicon)
+
+
+def refuse_described(chip: Chip) -> None:
+    """Raise CompileError for a chip that no program can be made for; says what can be had instead."""
+    if chip.semantics not in TARGETS:
+        able = ", ".join(name for name in list_chips() if get_chip(name).semantics in TARGETS)
+        file = ", `snnkit export --format speck` writes its configuration" if has_cores(chip.layers) else ""
+        limit = f"it is described only: `snnkit check --chip {chip.name}` holds a network against it{file}; programs "
+        raise CompileError(Violation(chip.name, "a target that makes programs", f"{limit}are made for {able}"))
 
 
 def described(graph: Graph, chip: Chip) -> Report:
@@ -117,14 +126,14 @@ def _formats(found: Findings) -> None:
         found.unknown(f"what weights of {bits.value:g} bits do to its results")
 
 
-def _compiled(graph: Graph, chip: Chip, host: str | Sequence[str], allow: str | Sequence[str]) -> Report:
+def _compiled(graph: Graph, chip: Chip, name: str, host: str | Sequence[str], allow: str | Sequence[str]) -> Report:
     found = Findings(graph, layers_of(graph), chip)
     check_capacity(found)
     if found.violations:  # its synapses are not unrolled to see what else there is
         options = Options(_tuple(host), _tuple(allow))
         found.violations += target_of(chip).legal(graph, chip, options)
     else:
-        found.violations += compiling.check(graph, chip.name, host=host, allow=allow)
+        found.violations += compiling.check(graph, name, host=host, allow=allow)
     return _report(found, with_rewrites(found.violations, graph, chip))
 
 
@@ -149,4 +158,4 @@ def _report(
     )
 
 
-__all__ = ["Report", "check", "described", "examine"]
+__all__ = ["Report", "check", "described", "examine", "refuse_described"]

@@ -5,35 +5,53 @@ from __future__ import annotations
 import sys
 
 
-def check(source: str, *, chip: str = "loihi1", input_type: str = "real") -> None:
+def check(
+    source: str,
+    *,
+    chip: str = "loihi1",
+    input_type: str = "real",
+    host: tuple[str, ...] = (),
+    allow: tuple[str, ...] = (),
+    layers: bool = False,
+) -> None:
     """Say whether a network is spike-driven and list everything that keeps it off a chip (exit code 3 if anything).
 
-    What keeps it from being a graph in the first place is listed the same way.
+    Every violated limit is listed by layer, with what would fit. On chips that are described only, what could not be
+    compared, since a number of the chip is not known, is said as well. What keeps a network from being a graph in the
+    first place is listed the same way.
 
     Parameters
     ----------
     source
         Folder of a run, a checkpoint, a model's name, or a .graph file.
     chip
-        Name of a chip.
+        Name of a chip; `snnkit chips` lists them.
     input_type
         What the input consists of: real, binary, signed, or integer[low,high].
+    host
+        Operations that may be left to the host beside the first layers: names, patterns, or auto.
+    allow
+        Losses of the chip that may happen.
+    layers
+        Also list what each layer needs: neurons, synapses, fan-in and fan-out.
     """
     from hw import get_chip
 
     get_chip(chip)
     from compiler.analysis.spike_driven import spike_driven
+    from compiler.checking import examine
+    from compiler.commands import show_check
     from compiler.commands.show import captured_or_reasons
     from compiler.commands.source import resolve
-    from compiler.compiling import check as find_violations
     from snnkit.engine.progress import console
 
     given = resolve(source, input_type)
     captured_or_reasons(given)
     console.print(f"{given.graph.name}: {spike_driven(given.graph)}")
-    violations = [*given.misfits(), *find_violations(given.graph, chip)]
-    for violation in violations:
-        console.print(f"  {violation}")
-    console.print(f"{len(violations)} violation(s) of {chip}" if violations else f"fits {chip}")
-    if violations:
+    misfits = given.misfits()
+    report = examine(given.graph, chip, host=host, allow=allow)
+    if layers:
+        show_check.needs(report)
+    show_check.report(report, misfits)
+    if misfits or report.violations:
         sys.exit(3)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def compile_(source: str, *, chip: str = "loihi1", output: Path | None = None, input_type: str = "real") -> None:
+def compile_(
+    source: str,
+    *,
+    chip: str = "loihi1",
+    output: Path | None = None,
+    input_type: str = "real",
+    host: tuple[str, ...] = (),
+    allow: tuple[str, ...] = (),
+    explain: bool = False,
+) -> None:
     """Quantise a network for a chip, map it, and write the program.
 
     With the folder of a run, mapping.json is written there and the program goes to network.program.
@@ -20,22 +29,34 @@ def compile_(source: str, *, chip: str = "loihi1", output: Path | None = None, i
         File for the program.
     input_type
         What the input consists of: real (images; the first layers run on the host), or binary (spikes).
+    host
+        Operations that may be left to the host beside the first layers: names, patterns, or auto.
+    allow
+        Losses of the chip that may happen; they are simulated and counted.
+    explain
+        Say what became of each layer: folded, merged or kept, on the host or the chip, with its scale and rounding.
     """
     from hw import get_chip
 
-    get_chip(chip)
+    silicon = get_chip(chip)
+    from compiler.checking import refuse_described
     from compiler.commands import show
+    from compiler.commands.explain import explain as explained
     from compiler.commands.source import resolve
     from compiler.commands.stages import describe_mapping
     from compiler.compiling import CompileError, compile
     from snnkit.engine.progress import console
 
+    refuse_described(silicon)
     given = resolve(source, input_type)
     misfits = given.misfits()
     if misfits:
         raise CompileError(*misfits)
-    program = compile(given.graph, chip=chip)
-    show.mapping(describe_mapping(program, given.folder))
+    program = compile(given.graph, chip=chip, host=host, allow=allow)
+    description = describe_mapping(program, given.folder)
+    if explain:
+        explained(given.captured, program, description)
+    show.mapping(description)
     path = output or (given.folder or Path()) / "network.program"
     program.save(path)
     console.print(f"program: {path}")

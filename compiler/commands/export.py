@@ -9,21 +9,21 @@ from typing import Literal
 def export(
     source: str,
     *,
-    format: Literal["nir", "lava"] = "nir",
+    format: Literal["nir", "lava", "speck"] = "nir",
     output: Path | None = None,
     chip: str = "loihi1",
     input_type: str = "real",
 ) -> None:
-    """Write a network as NIR, or its compiled program with one test image as an artifact for lava.
+    """Write a network as NIR, as the configuration of a Speck, or its program with one image as an artifact for lava.
 
     Parameters
     ----------
     source
         Folder of a run, a checkpoint, a model's name, or a .graph file.
     format
-        nir (HDF5) or lava (npz).
+        nir (HDF5), lava (npz) or speck (JSON: which core takes which layer).
     output
-        File to write; by default network.nir or lava.npz in the folder of the run, or here.
+        File to write; by default network.nir, lava.npz or speck.json in the folder of the run, or here.
     chip
         Name of a chip (lava).
     input_type
@@ -36,7 +36,14 @@ def export(
     from snnkit.engine.progress import console
 
     given = resolve(source, input_type)
-    path = output or (given.folder or Path()) / {"nir": "network.nir", "lava": "lava.npz"}[format]
+    names = {"nir": "network.nir", "lava": "lava.npz", "speck": "speck.json"}
+    path = output or (given.folder or Path()) / names[format]
+    if format == "speck":
+        from compiler.commands.show_check import exported
+        from compiler.exchange import speck
+
+        exported(speck.write(given.graph, path), path)
+        return
     if format == "lava":
         from compiler.compiling import compile
         from compiler.exchange import lava
