@@ -40,7 +40,7 @@ def verify(graph: Graph) -> Graph:
         for signal in node.inputs:
             if signal not in written:
                 late = " before it is written" if signal in graph.signals else ", which does not exist"
-                raise GraphError(f"{node.name} ({node.op}) reads {signal!r}{late}.")
+                raise GraphError(f"{node.name} ({node.op}) reads {signal!r}{late}{_circle(graph, node, signal)}.")
         for signal in node.outputs:
             if signal in written:
                 raise GraphError(f"{node.name} ({node.op}) writes {signal!r}, which has a writer already.")
@@ -53,6 +53,29 @@ def verify(graph: Graph) -> Graph:
         if signal not in written:
             raise GraphError(f"the output or state {signal!r} is written by nothing.")
     return graph
+
+
+def _circle(graph: Graph, node: Node, signal: str) -> str:
+    """Say which circle within one step ``node`` closes by reading ``signal``; "" where it closes none."""
+    way: dict[str, str] = {}
+    waiting = [signal]
+    while waiting:
+        name = waiting.pop()
+        writer = graph.producer(name)
+        if writer is None:
+            continue
+        if writer.name == node.name:
+            names = [node.name]
+            while name != signal:
+                name = way[name]
+                after = graph.producer(name)
+                names += [after.name] if after is not None else []
+            return f": a circle without delay ({' → '.join((*names, node.name))}); loops go through a state"
+        for before in writer.inputs:
+            if before not in way and before != signal:
+                way[before] = name
+                waiting.append(before)
+    return ""
 
 
 def check_node(node: Node) -> Operation:
