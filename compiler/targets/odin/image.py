@@ -10,8 +10,7 @@ Shapes: B images, T time steps, N neurons and R rows in use, S values of the inp
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -27,7 +26,7 @@ from compiler.graph import Graph, Node
 from compiler.targets.odin import events
 from compiler.targets.odin.arithmetic import FORMATS, NEURONS, ODIN, OUTPUT_CYCLES, TINYODIN, Format
 from compiler.targets.odin.events import SPIKE, Ints
-from compiler.targets.odin.operations import ALWAYS, value_of
+from compiler.targets.odin.operations import ALWAYS, STATES, value_of
 from compiler.targets.odin.quantise import too_many
 from compiler.targets.odin.simulator import Core, text_of, update
 from compiler.targets.target import Activity, Options
@@ -49,13 +48,17 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class CoreImage:
-    """The memories of the chip, and the host's table: ``source`` (R,) of each row, an input (S), S + neuron, or −1."""
+    """The memories of the chip, and the host's table.
+
+    ``source`` (R,): what each row is sent for, an input s, a neuron S + n, or −1; ``delay`` (R,): how many steps later.
+    """
 
     chip: Chip
     graph: Graph
     places: tuple[Place, ...]
     core: Core
     source: Ints
+    delay: Ints
 
     @property
     def format(self) -> Format:
@@ -71,7 +74,8 @@ class CoreImage:
         """Run spikes (B, …), the same at every step, or (T, B, …) through the chip.
 
         Counters: ``cycles`` and ``host_events`` of all images; ``most_cycles`` of one image; ``synaptic_operations``:
-        rows sent × neurons that each reaches, as the chip works them off.
+        rows sent × neurons that each reaches, as the chip works them off; ``energy_pj``: these at the chip's own price,
+        where one was measured on it.
 
         Raises:
             InvalidArgumentError: the input does not fit the network.
@@ -89,6 +93,9 @@ class CoreImage:
         v = torch.from_numpy(np.stack([one[1] for one in done])[:, last.neuron : last.neuron + last.neurons]).double()
         counters: dict[str, Any] = {"cycles": int(cycles.sum()), "most_cycles": int(cycles.max())}
         counters |= {"host_events": int(sent.sum()), "synaptic_operations": operations}
+        price = self.chip.numbers.get("pj_per_synop")
+        if price is not None and price.confirmed:
+            counters["energy_pj"] = operations * price.value
         return Activity(
             spikes=parts,
             membrane=value_of(last.node, v, fired),
@@ -111,9 +118,10 @@ class CoreImage:
             raise InvalidArgumentError(f"a trace holds the events of one image, got {len(counts)}.")
         rows, steps = [], []
         spikes = self._run(counts[0])[0]
-        given = np.concatenate([counts[0], spikes, np.ones((len(spikes), 1), np.int64)], 1)
-        for t, values in enumerate(given):
-            sent = np.repeat(np.arange(len(self.source)), values[self.source])
+        given: Ints = np.concatenate([counts[0], spikes, np.ones((len(spikes), 1), np.int64)], 1)
+        for t in range(len(given)):
+            times = np.where(self.delay > t, 0, given[t - self.delay, self.source])
+            sent = np.repeat(np.arange(len(self.source)), times)
             rows.append(sent)
             steps.append(np.full(len(sent), t))
         addresses = events.spikes(self.format, np.concatenate(rows))
@@ -172,7 +180,7 @@ class CoreImage:
         bounds = np.array([*(p.row for p in self.places), len(self.source)])
         neurons = (v, core.threshold, core.leak, core.disabled, core.weights, core.updated, *self.format.state)
         alone = 2 * core.updated + self.format.spike_cycles
-        sent, cycles = _kernel()(*neurons, counts, self.source, bounds, alone, spikes)
+        sent, cycles = _kernel()(*neurons, counts, self.source, self.delay, bounds, alone, spikes)
         return spikes, v[: self.neurons], int(sent), int(cycles)
 
 
@@ -194,39 +202,48 @@ def build(graph: Graph, chip: Chip, options: Options) -> CoreImage:
         of = {name: size[axis] for name, size in sizes.items()}
         if sum(of.values()) > NEURONS:
             raise CompileError(too_many(chip, of, what))
+    _check_numbers(graph, chip, form, nodes)
     weights, thresholds = np.zeros((NEURONS, NEURONS), np.int64), np.full(NEURONS, form.threshold[1], np.int64)
-    offset, source, places = {graph.inputs[0]: 0}, [], []
+    places: list[Place] = []
     neuron = row = 0
     for node in nodes:
         count, rows = sizes[node.name]
         places.append(Place(node, neuron, count, row, rows))
         weights[row : row + rows, neuron : neuron + count] = node.parameters["weight"].T.long().numpy()
         thresholds[neuron : neuron + count] = node.parameters["threshold"].long().numpy()
-        source.append(_table(graph, node, offset, first))
-        offset[node.output] = first + neuron
         neuron, row = neuron + count, row + rows
-    _check_numbers(chip, form, nodes)
     zeros = np.zeros(NEURONS, np.int64)
     unused = (np.arange(NEURONS) >= neuron).astype(np.int64)
     updated = NEURONS if form is ODIN else neuron
     core = Core(form, zeros, thresholds, zeros, unused, weights, updated)
-    return CoreImage(chip, graph, tuple(places), core, np.concatenate(source))
+    tables = [_table(graph, place.node, places, first) for place in places]
+    source, delay = (np.concatenate(column) for column in zip(*tables, strict=True))
+    return CoreImage(chip, graph, tuple(places), core, source, delay)
 
 
-def _table(graph: Graph, node: Node, offset: Mapping[str, int], first: int) -> Ints:
-    """Return where the host finds the count of each row of a node."""
-    states = {state.read for state in graph.states}
-    numbers = [offset[name] + np.arange(math.prod(graph.shape(name))) for name in node.inputs if name not in states]
-    every: Ints = np.concatenate([*numbers, [ALWAYS]]).astype(np.int64)
-    return every[node.parameters["source"].long().numpy()]
+def _table(graph: Graph, node: Node, places: list[Place], first: int) -> tuple[Ints, Ints]:
+    """Return where the host finds the count of each row of a node, and how many steps back."""
+    start = {graph.inputs[0]: 0} | {place.node.output: first + place.neuron for place in places}
+    written = {state.read: state.written for state in graph.states}
+    numbers, delays = [], []
+    for name in node.inputs[: len(node.inputs) - STATES[node.op]]:
+        delay, size = 0, graph.signals[name].size
+        while name not in start:
+            name, delay = written[name], delay + 1
+        numbers.append(start[name] + np.arange(size))
+        delays.append(np.full(size, delay))
+    row = node.parameters["source"].long().numpy()
+    return np.concatenate([*numbers, [ALWAYS]])[row], np.concatenate([*delays, [0]])[row]
 
 
-def _check_numbers(chip: Chip, form: Format, nodes: list[Node]) -> None:
+def _check_numbers(graph: Graph, chip: Chip, form: Format, nodes: list[Node]) -> None:
     """Refuse weights, thresholds and membranes that the memories cannot hold."""
     low, high = form.weight
     for node in nodes:
         weight, threshold = node.parameters["weight"], node.parameters["threshold"]
+        fed = sum(graph.signals[name].size for name in node.inputs[: len(node.inputs) - STATES[node.op]])
         asked = {
+            "sources": (node.parameters["source"], (ALWAYS, fed - 1)),
             "weights": (weight, (low or -high, high)),
             "thresholds": (threshold, (1, form.threshold[1])),
             "membranes": (torch.tensor([node.attributes["low"], node.attributes["high"]]), form.state),
@@ -259,6 +276,7 @@ def _compiled(text: str) -> Callable[..., Any]:
         high: int,
         counts: Ints,
         source: Ints,
+        delay: Ints,
         bounds: Ints,
         alone: int,
         spikes: Ints,
@@ -272,7 +290,10 @@ def _compiled(text: str) -> Callable[..., Any]:
             for population in range(len(bounds) - 1):
                 for row in range(bounds[population], bounds[population + 1]):
                     s = source[row]
-                    times = 1 if s < 0 else counts[t, s] if s < inputs else spikes[t, s - inputs]
+                    then = t - delay[row]
+                    if then < 0:
+                        continue
+                    times = 1 if s < 0 else counts[then, s] if s < inputs else spikes[then, s - inputs]
                     for _ in range(times):
                         count = update(SPIKE, row, 0, v, threshold, leak, disabled, weights, updated, low, high, fired)
                         for i in range(count):

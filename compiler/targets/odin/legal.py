@@ -88,18 +88,15 @@ def _neuron(node: Node, chip: Chip) -> list[Violation]:
 
 
 def _fed(graph: Graph, signal: str, reader: str, chip: Chip) -> list[Violation]:
-    """What feeds a population must be spikes of this step, through sets of synapses."""
+    """What feeds a population must be spikes, through sets of synapses."""
     try:
         found = terms(graph, signal, reader, chip.name)
     except CompileError as error:
         return list(error.violations)
     violations = []
-    for term in {(term.source, term.delay): term for term in found}.values():
+    for term in {term.source: term for term in found}.values():
         kind = graph.type(term.source)
-        if term.delay:
-            limit = f"programs for {chip.name} pass spikes on within a step only, without loops"
-            violations.append(Violation(reader, f"spikes of an earlier step ({term.source})", limit))
-        elif term.source not in graph.inputs and (not kind.is_event or kind.low < 0 or kind.scale != 1):
+        if term.source not in graph.inputs and (not kind.is_event or kind.low < 0 or kind.scale != 1):
             violations.append(Violation(reader, f"{kind} values of {term.source}", f"{chip.name} sends spikes"))
     return violations
 
@@ -110,7 +107,7 @@ def _size(graph: Graph, neurons: list[Node], chip: Chip) -> list[Violation]:
     sizes = {node.name: graph.signals[node.output].size for node in neurons} | {READOUT: outputs}
     sources = {}
     for signal, reader in [*((n.inputs[0], n.name) for n in neurons), (graph.outputs[0], READOUT)]:
-        found = {term.source for term in terms(graph, signal, reader, chip.name)}
-        sources[reader] = sum(graph.signals[name].size for name in found)
+        found = {(term.source, term.delay) for term in terms(graph, signal, reader, chip.name)}
+        sources[reader] = sum(graph.signals[name].size for name, _ in found)
     counted = ((sizes, "neurons"), (sources, "rows of synapses"))
     return [too_many(chip, of, what) for of, what in counted if sum(of.values()) > NEURONS]

@@ -24,6 +24,8 @@ from compiler.operations.rules import real
 
 ALWAYS = -1
 """The source of a row that is sent once in every step."""
+STATES = {"if_sequential": 1, "readout_sequential": 2}
+"""How many of a node's inputs, the last ones, are its own states."""
 
 
 def rows_of(node: Node, sources: Sequence[Tensor]) -> Tensor:
@@ -118,12 +120,11 @@ def _count(node: Node, facts: Facts) -> Mapping[str, Amount]:
     done = dict(count_neuron(node, facts))
     sent: Amount = float(rows * facts.evaluations)
     if facts.known:
-        sent = rows_of(node, facts.values[: len(facts.values) - _STATES[node.op]]).sum(1).double()
+        sent = rows_of(node, facts.values[: len(facts.values) - STATES[node.op]]).sum(1).double()
         sent = sent.expand(facts.evaluations)
     return {**done, "ac": sent * neurons, "synaptic_events": sent * neurons}
 
 
-_STATES = {"if_sequential": 1, "readout_sequential": 2}
 _WHOLE, _TEXT, _NUMBER = (int,), (str,), (float, int)
 _SHARED = {"low": _WHOLE, "high": _WHOLE, "scale": _NUMBER}
 _SAID = {"layer": _TEXT, "rounding": _NUMBER, "drive": _TEXT}

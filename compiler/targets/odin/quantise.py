@@ -1,7 +1,8 @@
 """Quantise: a simplified graph → the same network as populations that take their events one after the other.
 
-A neuron layer becomes ``if_sequential``: with its weights as rows, inhibitory before excitatory, each neuron in units
-of its own size (``weights``). Where that takes no more rows than the chip has, a source that does both gets two.
+A neuron layer becomes ``if_sequential``: its weights as rows in the order in which they are sent, each neuron in units
+of its own size (``weights``). A source that raises some membranes and lowers others gets two rows where the chip has
+one sign for each row, and elsewhere as long as there are rows enough.
 
 The output becomes a population of its own (``readout_sequential``). On a chip with signed membranes it only integrates,
 if no T steps of spikes can bring it to the ends of its range. Else, and always where membranes have no sign, one neuron
@@ -35,10 +36,13 @@ READOUT = "readout"
 
 @dataclass(frozen=True, eq=False)
 class Fed:
-    """What feeds a population: weights (N, S) from the signals ``sources`` one behind the other, and biases (N,)."""
+    """What feeds a population: weights (N, S) from all ``sources`` one behind the other, and biases (N,).
+
+    A source is a signal, and how many steps ago its values are from.
+    """
 
     name: str
-    sources: tuple[str, ...]
+    sources: tuple[tuple[str, int], ...]
     weight: Tensor
     bias: Tensor
 
@@ -76,12 +80,13 @@ def quantise(graph: Graph, chip: Chip, options: Options) -> Graph:
     layers = {node.output: _layer(graph, node, form, chip) for node in graph if is_neuron(node)}
     out = _gathered(graph, graph.outputs[0], READOUT, chip)
     inputs = {name: torch.full((graph.signals[name].size,), float(graph.type(name).high)) for name in graph.inputs}
+    inputs = {name: high.double() for name, high in inputs.items()}
     for split in (True, False) if form.weight[0] < 0 else (True,):
-        most = {name: value.double() for name, value in inputs.items()}
-        made: dict[str, Population] = {}
-        for signal, (fed, found, threshold) in layers.items():
-            made[signal] = Population(fed, found, threshold, ordered(form, found.weight, found.bias, split))
-            most[signal] = most_spikes(made[signal].rows.weight, threshold, made[signal].sent(most))
+        made = {
+            signal: Population(fed, found, threshold, ordered(form, found.weight, found.bias, split))
+            for signal, (fed, found, threshold) in layers.items()
+        }
+        most = _most(graph, made, inputs)
         readout = _readout(form, graph, out, most, split)
         if sum(p.rows.weight.shape[1] for p in (*made.values(), readout)) <= NEURONS:
             break
@@ -107,19 +112,34 @@ def _layer(graph: Graph, node: Node, form: Format, chip: Chip) -> tuple[Fed, Who
 
 def _gathered(graph: Graph, signal: str, reader: str, chip: Chip) -> Fed:
     """Write all that is added up in ``signal`` as one matrix, from every source once."""
-    target, found = graph.signals[signal].size, {}
+    target = graph.signals[signal].size
+    found: dict[tuple[str, int], Tensor] = {}
     for term in terms(graph, signal, reader, chip.name):
         size = graph.signals[term.source].size
         basis = torch.eye(size, dtype=torch.float64).reshape(size, *graph.shape(term.source))
         columns = through(graph, term.path, basis).reshape(size, target).T * term.factor
-        found[term.source] = found[term.source] + columns if term.source in found else columns
+        source = (term.source, term.delay)
+        found[source] = found[source] + columns if source in found else columns
     weight = torch.cat(list(found.values()), 1) if found else torch.zeros(target, 0, dtype=torch.float64)
     return Fed(reader, tuple(found), weight, at_rest(graph, signal).reshape(-1).double())
 
 
+def _most(graph: Graph, made: Mapping[str, Population], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return how often each neuron and input fires in one of T steps at most.
+
+    Loops need as many rounds as there are steps: nothing comes back before the second.
+    """
+    most = dict(inputs) | {signal: torch.zeros_like(p.threshold) for signal, p in made.items()}
+    loops = any(delay for p in made.values() for _, delay in p.fed.sources)
+    for _ in range(graph.timesteps if loops else 1):
+        for signal, p in made.items():
+            most[signal] = most_spikes(p.rows.weight, p.threshold, p.sent(most)).clamp(max=2.0**40)
+    return most
+
+
 def _every(fed: Fed, most: Mapping[str, Tensor]) -> Tensor:
     """Put one behind the other how often all sources fire in a step at most; the last is the bias, once."""
-    return torch.cat([*(most[name] for name in fed.sources), torch.ones(1, dtype=torch.float64)])
+    return torch.cat([*(most[name] for name, _ in fed.sources), torch.ones(1, dtype=torch.float64)])
 
 
 def _readout(form: Format, graph: Graph, out: Fed, most: Mapping[str, Tensor], split: bool) -> Population:
@@ -152,14 +172,21 @@ def _written(
 ) -> Graph:
     """Write the populations as a graph."""
     builder = GraphBuilder.like(graph, f"{graph.name} on {chip.name}")
-    signals = {name: name for name in graph.inputs}
+    signals = {(name, 0): name for name in graph.inputs}
+    earlier = {source for p in (*made.values(), readout) for source in p.fed.sources if source[1]}
+    for name in dict.fromkeys(name for name, _ in sorted(earlier)):
+        for delay in range(1, 1 + max(steps for source, steps in earlier if source == name)):
+            signals[name, delay] = builder.state(f"{name}.before", graph.shape(name))
     for layer, population in made.items():
         shape = graph.shape(layer)
-        signals[layer] = _node(builder, chip, population, signals, most, "if_sequential", {"layer": layer}, (shape,))
+        signals[layer, 0] = _node(builder, chip, population, signals, most, "if_sequential", {"layer": layer}, (shape,))
     shape = graph.shape(graph.outputs[0])
     neurons = (len(readout.threshold),)
     settings = {"layer": "", "shape": shape}
     name = _node(builder, chip, readout, signals, most, "readout_sequential", settings, (neurons, neurons))
+    for (source, delay), read in signals.items():
+        if delay:
+            builder.carry(read, signals[source, delay - 1])
     return builder.finish((name,))
 
 
@@ -167,7 +194,7 @@ def _node(
     builder: GraphBuilder,
     chip: Chip,
     population: Population,
-    signals: Mapping[str, str],
+    signals: Mapping[tuple[str, int], str],
     most: Mapping[str, Tensor],
     op: str,
     settings: Mapping[str, object],

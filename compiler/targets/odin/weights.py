@@ -94,10 +94,9 @@ def _exact(every: Tensor, top: Tensor, most: float, lowest: Tensor) -> Tensor:
 
 
 def ordered(chip: Format, weight: Tensor, bias: Tensor, split: bool) -> Rows:
-    """Lay weights (N, S) and biases (N,) out as rows: what lowers membranes comes before what raises them.
+    """Lay weights (N, S) and biases (N,) out as rows, in the order in which a step sends them.
 
-    ``split``: a source that does both gets two rows, one of each kind. A population that has taken all inhibition of a
-    step before its excitation fires exactly when the sum of both reaches the threshold.
+    ``split``: a source that raises some membranes and lowers others gets two rows, one of each kind.
     """
     negative, positive = largest(chip)
     parts, sources = [], []
@@ -113,13 +112,45 @@ def ordered(chip: Format, weight: Tensor, bias: Tensor, split: bool) -> Rows:
             sources.append(torch.full((1,), ALWAYS))
             left = left - once
     rows, source = torch.cat(parts, 1), torch.cat(sources)
-    used = rows.abs().sum(0) > 0
+    used = (rows != 0).any(0)
     rows, source = rows[:, used], source[used]
-    # Purely inhibitory rows, mixed ones by their sum, purely excitatory ones; as they come where that is equal.
-    kind = torch.where(rows.amax(0) <= 0, -1.0, torch.where(rows.amin(0) >= 0, 1.0, 0.0)) if rows.numel() else source
-    mixed = torch.where(kind == 0, rows.sum(0), 0.0)
-    order = sorted(range(len(source)), key=lambda r: (float(kind[r]), float(mixed[r])))
+    order = _inhibition_first(rows) if chip.state[0] < 0 else _alternating(rows, source)
     return Rows(rows[:, order], source[order])
+
+
+def _inhibition_first(rows: Tensor) -> list[int]:
+    """Purely inhibitory rows, mixed ones by their sum, purely excitatory ones.
+
+    A membrane that has taken all inhibition of a step before its excitation reaches the threshold exactly when the sum
+    of both does.
+    """
+
+    def key(row: int) -> tuple[int, float]:
+        values = rows[:, row]
+        kind = int(float(values.min()) >= 0) - int(float(values.max()) <= 0)
+        return kind, 0.0 if kind else float(values.sum())
+
+    return sorted(range(rows.shape[1]), key=key)
+
+
+def _alternating(rows: Tensor, source: Tensor) -> list[int]:
+    """Excitation while the sum of what was sent is not above 0, else inhibition, each by the number of its source.
+
+    Membranes end at 0: inhibition that comes first finds nothing to lower, excitation that comes first fires too soon.
+    """
+    sums = rows.sum(0).tolist()
+    waiting = {
+        kind: sorted((r for r in range(len(sums)) if (sums[r] > 0) is kind), key=lambda r: -int(source[r]))
+        for kind in (True, False)
+    }
+    order: list[int] = []
+    total = 0.0
+    while any(waiting.values()):
+        kind = total <= 0
+        row = (waiting[kind] or waiting[not kind]).pop()
+        total += sums[row]
+        order.append(row)
+    return order
 
 
 def signs_mixed(weight: Tensor) -> int:
