@@ -17,7 +17,8 @@ What else than weights stands between two neurons becomes a gate, a product, or 
 last two are copied and carry the role "product" or "host".
 
 Whatever depends on the constant real input alone is computed on the host in floating point and rounded once per image
-to a bias register, also where spikes reach the same population. The outputs become a population that only integrates; its last membrane is ``64 · scale · Σ_t y_t``.
+to a bias register, also where spikes reach the same population. The outputs become a population that only integrates;
+its last membrane is ``64 · scale · Σ_t y_t``.
 
 All parameters are float64 holding integers; ``interpret`` gives the result its meaning, the chip simulator must agree
 with it in every spike.
@@ -30,7 +31,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
 
 from compiler.analysis.currents import Term, at_rest, since_neurons, terms
 from compiler.errors import CompileError, Violation
@@ -64,7 +64,8 @@ class _Work:
     formats: Formats
     builder: GraphBuilder
     plan: Plan
-    scales: Mapping[str, float] = field(default_factory=dict)
+    scales: Mapping[str, float]
+    gates: bool
     signals: dict[str, str] = field(default_factory=dict)
     before: dict[tuple[str, int], str] = field(default_factory=dict)
     waiting: list[tuple[str, str]] = field(default_factory=list)
@@ -85,20 +86,27 @@ class _Work:
 
 
 def quantise(
-    graph: Graph, chip: Chip, options: Options | None = None, scales: Mapping[str, float] | None = None
+    graph: Graph,
+    chip: Chip,
+    options: Options | None = None,
+    scales: Mapping[str, float] | None = None,
+    gates: bool = True,
 ) -> Graph:
     """Return the integer graph of ``graph`` (simplified) for ``chip``.
 
     Its output is the membrane of the readout population after each step. Gradients flow to the weights and biases of
     ``graph`` where they ask for them. ``options``: what is granted; ``scales``: those of populations that have theirs
-    already, by the layer they stand for ("" for the readout); the others are chosen.
+    already, by the layer they stand for ("" for the readout); the others are chosen. ``gates``: whether gates are
+    populations, or the operations that they stand for, with the same values and their gradients.
 
     Raises:
         CompileError: what the chip's arithmetic cannot express, all of it (names each layer).
     """
     graph = graph.double()
     builder = GraphBuilder.like(graph, f"{graph.name} on {chip.name}")
-    work = _Work(graph, chip, Formats.of(chip), builder, planned(graph, chip, options or Options()), scales or {})
+    work = _Work(
+        graph, chip, Formats.of(chip), builder, planned(graph, chip, options or Options()), scales or {}, gates
+    )
     work.signals.update({name: name for name in graph.inputs})
     found: list[Violation] = []
     for node in graph:
@@ -129,9 +137,9 @@ def _node(work: _Work, node: Node) -> None:
         _copied(work, node, HOST)
     elif is_neuron(node):
         _neuron(work, node)
-    elif node.output in plan.gates:
+    elif node.output in plan.gates and work.gates:
         _gate(work, node)
-    elif node.output in plan.products:
+    elif node.output in plan.products or node.output in plan.gates:
         for name in node.inputs:
             for step in since_neurons(work.graph, name, plan.stops):
                 _copied(work, step, PRODUCT)
