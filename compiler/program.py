@@ -22,6 +22,7 @@ from compiler.targets import Image, Options, target_of
 from compiler.targets.loihi.image import MappedImage
 from hw import get_chip
 from hw.chip import Chip
+from hw.describing import dumps, loads
 from snnkit.archives import BAD_ARCHIVE, first_line
 from snnkit.errors import CorruptFileError
 
@@ -137,7 +138,9 @@ class Program:
         """Write both graphs, the chip's name and what was granted; ``load`` maps them again, which is deterministic."""
         graphs = {"source": self.source_graph, "quantised": self.graph}
         granted = {"host": "\n".join(self.options.host), "allow": "\n".join(self.options.allow)}
-        extra = {"chip": self.chip.name, **{name: text for name, text in granted.items() if text}}
+        own = dumps(self.chip) if self.chip.name.endswith(".toml") else ""  # that file may change, or go
+        named = {"chip": self.chip.name, "description": own, **granted}
+        extra = {name: text for name, text in named.items() if text}
         write_graphs(path, graphs, extra)
 
     @staticmethod
@@ -148,6 +151,7 @@ class Program:
             CorruptFileError: missing, damaged, changed, or not a program.
             NonFiniteError: it holds weights that are no numbers.
             UnknownNameError: it is for a chip that is not known.
+            ChipError: the chip that it describes contradicts itself.
             CompileError: it does not fit its chip.
         """
         graphs, extra = read_graphs(path)
@@ -156,7 +160,8 @@ class Program:
         if sum(node.role == "readout" for node in graphs["quantised"]) != 1:
             raise CorruptFileError(f"{path} holds a program without a readout; `snnkit compile` writes one.")
         source, quantised = (check_numbers(graphs[key], path) for key in ("source", "quantised"))
-        chip = get_chip(extra["chip"])
+        name = extra["chip"]
+        chip = loads(extra["description"], name) if "description" in extra else get_chip(name)
         options = Options(tuple(extra.get("host", "").split()), tuple(extra.get("allow", "").split()))
         try:
             return assemble(source, quantised, chip, options)

@@ -27,12 +27,20 @@ def read(path: str | Path) -> Chip:
     Raises:
         ChipError: no such file, not TOML, or not the description of a chip; says what and where.
     """
-    text = _text(Path(path))
+    return loads(_text(Path(path)), str(path))
+
+
+def loads(text: str, name: str) -> Chip:
+    """Return the chip that a text in TOML describes, called ``name``.
+
+    Raises:
+        ChipError: not TOML, or not the description of a chip; says what and where.
+    """
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ChipError(f"{path} is not TOML: {error}.") from None
-    return _chip(data, str(path))
+        raise ChipError(f"{name} is not TOML: {error}.") from None
+    return _chip(data, name)
 
 
 def _text(path: Path) -> str:

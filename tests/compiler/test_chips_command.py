@@ -8,8 +8,13 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
+import compiler
 import hw
+import snnkit
+from hw.describing import dumps
 from hw.quantity import Quantity
 from snnkit.cli.main import main
 
@@ -81,6 +86,20 @@ def test_a_printed_file_is_read_as_the_same_chip(name, call, tmp_path):
     code, shown, _ = call(str(path))
     assert code == 0
     assert hw.get_chip(name).title in re.sub(r"\s+", " ", shown)
+
+
+def test_programs_hold_the_chip_of_a_file(tmp_path):
+    """A program for a chip in a file is read again where that file has changed, or gone."""
+    path = tmp_path / "own.toml"
+    small = hw.get_chip("loihi1").rebuilt(cores=Quantity(5, "cores", "made up for a test"))
+    path.write_text(dumps(small))
+    model = nn.Sequential(nn.Linear(4, 6), snnkit.neurons.IF(), nn.Linear(6, 3)).double()
+    program = compiler.compile(model, torch.zeros(3, 2, 4).double(), str(path), input_type="binary")
+    program.save(tmp_path / "own.program")
+    path.unlink()
+    found = compiler.Program.load(tmp_path / "own.program")
+    assert found.chip == program.chip
+    assert (found.chip.name, found.chip.cores.value) == (str(path), 5)
 
 
 def test_two_chips_side_by_side(call):
