@@ -122,6 +122,7 @@ def _count(node: Node, facts: Facts) -> Mapping[str, Amount]:
     if facts.known:
         sent = rows_of(node, facts.values[: len(facts.values) - STATES[node.op]]).sum(1).double()
         sent = sent.expand(facts.evaluations)
+    done["neuron_updates"] = float(neurons * facts.evaluations)
     return {**done, "ac": sent * neurons, "synaptic_events": sent * neurons}
 
 

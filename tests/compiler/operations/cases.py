@@ -207,6 +207,11 @@ _POSITION = integer(0, 2)
 _UNFOLD = {"kernel_size": (2, 3), "dilation": (1, 1), "padding": (0, 1), "stride": (1, 2)}
 _STATISTICS = {"mean": random(4, seed=2), "variance": random(4, seed=3).abs() + 0.5}
 _AFFINE = {"weight": random(4, seed=4), "bias": random(4, seed=5)}
+_ROWS = {
+    "weight": random(3, 6).mul(4).round(),
+    "threshold": torch.tensor([3.0, 5.0, 7.0]),
+    "source": torch.tensor([4.0, 0.0, 1.0, 1.0, 5.0, -1.0]),
+}
 
 CASES: tuple[Case, ...] = (
     # Layers with weights.
@@ -376,6 +381,22 @@ CASES: tuple[Case, ...] = (
         (_VECTOR,) * 3,
         {"du": 2048, "dv": 128, "vth": 2, "scale": 1.0, "drive": "current"},
         types=(integer(-200, 400), REAL, REAL),
+        rest=(0.0, 0.0),
+    ),
+    Case(
+        "if_sequential",
+        ((4,), (2,), (3,)),
+        {"low": -8, "high": 7, "scale": 1.0},
+        _ROWS,
+        types=(integer(0, 2), BINARY, REAL),
+        rest=(0.0,),
+    ),
+    Case(
+        "readout_sequential",
+        ((4,), (2,), (4,), (4,)),
+        {"low": 0, "high": 15, "scale": 1.0, "shape": (2,)},
+        {**_ROWS, "weight": random(4, 6).mul(4).round(), "threshold": torch.full((4,), 15.0)},
+        types=(integer(0, 2), BINARY, REAL, REAL),
         rest=(0.0, 0.0),
     ),
     Case("bias_current", (_VECTOR,), {"scale": 10.0, "exponent": 1, "mantissa_limit": 12}),

@@ -344,6 +344,16 @@ def neuron(given):
     return counts
 
 
+def sequential(given):
+    """Each row, as often as its source fired, is added to every neuron."""
+    weight, source = given.node.parameters["weight"], given.node.parameters["source"].long().tolist()
+    sources = given.units[:2]
+    flat = torch.cat([*(units.flatten(1) for units in sources), torch.ones(BATCH, 1)], 1)
+    added = float(sum(flat[:, s].sum() for s in source)) * len(weight)
+    updates = BATCH * len(weight)  # a readout has more neurons than values
+    return {**neuron(given), "neuron_updates": updates, "ac": added, "synaptic_events": added}
+
+
 def traced_product(given):
     """Every unit of the one meets what the other has brought, wherever it is read."""
     of = given.node.attributes["of"]
@@ -439,6 +449,7 @@ EXPECTED = {
     "integrate": none,
     "traced_product": traced_product,
     **{name: neuron for name, one in operations().items() if one.kind == "neuron"},
+    **dict.fromkeys(("if_sequential", "readout_sequential"), sequential),
 }
 
 

@@ -294,7 +294,7 @@ def test_neurons_say_what_they_send():
     assert sent["multi_spike"] == QUARTERS
     assert integer(0, 6, Fraction(1, 3)) in sent.values()
     assert sent["tracer"] == SIGNED.scaled(Fraction(1, 2))
-    assert [name for name, kind in sent.items() if kind == REAL] == ["leaky_integrator"]
+    assert [name for name, kind in sent.items() if kind == REAL] == ["leaky_integrator", "readout_sequential"]
 
 
 def test_types_are_inferred_anew():
