@@ -6,12 +6,13 @@ a description that cannot be, a misspelt name that is taken for nothing, a file 
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
 import hw
-from hw.chip import ChipError
+from hw.chip import Chip, ChipError
 from hw.chips import CHIPS
 from hw.chips.design import PARAMETERS
 from hw.describing import dumps, read
@@ -486,3 +487,13 @@ def test_files_that_cannot_be_read_get_one_line(make, said, tmp_path):
     with pytest.raises(ChipError, match=re.escape(said)) as caught:
         hw.get_chip(str(path))
     assert "\n" not in str(caught.value)
+
+
+# The page.
+
+
+def test_the_page_names_every_chip_number_and_parameter():
+    page = (Path(__file__).parents[2] / "docs" / "chips.md").read_text()
+    words = set(re.findall(r"[a-z0-9_]+", page))
+    assert set(ALL) | set(NUMBERS) | set(PARAMETERS) <= words
+    assert {field.name for field in fields(Chip)} <= words
