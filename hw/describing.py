@@ -16,6 +16,7 @@ from hw.lookup import nearest
 from hw.quantity import Quantity
 
 _LARGEST = 2**20
+_MOST = 2**53
 _PLAIN = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
 
 
@@ -38,7 +39,7 @@ def loads(text: str, name: str) -> Chip:
     """
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: TOML, or a number of thousands of digits
         raise ChipError(f"{name} is not TOML: {error}.") from None
     return _chip(data, name)
 
@@ -119,6 +120,8 @@ def _value(kind: Any, given: Any, path: str, where: str) -> Any:
     fine = isinstance(given, (int, float) if kind is float else kind) and (kind is bool or not isinstance(given, bool))
     if not fine:
         raise ChipError(f"{path}: {where} is {given!r}, it must be {_PLAIN[kind]}.")
+    if isinstance(given, int) and abs(given) > _MOST:
+        raise ChipError(f"{path}: {where} is beyond {_MOST:,}.")
     return given
 
 

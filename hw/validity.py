@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hw.chip import Build, Chip
     from hw.layers import LayerLimits
 
+_WIDEST = 64
 RESETS = ("hard", "soft", "none")
 _LAYER_UNITS = {
     "kernel": "pixels",
@@ -73,21 +74,28 @@ def _build(build: Build) -> Iterator[str]:
     for part, name in ((a, "arithmetic"), (s, "synapses"), (m, "mesh")):
         if len(part.source.strip()) < 3:
             yield f"the {name} has no source"
-    if not a.weight_bits or min(a.weight_bits) < 1 or list(a.weight_bits) != sorted(set(a.weight_bits)):
-        yield f"weight_bits {a.weight_bits}: give one or more widths from 1 on, in ascending order"
-    if a.weight_exponent[0] > a.weight_exponent[1]:
-        yield f"weight exponents from {a.weight_exponent[0]} to {a.weight_exponent[1]}, which is none"
-    if a.threshold_shift < 0 or a.payload_bits < 0:
-        yield f"a threshold shift of {a.threshold_shift} and payloads of {a.payload_bits} bits: neither is below 0"
-    if s.chunk_weights < 1 or min(s.chunk_header_bits, s.delay_bits, s.tag_bits) < 0:
-        yield f"chunks of {s.chunk_weights} weights, with parts of the header or of a synapse below 0 bits"
-    if not s.index_bits or min(s.index_bits) < 0 or list(s.index_bits) != sorted(set(s.index_bits)):
-        yield f"index_bits {s.index_bits}: give one or more widths from 0 on, in ascending order"
+    if not _ascending(a.weight_bits, 1):
+        yield f"weight_bits {a.weight_bits}: give one or more widths from 1 to {_WIDEST}, in ascending order"
+    low, high = a.weight_exponent
+    if not -_WIDEST <= low <= high <= _WIDEST:
+        yield f"weight exponents from {low} to {high}: give the lowest and the highest, within ±{_WIDEST}"
+    if s.chunk_weights < 1:
+        yield f"chunks of {s.chunk_weights} weights"
+    widths = {"threshold_shift": a.threshold_shift, "payload_bits": a.payload_bits, "delay_bits": s.delay_bits}
+    for name, bits in {**widths, "tag_bits": s.tag_bits, "chunk_header_bits": s.chunk_header_bits}.items():
+        if not 0 <= bits <= _WIDEST:
+            yield f"{name} of {bits}: 0 to {_WIDEST}"
+    if not _ascending(s.index_bits, 0):
+        yield f"index_bits {s.index_bits}: give one or more widths from 0 to {_WIDEST}, in ascending order"
     elif 2 ** max(s.index_bits) < build.core.neurons.value:
         room, held = 2 ** max(s.index_bits), build.core.neurons.value
         yield f"neurons_per_core of {held:,.0f}, but an index of {max(s.index_bits)} bits addresses {room:,}"
     if min(m.width, m.height, m.cores_per_tile) < 1:
         yield f"a mesh of {m.width}×{m.height} tiles of {m.cores_per_tile} cores"
+
+
+def _ascending(bits: tuple[int, ...], least: int) -> bool:
+    return bool(bits) and least <= min(bits) and max(bits) <= _WIDEST and list(bits) == sorted(set(bits))
 
 
 def _layers(layers: LayerLimits, numbers: Mapping[str, Quantity]) -> Iterator[str]:

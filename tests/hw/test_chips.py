@@ -253,10 +253,12 @@ CONTRADICTIONS = {
     "no weights": (arithmetic(weight_bits=()), "weight_bits (): give one or more widths"),
     "weights of no bits": (arithmetic(weight_bits=(0, 8)), "weight_bits (0, 8): give"),
     "weights in disorder": (arithmetic(weight_bits=(8, 4)), "in ascending order"),
-    "no exponent": (arithmetic(weight_exponent=(1, -1)), "weight exponents from 1 to -1, which is none"),
-    "negative payload": (arithmetic(payload_bits=-1), "payloads of -1 bits"),
+    "no exponent": (arithmetic(weight_exponent=(1, -1)), "weight exponents from 1 to -1: give"),
+    "negative payload": (arithmetic(payload_bits=-1), "payload_bits of -1: 0 to 64"),
     "formats without source": (arithmetic(source=""), "the arithmetic has no source"),
     "no index": (synapses(index_bits=()), "index_bits (): give"),
+    "an index without end": (synapses(index_bits=(10**12,)), "index_bits (1000000000000,): give"),
+    "a tag without end": (synapses(tag_bits=10**12), "tag_bits of 1000000000000: 0 to 64"),
     "chunks of nothing": (synapses(chunk_weights=0), "chunks of 0 weights"),
     "mesh of nothing": (
         lambda: LOIHI.rebuilt(mesh=replace(LOIHI.mesh, height=0)),
@@ -425,6 +427,11 @@ CHANGED = {
         'numbers.cores = { value = 3, unit = "coers", source = "mine" }',
         "numbers.cores: unknown unit 'coers'. Did you mean 'cores'?",
     ),
+    "a number without end": (
+        f'numbers.cores = {{ value = {10**400}, unit = "cores", source = "mine" }}',
+        "numbers.cores.value is beyond",
+    ),
+    "thousands of digits": (f"reset_value = {'9' * 5000}", "is not TOML: Exceeds the limit"),
     "layers of text": ('layers = { source = "mine", strides = ["two"] }', "layers.strides[0] is 'two'"),
     "a key of text": (
         'layers = { source = "mine", strides = [2], stride_kernels = { two = [3] } }',
