@@ -99,6 +99,14 @@ def refuse_described(chip: Chip) -> None:
         raise CompileError(Violation(chip.name, "a target that makes programs", f"{limit}are made for {able}"))
 
 
+def refuse_hopeless(graph: Graph, chip: Chip) -> None:
+    """Raise CompileError for a graph that is many times too large, before anything of it is unrolled."""
+    found = Findings(graph, layers_of(graph), chip)
+    check_capacity(found)
+    if found.violations:
+        raise CompileError(*found.violations)
+
+
 def described(graph: Graph, chip: Chip) -> Report:
     """Hold a graph against the numbers of a chip alone."""
     found = Findings(graph, layers_of(graph), chip)
@@ -130,8 +138,10 @@ def _compiled(graph: Graph, chip: Chip, name: str, host: str | Sequence[str], al
     found = Findings(graph, layers_of(graph), chip)
     check_capacity(found)
     if found.violations:  # its synapses are not unrolled to see what else there is
-        options = Options(_tuple(host), _tuple(allow))
-        found.violations += target_of(chip).legal(graph, chip, options)
+        legal = target_of(chip).legal(graph, chip, Options(_tuple(host), _tuple(allow)))
+        said = {(v.layer, v.kind) for v in found.violations}
+        others = with_rewrites(legal, graph, chip)
+        found.violations += [v for v in others if (v.layer, v.kind) not in said]
     else:
         found.violations += compiling.check(graph, name, host=host, allow=allow)
     return _report(found, with_rewrites(found.violations, graph, chip))
@@ -158,4 +168,4 @@ def _report(
     )
 
 
-__all__ = ["Report", "check", "described", "examine", "refuse_described"]
+__all__ = ["Report", "check", "described", "examine", "refuse_described", "refuse_hopeless"]

@@ -31,7 +31,7 @@ class Layer:
         signal: the current. shape: of the population.
         nodes: everything between the last neurons and the current, in order.
         sources: the events, inputs and states that it starts from. readers: names of the layers that read its spikes.
-        fan_in, fan_out: most synapses of one of its neurons, and most that leave one of them.
+        fan_in, fan_out: most neurons that one of its neurons reads, and most synapses that leave one of them.
         synapses: all that end in it.
     """
 

@@ -13,8 +13,9 @@ from compiler.checking.rewrites import fewer, narrower_fan_in, widths
 from hw.chip import Chip
 from hw.quantity import Quantity
 
-HOPELESS = 4
-"""What needs so many times a chip's synapses is refused before they are unrolled, however the weights are rounded."""
+HOPELESS = 2
+"""What needs so many times what a chip has is refused before synapses are unrolled: rounding may make some of them 0,
+but not half."""
 
 
 def allowed(chip: Chip, key: str) -> Quantity | None:
@@ -43,7 +44,7 @@ def check_sizes(found: Findings) -> None:
     chip, graph, layers = found.chip, found.graph, found.layers
     total, room = sum(layer.size for layer in layers), in_all(chip, "neurons", "neurons_per_core")
     if chip.layers is None or not (chip.layers.neuron_memory or chip.layers.hidden):
-        rewrite = widths(graph, room.value / total) if room and total > room.value else ""
+        rewrite = _less(found, room, total, 1.0)
         found.most("the network", total, "neurons", room, "neurons", rewrite)
         check_synapses(found, in_all(chip, "synapses", "synapses_per_core"), 1)
     inputs = sum(math.prod(graph.shape(name)) for name in graph.inputs)
@@ -63,25 +64,26 @@ def check_synapses(found: Findings, room: Quantity | None, times: int) -> None:
     """Hold all synapses against ``room``, refusing what needs more than ``times`` as many."""
     total = sum(layer.synapses for layer in found.layers)
     if room is None or times == 1:
-        factor = math.sqrt(room.value / total) if room and total > room.value else 1.0
-        found.most("the network", total, "synapses", room, "synapses", _less(found, factor))
+        found.most("the network", total, "synapses", room, "synapses", _less(found, room, total, 0.5))
     elif total > times * room.value:
-        factor = math.sqrt(room.value / total)
-        found.most("the network", total, "synapses", replace(room, low=None), "synapses", _less(found, factor))
+        rewrite = _less(found, room, total, 0.5)
+        found.most("the network", total, "synapses", replace(room, low=None), "synapses", rewrite)
 
 
-def _less(found: Findings, factor: float) -> str:
-    """Synapses grow with the square of the widths, and with the area of a map."""
-    return widths(found.graph, factor) if factor < 1 else ""
+def _less(found: Findings, room: Quantity | None, total: int, power: float) -> str:
+    """What would have ``room``: neurons grow with the widths (power 1), synapses with their square (power 1/2)."""
+    if room is None or total <= room.value:
+        return ""
+    share = room.value / total
+    return widths(found.graph, share**power, share)
 
 
 def synapse_room(chip: Chip) -> Quantity | None:
-    """Return the most synapses that the memory of all cores holds, with the narrowest weights there are."""
+    """Return the most synapses that the memory of all cores holds, where nothing is stored but weights."""
     bits, cores, weight = (chip.numbers.get(key) for key in ("synapse_bits_per_core", "cores", "weight_bits"))
     if bits is None or cores is None or weight is None:
         return None
-    narrowest = weight.low or weight.value
-    return replace(_times(bits, cores, "synapses"), value=bits.value * cores.value // narrowest, low=None)
+    return replace(_times(bits, cores, "synapses"), value=bits.value * cores.value // weight.value, low=None)
 
 
 def check_layers(found: Findings) -> None:
@@ -123,3 +125,8 @@ def check_capacity(found: Findings) -> None:
     room = synapse_room(found.chip)
     if room is not None:
         check_synapses(found, room, HOPELESS)
+    neurons = in_all(found.chip, "neurons", "neurons_per_core")
+    total = sum(layer.size for layer in found.layers)
+    if neurons is not None and total > HOPELESS * neurons.value:
+        rewrite = _less(found, neurons, total, 1.0)
+        found.most("the network", total, "neurons", replace(neurons, low=None), "neurons", rewrite)

@@ -67,21 +67,21 @@ def other_neuron(chip: Chip, op: str) -> str:
     return either(instead, chips_with(lambda one: op in one.neurons, chip.name))
 
 
-def widths(graph: Graph, factor: float) -> str:
-    """Say by how much all layers must be narrower, or images smaller, for ``factor`` of the neurons."""
+def widths(graph: Graph, factor: float, area: float) -> str:
+    """Say how narrow all layers must be, ``factor`` of what they are, or how small images: ``area`` of theirs."""
     shapes = {node.name: graph.shape(node.output) for node in graph if is_neuron(node)}
     name = max(shapes, key=lambda key: math.prod(shapes[key]))
     shape = shapes[name]
     wide = largest(lambda width: width <= shape[0] * factor, shape[0]) if shape else 0
     if not wide:
-        return smaller(graph, factor) or f"a network with {factor:.2g} of the neurons"
+        return smaller(graph, area) or f"a network of {factor:.2g} of the size"
     what = "channels" if len(shape) > 1 else "neurons"
     narrower = f"all widths × {wide / shape[0]:.2g} ({name}: {shape[0]:,} → {wide:,} {what})"
-    return either(narrower, smaller(graph, factor))
+    return either(narrower, smaller(graph, area))
 
 
 def smaller(graph: Graph, factor: float) -> str:
-    """Say how large images may be for ``factor`` of the neurons, "" where the input is no image."""
+    """Say how large images may be for ``factor`` of their area, "" where the input is no image."""
     shape = graph.shape(graph.inputs[0]) if graph.inputs else ()
     if len(shape) != 3:
         return ""
@@ -199,7 +199,8 @@ def _rewrite(v: Violation, match: re.Match[str] | None, graph: Graph, chip: Chip
         return _events(v, match, graph)
     if v.kind in ("cores", "neurons") and v.need_value and v.limit_value:
         # Cores grow no faster than the square of the widths and no slower than the widths.
-        return widths(graph, v.limit_value / v.need_value)
+        share = v.limit_value / v.need_value
+        return widths(graph, share, share)
     if v.kind == "fan-in" and v.limit_value and v.layer in layers:
         return narrower_fan_in(graph, layers[v.layer], int(v.limit_value))
     if v.kind == "fan-out" and v.layer in layers and v.limit_value:
@@ -238,7 +239,7 @@ def between(op: str) -> str:
 
 def _smallest_tau(chip: Chip) -> float:
     unity = float(2 ** int(chip.arithmetic.decay_bits.value))
-    return unity / (unity - 0.5) * (1 + 1e-6)
+    return math.ceil(unity / (unity - 0.5) * 1e4) / 1e4
 
 
 def _events(v: Violation, match: re.Match[str] | None, graph: Graph) -> str:

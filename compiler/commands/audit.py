@@ -28,6 +28,8 @@ class Options:
         Shape of one sample for what a factory makes, such as 3,32,32.
     timesteps
         T of a network that does not say it itself.
+    time_axis
+        0 or 1 for code that takes sequences (T, B, …) or (B, T, …); found out by default.
     input_type
         What the input consists of: real, binary, signed, or integer[low,high].
     data
@@ -61,6 +63,7 @@ class Options:
     weights: Path | None = None
     input_: Annotated[str, Parameter(name="--input")] = "3,224,224"
     timesteps: int | None = None
+    time_axis: int | None = None
     input_type: str = "real"
     data: str | None = None
     data_source: str = ""
@@ -134,6 +137,7 @@ def _asked(what: str, chosen: Options) -> Asked:
         chosen.data,
         chosen.data_source,
         chosen.images,
+        chosen.time_axis,
     )
 
 

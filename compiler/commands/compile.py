@@ -39,7 +39,7 @@ def compile_(
     from hw import get_chip
 
     silicon = get_chip(chip)
-    from compiler.checking import refuse_described
+    from compiler.checking import refuse_described, refuse_hopeless
     from compiler.commands import show
     from compiler.commands.explain import explain as explained
     from compiler.commands.source import resolve
@@ -52,6 +52,7 @@ def compile_(
     misfits = given.misfits()
     if misfits:
         raise CompileError(*misfits)
+    refuse_hopeless(given.graph, silicon)
     program = compile(given.graph, chip=chip, host=host, allow=allow)
     description = describe_mapping(program, given.folder)
     if explain:
