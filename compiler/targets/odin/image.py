@@ -26,7 +26,7 @@ from compiler.graph import Graph, Node
 from compiler.targets.odin import events
 from compiler.targets.odin.arithmetic import FORMATS, NEURONS, ODIN, OUTPUT_CYCLES, TINYODIN, Format
 from compiler.targets.odin.events import SPIKE, Ints
-from compiler.targets.odin.operations import ALWAYS, STATES, value_of
+from compiler.targets.odin.operations import ALWAYS, MOST_TIMES, STATES, value_of
 from compiler.targets.odin.quantise import too_many
 from compiler.targets.odin.simulator import Core, text_of, update
 from compiler.targets.target import Activity, Options
@@ -180,7 +180,12 @@ class CoreImage:
         bounds = np.array([*(p.row for p in self.places), len(self.source)])
         neurons = (v, core.threshold, core.leak, core.disabled, core.weights, core.updated, *self.format.state)
         alone = 2 * core.updated + self.format.spike_cycles
-        sent, cycles = _kernel()(*neurons, counts, self.source, self.delay, bounds, alone, spikes)
+        sent, cycles, runaway = _kernel()(*neurons, counts, self.source, self.delay, bounds, alone, MOST_TIMES, spikes)
+        if runaway >= 0:
+            raise InvalidArgumentError(
+                f"a neuron of {self.graph.name} fires more than {MOST_TIMES:,} times in step {runaway}: spikes make "
+                "ever more spikes. Make the weights of its loop smaller, or thresholds higher."
+            )
         return spikes, v[: self.neurons], int(sent), int(cycles)
 
 
@@ -279,9 +284,10 @@ def _compiled(text: str) -> Callable[..., Any]:
         delay: Ints,
         bounds: Ints,
         alone: int,
+        most: int,
         spikes: Ints,
-    ) -> tuple[int, int]:
-        """Send all rows of all steps; return how many were sent, and the clock cycles."""
+    ) -> tuple[int, int, int]:
+        """Send all rows of all steps; return how many were sent, the clock cycles, and the step that ran away (−1)."""
         assert text
         inputs = counts.shape[1]
         fired = np.zeros(len(v), np.int64)
@@ -294,12 +300,14 @@ def _compiled(text: str) -> Callable[..., Any]:
                     if then < 0:
                         continue
                     times = 1 if s < 0 else counts[then, s] if s < inputs else spikes[then, s - inputs]
+                    if times > most:
+                        return sent, cycles, t
                     for _ in range(times):
                         count = update(SPIKE, row, 0, v, threshold, leak, disabled, weights, updated, low, high, fired)
                         for i in range(count):
                             spikes[t, fired[i]] += 1
                         sent += 1
                         cycles += alone + OUTPUT_CYCLES * count
-        return sent, cycles
+        return sent, cycles, -1
 
     return run_image

@@ -21,19 +21,32 @@ from compiler.graph.operation import NOT_CAPTURED, Operation, Shapes
 from compiler.graph.signals import BINARY, REAL, SignalType, integer
 from compiler.operations.neurons import count_neuron
 from compiler.operations.rules import real
+from snnkit.errors import InvalidArgumentError
 
 ALWAYS = -1
 """The source of a row that is sent once in every step."""
+MOST_TIMES = 10_000
+"""Spikes of one source in one step, beyond which a network is taken to have run away."""
 STATES = {"if_sequential": 1, "readout_sequential": 2}
 """How many of a node's inputs, the last ones, are its own states."""
 
 
 def rows_of(node: Node, sources: Sequence[Tensor]) -> Tensor:
-    """Return how often each row is sent, int64 (B, R), from the counts of spikes of all sources (B, …)."""
+    """Return how often each row is sent, int64 (B, R), from the counts of spikes of all sources (B, …).
+
+    Raises:
+        InvalidArgumentError: a source fires without measure.
+    """
     batch = max(x.shape[0] for x in sources)
     flat = [x.reshape(x.shape[0], -1).expand(batch, -1) for x in sources]
     counts = torch.cat([*flat, torch.ones(batch, 1, dtype=sources[0].dtype, device=sources[0].device)], 1)
-    return counts[:, node.parameters["source"].long()].round().long()
+    rows = counts[:, node.parameters["source"].long()].round().long()
+    if rows.numel() and int(rows.max()) > MOST_TIMES:
+        raise InvalidArgumentError(
+            f"a source of {node.name} fires more than {MOST_TIMES:,} times in a step: spikes make ever more spikes. "
+            "Make the weights of its loop smaller, or thresholds higher."
+        )
+    return rows
 
 
 def in_order(node: Node, rows: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

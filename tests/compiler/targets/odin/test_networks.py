@@ -118,7 +118,7 @@ def test_exact_with_convolutions_shortcuts_and_pools(chip):
     check_states(program, x)
 
 
-def recurrent():
+def recurrent(recurrence=lambda weight: weight / 4):
     """A layer that reads its own spikes of one and of two steps before."""
     torch.manual_seed(3)
     builder = GraphBuilder("recurrent", timesteps=9)
@@ -126,7 +126,7 @@ def recurrent():
     before, earlier = builder.state("before", (10,)), builder.state("earlier", (10,))
     drive = builder.add("linear", (x,), parameters={"weight": torch.randn(10, 6)})
     for read in (before, earlier):
-        again = builder.add("linear", (read,), parameters={"weight": torch.randn(10, 10) / 4})
+        again = builder.add("linear", (read,), parameters={"weight": recurrence(torch.randn(10, 10))})
         drive = builder.add("add", (drive, again))
     constants = {"v_threshold": 1.0, "v_reset": 0.0, "detach_reset": True}
     layer = builder.neuron("integrate_fire", drive, constants, states=(("v", 0.0),), name="layer")
@@ -143,6 +143,15 @@ def test_exact_with_feedback(chip):
     assert equal.spikes > 50
     check_states(program, x)
     assert set(program.image.delay.tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_feedback_that_runs_away(chip):
+    program, x = compiler.compile(recurrent(torch.abs), chip=chip), spikes(9, 1, 6)
+    for run in (program.simulate, lambda x: compiler.interpret(program.graph, x.double())):
+        with pytest.raises(InvalidArgumentError, match="spikes make ever more spikes") as caught:
+            run(x)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("chip", CHIPS)
@@ -267,6 +276,28 @@ def test_outputs_that_are_spikes_are_counted_exactly():
         total = compiler.interpret(program.graph, x.double(), probes=[node.output])[1][node.output].sum(0)
         assert torch.equal(program.simulate(x).logits * 400, total)
         assert total.max() > 255
+
+
+def test_membranes_without_sign_get_excitation_and_inhibition_in_turns():
+    """Sums of +7, +5, -6, -4, -1, in the order in which they keep what was sent near to 0."""
+    layer = nn.Linear(5, 1, bias=False)
+    layer.weight.data = torch.tensor([[-6.0, 7.0, -4.0, 5.0, -1.0]])
+    program = compiler.compile(nn.Sequential(layer, IF(v_threshold=20.0)), spikes(2, 1, 5), "odin", "binary")
+    assert next(iter(program.graph)).parameters["weight"].tolist() == [[7.0, -6.0, -4.0, 5.0, -1.0]]
+    program = compiler.compile(nn.Sequential(layer, IF(v_threshold=20.0)), spikes(2, 1, 5), "tinyodin", "binary")
+    assert next(iter(program.graph)).parameters["weight"].tolist() == [[-6.0, -4.0, -1.0, 7.0, 5.0]]
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_a_threshold_for_each_neuron(chip):
+    torch.manual_seed(0)
+    model = Dense((12, 9, 3))
+    model.neurons[0] = IF(v_threshold=torch.linspace(0.3, 1.5, 9))
+    x = spikes(6, 4, 12)
+    program = compiler.compile(model, x, chip=chip, input_type="binary")
+    node = next(iter(program.graph))
+    assert len(node.parameters["threshold"].unique()) > 4
+    assert program.verify(x).verdict == "exact"
 
 
 def test_rows_are_shared_where_there_are_too_few():
