@@ -214,6 +214,8 @@ def _plain(kind: str, match: re.Match[str] | None, chip: Chip) -> str:
     if kind == "loops":
         others = chips_with(lambda one: bool(one.layers and one.layers.loops), chip.name)
         return either("the layer without feedback", others)
+    if kind == "rows":
+        return "a neuron between the two, or one layer in their place"
     if kind == "between":
         return between(match["op"] if match else "")
     return "snnkit convert makes a spiking network of an ordinary one" if kind == "unspiking" else ""

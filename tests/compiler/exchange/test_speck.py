@@ -1,0 +1,261 @@
+"""The configuration of a Speck: whole numbers that mean the network, written, read back and run.
+
+Would break it: a threshold in another scale than its weights, a pool divided twice or not at all, a kernel turned
+around, groups in the wrong channels, a destination to another core, a file that another chip could not hold and that
+is read all the same.
+"""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import compiler
+from compiler.compiling import CompileError
+from compiler.exchange import speck
+from compiler.exchange.speck.writing import quantised
+from compiler.interpreting import interpret
+from compiler.passes import simplify
+from hw import get_chip
+from snnkit.errors import CorruptFileError, UnknownNameError
+from snnkit.layers import over_time
+from snnkit.neurons import IF
+
+CHIP = get_chip("speck")
+
+
+class Net(nn.Module):
+    """Layers and neurons in a row, on sequences."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        for one in self.layers:
+            x = one(x) if isinstance(one, IF) else over_time(one, x)
+        return x
+
+
+def neuron(threshold=1.0, reset=None):
+    return IF(v_threshold=threshold, v_reset=reset)
+
+
+def network(reset=None, eighths=True):
+    """Every form there is: stride, padding, groups, dilation, pools of two sizes, linear on a map and on a vector."""
+    torch.manual_seed(0)
+    model = Net(
+        nn.Conv2d(2, 8, 5, stride=2, padding=2), neuron(0.75, reset), nn.AvgPool2d(2),
+        nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=4), neuron(0.5, reset), nn.AvgPool2d(4), nn.Flatten(),
+        nn.Linear(8 * 2 * 2, 12), neuron(0.5, reset), nn.Linear(12, 5), neuron(0.5, reset),
+    ).double()  # fmt: skip
+    for parameter in model.parameters():
+        if eighths:  # of sums of pools sixteen stand for one
+            parameter.data = torch.randint(-6, 7, parameter.shape).double() / 8
+        else:
+            parameter.data.mul_(3)
+    return simplify(compiler.capture(model, torch.zeros(4, 1, 2, 32, 32).double(), "binary"))
+
+
+def spikes(seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(6, 5, 2, 32, 32, generator=generator) < 0.2).double()
+
+
+def differing(graph, made, x):
+    names = [core.name for core in made.cores]
+    _, ours = interpret(graph.double(), x, timesteps=len(x), probes=names)
+    _, theirs = interpret(made.graph().double(), x, timesteps=len(x), probes=names)
+    wrong = {n: int((ours[n].flatten(2) != theirs[n].flatten(2)).sum()) for n in names}
+    return wrong, {n: float(ours[n].mean()) for n in names}
+
+
+@pytest.mark.parametrize("reset", [None, 0.0])
+def test_what_rounds_nothing_gives_the_network_s_spikes(tmp_path, reset):
+    graph = network(reset)
+    made = speck.write(graph, tmp_path / "speck.json")
+    assert made.rounding == 0.0
+    again = speck.read(tmp_path / "speck.json")
+    assert [core.return_to_zero for core in again.cores] == [reset == 0.0] * 4
+    wrong, rates = differing(graph, again, spikes())
+    assert not any(wrong.values()), wrong
+    assert all(0.01 < rate < 0.9 for rate in rates.values()), rates
+
+
+def test_rounding_is_bounded_in_every_layer(tmp_path):
+    """The current of a step differs by no more than is said, and some of it does differ."""
+    graph = network(eighths=False)
+    made = speck.write(graph, tmp_path / "speck.json")
+    assert made.rounding > 0
+    for core in made.cores:
+        assert int(core.weights.abs().max()) <= 127
+        assert core.threshold_high == pytest.approx(core.scale * float(graph.node(core.name).attributes["v_threshold"]))
+    first = made.cores[0]
+    x = spikes()[0]
+    _, ours = interpret(graph.double(), x.unsqueeze(0), timesteps=1, probes=[first.layer])
+    _, theirs = interpret(made.graph().double(), x.unsqueeze(0), timesteps=1, probes=[first.layer])
+    error = (theirs[first.layer] / first.scale - ours[first.layer]).abs().max()
+    assert 0 < error <= first.rounding
+    wrong, _ = differing(graph, made, spikes())
+    total = spikes().shape[0] * spikes().shape[1]
+    sizes = {
+        core.name: total * core.output_shape[0] * core.output_shape[1] * core.output_shape[2] for core in made.cores
+    }
+    assert all(wrong[name] <= 0.1 * sizes[name] for name in sizes), wrong
+
+
+def test_all_of_a_file_is_what_was_written(tmp_path):
+    made = speck.write(network(), tmp_path / "speck.json")
+    again = speck.read(tmp_path / "speck.json")
+    assert again.to_dict() == made.to_dict() == json.loads((tmp_path / "speck.json").read_text())
+    one = again.to_dict()["layers"][0]
+    assert one["dimensions"] == {
+        "input_shape": {"feature_count": 2, "size": {"x": 32, "y": 32}},
+        "output_shape": {"feature_count": 8, "size": {"x": 16, "y": 16}},
+        "kernel_size": 5,
+        "stride": {"x": 2, "y": 2},
+        "padding": {"x": 2, "y": 2},
+    }
+    cores = {core.name: core.core for core in again.cores}
+    (sent,) = again.cores[0].destinations
+    assert (sent.core, sent.layer, sent.pooling) == (cores["layers.4"], "layers.4", 2)
+    assert again.inputs[0].destinations[0].layer == "layers.1"
+    assert again.outputs == ("layers.10",)
+
+
+def test_a_program_gives_its_network(tmp_path):
+    """A network that fits both chips: of its program the floating-point network is taken."""
+    torch.manual_seed(0)
+    model = Net(nn.Linear(6, 5), IF(), nn.Linear(5, 3), IF()).double()
+    program = compiler.compile(model, torch.zeros(4, 1, 6).double(), input_type="binary")
+    made = speck.write(program, tmp_path / "speck.json")
+    assert [core.name for core in made.cores] == ["layers.1", "layers.3"]
+
+
+def test_what_does_not_fit_is_not_written(tmp_path):
+    model = Net(nn.Conv2d(1, 4, 3, stride=3), neuron(), nn.Conv2d(4, 3, 17), neuron())
+    graph = compiler.capture(model, torch.zeros(2, 1, 1, 60, 60), "binary")
+    with pytest.raises(CompileError) as caught:
+        speck.write(graph, tmp_path / "speck.json")
+    assert {v.kind for v in caught.value.violations} == {"stride", "kernel"}
+    assert all(v.rewrite for v in caught.value.violations)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(CompileError, match="not programmed layer by layer"):
+        speck.configure(network(), "spinnaker2")
+
+
+# Whole numbers.
+
+
+def test_one_scale_by_hand():
+    """Peak .5 and threshold 1: top 254, 2^7 is not exact for .3; units 254, weights .5 → 127, .3 → 76."""
+    made = quantised(
+        "a", torch.tensor([0.5, -0.3], dtype=torch.float64).reshape(1, 2, 1, 1), torch.zeros(1).double(), 1.0, 1, CHIP
+    )
+    assert (made.threshold, made.scale) == (254, 254.0)
+    assert made.weights.flatten().tolist() == [127, -76]
+    assert made.rounding == pytest.approx(0.3 - 76 / 254)
+
+
+def test_a_bias_has_its_bits_too():
+    """A bias of 2 beside weights of .1: the bias fills the bits, and the weights take what is left."""
+    weight, bias = torch.full((1, 1, 1, 1), 0.1).double(), torch.tensor([2.0]).double()
+    made = quantised("a", weight, bias, 1.0, 1, CHIP)
+    assert made.biases.tolist() == [126]
+    assert (made.threshold, made.weights.item()) == (63, 6)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+def test_weights_of_zero_are_no_defect(bias):
+    weight, biases = torch.zeros(3, 2, 3, 3).double(), torch.full((3,), bias).double()
+    made = quantised("a", weight, biases, 1.0, 1, CHIP)
+    assert not made.weights.any()
+    assert made.threshold >= 1
+    assert made.rounding == 0.0
+    assert made.biases.tolist() == [round(bias * made.scale)] * 3
+
+
+def test_a_threshold_below_one_unit_is_refused_with_a_way_out():
+    weight = torch.tensor([300.0]).double().reshape(1, 1, 1, 1)
+    with pytest.raises(CompileError) as caught:
+        quantised("a", weight, torch.zeros(1).double(), 1.0, 1, CHIP)
+    (violation,) = caught.value.violations
+    assert "300 times its threshold" in violation.need
+    assert violation.rewrite.startswith("a threshold of 2.362")
+    assert quantised("a", weight, torch.zeros(1).double(), 2.363, 1, CHIP).threshold == 1
+
+
+def test_a_membrane_that_could_clip_is_said():
+    """127 · 1,024 inputs below zero in four steps is more than −32,768."""
+    torch.manual_seed(0)
+    model = Net(nn.Linear(1024, 4), neuron()).double()
+    model.layers[0].weight.data.fill_(-0.5)
+    made = speck.configure(compiler.capture(model, torch.zeros(4, 1, 1024).double(), "binary"))
+    (core,) = made.cores
+    assert core.lowest <= 4 * 1024 * int(core.weights.min())
+    assert core.clips
+    assert not speck.configure(network()).cores[0].clips
+
+
+# Bad files.
+
+
+def edited(tmp_path, change):
+    speck.write(network(), tmp_path / "speck.json")
+    data = json.loads((tmp_path / "speck.json").read_text())
+    change(data)
+    (tmp_path / "speck.json").write_text(json.dumps(data))
+    return tmp_path / "speck.json"
+
+
+def put(*path, value):
+    def change(data):
+        for key in path[:-1]:
+            data = data[key]
+        data[path[-1]] = value
+
+    return change
+
+
+BAD = {
+    "no format": (put("format", value="x"), "no configuration of the format"),
+    "no layers": (lambda data: data.pop("layers"), "no field 'layers'"),
+    "a weight beyond its bits": (put("layers", 0, "weights", 0, 0, 0, 0, value=400), "weights beyond ±128"),
+    "a fraction": (put("layers", 0, "weights", 0, 0, 0, 0, value=0.5), "weights and biases are whole numbers"),
+    "ragged weights": (put("layers", 0, "weights", 0, 0, 0, value=[1]), "describes no configuration"),
+    "biases": (put("layers", 0, "biases", value=[1]), "1 biases for 8 channels"),
+    "two on one core": (lambda d: put("layers", 1, "core", value=d["layers"][0]["core"])(d), "have one core"),
+    "no such core": (put("layers", 0, "core", value=9), "is on core 9, there are 9"),
+    "another map": (put("layers", 0, "dimensions", "output_shape", "size", "x", value=15), "makes no map of"),
+    "no stride": (put("layers", 0, "dimensions", "stride", "x", value=0), "makes no map of"),
+    "threshold": (put("layers", 0, "threshold_high", value=0), "a threshold of 0"),
+    "memory": (put("layers", 0, "memory", "kernel", value=10**6), "1,000,000 words of"),
+    "destination": (put("layers", 0, "destinations", 0, "core", value=8), "which is not there"),
+    "output": (put("outputs", value=["nobody"]), "the output nobody"),
+    "text for a number": (put("timesteps", value="4"), "'4' stands where a whole number should"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_is_one_line(tmp_path, case):
+    change, text = BAD[case]
+    path = edited(tmp_path, change)
+    with pytest.raises(CorruptFileError) as caught:
+        speck.read(path)
+    assert text in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_circles_and_unknown_chips_are_refused(tmp_path):
+    def circle(data):
+        first = {"core": data["layers"][0]["core"], "layer": data["layers"][0]["name"], "pooling": 1}
+        data["layers"][-1]["destinations"] = [first]
+
+    with pytest.raises(CorruptFileError, match="in a circle"):
+        speck.read(edited(tmp_path, circle))
+    with pytest.raises((UnknownNameError, LookupError), match="'speck'"):
+        speck.read(edited(tmp_path, put("chip", value="spek")))
+    with pytest.raises(CorruptFileError, match="does not exist"):
+        speck.read(tmp_path / "nothing.json")
