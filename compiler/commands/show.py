@@ -276,6 +276,9 @@ def _short(value: float, unit: str) -> str:
 def mapping(description: dict[str, Any]) -> None:
     """Print the populations and how full the fullest core of each is."""
     limits = description["limits"]
+    if "mesh" not in description:
+        _loads(description)
+        return
     names = ("neurons", "in_axons", "out_axons", "synapse_bits")
     table = Table("population", "neurons", "depth", "cores", "full:", "in", "out", "synapses", box=None)
     table.columns[0].overflow = "fold"
@@ -295,6 +298,22 @@ def mapping(description: dict[str, Any]) -> None:
     if host["layers"]:
         said = f"on the host: {', '.join(host['layers'])} ({host['macs']:,.0f} MAC per image), {host['note']}"
         console.print(said, soft_wrap=False)
+
+
+def _loads(description: dict[str, Any]) -> None:
+    """Print the populations of a chip without axons, and how much of each limit its fullest core uses."""
+    limits, cores = description["limits"], description["cores"]
+    table = Table("population", "neurons", box=None)
+    table.columns[0].overflow = "fold"
+    table.columns[1].justify = "right"
+    for population in description["populations"]:
+        table.add_row(population["name"], f"{population['neurons']:,}")
+    console.print(table)
+    for name, limit in limits.items():
+        most = max((core[name] for core in cores if name in core), default=None)
+        if most is not None:
+            console.print(f"{name.replace('_', ' ')}: {most:,} of {limit:,} ({most / limit:.0%}) on the fullest core")
+    console.print(f"{len(cores)} of {limits.get('cores', len(cores))} cores of {description['chip']}")
 
 
 def equality(result: dict[str, Any]) -> None:

@@ -124,7 +124,7 @@ def _one_step(graph: Graph, images: Tensor) -> Tensor:
 
 def describe_mapping(program: Program, folder: Path | None) -> dict[str, Any]:
     """Return the mapping as plain data, with what stays on the host; write mapping.json."""
-    description = program.mapping.to_dict()
+    description = program.to_dict()
     host = program.host_graph
     macs = 0.0
     if host is not None:
@@ -157,9 +157,14 @@ def run_on_chip(
         description = read_json(path) if path.exists() else describe_mapping(program, None)
         for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
             core["events_per_image"] = float(events) / equality.images
-        crossing = traffic(program, trace, equality.images)
-        priced = chip_energies(crossing, equality.images)
-        description |= {"traffic": crossed(crossing), "equality": result}
+        description["equality"] = result
+        priced = None
+        if "mesh" in description:
+            crossing = traffic(program, trace, equality.images)
+            priced = chip_energies(crossing, equality.images)
+            description["traffic"] = crossed(crossing)
+        if trace.counters:
+            description["counters"] = {name: float(value) for name, value in trace.counters.items()}
         if priced is not None:
             description["energy"] = [model.to_dict() for model in priced.models]
             _add_models(folder, priced)
@@ -249,15 +254,22 @@ def mapped_models(folder: Path | None) -> list[str]:
 def raster(program: Program, trace: Trace, label: str) -> dict[str, Any]:
     """Return the first image's spikes, binned over neurons in (row, column, channel) order."""
     populations = []
-    for placed in program.mapping.lowered.placed:
-        if placed.kind != "neuron":
-            continue
-        order = spatial_order(placed)
+    for layer, order in _orders(program, trace):
         bins = min(RASTER_BINS, len(order))
-        steps = trace.spikes[placed.layer][:, 0, order]
+        steps = trace.spikes[layer][:, 0, order]
         sums = [[int(part.sum()) for part in np.array_split(row, bins)] for row in steps]
-        populations.append({"name": placed.layer, "neurons": len(order), "bins": bins, "counts": sums})
+        populations.append({"name": layer, "neurons": len(order), "bins": bins, "counts": sums})
     return {"image": 0, "label": label, "populations": populations}
+
+
+def _orders(program: Program, trace: Trace) -> Iterator[tuple[str, Any]]:
+    """Yield each layer with the order of its neurons: that of the chip's cores, where it has such."""
+    if "mesh" not in program.to_dict():
+        yield from ((layer, np.arange(spikes.shape[2])) for layer, spikes in trace.spikes.items())
+        return
+    for placed in program.mapping.lowered.placed:
+        if placed.kind == "neuron":
+            yield placed.layer, spatial_order(placed)
 
 
 def exchange_nir(graph: Graph, images: Tensor, path: Path) -> dict[str, Any]:

@@ -141,7 +141,17 @@ class CoreImage:
     def to_dict(self) -> dict[str, Any]:
         """Return the mapping as plain data for JSON."""
         populations = [
-            {"name": p.node.name, "first_neuron": p.neuron, "neurons": p.neurons, "first_row": p.row, "rows": p.rows}
+            {
+                "name": p.node.name,
+                "kind": "readout" if p.node.role == "readout" else "neuron",
+                "depth": 0,
+                "weight_bits": (self.format.weight[1] - self.format.weight[0]).bit_length(),
+                "neurons": p.neurons,
+                "first_neuron": p.neuron,
+                "rows": p.rows,
+                "first_row": p.row,
+                "cores": [0],
+            }
             for p in self.places
         ]
         load = {"id": 0, "neurons": self.neurons, "rows": len(self.source)}
