@@ -100,7 +100,7 @@ def _layer(graph: Graph, node: Node, form: Format, chip: Chip) -> tuple[Fed, Who
     given = node.parameters.get("v_threshold", node.attributes.get("v_threshold"))
     height = torch.as_tensor(given, dtype=torch.float64).expand(graph.shape(node.output)).reshape(-1)
     top = float(min(form.threshold[1], form.state[1]))
-    found = whole(form, fed.weight, fed.bias, top / height, 1 / height, shared=False)
+    found = whole(largest(form), fed.weight, fed.bias, top / height, 1 / height, shared=False)
     negative, positive = largest(form)
     scaled = fed.weight * found.scale[:, None]
     if bool(((scaled > positive + 0.5) | (scaled < -negative - 0.5)).any()):
@@ -146,13 +146,15 @@ def _readout(form: Format, graph: Graph, out: Fed, most: Mapping[str, Tensor], s
     """Lay out the readout: one neuron for each output where it can never leave its range, else a pair where needed."""
     count, (low, high) = len(out.bias), form.state
     ends = torch.ones(count, dtype=torch.float64)
-    found = whole(form, out.weight, out.bias, 1e30 * ends, 1e-30 * ends, shared=True)
+    found = whole(largest(form), out.weight, out.bias, 1e30 * ends, 1e-30 * ends, shared=True)
     single = Population(out, found, form.threshold[1] * ends, ordered(form, found.weight, found.bias, split))
     if low < 0:
         sent, weight = single.sent(most) * graph.timesteps, single.rows.weight
         below, above = (weight.clamp(max=0) * sent).sum(1), (weight.clamp(min=0) * sent).sum(1)
         if float(below.min()) >= low and float(above.max()) <= high:
             return single
+    positive = largest(form)[1]
+    found = whole((positive, positive), out.weight, out.bias, 1e30 * ends, 1e-30 * ends, shared=True)
     weight, bias = found.weight, found.bias
     if bool((weight < 0).any() or (bias < 0).any()):
         weight = torch.cat([weight.clamp(min=0), (-weight).clamp(min=0)])

@@ -50,12 +50,15 @@ def largest(chip: Format) -> tuple[float, float]:
     return float(-low or high), float(high)
 
 
-def whole(chip: Format, weight: Tensor, bias: Tensor, highest: Tensor, lowest: Tensor, shared: bool) -> Whole:
+def whole(
+    limits: tuple[float, float], weight: Tensor, bias: Tensor, highest: Tensor, lowest: Tensor, shared: bool
+) -> Whole:
     """Choose scales between ``lowest`` and ``highest`` (N,), one for all neurons where ``shared``, and round.
 
-    A bias may be as large as it likes: it takes rows of its own. Where no scale fits the weights, they are cut off.
+    ``limits``: magnitudes of the largest negative and positive weight; where no scale fits them, weights are cut off. A
+    bias may be as large as it likes: it takes rows of its own.
     """
-    negative, positive = largest(chip)
+    negative, positive = limits
     every = torch.cat([weight, bias[:, None]], 1)
     if shared:
         every, highest, lowest = every.reshape(1, -1), highest.min()[None], lowest.max()[None]
