@@ -26,7 +26,7 @@ from snnkit.data import DataConfig, ImageData
 from snnkit.engine import Run, RunConfig
 
 LEARNING_RATE = 5e-4
-TEACHER_SHARE = 0.5
+TEACHER_SHARE = 0.9
 """Weight of the float network against the labels."""
 
 
