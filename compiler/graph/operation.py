@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
     from compiler.graph.facts import Amount, Facts
 
-PLUGINS = ("compiler.operations", "compiler.targets.loihi.operations", "compiler.targets.odin.operations")
+PLUGINS = (
+    "compiler.operations",
+    "compiler.targets.loihi.operations",
+    "compiler.targets.odin.operations",
+    "compiler.targets.catalyst_n1.operations",
+)
 
 Shapes = Sequence[tuple[int, ...]]
 TypeRule = Callable[[Node, Sequence[SignalType], Shapes], SignalType]

@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from compiler.simulate import reference
-from compiler.targets import catalyst_n1
+from compiler.targets.catalyst_n1 import trace as catalyst_n1
 from compiler.targets.odin import trace as odin
 from compiler.targets.odin.arithmetic import FORMATS
 from snnkit.archives import read_npz
@@ -38,7 +38,7 @@ class Chip:
 
 
 CHIPS: dict[str, Chip] = {
-    "catalyst_n1": Chip(("num_cores", "neurons_per_core"), catalyst_n1.TRACE_KEYS, catalyst_n1.run_trace),
+    "catalyst_n1": Chip(catalyst_n1.MARKS, catalyst_n1.KEYS, catalyst_n1.replay),
     **{name: Chip(odin.MARKS[name], odin.KEYS[name], partial(odin.replay, chip)) for name, chip in FORMATS.items()},
 }
 

@@ -6,11 +6,11 @@ A chip names its target by ``semantics``; several chips may share one.
 from __future__ import annotations
 
 from compiler.errors import CompileError, Violation
-from compiler.targets import loihi, odin
+from compiler.targets import catalyst_n1, loihi, odin
 from compiler.targets.target import Activity, Image, Options, Target
 from hw.chip import Chip
 
-_ALL = (loihi.TARGET, *odin.TARGETS)
+_ALL = (loihi.TARGET, *odin.TARGETS, catalyst_n1.TARGET)
 TARGETS: dict[str, Target] = {target.semantics: target for target in _ALL}
 
 

@@ -7,7 +7,7 @@ import pytest
 from support import n1
 
 import compiler.simulate
-from compiler.targets.catalyst_n1 import run_trace
+from compiler.targets.catalyst_n1.trace import replay as run_trace
 from snnkit.errors import CorruptFileError
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "rtl"

@@ -1,0 +1,140 @@
+"""Legal: everything that keeps a graph off Catalyst N1 and shows before any number is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from compiler.analysis.currents import Term, terms
+from compiler.errors import CompileError, Violation
+from compiler.graph import BINARY, Graph, Node, is_neuron
+from compiler.targets.catalyst_n1 import arithmetic
+from compiler.targets.loihi.constants import number
+from compiler.targets.target import Options
+from hw.chip import Chip
+from snnkit.errors import nearest
+from snnkit.neurons import NO_RESET
+
+DROPS = "drops"
+"""The loss that may be allowed: spikes and packets for which a step has no room."""
+LOSSES = (DROPS,)
+
+
+def static_signals(graph: Graph) -> frozenset[str]:
+    """Return the signals that the host computes once from a constant input; stored numbers are not among them."""
+    fixed: set[str] = set()
+    for node in graph:
+        if all(name in fixed for name in node.inputs):
+            fixed.update(node.outputs)
+    return graph.static_signals() - fixed
+
+
+def legal(graph: Graph, chip: Chip, options: Options) -> list[Violation]:
+    """Return what a simplified graph asks of ``chip`` that it has not; an empty list says nothing about cores."""
+    found = [*_options(options, chip), *_numbers(graph)]
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        need = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+        found.append(Violation(graph.name, need, f"a program for {chip.name} has one of each"))
+    neurons = [node for node in graph if is_neuron(node)]
+    if not neurons:
+        return [*found, Violation(graph.name, "to run without spikes", f"{chip.name} runs spiking networks")]
+    static = static_signals(graph)
+    for node in neurons:
+        found += _neuron(node, chip)
+        if node.inputs[0] not in static:
+            found += _fed(graph, node.inputs[0], node.name, chip, static)
+    found += _fed(graph, graph.outputs[0], "the output", chip, static)
+    return found or _size(graph, neurons, chip)
+
+
+def disagreement(chip: Chip) -> str | None:
+    """Return where a chip's numbers contradict the arithmetic, None where they agree or are smaller."""
+    most = {
+        "current_bits": arithmetic.STATE_BITS,
+        "state_bits": arithmetic.WORD_BITS,
+        "threshold_bits": arithmetic.WORD_BITS,
+        "weight_bits": arithmetic.WORD_BITS,
+        "decay_bits": arithmetic.DECAY_BITS,
+    }
+    for name, bits in most.items():
+        if name in chip.numbers and chip.number(name).value != bits:
+            return f"{chip.name} has {name} {chip.number(name).value:g}, {arithmetic.SEMANTICS} has {bits}"
+    return None
+
+
+def _options(options: Options, chip: Chip) -> Iterator[Violation]:
+    for name in options.allow:
+        if name not in LOSSES:
+            limit = f"{chip.name} has {', '.join(LOSSES)}{nearest(name, LOSSES).rstrip('?').replace(' Did', '; did')}"
+            yield Violation("allow", f"the loss {name!r}", limit)
+
+
+def _numbers(graph: Graph) -> Iterator[Violation]:
+    for node in graph:
+        for name, value in node.parameters.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                limit = "weights are finite; train again"
+                yield Violation(f"{node.name}.{name}", "numbers that are not finite", limit)
+
+
+def _neuron(node: Node, chip: Chip) -> Iterator[Violation]:
+    if node.op not in chip.neurons:
+        yield Violation(node.name, f"the neuron {node.op}", f"{chip.name} runs {', '.join(chip.neurons)}")
+        return
+    many = [name for name, value in node.parameters.items() if value.numel() > 1]
+    if many:
+        limit = f"programs for {chip.name} give a layer one value of each"
+        yield Violation(node.name, f"{' and '.join(many)} for each channel", limit)
+        return
+    given = node.parameters.get("v_reset", node.attributes.get("v_reset"))
+    if given is None or float(given) != 0.0:
+        need = "a soft reset (v_reset=None)" if given is None else f"a reset to {float(given):g}"
+        if given is not None and float(given) == NO_RESET:
+            need = "a membrane that spikes leave as it is"
+        yield Violation(node.name, need, f"membranes of {chip.name} start where they are reset to: use v_reset=0")
+    if node.op == "lif" and not 1 <= decay_of(node) < 1 << arithmetic.DECAY_BITS:
+        limit = f"decays of {chip.name} are 1 to 4,095 of 4,096: use a tau above 1 and below 8,192"
+        yield Violation(node.name, f"tau={number(node, 'tau'):g}", limit)
+
+
+def decay_of(node: Node) -> int:
+    """Return what a leaky neuron's membrane loses in a step, of 4,096."""
+    return round((1 << arithmetic.DECAY_BITS) / number(node, "tau"))
+
+
+def _fed(graph: Graph, signal: str, reader: str, chip: Chip, static: frozenset[str]) -> list[Violation]:
+    """What feeds a population must be spikes, through sets of synapses."""
+    try:
+        found = terms(graph, signal, reader, chip.name, static)
+    except CompileError as error:
+        return list(error.violations)
+    different = {term.source: term for term in found}.values()
+    return [_not_spikes(graph, t, reader, chip, static) for t in different if _wrong(graph, t, static)]
+
+
+def _wrong(graph: Graph, term: Term, static: frozenset[str]) -> bool:
+    return term.source in static or graph.type(term.source) != BINARY
+
+
+def _not_spikes(graph: Graph, term: Term, reader: str, chip: Chip, static: frozenset[str]) -> Violation:
+    kind, source = graph.type(term.source), term.source
+    if source in static:
+        limit = f"on {chip.name} a real input drives a first layer by itself; put a neuron between"
+        return Violation(reader, f"the real input ({source!r}) together with spikes", limit)
+    if source in graph.inputs:
+        limit = "use a direct encoder, or spikes (input_type='binary')"
+        return Violation(reader, "a real input that changes from step to step", f"{chip.name} adds spikes; {limit}")
+    return Violation(reader, f"{kind} values of {source!r}", f"{chip.name} sends single spikes, 0 or 1")
+
+
+def _size(graph: Graph, neurons: list[Node], chip: Chip) -> list[Violation]:
+    """What has more neurons than the chip is refused before its synapses are unrolled, which would take long."""
+    sizes = sorted(((graph.signals[node.output].size, node.name) for node in neurons), reverse=True)
+    total = sum(size for size, _ in sizes)
+    room = int(chip.number("cores").value * chip.number("neurons_per_core").value)
+    if total <= room:
+        return []
+    largest = ", ".join(f"{name} {size:,}" for size, name in sizes[:3])
+    limit = f"{chip.name} has {room:,}; the largest layers: {largest}. Make these narrower, or lower the image size"
+    return [Violation("the network", f"{total:,} neurons", limit)]
