@@ -28,7 +28,7 @@ from compiler.targets.odin.arithmetic import FORMATS, NEURONS, ODIN, OUTPUT_CYCL
 from compiler.targets.odin.events import SPIKE, Ints
 from compiler.targets.odin.operations import ALWAYS, MOST_TIMES, STATES, value_of
 from compiler.targets.odin.quantise import too_many
-from compiler.targets.odin.simulator import Core, text_of, update
+from compiler.targets.odin.simulator import Core, Neurons, loaded, text_of, update
 from compiler.targets.target import Activity, Options
 from hw.chip import Chip
 from snnkit.errors import InvalidArgumentError
@@ -186,17 +186,16 @@ class CoreImage:
         """Run one image (T, S): spikes (T, neurons), the last membranes (neurons,), rows sent, cycles."""
         core = self.core
         spikes = np.zeros((len(counts), self.neurons), np.int64)
-        v = core.v.copy()
+        neurons = loaded(core)
         bounds = np.array([*(p.row for p in self.places), len(self.source)])
-        neurons = (v, core.threshold, core.leak, core.disabled, core.weights, core.updated, *self.format.state)
         alone = 2 * core.updated + self.format.spike_cycles
-        sent, cycles, runaway = _kernel()(*neurons, counts, self.source, self.delay, bounds, alone, MOST_TIMES, spikes)
+        sent, cycles, runaway = _kernel()(neurons, counts, self.source, self.delay, bounds, alone, MOST_TIMES, spikes)
         if runaway >= 0:
             raise InvalidArgumentError(
                 f"a neuron of {self.graph.name} fires more than {MOST_TIMES:,} times in step {runaway}: spikes make "
                 "ever more spikes. Make the weights of its loop smaller, or thresholds higher."
             )
-        return spikes, v[: self.neurons], int(sent), int(cycles)
+        return spikes, neurons[0][: self.neurons], int(sent), int(cycles)
 
 
 def build(graph: Graph, chip: Chip, options: Options) -> CoreImage:
@@ -281,14 +280,7 @@ def _compiled(text: str) -> Callable[..., Any]:
 
     @compiled(nogil=True)
     def run_image(
-        v: Ints,
-        threshold: Ints,
-        leak: Ints,
-        disabled: Ints,
-        weights: Ints,
-        updated: int,
-        low: int,
-        high: int,
+        neurons: Neurons,
         counts: Ints,
         source: Ints,
         delay: Ints,
@@ -300,7 +292,7 @@ def _compiled(text: str) -> Callable[..., Any]:
         """Send all rows of all steps; return how many were sent, the clock cycles, and the step that ran away (−1)."""
         assert text
         inputs = counts.shape[1]
-        fired = np.zeros(len(v), np.int64)
+        fired = np.zeros(len(neurons[0]), np.int64)
         sent = cycles = 0
         for t in range(len(counts)):
             for population in range(len(bounds) - 1):
@@ -313,9 +305,9 @@ def _compiled(text: str) -> Callable[..., Any]:
                     if times > most:
                         return sent, cycles, t
                     for _ in range(times):
-                        count = update(SPIKE, row, 0, v, threshold, leak, disabled, weights, updated, low, high, fired)
-                        for i in range(count):
-                            spikes[t, fired[i]] += 1
+                        count = update(SPIKE, row, 0, neurons, fired)
+                        for n in fired[:count]:
+                            spikes[t, n] += 1
                         sent += 1
                         cycles += alone + OUTPUT_CYCLES * count
         return sent, cycles, -1

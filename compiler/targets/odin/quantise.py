@@ -51,7 +51,8 @@ class Fed:
 class Population:
     """A population in whole numbers: thresholds (N,) and rows of weights.
 
-    ``whole`` is what the rows were made of; ``loss``: what spikes may lose in one step, in its units.
+    ``whole`` is what the rows were made of; ``loss``: what spikes may lose of a step's sum in the mean, in
+    its units.
     """
 
     fed: Fed
@@ -163,9 +164,8 @@ def _readout(form: Format, graph: Graph, out: Fed, most: Mapping[str, Tensor], s
     paired = Population(out, found, torch.full((len(bias),), float(high), dtype=torch.float64), rows)
     # A spike forgets what its last weight brought beyond the threshold.
     steps = rows.weight.amax(1) - 1 if rows.weight.numel() else torch.zeros(1)
-    once = most_spikes(rows.weight, paired.threshold, paired.sent(most))
-    reached = (rows.weight * paired.sent(most)).sum(1) * graph.timesteps >= high
-    loss = (steps.clamp(min=0) * once * reached).reshape(-1, count).sum(0) if count else steps
+    sums = (rows.weight * paired.sent(most)).sum(1) * graph.timesteps
+    loss = (steps.clamp(min=0) * (sums / high).floor()).reshape(-1, count).sum(0) / graph.timesteps
     return Population(out, found, paired.threshold, rows, float(loss.max()))
 
 

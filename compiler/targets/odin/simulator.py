@@ -62,6 +62,10 @@ class Run:
     drops: int
 
 
+Neurons = tuple[Ints, Ints, Ints, Ints, Ints, int, int, int]
+"""A core as compiled functions take it: v, threshold, leak, disabled, weights, updated, lowest and highest state."""
+
+
 def run(core: Core, steps: int, step: Ints, addresses: Ints) -> Run:
     """Send events (E,), in order, to a chip; ``step`` (E,) says in which of T = ``steps`` steps each comes, ascending.
 
@@ -69,14 +73,13 @@ def run(core: Core, steps: int, step: Ints, addresses: Ints) -> Run:
         InvalidArgumentError: the spikes that the chip feeds back to itself never end.
     """
     given = decode(core.format, addresses, core.weights, core.updated)
-    v = core.v.copy()
-    membranes = np.zeros((steps, len(v)), np.int16)
-    spikes = np.zeros((steps, len(v)), np.int16)
+    neurons = loaded(core)
+    membranes = np.zeros((steps, len(core.v)), np.int16)
+    spikes = np.zeros((steps, len(core.v)), np.int16)
     cycles = np.zeros(len(step), np.int32)
-    neurons = (v, core.threshold, core.leak, core.disabled, core.weights, core.updated, *core.format.state)
     inputs = (step, given.kind, given.address, given.weight, given.cycles, given.each)
     loop = (core.closed, core.format.queue, feedback_cycles(core.updated), MOST_FEEDBACK)
-    order, drops, stuck = _kernels()(*neurons, *inputs, *loop, membranes, spikes, cycles)
+    order, drops, stuck = _kernel()(neurons, inputs, loop, membranes, spikes, cycles)
     if stuck >= 0:
         raise InvalidArgumentError(
             f"input event {stuck} makes {core.format.title} feed spikes back to itself without end ({MOST_FEEDBACK:,} "
@@ -85,21 +88,15 @@ def run(core: Core, steps: int, step: Ints, addresses: Ints) -> Run:
     return Run(membranes, spikes, order, cycles, int(drops))
 
 
-def update(
-    kind: int,
-    address: int,
-    weight: int,
-    v: Ints,
-    threshold: Ints,
-    leak: Ints,
-    disabled: Ints,
-    weights: Ints,
-    updated: int,
-    low: int,
-    high: int,
-    fired: Ints,
-) -> int:
-    """Let one event change the neurons ``v`` (N,); write the neurons that send spikes to ``fired``, return how many."""
+def loaded(core: Core) -> Neurons:
+    """Return a core for compiled functions, with membranes of its own."""
+    low, high = core.format.state
+    return core.v.copy(), core.threshold, core.leak, core.disabled, core.weights, core.updated, low, high
+
+
+def update(kind: int, address: int, weight: int, neurons: Neurons, fired: Ints) -> int:
+    """Let one event change the membranes; write the neurons that send spikes to ``fired``, return how many."""
+    v, threshold, leak, disabled, weights, updated, low, high = neurons
     count = 0
     every = kind in (SPIKE, LEAK_ALL)
     leaks = kind in (LEAK_ALL, LEAK_ONE)
@@ -128,7 +125,7 @@ def text_of(*parts: Callable[..., Any]) -> str:
 
 
 @cache
-def _kernels() -> Callable[..., Any]:
+def _kernel() -> Callable[..., Any]:
     return _compiled(text_of(update))
 
 
@@ -137,57 +134,38 @@ def _compiled(text: str) -> Callable[..., Any]:
 
     @compiled(nogil=True)
     def run_events(
-        v: Ints,
-        threshold: Ints,
-        leak: Ints,
-        disabled: Ints,
-        weights: Ints,
-        updated: int,
-        low: int,
-        high: int,
-        step: Ints,
-        kind: Ints,
-        address: Ints,
-        weight: Ints,
-        alone: Ints,
-        each: Ints,
-        closed: bool,
-        depth: int,
-        feedback: int,
-        most: int,
+        neurons: Neurons,
+        inputs: tuple[Ints, Ints, Ints, Ints, Ints, Ints],
+        loop: tuple[bool, int, int, int],
         membranes: NDArray[np.int16],
         spikes: NDArray[np.int16],
         cycles: NDArray[np.int32],
     ) -> tuple[NDArray[np.int32], int, int]:
         """Return the output spikes, how many were lost, and the event that never came to rest (−1: none)."""
         assert text
-        steps, neurons = membranes.shape
-        fired, queue = np.zeros(neurons, np.int64), np.zeros(depth, np.int64)
+        step, kind, address, weight, alone, each = inputs
+        closed, depth, feedback, most = loop
+        v, updated = neurons[0], neurons[5]
+        fired, queue = np.zeros(len(v), np.int64), np.zeros(depth, np.int64)
         order = np.zeros((1024, 2), np.int32)
         sent = drops = now = 0
         for e in range(len(step)):
-            for t in range(now, step[e]):
-                membranes[t] = v
+            membranes[now : step[e]] = v
             now = step[e]
-            count = update(
-                kind[e], address[e], weight[e], v, threshold, leak, disabled, weights, updated, low, high, fired
-            )
-            cycles[e] = alone[e] + each[e] * count
-            if kind[e] == LEAK_ALL and count and fired[count - 1] == updated - 1:
-                cycles[e] -= OVERLAP_CYCLES
+            count = update(kind[e], address[e], weight[e], neurons, fired)
+            last = count > 0 and fired[count - 1] == updated - 1
+            cycles[e] = alone[e] + each[e] * count - (OVERLAP_CYCLES if last and kind[e] == LEAK_ALL else 0)
             # A spike event waits in the queue itself until it is done.
             head, filled, fed = 0, 1 if kind[e] == SPIKE else 0, 0
             while True:
                 if sent + count > len(order):
-                    longer = np.zeros((2 * len(order) + count, 2), np.int32)
-                    longer[:sent] = order[:sent]
-                    order = longer
-                for i in range(count):
-                    order[sent, 0], order[sent, 1] = e, fired[i]
+                    order = np.concatenate((order, np.zeros((len(order) + count, 2), np.int32)))
+                for n in fired[:count]:
+                    order[sent, 0], order[sent, 1] = e, n
                     sent += 1
-                    spikes[now, fired[i]] += 1
+                    spikes[now, n] += 1
                     if closed and filled < depth:
-                        queue[(head + filled) % depth] = fired[i]
+                        queue[(head + filled) % depth] = n
                         filled += 1
                     elif closed:
                         drops += 1
@@ -198,11 +176,9 @@ def _compiled(text: str) -> Callable[..., Any]:
                 if fed == most:
                     return order[:sent], drops, e
                 fed += 1
-                source = queue[head]
-                count = update(SPIKE, source, 0, v, threshold, leak, disabled, weights, updated, low, high, fired)
+                count = update(SPIKE, queue[head], 0, neurons, fired)
                 cycles[e] += feedback + OUTPUT_CYCLES * count
-        for t in range(now, steps):
-            membranes[t] = v
+        membranes[now:] = v
         return order[:sent], drops, -1
 
     return run_events
