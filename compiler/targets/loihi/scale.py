@@ -221,6 +221,8 @@ class _Search:
 
     def doubled(self, given: Scaled) -> Scaled:
         """Double the scale while everything fits and the bias takes no more axons: thresholds and biases get finer."""
+        if self.threshold is None and not bool(given.bias.any() or any(bool(m.any()) for m, _ in given.weights)):
+            return given  # a readout of nothing: any scale fits, and none is finer
         parts = self._parts(given)
         while True:
             finer = self.at(2 * given.scale)
