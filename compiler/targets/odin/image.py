@@ -172,7 +172,9 @@ class CoreImage:
         if not sequence and tuple(x.shape[1:]) != shape:
             wanted = ", ".join(map(str, shape))
             raise InvalidArgumentError(f"the program takes (B, {wanted}) or (T, B, {wanted}), got {tuple(x.shape)}.")
-        given = x if sequence else x.expand(steps, *x.shape)
+        if not x.shape[1 if sequence else 0]:
+            raise InvalidArgumentError("there are no images to run: the input has a batch of 0.")
+        given = (x if sequence else x.expand(steps, *x.shape)).double()
         inside = (given >= kind.low) & (given <= kind.high) & (given == given.round())
         if len(given) != steps or not bool(inside.all()):
             raise InvalidArgumentError(

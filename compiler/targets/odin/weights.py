@@ -93,7 +93,7 @@ def _exact(every: Tensor, top: Tensor, most: float, lowest: Tensor) -> Tensor:
         scaled = every * scale[:, None]
         fits = ((scaled - scaled.round()).abs() <= _WHOLE * scaled.abs().clamp(min=1)).all(1)
         found = torch.where(fits & (scale <= top * (1 + _WHOLE)), scale, found)
-    return torch.where(empty, lowest, found)
+    return torch.where(empty, torch.minimum(lowest.clamp(min=1.0), top), found)
 
 
 def ordered(chip: Format, weight: Tensor, bias: Tensor, split: bool) -> Rows:

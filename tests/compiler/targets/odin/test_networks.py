@@ -311,6 +311,36 @@ def test_a_threshold_for_each_neuron(chip):
     assert program.verify(x).verdict == "exact"
 
 
+@pytest.mark.parametrize("chip", CHIPS)
+def test_inputs(chip):
+    program, x = dense(chip, (5, 4, 2), steps=6, images=2)
+    assert torch.equal(program.simulate(x.bool()).logits, program.simulate(x).logits)
+    still = x[0]
+    assert torch.equal(program.simulate(still).logits, program.simulate(still.expand(6, *still.shape)).logits)
+    for wrong, said in [
+        (x[:, :0], "a batch of 0"),
+        (x[:5], "takes 6 steps of binary events; got 5 steps"),
+        (x / 2, "with values from 0 to 0.5"),
+        (x * float("nan"), "with values from nan"),
+        (x[..., :4], r"takes \(B, 5\) or \(T, B, 5\), got \(6, 2, 4\)"),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=said):
+            program.simulate(wrong)
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+@pytest.mark.parametrize("which", [0, 1])
+def test_layers_without_weights(chip, which):
+    torch.manual_seed(0)
+    model, x = Dense((6, 5, 3)), spikes(4, 2, 6)
+    model.layers[which].weight.data.zero_()
+    program = compiler.compile(model, x, chip=chip, input_type="binary")
+    equal = program.verify(x)
+    assert equal.verdict == "exact"
+    assert float(equal.quantised_logits.abs().max()) == 0.0
+    assert program.readout.attributes["scale"] > 1e-3
+
+
 def test_rows_are_shared_where_there_are_too_few():
     program, x = dense("tinyodin", (140, 20, 4))
     assert len(program.image.source) == 160

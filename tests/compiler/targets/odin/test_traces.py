@@ -33,8 +33,8 @@ def same(found, wanted):
         assert np.array_equal(found[key], value), key
 
 
-def test_there_are_traces():
-    assert len(TRACES) == 9
+def test_there_are_traces_of_both():
+    assert {path.name[:3] for path in TRACES} == {"to_", "od_"}
 
 
 @pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
