@@ -384,6 +384,14 @@ CASES: tuple[Case, ...] = (
         rest=(0.0, 0.0),
     ),
     Case(
+        "lif_n1",
+        (_VECTOR,) * 3,
+        {"threshold": 60, "rest": 0, "leak": 0, "du": 4095, "dv": 2048, "bias": 0, "vmin": -300, "vmax": 300}
+        | {"scale": 1.0, "drive": "current"},
+        types=(integer(-200, 400), REAL, REAL),
+        rest=(0.0, 0.0),
+    ),
+    Case(
         "if_sequential",
         ((4,), (2,), (3,)),
         {"low": -8, "high": 7, "scale": 1.0},
