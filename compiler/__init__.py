@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compiler import analysis as analysis
+    from compiler import checking as checking
     from compiler import converting as converting
     from compiler import exchange as exchange
     from compiler import mapping as mapping
@@ -48,7 +49,7 @@ _HOME = {
     "SignalType": "graph",
     "Violation": "compiling",
 }
-_MODULES = ("analysis", "converting", "exchange", "mapping", "passes", "simulate")
+_MODULES = ("analysis", "checking", "converting", "exchange", "mapping", "passes", "simulate")
 
 __all__ = [*_HOME, *_MODULES]
 

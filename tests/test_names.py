@@ -62,6 +62,9 @@ NAMES = {
     "compiler.exchange.nir.read": "path",
     "compiler.exchange.lava.write": "path",
     "compiler.exchange.onnx.read": "path batch_axis",
+    "compiler.exchange.speck.write": "program_or_graph path",
+    "compiler.exchange.speck.read": "path",
+    "compiler.checking.examine": "graph chip",
     "compiler.simulate.replay": "path",
     "hw.get_chip": "name",
     "hw.list_chips": "",
@@ -72,7 +75,6 @@ NAMES = {
 LATER = (
     "compiler.exchange.netx",
     "compiler.exchange.sanafe",
-    "compiler.exchange.speck",
     "compiler.simulate.benchmark",
 )
 
