@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import builtins
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from compiler.errors import CaptureError
 from snnkit.encoders import Direct
 from snnkit.errors import SnnkitError
 from snnkit.importers.loops import over_steps
+from snnkit.importers.snntorch import rest
 from snnkit.neurons import Neuron
 from snnkit.neurons.carry import active_carry
 
@@ -29,22 +32,47 @@ class Stepped(nn.Module):
         sequences: "whole" where the network takes and gives sequences itself, "read" where it takes them and reads
             them out, "" where it takes one step.
         inside: T as the network's own ``forward`` had it, 1 where it had none.
+        time_axis: where time lies in the sequences that the network takes.
+        laps: how often its own loop over time turns; it is to turn once.
     """
 
-    def __init__(self, network: nn.Module, timesteps: int, sample: Sequence[int], sequences: str, inside: int):
+    def __init__(
+        self,
+        network: nn.Module,
+        timesteps: int,
+        sample: Sequence[int],
+        sequences: str,
+        inside: int,
+        time_axis: int = 0,
+        laps: int = 1,
+    ):
         super().__init__()
         self.network, self.timesteps, self.sequences, self.inside = network, timesteps, sequences, inside
+        self.time_axis, self.laps = time_axis, laps
+        self.recorded: int | None = None  # where time lies in what the network gives
         self.encoder = None if sequences else Direct(timesteps)  # one image at every step
         self.in_chans, self.img_size = sample[0], tuple(sample[1:])
         self.readout = "mean"
 
     def forward_sequence(self, x: Tensor) -> Tensor:
         """(T, B, …) → (T, B, …)."""
-        with _OneStep(self.inside):
-            return first_tensor(self.network(x)) if self.sequences == "whole" else over_steps(self._step, x)
+        with _OneStep(self.inside), one_lap(self.network, self.laps):
+            if self.sequences == "whole":
+                return first_tensor(self.network(x.transpose(0, self.time_axis))).transpose(0, self.time_axis)
+            return over_steps(self._step, x)
 
     def _step(self, x: Tensor) -> Tensor:
-        return first_tensor(self.network(x.unsqueeze(0) if self.sequences else x))
+        out = first_tensor(self.network(x.unsqueeze(self.time_axis) if self.sequences else x))
+        return out if self.recorded is None else out.squeeze(self.recorded)
+
+    def as_published(self, x: Tensor) -> Tensor:
+        """Return (T, B, …) or (B, …) as the published network takes it."""
+        return x.transpose(0, self.time_axis) if self.sequences else x
+
+    def time_first(self, out: Tensor) -> Tensor:
+        """Return what the published network gives with time in front, where it has a time."""
+        axis = self.time_axis if self.sequences == "whole" else self.recorded
+        return out if axis is None else out.movedim(axis, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, …), or sequences (T, B, …) → what the published network returns for them."""
@@ -125,6 +153,7 @@ def run(module: nn.Module, x: Tensor) -> Tensor:
 
 def reset(module: nn.Module) -> None:
     """Let every module that keeps a state forget it, as ``functional.reset_net`` does."""
+    rest(module)
     for part in module.modules():
         again = getattr(part, "reset", None)
         if callable(again) and not isinstance(part, Neuron):
@@ -183,3 +212,56 @@ def _over_one_step(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a mean or sum is one over the time axis alone, which has length 1."""
     axis = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
     return axis in (0, (0,), [0]) and axis is not False and args[0].ndim > 1 and args[0].shape[0] == 1
+
+
+@contextmanager
+def one_lap(network: nn.Module, laps: int) -> Iterator[None]:
+    """Let loops of ``laps`` turns in the code of a network's own modules turn once while the block runs.
+
+    Found as ``range(laps)``, however the code says how many there are; loops inside of such a loop turn as they do.
+    """
+    inside = [False]
+
+    def turns(*bounds: int) -> Any:
+        all_ = builtins.range(*bounds)
+        return _Lap(all_[0], inside) if len(all_) == laps and not inside[0] else all_
+
+    spaces = {id(space): space for part in network.modules() if (space := _globals(part)) is not None}
+    kept = [(space, "range" in space, space.get("range")) for space in spaces.values()]
+    for space in spaces.values() if laps > 1 else ():
+        space["range"] = turns
+    try:
+        yield
+    finally:
+        for space, had, before in kept:
+            if had:
+                space["range"] = before
+            else:
+                space.pop("range", None)
+
+
+class _Lap:
+    """The first turn of a loop; ``inside`` is true while it lasts."""
+
+    def __init__(self, first: int, inside: list[bool]):
+        self.first, self.inside = first, inside
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[int]:
+        self.inside[0] = True
+        try:
+            yield self.first
+        finally:
+            self.inside[0] = False
+
+
+_NOT_THEIRS = ("torch", "snnkit", "snntorch", "spikingjelly", "compiler", "timm")
+
+
+def _globals(part: nn.Module) -> dict[str, Any] | None:
+    """Return the names that the code of a module's forward sees; None for modules of libraries."""
+    if type(part).__module__.partition(".")[0] in _NOT_THEIRS:
+        return None
+    return getattr(type(part).forward, "__globals__", None)

@@ -13,14 +13,15 @@ same samples in float64 and compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from compiler.auditing.comparing import compare
-from compiler.auditing.stepped import Alone, Stepped, Written, first_tensor, part_of, reset, run
+from compiler.auditing.feeding import Feed, Seen, find_feed, observe
+from compiler.auditing.stepped import Alone, Stepped, Written, part_of, reset, run
 from compiler.errors import CaptureError
 from snnkit.errors import SnnkitError
 from snnkit.importers import from_snntorch, from_spikingjelly
@@ -29,6 +30,7 @@ from snnkit.importers.clock_driven.neuron import BaseNode
 from snnkit.importers.clock_driven.surrogate import Sigmoid
 from snnkit.importers.foreign import copied, library_class
 from snnkit.importers.loops import OverSteps
+from snnkit.importers.snntorch import neurons_of, with_handed
 from snnkit.neurons import Neuron
 
 _TIME_NAMES = frozenset(
@@ -38,26 +40,6 @@ _TIME_NAMES = frozenset(
     )
 )
 """What an attribute that holds T is called, in lower case."""
-
-_BATCHES = (5, 7)
-
-
-@dataclass
-class Seen:
-    """What a run showed of one stateful module: the shapes that it was called with, for two batches."""
-
-    shapes: tuple[list[tuple[int, ...]], list[tuple[int, ...]]] = field(default_factory=lambda: ([], []))
-
-    @property
-    def calls(self) -> int:
-        """Calls in one run."""
-        return len(self.shapes[0])
-
-    def leading(self) -> tuple[int, int]:
-        """Return the first axis as (a, b): a + b · batch, with one of them 0 or b a factor of the batch."""
-        (one, *_), (other, *_) = self.shapes
-        per_sample, rest = divmod(other[0] - one[0], _BATCHES[1] - _BATCHES[0])
-        return (one[0] - per_sample * _BATCHES[0], per_sample) if not rest else (one[0], 0)
 
 
 @dataclass(frozen=True)
@@ -81,13 +63,14 @@ def is_stateful(module: nn.Module) -> bool:
     return library_class(module, "snntorch") is not None
 
 
-def in_steps(module: nn.Module, sample: Sequence[int], timesteps: int | None) -> Found:
+def in_steps(module: nn.Module, sample: Sequence[int], timesteps: int | None, time_axis: int | None = None) -> Found:
     """Return a network as one that runs in steps; an ordinary one as it is.
 
     Args:
         module: in eval mode.
         sample: shape of one sample (C, H, W).
         timesteps: T where the network does not say.
+        time_axis: 0 or 1 for a network that takes (T, B, …) or (B, T, …); None: what it takes is found out.
 
     Raises:
         CaptureError: it cannot be run, or its steps cannot be told apart (``reasons`` says why).
@@ -95,26 +78,33 @@ def in_steps(module: nn.Module, sample: Sequence[int], timesteps: int | None) ->
     stateful = {name: part for name, part in module.named_modules() if is_stateful(part)}
     if not stateful or hasattr(module, "forward_sequence"):
         return Found(module, ())
-    if any(library_class(part, "snntorch") is not None for part in stateful.values()):
+    theirs = neurons_of(module)
+    if theirs and (type(module) is nn.Sequential or "" in theirs):
         return _imported(from_snntorch, module, sample, timesteps)
-    sequences = _takes_sequences(module, sample, timesteps)
-    seen = _observe(module, stateful, sample, timesteps if sequences else None)
+    stateful = theirs or stateful
+    feed = find_feed(module, stateful, sample, timesteps, time_axis)
+    seen = observe(module, stateful, sample, feed)
     inside, folded, notes = _time(seen)
     steps = inside if inside > 1 else timesteps
     if steps is None:
-        if sequences or any(one.leading()[1] == 0 for one in seen.values()):
+        if any(one.leading()[1] == 0 for one in seen.values()):
             steps = 1
         else:
             raise CaptureError(
                 f"{type(module).__name__} runs one time step a call, and does not say how many there are: give "
                 "--timesteps N."
             )
+    if feed.steps not in (None, steps):
+        raise CaptureError(
+            f"{type(module).__name__} runs {steps} time steps and is fed {feed.steps}: give --timesteps {steps}."
+        )
+    notes = (*notes, *_said(module, feed, time_axis))
     network = _translated(module, folded)
-    if inside > 1 and not sequences:
+    if inside > 1 and feed.steps is None:
         _set_to_one(network, inside)
-    stepped = Stepped(network, steps, sample, sequences, 1 if sequences == "whole" else inside).eval()
+    stepped = _stepped(module, network, sample, feed, steps, inside if theirs else 1, inside)
     unrolled = 1
-    if not sequences and _still_loops(stepped, _in_loops(seen), sample):
+    if feed.steps is None and not theirs and _still_loops(stepped, _in_loops(seen), sample):
         unrolled, stepped = steps, Stepped(_translated(module, folded), 1, sample, "", 1).eval()
         notes = (*notes, f"runs {steps} time steps in a loop of its own: its graph holds all of them and has no twin")
     written = [name for name in stateful if isinstance(_inner(part_of(stepped.network, name)), Written)]
@@ -123,6 +113,43 @@ def in_steps(module: nn.Module, sample: Sequence[int], timesteps: int | None) ->
         notes = (*notes, f"{written[0]}{more}: neurons of the code's own, counted operation by operation as written")
     difference = compare(module, stepped, list(stateful), sample, alone=bool(folded))
     return Found(stepped, notes, difference, unrolled)
+
+
+def _said(module: nn.Module, feed: Feed, time_axis: int | None) -> tuple[str, ...]:
+    """Say what was found of the axes of a sequence, where nobody said it."""
+    if feed.steps is None or time_axis is not None or not feed.axis:
+        return ()
+    return (f"takes (B, T, …): {type(module).__name__} runs along the second axis of a sequence (--time-axis 1)",)
+
+
+def _stepped(
+    module: nn.Module, network: nn.Module, sample: Sequence[int], feed: Feed, steps: int, laps: int, inside: int
+) -> Stepped:
+    """Return the network step by step, after a look at how what it returns lies."""
+    if feed.steps is None and laps == 1:
+        return Stepped(network, steps, sample, "", inside).eval()
+    batch = 2 if steps != 2 else 3
+    front = feed.front(batch)
+    given = tuple(run(module, torch.zeros(*front, *sample)).shape)
+    if feed.steps is not None and laps == 1 and given[:2] == front:
+        return Stepped(network, steps, sample, "whole", 1, feed.axis).eval()
+    stepped = Stepped(network, steps, sample, "" if feed.steps is None else "read", inside, feed.axis, laps).eval()
+    stepped.recorded = _recorded(stepped, batch, sample, given)
+    return stepped
+
+
+def _recorded(stepped: Stepped, batch: int, sample: Sequence[int], given: tuple[int, ...]) -> int | None:
+    """Return the axis of an output that has T values, and one where the network makes one step; None if there is none.
+
+    Tutorials of snnTorch stack what every step gave.
+    """
+    try:
+        with torch.no_grad():
+            step = tuple(stepped.forward_sequence(torch.zeros(1, batch, *sample)).shape[1:])
+    except Exception:
+        return None  # said where it is compared
+    one = [(*step[:axis], stepped.timesteps, *step[axis + 1 :]) for axis in range(len(step))]
+    return next((axis for axis, shape in enumerate(one) if step[axis] == 1 and shape == given), None)
 
 
 def _inner(part: nn.Module) -> nn.Module:
@@ -167,46 +194,6 @@ def _imported(
     return Found(Stepped(network, timesteps, sample, "whole", 1).eval(), (), None)
 
 
-def _takes_sequences(module: nn.Module, sample: Sequence[int], timesteps: int | None) -> str:
-    """Whether a network runs on (T, B, …) and not on (B, …): "" if not, "whole" if (T, B, …) comes out, else "read"."""
-    try:
-        run(module, torch.zeros(2, *sample))
-        return ""
-    except CaptureError as error:
-        steps = timesteps or 3
-        try:
-            out = run(module, torch.zeros(steps, steps + 1, *sample))
-        except CaptureError:
-            raise error from None
-    if timesteps is None:
-        raise CaptureError(f"{type(module).__name__} takes sequences (T, B, …): say how long with --timesteps N.")
-    return "whole" if out.shape[0] == steps else "read"
-
-
-def _observe(
-    module: nn.Module, stateful: dict[str, nn.Module], sample: Sequence[int], timesteps: int | None
-) -> dict[str, Seen]:
-    """Run two batches and note what every stateful module was called with."""
-    seen = {name: Seen() for name in stateful}
-    front = () if timesteps is None else (timesteps,)
-    for index, batch in enumerate(_BATCHES):
-
-        def note(part: nn.Module, arguments: tuple[Any, ...], name: str = "", index: int = index) -> None:
-            given = first_tensor(arguments)
-            seen[name].shapes[index].append(tuple(given.shape))
-
-        hooks = [
-            part.register_forward_pre_hook(lambda m, a, name=name, note=note: note(m, a, name))
-            for name, part in stateful.items()
-        ]
-        try:
-            run(module, torch.zeros(*front, batch, *sample))
-        finally:
-            for hook in hooks:
-                hook.remove()
-    return {name: one for name, one in seen.items() if one.calls}
-
-
 def _time(seen: dict[str, Seen]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
     """Return T, the neurons that run on time and batch in one axis, and what to say about them."""
     steps: list[int] = []
@@ -235,6 +222,11 @@ def _translated(module: nn.Module, folded: Sequence[str]) -> nn.Module:
         CaptureError: what has no counterpart, all of it.
     """
     reset(module)
+    if neurons_of(module):
+        try:
+            return with_handed(module)
+        except SnnkitError as error:
+            raise CaptureError(str(error)) from None
     if any(library_class(part, "spikingjelly") is not None for part in module.modules()):
         try:
             network = from_spikingjelly(module)

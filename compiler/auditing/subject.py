@@ -20,6 +20,7 @@ from snnkit.checkpoints.read import read_any
 from snnkit.data import DataConfig
 from snnkit.errors import InvalidArgumentError, nearest, unknown_name
 from snnkit.importers.loops import OneStep, OverSteps
+from snnkit.importers.snntorch import Handed
 from snnkit.models import list_models
 
 _NOISE_SAMPLES = 4
@@ -38,6 +39,7 @@ class Asked:
         weights: a checkpoint for what the factory makes.
         sample: shape of one sample (C, H, W) for what a factory makes.
         timesteps: T where the network does not say.
+        time_axis: 0 or 1, where code takes (T, B, …) or (B, T, …).
         input_type: what the input consists of.
         data: a data set's name or a folder of images.
         data_source: where the data set lies.
@@ -54,6 +56,7 @@ class Asked:
     data: str | None = None
     data_source: str = ""
     images: int | None = None
+    time_axis: int | None = None
 
     @property
     def is_code(self) -> bool:
@@ -136,6 +139,8 @@ def subject(asked: Asked) -> Subject:
         raise InvalidArgumentError(f"--input {','.join(map(str, asked.sample))}: sizes must be ≥ 1, such as 3,224,224.")
     if asked.timesteps is not None and asked.timesteps < 1:
         raise InvalidArgumentError(f"--timesteps {asked.timesteps}: must be ≥ 1.")
+    if asked.time_axis not in (None, 0, 1):
+        raise InvalidArgumentError(f"--time-axis {asked.time_axis}: must be 0 for (T, B, …) or 1 for (B, T, …).")
     found = _of_code(asked) if asked.is_code else _of_name(asked)
     return _with_samples(found, asked)
 
@@ -165,7 +170,7 @@ def _of_module(asked: Asked, place: running.Place, module: nn.Module) -> Subject
         notes.append("was in training mode: put into eval mode (no dropout, stored statistics)")
     module.eval()
     weights, trained = _weights(asked, module)
-    found = in_steps(module, asked.sample, asked.timesteps)
+    found = in_steps(module, asked.sample, asked.timesteps, asked.time_axis)
     model, kind = found.model, "published code"
     captured = capture(model, torch.zeros(1, *asked.sample), asked.input_type)
     graph = _under_own_names(replace(captured, name=type(module).__name__), _own_names(model))
@@ -219,8 +224,9 @@ def _load(module: nn.Module, path: Path) -> None:
 
 def _of_name(asked: Asked) -> Subject:
     """A run, a checkpoint, a file that holds a graph, or a model's name."""
-    for name, value in (("--set", asked.options), ("--weights", asked.weights)):
-        if value:
+    given = (("--set", asked.options), ("--weights", asked.weights), ("--time-axis", asked.time_axis))
+    for name, value in given:
+        if value not in (None, ()):
             raise InvalidArgumentError(f"{name} is for what a factory makes: give FILE.py:FACTORY.")
     path, text = Path(asked.what), asked.what
     if path.is_dir() and not (path / "config.json").exists() and any(path.glob("*.py")):
@@ -285,26 +291,32 @@ def _own_names(model: nn.Module) -> list[tuple[str, str]]:
     """Return (path here, path in the published code) of what stands around its modules, innermost first."""
     around = [("network.", "")] if isinstance(model, Stepped) else []
     for name, part in model.named_modules():
-        inner = {Alone: "neuron", OneStep: "module", OverSteps: "module"}.get(type(part))
+        inner = {Alone: "neuron", Handed: "neuron", OneStep: "module", OverSteps: "module"}.get(type(part))
         if inner is not None:
             around.append((f"{name}.{inner}".lstrip("."), name))
     return sorted(around, key=lambda pair: -len(pair[0]))
 
 
 def _under_own_names(graph: Graph, around: list[tuple[str, str]]) -> Graph:
-    """Return a graph whose nodes are called as the published code calls its modules, where that tells them apart."""
+    """Return a graph whose nodes are called as the published code calls its modules, where that tells them apart.
+
+    What stands outside of the published code keeps its name, and whatever would be called alike inside keeps its own.
+    """
+
+    names = {*graph.signals, *(node.name for node in graph)}
+    taken = {name for name in names if not any(name.startswith(here) for here, _ in around)}
 
     def own(name: str) -> str:
+        found = name
         for here, there in around:
-            rest = name.removeprefix(here)
-            if name.startswith(here) and (here.endswith(".") or rest[:1] in ("", ".", "#")):
-                name = f"{there}{rest}".lstrip(".") or name
-        return name
+            rest = found.removeprefix(here)
+            if found.startswith(here) and (here.endswith(".") or rest[:1] in ("", ".", "#")):
+                found = f"{there}{rest}".lstrip(".") or found
+        return name if found in taken else found
 
     def all_(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(map(own, names))
 
-    names = {*graph.signals, *(node.name for node in graph)}
     if len(set(map(own, names))) < len(names):
         return graph
     nodes = tuple(

@@ -3,7 +3,8 @@
 snnTorch fires strictly above the threshold and resets one step later; ``DelayedResetLIF`` and ``AlphaLIF`` do the same,
 so spikes are equal and not merely close. A recurrent neuron becomes one of them inside of ``Recurrent``, which adds the
 feedback to the input before the membrane does: equal but for rounding. A network whose ``forward`` loops over time
-itself and hands membranes around cannot be translated as a whole: translate its neurons one by one.
+itself and hands membranes around cannot be translated as a whole: translate its neurons one by one. ``with_handed``
+puts them into such a network, for whoever checks that it does nothing else with its membranes.
 
 What snnTorch clamps at every step (alpha and beta to 0 … 1) is clamped here at every step, so that training cannot
 leave the range. A subclass that does as its parent is translated as that; one with a behaviour of its own runs as it is
@@ -68,7 +69,7 @@ def from_snntorch(module: nn.Module, example: Tensor | None = None) -> nn.Module
         if _is_neuron(part) and type(part).__name__ != "RecurrentOneToOne":
             _check(part, name)
     original = copied(module)
-    _rest(original)
+    rest(original)
     translation = _Network("snnTorch")
     if _is_neuron(module):
         translated = _alone(copied(original), translation)
@@ -111,6 +112,74 @@ class Spikes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, …) → (B, …)."""
         return _spikes(self.module(x))
+
+
+class Handed(nn.Module):
+    """A translated neuron for a ``forward`` that hands membranes around: it takes them and keeps its own.
+
+    What it hands back in their place are NaNs, so that whatever is computed of them shows.
+
+    Args:
+        neuron: on one step (B, …).
+        states: how many tensors the original gives beside its spikes; 0 where it gives the spikes alone.
+        start: how many it starts from.
+    """
+
+    def __init__(self, neuron: nn.Module, states: int, start: int):
+        super().__init__()
+        self.neuron, self.states, self.start = neuron, states, start
+
+    def forward(self, x: Tensor, *_: Tensor, **__: Tensor) -> Any:
+        """(B, …) → spikes (B, …), with the states that the original gives."""
+        spikes = self.neuron(x)
+        return (spikes, *(torch.full_like(spikes, torch.nan) for _ in range(self.states))) if self.states else spikes
+
+    def reset_mem(self) -> Any:
+        """Return as many tensors as the original starts from; nobody reads them."""
+        states = tuple(torch.zeros(0) for _ in range(self.start))
+        return states if self.start > 1 else states[0]
+
+    init_leaky = init_synaptic = init_lapicque = init_alpha = init_rleaky = init_rsynaptic = reset_mem
+
+
+_STATES = {"Leaky": 1, "Synaptic": 2, "Lapicque": 1, "Alpha": 3, "RLeaky": 2, "RSynaptic": 3}
+
+
+def neurons_of(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the snnTorch neurons of a module, by path."""
+    return {
+        name: part
+        for name, part in module.named_modules()
+        if _is_neuron(part) and type(part).__name__ != "RecurrentOneToOne"
+    }
+
+
+def with_handed(module: nn.Module) -> nn.Module:
+    """Return a copy of a network whose neurons are ``Handed``: for a ``forward`` that calls them once a step.
+
+    Whoever uses it runs both beside one another: only then is known that the network keeps every membrane to its
+    neuron. Within ``snnkit.importers.loops.over_steps`` the neurons go on from step to step.
+
+    Raises:
+        UnknownNameError, InvalidArgumentError: a neuron that cannot be translated.
+    """
+    network = copied(module)
+    rest(network)
+    translation, made = _Network("snnTorch"), dict[int, nn.Module]()
+    for name, part in neurons_of(network).items():
+        kind = _check(part, name)
+        why = own_behaviour(part, library_class(part, "snntorch"))  # type: ignore[arg-type]
+        if why:
+            raise InvalidArgumentError(f"{name}: {type(part).__name__} {why}, so that it cannot be translated.")
+        given = _STATES[kind] if not part.init_hidden or part.output else 0
+        recurrent = kind.startswith("R")  # its spikes are a state, and given once
+        neuron = OneStep(_neuron(part, kind, name, translation))
+        made[id(part)] = Handed(neuron, given - recurrent if given else 0, _STATES[kind])
+    for part in list(network.modules()):
+        for child_name, child in part._modules.items():
+            if id(child) in made:
+                part._modules[child_name] = made[id(child)]
+    return network
 
 
 def _is_neuron(module: nn.Module) -> bool:
@@ -162,8 +231,8 @@ def _placed(module: Any, name: str, translation: _Network) -> nn.Module:
     return Spikes(module)
 
 
-def _check(module: Any, name: str) -> None:
-    """Raise for a neuron that cannot be translated."""
+def _check(module: Any, name: str) -> str:
+    """Return the kind of a neuron, or raise where it cannot be translated."""
     kind = library_class(module, "snntorch").__name__
     where = name or kind
     if kind not in _KINDS:
@@ -182,6 +251,7 @@ def _check(module: Any, name: str) -> None:
         raise InvalidArgumentError(
             f"{where}: RSynaptic(reset_delay=False) does not run in snnTorch itself; build it with reset_delay=True."
         )
+    return str(kind)
 
 
 def _neuron(module: Any, kind: str, name: str, translation: Translation) -> nn.Module:
@@ -325,8 +395,8 @@ def _spikes(out: Any) -> Tensor:
     return out[0] if isinstance(out, tuple) else out
 
 
-def _rest(module: nn.Module) -> None:
-    """Forget what earlier calls left."""
+def rest(module: nn.Module) -> None:
+    """Let snnTorch's neurons forget what earlier calls left."""
     for part in module.modules():
         if _is_neuron(part):
             for state in ("mem", "syn", "spk", "syn_exc", "syn_inh"):
@@ -338,7 +408,7 @@ def _run(module: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return a foreign neuron or network as a function of a whole sequence, from rest."""
 
     def run(x: Tensor) -> Tensor:
-        _rest(module)
+        rest(module)
         return torch.stack([_spikes(module(x_t)) for x_t in x])
 
     return run
