@@ -35,13 +35,23 @@ def read_any(path: str | Path, allow_pickle: bool = False) -> tuple[dict[str, An
             restore.
     """
     path = Path(path)
-    return (_read_torch(path, allow_pickle), {}) if _start(path).startswith(_PICKLE_SIGNS) else read_weights(path)
+    return (_read_torch(path, allow_pickle), {}) if _is_pickle(path) else read_weights(path)
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file is a pickle or a zip of some.
+
+    A safetensors file begins with the length of its header, of which one of 640 or 896 bytes looks like a pickle's
+    first two; what comes behind does not.
+    """
+    start = _start(path)
+    return start.startswith(_PICKLE_SIGNS) and not (start[4:8] == bytes(4) and start[8:9] == b"{")
 
 
 def _start(path: Path) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(4)
+            return file.read(9)
     except FileNotFoundError:
         raise CorruptFileError(f"{path} does not exist.") from None
     except OSError as error:
@@ -50,7 +60,7 @@ def _start(path: Path) -> bytes:
 
 def _read_torch(path: Path, allow_pickle: bool) -> dict[str, Any]:
     try:
-        if _start(path) == _ZIP:
+        if _start(path).startswith(_ZIP):
             with zipfile.ZipFile(path) as archive:
                 check_size(path, sum(member.file_size for member in archive.infolist()))
         with open(path, "rb") as file:  # by its path torch would go by its ending
@@ -76,7 +86,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         CorruptFileError: missing, damaged, of another format, or changed since snnkit wrote it.
     """
     path = Path(path)
-    if _start(path).startswith(_PICKLE_SIGNS):
+    if _is_pickle(path):
         raise CorruptFileError(
             f"{path} is a pickle or a zip (.pt, .pth), not a safetensors file; load it into a model that you made "
             f"(snnkit.load_weights), or convert it once: snnkit convert-checkpoint {path} --model NAME."

@@ -353,3 +353,16 @@ def test_what_is_written_can_be_read_by_others(saved):
     with safe_open(saved[0], framework="pt") as file:
         assert set(file.metadata()) == {"format", "model", "sha256"}
         assert len(file.metadata()["sha256"]) == 64
+
+
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_a_header_whose_length_looks_like_a_pickles_sign_is_read(tmp_path, length):
+    """Such lengths are written as 80 02, 80 03, 80 04 and 80 05, with which pickles begin."""
+    path, weight = tmp_path / "w.safetensors", torch.arange(3.0)
+    for padding in range(length):
+        save_file({"weight": weight}, path, {"note": "n" * padding})
+        if path.read_bytes()[:2] == length.to_bytes(2, "little"):
+            break
+    assert path.read_bytes()[:8] == length.to_bytes(8, "little")
+    content, _ = read_any(path)
+    assert torch.equal(content["weight"], weight)
