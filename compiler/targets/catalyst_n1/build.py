@@ -156,8 +156,10 @@ class _Building:
         if len(cores) and cores.max() > SLOTS:
             source = np.unique(routes[:, :2], axis=0)[int(cores.argmax())]
             need = f"spikes on {int(cores.max())} other cores"
-            limit = f"a neuron of {name} sends to {SLOTS}; make the layer that it feeds narrower"
-            raise CompileError(Violation(self._layer(source), need, limit))
+            rewrite = "make the layer that it feeds narrower"
+            limit = f"a neuron of {name} sends to {SLOTS}; {rewrite}"
+            counted = int(cores.max()), SLOTS
+            raise CompileError(Violation(self._layer(source), need, limit, rewrite, "fan-out", *counted))
         for index, words in enumerate(self.words):
             run = np.bincount(words[:, 0]) if len(words) else np.zeros(1, np.int64)
             if run.max() > most:
@@ -166,8 +168,9 @@ class _Building:
                 raise CompileError(Violation(self._layer(source), f"{int(run.max()):,} synapses on one core", limit))
         if len(routes) > packets and not lossy:
             need = f"up to {len(routes):,} packets in a step"
-            limit = f'{name} delivers {packets} and loses the rest; let them be lost and counted (allow="drops")'
-            raise CompileError(Violation("the network", need, limit))
+            rewrite = 'let them be lost and counted (allow="drops")'
+            limit = f"{name} delivers {packets} and loses the rest; {rewrite}"
+            raise CompileError(Violation("the network", need, limit, rewrite, "packets", len(routes), packets))
 
     def _layer(self, place: Ints) -> str:
         """Name the layer that a neuron on the chip belongs to."""

@@ -80,22 +80,26 @@ def _numbers(graph: Graph) -> Iterator[Violation]:
 
 def _neuron(node: Node, chip: Chip) -> Iterator[Violation]:
     if node.op not in chip.neurons:
-        yield Violation(node.name, f"the neuron {node.op}", f"{chip.name} runs {', '.join(chip.neurons)}")
+        limit = f"{chip.name} runs {', '.join(chip.neurons)}"
+        yield Violation(node.name, f"the neuron {node.op}", limit, "use LIF or IF neurons", "neuron")
         return
     many = [name for name, value in node.parameters.items() if value.numel() > 1]
     if many:
         limit = f"programs for {chip.name} give a layer one value of each"
-        yield Violation(node.name, f"{' and '.join(many)} for each channel", limit)
+        yield Violation(
+            node.name, f"{' and '.join(many)} for each channel", limit, "give the layer one value", "neuron"
+        )
         return
     given = node.parameters.get("v_reset", node.attributes.get("v_reset"))
     if given is None or float(given) != 0.0:
         need = "a soft reset (v_reset=None)" if given is None else f"a reset to {float(given):g}"
         if given is not None and float(given) == NO_RESET:
             need = "a membrane that spikes leave as it is"
-        yield Violation(node.name, need, f"membranes of {chip.name} start where they are reset to: use v_reset=0")
+        limit = f"membranes of {chip.name} start where they are reset to: use v_reset=0"
+        yield Violation(node.name, need, limit, "use v_reset=0", "reset")
     if node.op == "lif" and not 1 <= decay_of(node) < 1 << arithmetic.DECAY_BITS:
         limit = f"decays of {chip.name} are 1 to 4,095 of 4,096: use a tau above 1 and below 8,192"
-        yield Violation(node.name, f"tau={number(node, 'tau'):g}", limit)
+        yield Violation(node.name, f"tau={number(node, 'tau'):g}", limit, "use a tau between 1 and 8,192", "decay")
 
 
 def decay_of(node: Node) -> int:
@@ -137,4 +141,5 @@ def _size(graph: Graph, neurons: list[Node], chip: Chip) -> list[Violation]:
         return []
     largest = ", ".join(f"{name} {size:,}" for size, name in sizes[:3])
     limit = f"{chip.name} has {room:,}; the largest layers: {largest}. Make these narrower, or lower the image size"
-    return [Violation("the network", f"{total:,} neurons", limit)]
+    rewrite = "make the largest layers narrower, or lower the image size"
+    return [Violation("the network", f"{total:,} neurons", limit, rewrite, "neurons", total, room)]

@@ -113,7 +113,8 @@ def place(found: Sequence[Population], inputs: Sequence[str], chip: Chip, lossy:
     if len(relayed.cores) > limits.cores:
         need = f"{len(relayed.cores):,} cores"
         limit = f"{chip.name} has {limits.cores:,}" + ("" if lossy else '; allow="drops" fills cores further')
-        raise CompileError(Violation("the network", need, limit))
+        counted = len(relayed.cores), limits.cores
+        raise CompileError(Violation("the network", need, limit, "make its layers narrower", "cores", *counted))
     return Placed(relayed.populations, tuple(relayed.cores), False)
 
 
@@ -221,10 +222,13 @@ class _Placing:
         layer = population.node.name
         if core.neurons > limits.neurons:
             need = f"{core.neurons:,} neurons on the core of each neuron (relays of what feeds it)"
-            return Violation(layer, need, f"a core of {self.chip.name} has {limits.neurons:,}; lower its fan-in")
+            limit = f"a core of {self.chip.name} has {limits.neurons:,}; lower its fan-in"
+            return Violation(layer, need, limit, "lower its fan-in", "fan-in", core.neurons, limits.neurons)
         if core.words > limits.words:
             need = f"{core.words:,} synapse words on the core of each neuron"
-            return Violation(layer, need, f"a core of {self.chip.name} has {limits.words:,}; lower its fan-in")
+            limit = f"a core of {self.chip.name} has {limits.words:,}; lower its fan-in"
+            return Violation(layer, need, limit, "lower its fan-in", "fan-in", core.words, limits.words)
         need = f"up to {core.spikes:,} spikes in a step on the core of each neuron (its fan-in)"
         limit = f"{limits.spikes} reach synapses on a core of {self.chip.name} and the rest is lost without a word"
-        return Violation(layer, need, f'{limit}; lower its fan-in, or let spikes be lost and counted (allow="drops")')
+        rewrite = 'lower its fan-in, or let spikes be lost and counted (allow="drops")'
+        return Violation(layer, need, f"{limit}; {rewrite}", rewrite, "fan-in", core.spikes, limits.spikes)

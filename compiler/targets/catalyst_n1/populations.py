@@ -149,8 +149,10 @@ def timed(found: Sequence[Population], inputs: Sequence[str], hop: int, chip: st
         if not late:
             return tuple(now.values())
         now |= late
-    limit = f"on {chip} a spike takes {hop} steps from neuron to neuron here, and one more with leak; delay it as often"
-    raise CompileError(Violation(", ".join(late), "a loop that is shorter than its layers", limit))
+    takes = f"{hop} step{'s' if hop > 1 else ''} from neuron to neuron, and one more with leak"
+    limit = f"on {chip} a spike takes {takes}; give the loop as many steps of delay"
+    names = ", ".join(now[signal].node.name for signal in late if not now[signal].readout)
+    raise CompileError(Violation(names, "a loop that is shorter than its layers", limit, kind="loop"))
 
 
 def _fires(now: dict[str, Population], source: str) -> int:
