@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from compiler.analysis.currents import in_a_row
 from compiler.capturing import graph_of
 from compiler.errors import CompileError, Violation
 from compiler.graph import Graph
-from compiler.passes import simplify
+from compiler.passes import merge_layers, simplify
 from compiler.program import Program, assemble
 from compiler.targets import Options, target_of
 from hw import get_chip
@@ -25,6 +27,7 @@ def check(
     *,
     host: str | Sequence[str] = (),
     allow: str | Sequence[str] = (),
+    headroom: int = 32,
 ) -> list[Violation]:
     """Return what keeps a network off ``chip``; an empty list means that it compiles.
 
@@ -34,7 +37,7 @@ def check(
         CaptureError: the module holds an operator that graphs do not have.
     """
     try:
-        compile(model_or_graph, example, chip, input_type, host=host, allow=allow)
+        compile(model_or_graph, example, chip, input_type, host=host, allow=allow, headroom=headroom)
     except CompileError as error:
         return list(error.violations)
     return []
@@ -48,6 +51,7 @@ def compile(
     *,
     host: str | Sequence[str] = (),
     allow: str | Sequence[str] = (),
+    headroom: int = 32,
 ) -> Program:
     """Return ``model_or_graph`` as a program for ``chip``: captured, simplified, quantised, lowered and mapped.
 
@@ -58,6 +62,8 @@ def compile(
         input_type: "real" for images (the first layers then run on the host), "binary" for spikes.
         host: names or patterns of operations that may be left to the host beside the first layers, such as
             ``"blocks.*.attn.*"``; "auto" leaves it whatever the chip cannot do.
+        headroom: where the host adds to what spikes bring, its registers span so many thresholds: more let larger
+            inputs through, and leave fewer levels between 0 and the threshold.
         allow: losses of the chip that may happen (its target says which it has); they are simulated and counted.
 
     Raises:
@@ -65,8 +71,10 @@ def compile(
         CaptureError: the module holds an operator that graphs do not have.
     """
     silicon = get_chip(chip)
-    target, options = target_of(silicon), Options(_names(host), _names(allow))
+    target, options = target_of(silicon), Options(_names(host), _names(allow), headroom)
     graph = simplify(graph_of(model_or_graph, example, input_type))
+    if in_a_row(graph):  # a spike is weighed once on a chip: layers in a row become one, whatever that costs
+        graph = simplify(merge_layers(graph, math.inf))
     violations = target.legal(graph, silicon, options)
     if violations:
         raise CompileError(*violations)

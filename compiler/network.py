@@ -24,7 +24,7 @@ class Population:
     """N neurons with one set of decays and one threshold; units are those of the target's arithmetic.
 
     ``du``, ``dv``: decay constants; ``vth``: threshold before its shift; ``bias_mant``, ``bias_exp``: int32 (N,), the
-    bias is ``bias_mant << bias_exp``.
+    bias is ``bias_mant << bias_exp``; ``further``: what the neurons of a target have beyond these.
     """
 
     name: str
@@ -33,11 +33,17 @@ class Population:
     vth: int
     bias_mant: NDArray[np.int32]
     bias_exp: NDArray[np.int32]
+    further: tuple[int, ...] = ()
 
     @staticmethod
-    def unbiased(name: str, size: int, du: int, dv: int, vth: int) -> Population:
+    def unbiased(name: str, size: int, du: int, dv: int, vth: int, further: tuple[int, ...] = ()) -> Population:
         """Return N = ``size`` neurons whose bias is 0."""
-        return Population(name, du, dv, vth, np.zeros(size, np.int32), np.zeros(size, np.int32))
+        return Population(name, du, dv, vth, np.zeros(size, np.int32), np.zeros(size, np.int32), further)
+
+    @property
+    def row(self) -> tuple[int, ...]:
+        """What the target's step takes, for each neuron."""
+        return (self.du, self.dv, self.vth, *self.further)
 
     @property
     def size(self) -> int:
@@ -93,7 +99,8 @@ class Placed:
 
     ``kind`` is "neuron", "gate", "relay" or "readout"; ``signal`` the quantised graph's signal that it computes,
     ``layer`` the signal of the source graph that it stands for, ``depth`` its delay in steps. ``drive`` is the signal
-    of the current that the host writes into its bias register, "" where spikes alone drive it.
+    of the current that the host writes into its bias register, "" where spikes alone drive it. ``levels``: the least
+    and the most that it sends at once; ``resets``: whether a spike leaves its membrane at 0, whatever it was.
     """
 
     population: Population
@@ -103,6 +110,8 @@ class Placed:
     shape: tuple[int, ...]
     depth: int
     drive: str = ""
+    levels: tuple[int, int] = (0, 1)
+    resets: bool = True
 
     @property
     def host_driven(self) -> bool:
@@ -115,13 +124,16 @@ class Unit:
     """Nodes of the quantised graph that run between the chip's steps: on the host, or in the chip's multipliers.
 
     ``nodes`` at step t of the graph run at step t + ``depth`` of the chip, on spikes that came before; ``made`` are
-    their signals that enter the chip as events, from line ``first[i]`` on.
+    their signals that enter the chip as events of ``levels[i]``, from line ``first[i]`` on. A signal in ``drives``
+    goes into the bias registers of a population, by its number.
     """
 
     nodes: tuple[str, ...]
     made: tuple[str, ...]
     first: tuple[int, ...]
+    levels: tuple[tuple[int, int], ...]
     depth: int
+    drives: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +151,7 @@ class Lowered:
     timesteps: int
     units: tuple[Unit, ...] = ()
     fed: int = 0
+    levels: tuple[int, int] = (0, 1)
 
     @property
     def steps(self) -> int:
@@ -149,6 +162,16 @@ class Lowered:
     def lines(self) -> int:
         """Number of input lines."""
         return self.first_clock + len(self.clocks)
+
+    def line_levels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the lowest (≤ 0) and highest (≥ 0) level of every input line."""
+        low, high = np.zeros(self.lines, np.int64), np.ones(self.lines, np.int64)
+        low[: self.external], high[: self.external] = min(self.levels[0], 0), max(self.levels[1], 0)
+        for unit in self.units:
+            starts = [*unit.first]
+            for start, (least, most) in zip(starts, unit.levels, strict=True):
+                low[start : self.first_clock], high[start : self.first_clock] = min(least, 0), max(most, 0)
+        return low, high
 
     @property
     def first_clock(self) -> int:

@@ -51,7 +51,7 @@ def terms(
 ) -> tuple[Term, ...]:
     """Return the summands of ``signal`` that depend on anything; ``reader`` names the neuron or output it feeds.
 
-    A path weighs its values once, but for averages, which may come before or behind a layer. It begins at a neuron, an
+    A path may weigh its values several times: layers in a row are one linear map. It begins at a neuron, an
     input, or a signal in ``stops``. ``chip`` is named in what is refused.
 
     Raises:
@@ -86,9 +86,6 @@ class _Search:
         for position, name in enumerate(node.inputs):
             factor, hops = _step(graph, node, position)
             for term in self.terms(name):
-                before = next((hop.node for hop in term.path if _is_layer(hop.node)), None)
-                if hops and _is_layer(node) and before is not None:
-                    raise CompileError(_two_layers(self.reader, node, before, self.chip))
                 found.append(replace(term, path=(*term.path, *hops), factor=term.factor * factor))
         return tuple(found)
 
@@ -143,13 +140,19 @@ def _step(graph: Graph, node: Node, position: int) -> tuple[float, tuple[Hop, ..
     return (1.0, (Hop(node, position),)) if divisor is None else (1.0 / divisor, ())
 
 
-def _two_layers(reader: str, node: Node, before: Node, chip: str) -> Violation:
-    return Violation(
-        reader,
-        f"two layers in a row: {node.name} ({node.op}) multiplies its weights with the real signal {before.output!r}",
-        f"{chip} adds weights of spikes and multiplies nothing; put a neuron between {before.name} and {node.name}, "
-        "or merge the two (compiler.passes.merge_layers)",
-    )
+def in_a_row(graph: Graph) -> bool:
+    """Whether a layer reads, through sums and moves, what another layer makes of a signal that changes."""
+    still = graph.static_signals()
+    weighed: set[str] = set()
+    for node in graph:
+        if node.output in still or not is_linear(graph, node):
+            continue
+        before = any(name in weighed for name in node.inputs)
+        if _is_layer(node) and before:
+            return True
+        if _is_layer(node) or before:
+            weighed.update(node.outputs)
+    return False
 
 
 def at_rest(graph: Graph, signal: str, stops: Container[str] = NOTHING) -> Tensor:

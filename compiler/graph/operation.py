@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PLUGINS = (
     "compiler.operations",
     "compiler.targets.loihi.operations",
+    "compiler.targets.graded.operations",
     "compiler.targets.odin.operations",
     "compiler.targets.catalyst_n1.operations",
 )

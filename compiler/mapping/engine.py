@@ -31,8 +31,8 @@ class Dynamics:
     """How the neurons of a target step.
 
     Args:
-        step: ``(u, v, a_in, bias, du, dv, vth) -> (u, v, level of the event)``: one time step, plain text that runs on
-            arrays, on tensors and, compiled, on numbers.
+        step: ``(u, v, a_in, bias, row) -> (u, v, level of the event)``: one time step of a neuron whose parameters are
+            ``row`` (``Population.row``); plain text that can be compiled.
         shift_sum: ``(sum of weights, exponent) -> current``, likewise.
         parts: all functions that these two are made of, what is called before what calls it.
     """
@@ -63,9 +63,7 @@ class Tables:
 
     neuron_start: NDArray[np.int64]
     bias_from: NDArray[np.int64]
-    du: NDArray[np.int64]
-    dv: NDArray[np.int64]
-    vth: NDArray[np.int64]
+    rows: NDArray[np.int64]
     source_start: NDArray[np.int64]
     axon_start: NDArray[np.int64]
     axon_core: NDArray[np.int64]
@@ -109,9 +107,7 @@ def flatten(mapping: Mapping) -> Tables:
     return Tables(
         neuron_start=neuron_start,
         bias_from=per_neuron([p.depth for p in lowered.placed]),
-        du=per_neuron([p.du for p in populations]),
-        dv=per_neuron([p.dv for p in populations]),
-        vth=per_neuron([p.vth for p in populations]),
+        rows=np.repeat(np.array([p.row for p in populations], np.int64), sizes, axis=0),
         source_start=np.searchsorted(sources[order], np.arange(total + 1)).astype(np.int64),
         axon_start=new_starts.astype(np.int64),
         axon_core=np.concatenate(core)[order].astype(np.int64),
@@ -144,7 +140,7 @@ class Session:
         lines: NDArray[np.int32],
         biases: NDArray[np.int32],
     ):
-        neurons, images = len(tables.du), len(lines)
+        neurons, images = len(tables.rows), len(lines)
         self.mapping, self.tables, self.lines, self.biases = mapping, tables, lines, biases
         self.advance_one = kernel(dynamics)
         self.u, self.v = (np.zeros((images, neurons), np.int64) for _ in range(2))
@@ -163,9 +159,7 @@ class Session:
                 self.biases[b],
                 t.bias_from,
                 self.mapping.lowered.timesteps,
-                t.du,
-                t.dv,
-                t.vth,
+                t.rows,
                 t.source_start,
                 t.axon_start,
                 t.slot,
@@ -209,9 +203,7 @@ def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str
         bias: NDArray[np.int32],
         bias_from: Ints,
         timesteps: int,
-        du: Ints,
-        dv: Ints,
-        vth: Ints,
+        rows: Ints,
         source_start: Ints,
         axon_start: Ints,
         slot: NDArray[np.int32],
@@ -227,7 +219,7 @@ def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str
         """Some steps of one image, all integers in int64."""
         assert text
         lines, steps = inputs.shape
-        neurons, slots, rows = len(du), len(slot_neuron), len(bias)
+        neurons, slots, given = len(rows), len(slot_neuron), len(bias)
         current = np.zeros(neurons, np.int64)
         firing, level = np.empty(lines + neurons, np.int64), np.empty(lines + neurons, np.int64)
         for t in range(start, stop):
@@ -243,11 +235,11 @@ def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str
                     fired += 1
             for n in range(neurons):
                 added, row = np.int64(0), t - bias_from[n]
-                if bias_from[n] == 0 and rows == 1:
+                if bias_from[n] == 0 and given == 1:
                     added = np.int64(bias[0, n])
                 elif 0 <= row < timesteps:
-                    added = np.int64(bias[row if rows > 1 else 0, n])
-                u[n], v[n], fires = step(u[n], v[n], current[n], added, du[n], dv[n], vth[n])
+                    added = np.int64(bias[row if given > 1 else 0, n])
+                u[n], v[n], fires = step(u[n], v[n], current[n], added, rows[n])
                 if fires:
                     spikes[t, n] = fires
                     firing[fired], level[fired] = lines + n, np.int64(fires)

@@ -25,10 +25,12 @@ class Options:
 
     ``host``: names or patterns (``blocks.*.attn``) of operations that may be left to the host; "auto": whatever the
     chip cannot do. ``allow``: losses that may happen, by name; they are then simulated exactly and counted.
+    ``headroom``: so many thresholds spans the register into which the host writes what it adds to spikes.
     """
 
     host: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+    headroom: int = 32
 
     def on_host(self, node: Node) -> bool:
         """Whether the user left this node to the host."""

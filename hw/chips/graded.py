@@ -6,7 +6,7 @@ from hw.chip import Arithmetic, Build, CoreLimits, Mesh, SynapseFormat
 from hw.quantity import Quantity
 
 SEMANTICS = "graded LIF"
-NEURONS = ("lif", "integrate_fire")
+NEURONS = ("lif", "integrate_fire", "multilevel_lif", "multi_spike")
 RESETS = ("hard", "soft", "none")
 BITS = ("state_bits", "threshold_bits", "bias_mantissa_bits", "bias_exponent_bits", "decay_bits")
 

@@ -19,9 +19,9 @@ from compiler.program import Program
 from compiler.simulate import artifact, reference
 from compiler.simulate.lava_bridge import LavaNotFound, compare, find_lava_python, run_lava
 from compiler.targets.loihi.arithmetic import effective_weights
+from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.lower import lower
 from compiler.targets.loihi.quantise import quantise
-from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.scale import split_bias
 from hw import get_chip
 from hw.quantity import Quantity
@@ -229,11 +229,6 @@ VIOLATIONS = {
     "soft reset": (lambda: Residual(v_reset=None), (1, 1, 12, 12), ["stem_lif", "soft reset", "use v_reset=0"]),
     "other reset": (lambda: Residual(v_reset=-0.1), (1, 1, 12, 12), ["stem_lif", "-0.1", "use v_reset=0"]),
     "ordinary": (lambda: nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)), (1, 8), ["without spikes"]),
-    "two layers in a row": (
-        lambda: nn.Sequential(nn.Linear(8, 8), LIF(), nn.Linear(8, 8), nn.Linear(8, 8), LIF(), nn.Linear(8, 3)),
-        (4, 1, 8),
-        ["3 (linear)", "real signal '2'", "loihi1"],
-    ),
     "ReLU inside": (
         lambda: nn.Sequential(nn.Linear(8, 8), LIF(), nn.Linear(8, 8), nn.ReLU(), LIF(), nn.Linear(8, 3)),
         (4, 1, 8),

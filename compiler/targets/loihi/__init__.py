@@ -1,17 +1,1 @@
 """The LIF cores of Loihi, in the arithmetic of lava-nc 0.10 ``fixed_pt``."""
-
-from compiler.targets.loihi import arithmetic
-from compiler.targets.loihi.formats import disagreement
-from compiler.targets.loihi.image import build
-from compiler.targets.loihi.legal import legal
-from compiler.targets.loihi.quantise import quantise
-from compiler.targets.target import Target
-
-TARGET = Target(
-    semantics=arithmetic.SEMANTICS,
-    legal=legal,
-    quantise=quantise,
-    build=build,
-    unit=1 << arithmetic.SHIFT,
-    disagreement=disagreement,
-)

@@ -1,7 +1,7 @@
 """The integer arithmetic of lava-nc 0.10 (``fixed_pt`` models of Dense and LIF), reproduced bit for bit, in one text.
 
 The functions of a step use operators alone, so that the same text runs on numpy arrays (``simulate.reference``), on
-torch tensors (the operation ``lif_fixed``) and, compiled, on single numbers (``simulate.engine``); all int64.
+torch tensors (the operation ``lif_fixed``) and, compiled, on single numbers (``mapping.engine``); all int64.
 
 Weights, once per projection (W = weights as written, bits = stored bits a weight)::
 
@@ -107,7 +107,12 @@ def step(u: Ints, v: Ints, a_in: Ints, bias: Ints, du: Ints, dv: Ints, vth: Ints
     return u, v - v * spikes, spikes
 
 
-PARTS = (decay, wrap_int32, wrap_state, clip_state, shift_sum, step)
+def row_step(u: Ints, v: Ints, a_in: Ints, bias: Ints, row: Ints) -> tuple[Ints, Ints, Ints]:
+    """``step`` with its constants in a row: (du, dv, vth)."""
+    return step(u, v, a_in, bias, row[0], row[1], row[2])
+
+
+PARTS = (decay, wrap_int32, wrap_state, clip_state, shift_sum, step, row_step)
 """Everything that a step is made of, for whoever compiles it."""
 
 

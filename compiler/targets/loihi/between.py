@@ -18,8 +18,8 @@ from torch import Tensor
 from compiler.graph import Graph, Node, is_neuron
 from compiler.graph.operation import run_node
 from compiler.interpreting import start_of
+from compiler.mapping.engine import Session, Tables
 from compiler.network import Lowered, Unit
-from compiler.simulate.engine import Session, Tables
 
 
 @dataclass
@@ -43,7 +43,8 @@ class Between:
         self.fixed: dict[str, Tensor] = {}
         self.written = {state.written: state.read for state in graph.states}
         self.said = {node.output: [] for node in self._host_neurons()}  # type: dict[str, list[NDArray[np.int32]]]
-        self.sent = self.received = self.multiplied = 0
+        self.made_by = {signal: node for node in graph for signal in node.outputs}
+        self.sent = self.received = self.multiplied = self.written_biases = 0
 
     def _host_neurons(self) -> list[Node]:
         return [node for node in self.graph if node.role == "host" and is_neuron(node)]
@@ -69,8 +70,12 @@ class Between:
         for signal, first in zip(unit.made, unit.first, strict=True):
             events = self._flat(self.values[signal, step])
             self.session.lines[:, first : first + events.shape[1], step + unit.depth] = events
-            if self.nodes[unit.nodes[0]].role == "host":
+            if self.made_by[signal].role == "host":
                 self.sent += int(np.count_nonzero(events))
+        for signal, index in unit.drives:
+            start, size = int(self.tables.neuron_start[index]), self.lowered.placed[index].population.size
+            self.session.biases[:, step, start : start + size] = self._flat(self.values[signal, step])
+            self.written_biases += size * self.images
 
     def _flat(self, value: Tensor) -> NDArray[np.int32]:
         events: NDArray[np.int32] = value.expand(self.images, *value.shape[1:]).flatten(1).round().int().numpy()
@@ -108,6 +113,7 @@ class Between:
         return {
             "spikes_to_host": self.received,
             "spikes_from_host": self.sent,
+            "biases_from_host": self.written_biases,
             "products": self.multiplied,
         }
 

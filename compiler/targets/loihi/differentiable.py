@@ -148,9 +148,7 @@ def _decayed(state: Tensor, decay: int) -> Tensor:
     return (state * _kept(decay)).trunc_()
 
 
-def _wrapped(
-    drive: Tensor, u: Tensor, v: Tensor, c: Constants, bias: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def _wrapped(drive: Tensor, u: Tensor, v: Tensor, c: Constants, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """``_heights`` by the integer text, for synaptic currents; a bias alone stays within the range."""
     added, before = torch.zeros_like(drive).long() if bias is None else bias.long(), v.long()
     current, _, spikes = arithmetic.step(u.long(), before, drive.long(), added, c.du, c.dv, c.vth)

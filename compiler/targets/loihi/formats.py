@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.targets.loihi import arithmetic
-from hw.chip import Chip
+from hw.chip import Arithmetic, Chip
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Formats:
     and lose nothing in it, whatever the signs of a projection; ``exponents`` is the highest shift of a sum.
     ``threshold`` is the largest vth, ``state`` the magnitude below which no current wraps and no voltage clips,
     ``mantissa`` and ``bias_exponent`` the largest of a bias register. One threshold unit is ``unit`` membrane units.
-    ``unity`` is what decays are fractions of; a decay of ``forget`` keeps nothing of a current.
+    ``unity`` is what decays are fractions of; a decay of ``forget`` keeps nothing of a current. ``graded``: whether a
+    threshold that is reached counts, and events carry numbers.
     """
 
     weight_bits: int
@@ -30,11 +31,33 @@ class Formats:
     unit: int
     unity: int
     forget: int
+    graded: bool = False
+
+    @staticmethod
+    def _graded(a: Arithmetic) -> Formats:
+        """Weights are signed numbers of all their bits, and a decay may forget everything (``targets.graded``)."""
+        bits, unity = max(a.weight_bits), 2 ** int(a.decay_bits.value)
+        return Formats(
+            weight_bits=bits,
+            weight_step=1,
+            weight_limit=2 ** (bits - 1) - 1,
+            exponents=a.weight_exponent[1],
+            threshold=2 ** int(a.threshold_bits.value) - 2,  # one more, which counts when it is reached, fits
+            state=2 ** (int(a.state_bits.value) - 1) - 1,
+            mantissa=2 ** (int(a.bias_mantissa_bits.value) - 1) - 1,
+            bias_exponent=2 ** int(a.bias_exponent_bits.value) - 1,
+            unit=2**a.threshold_shift,
+            unity=unity,
+            forget=unity,
+            graded=True,
+        )
 
     @staticmethod
     def of(chip: Chip) -> Formats:
         """Read the formats off a chip."""
         a = chip.arithmetic
+        if chip.semantics == GRADED:
+            return Formats._graded(a)
         bits = max(a.weight_bits)
         step = 2 ** (arithmetic.WEIGHT_BITS - bits + 1)  # the sign takes the lowest bit
         unity = 2 ** int(a.decay_bits.value)
@@ -51,6 +74,9 @@ class Formats:
             unity=unity,
             forget=unity - 1,
         )
+
+
+GRADED = "graded LIF"
 
 
 def disagreement(chip: Chip) -> str | None:

@@ -58,9 +58,7 @@ def _gathered(node: Node, link: Link) -> Link:
         )
         middle = (*shape[:-rank], *outside)
         weight = _ones(channels, 1, *a["kernel_size"])
-        return replace(
-            link, op="conv", weight=weight, middle=middle, after=everything(middle), attributes=settings
-        )
+        return replace(link, op="conv", weight=weight, middle=middle, after=everything(middle), attributes=settings)
     result, reached = _reached(node, shape)
     picked = np.full((len(reached), max(len(row) for row in reached)), -1, np.int64)
     for index, row in enumerate(reached):

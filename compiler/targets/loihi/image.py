@@ -1,6 +1,6 @@
 """Image: a lowered network on its cores, with what the host does before and between the steps.
 
-Inputs are packed into input lines and bias registers; the chip runs step by step (``simulate.engine``); what it did is
+Inputs are packed into input lines and bias registers; the chip runs step by step (``mapping.engine``); what it did is
 handed back by signal of the quantised graph, each layer's delay removed.
 
 Shapes: B images, T steps of the network, S steps of the chip, L input lines, N neurons.
@@ -21,9 +21,8 @@ from torch import Tensor
 from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, Node
 from compiler.interpreting import interpret
-from compiler.mapping import Mapping, place
+from compiler.mapping import Mapping, engine, place
 from compiler.network import Lowered, Network
-from compiler.simulate import engine
 from compiler.targets.loihi import arithmetic
 from compiler.targets.loihi.between import Between
 from compiler.targets.loihi.lower import lower
@@ -32,7 +31,7 @@ from hw.chip import Chip
 from snnkit.errors import InvalidArgumentError
 
 _BATCH = 50
-DYNAMICS = engine.Dynamics(arithmetic.step, arithmetic.shift_sum, arithmetic.PARTS)
+DYNAMICS = engine.Dynamics(arithmetic.row_step, arithmetic.shift_sum, arithmetic.PARTS)
 
 
 def build(graph: Graph, chip: Chip, options: Options | None = None) -> MappedImage:
@@ -70,7 +69,8 @@ class MappedImage:
     @cached_property
     def host_graph(self) -> Graph | None:
         """The part that runs on the host before the steps, from the input to the bias currents; None without one."""
-        drives = tuple(dict.fromkeys(p.drive for p in self.lowered.placed if p.drive))
+        late = {drive for unit in self.lowered.units for drive, _ in unit.drives}
+        drives = tuple(dict.fromkeys(p.drive for p in self.lowered.placed if p.drive and p.drive not in late))
         if not drives:
             return None
         host = replace(self.graph, outputs=drives, states=(), timesteps=1)
@@ -128,10 +128,11 @@ class MappedImage:
         return packed
 
     def _biases(self, x: Tensor) -> NDArray[np.int32]:
-        """What the host writes into bias registers, (B, 1, N); 0 where spikes alone drive a population."""
+        """What the host writes into bias registers, (B, 1 or T, N); 0 where spikes alone drive a population."""
         host, lowered = self.host_graph, self.lowered
         images = x.shape[x.ndim - 1 - len(self.graph.shape(self.graph.inputs[0]))]
-        biases = np.zeros((images, 1, lowered.neurons), np.int32)
+        rows = lowered.timesteps if any(unit.drives for unit in lowered.units) else 1
+        biases = np.zeros((images, rows, lowered.neurons), np.int32)
         if host is None:
             return biases
         if not bool(torch.isfinite(x).all()):
@@ -141,8 +142,9 @@ class MappedImage:
         drives = dict(zip(host.outputs, values, strict=True))
         start = 0
         for placed in lowered.placed:
-            if placed.drive:
-                biases[:, 0, start : start + placed.population.size] = drives[placed.drive][0].flatten(1).numpy()
+            if placed.drive in drives:
+                written = drives[placed.drive][0].flatten(1).unsqueeze(1).numpy()
+                biases[:, :, start : start + placed.population.size] = written
             start += placed.population.size
         return biases
 
@@ -153,7 +155,7 @@ class MappedImage:
             InvalidArgumentError: the input does not fit the network.
         """
         axis = 1 if self._is_sequence(x) else 0
-        parts = torch.split(x, _BATCH, axis)
+        parts: tuple[Tensor, ...] = torch.split(x, _BATCH, axis)
         # The inner loop holds no lock: one thread for each core that torch would use.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             done = list(pool.map(self._run, parts))

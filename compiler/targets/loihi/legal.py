@@ -11,12 +11,11 @@ import torch
 from compiler.analysis.currents import Term, terms
 from compiler.errors import CompileError, Violation
 from compiler.graph import BINARY, Graph, Node, is_neuron
-from compiler.targets.loihi.constants import leak
+from compiler.targets.loihi.constants import leak, reset_of
 from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.plan import PRODUCTS, Plan
 from compiler.targets.target import Options
 from hw.chip import Chip
-from snnkit.neurons import NO_RESET
 
 
 def planned(graph: Graph, chip: Chip, options: Options) -> Plan:
@@ -112,9 +111,7 @@ def _neuron(node: Node, chip: Chip) -> list[Violation]:
 
 
 def _reset(node: Node, chip: Chip) -> list[Violation]:
-    given = node.parameters.get("v_reset", node.attributes.get("v_reset"))
-    value = None if given is None else float(given)
-    kind = "soft" if value is None else "none" if value == NO_RESET else "hard"
+    kind, value = reset_of(node)
     wanted = chip.reset_value
     only = f"{chip.name} resets {' or '.join(chip.resets)}{'' if wanted is None else f', to {wanted:g}'}"
     advice = "" if "hard" not in chip.resets else f": use v_reset={0 if wanted is None else wanted:g}"
@@ -125,7 +122,7 @@ def _reset(node: Node, chip: Chip) -> list[Violation]:
             "hard": "a reset",
         }
         return [Violation(node.name, named[kind], only + advice)]
-    if kind == "hard" and wanted is not None and value != wanted:
+    if kind == "hard" and value != (0.0 if wanted is None else wanted):
         return [Violation(node.name, f"a reset to {value:g}", only + advice)]
     return []
 
@@ -133,15 +130,13 @@ def _reset(node: Node, chip: Chip) -> list[Violation]:
 def _decay(node: Node, chip: Chip) -> list[Violation]:
     formats = Formats.of(chip)
     _, dv = leak(node, formats)
-    if 0 <= dv < formats.unity:
+    if 0 <= dv < formats.unity or formats.graded:
         return []
     limit = f"{chip.name} keeps at least 1/{formats.unity} of it; use a larger tau"
     return [Violation(node.name, "a membrane that forgets everything at each step", limit)]
 
 
-def _fed(
-    graph: Graph, signal: str, reader: str, chip: Chip, plan: Plan, lost: dict[str, Violation]
-) -> list[Violation]:
+def _fed(graph: Graph, signal: str, reader: str, chip: Chip, plan: Plan, lost: dict[str, Violation]) -> list[Violation]:
     """What feeds a neuron or output must be spikes, through sets of synapses."""
     try:
         found = terms(graph, signal, reader, chip.name, {*plan.stops, *lost})
@@ -149,7 +144,7 @@ def _fed(
         return list(error.violations)
     violations = []
     for term in {term.source: term for term in found}.values():
-        if term.source in lost or (term.source in plan.static and reader != "the output"):
+        if term.source in lost or (term.source in {*plan.static, *plan.hosted} and reader != "the output"):
             continue
         if not _carried(graph, term, chip):
             violations.append(_not_spikes(graph, term, reader, chip))
@@ -177,7 +172,7 @@ def _not_spikes(graph: Graph, term: Term, reader: str, chip: Chip) -> Violation:
         limit = f"on {chip.name} real input can only drive a first layer; put a neuron between"
         return Violation(reader, "the real input together with spikes", limit)
     limit = (
-        f"a bias register of {chip.name} holds one value; use a direct encoder, or spikes (input_type='binary'), or let "
-        'the host run the first neurons at every step (host="auto")'
+        f"a bias register of {chip.name} holds one value; use a direct encoder, or spikes (input_type='binary'), or "
+        'let the host run the first neurons at every step (host="auto")'
     )
     return Violation(reader, "a real input that changes from step to step", limit)

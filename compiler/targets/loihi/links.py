@@ -97,7 +97,10 @@ def link_of(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip:
     """
     kind = graph.type(term.source)
     levels = (kind.low, kind.high) if kind.is_event else (0, 1)
-    return replace(_link(graph, term, shape, reader, chip), delay=term.delay, levels=levels)
+    link = _link(graph, term, shape, reader, chip)
+    # What travels is a level, a whole number; what it stands for is in the weights.
+    weight = link.weight * float(kind.scale) if kind.is_event else link.weight
+    return replace(link, weight=weight, delay=term.delay, levels=levels)
 
 
 def _link(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip: str) -> Link:
@@ -164,12 +167,15 @@ def _summed(graph: Graph, term: Term, shape: tuple[int, ...], reader: str) -> Li
 
 
 def _as_layer(graph: Graph, path: tuple[Hop, ...]) -> Node | None:
-    """Return a path that weighs at its ends as one layer, None where that takes a matrix."""
+    """Return layers and averages in a row as one layer, None where that takes a matrix."""
     nodes = [hop.node for hop in path]
     shapes = [graph.shape(hop.node.inputs[hop.position]) for hop in path]
     if len(path) == 1:
         return nodes[0] if operation(nodes[0].op).kind == "synapse" else as_convolution(nodes[0], shapes[0])
-    return joined(nodes[0], nodes[1], shapes[0], shapes[1]) if len(path) == 2 else None
+    merged: Node | None = nodes[0]
+    for node, shape in zip(nodes[1:], shapes[1:], strict=True):
+        merged = None if merged is None else joined(merged, node, shapes[0], shape)
+    return merged
 
 
 def _merged(graph: Graph, term: Term, shape: tuple[int, ...], reader: str, chip: str) -> Link:

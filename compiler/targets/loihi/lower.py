@@ -30,8 +30,9 @@ from torch import Tensor
 
 from compiler.analysis.currents import at_rest
 from compiler.errors import CompileError, Violation
-from compiler.graph import Graph, Node, is_neuron
+from compiler.graph import BINARY, Graph, Node, is_neuron
 from compiler.network import INPUT, Lowered, Placed, Population, Projection, Unit
+from compiler.targets.loihi.constants import MODES, RESETS
 from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.links import Link, links
 from compiler.targets.loihi.quantise import GATE, HOST, PRODUCT, READOUT
@@ -82,14 +83,22 @@ class _Lowering:
         self.placed.append(placed)
         return len(self.placed) - 1
 
-    def population(self, wanted: str, size: int, dv: int, vth: int) -> Population:
+    def population(
+        self, wanted: str, size: int, dv: int, vth: int, further: tuple[int, ...] | None = None
+    ) -> Population:
         """Return a population under a name of its own."""
         name, count = wanted, 0
         while name in self.names:
             count += 1
             name = f"{wanted}#{count}"
         self.names.add(name)
-        return Population.unbiased(name, size, self.formats.forget, dv, vth)
+        given = self._one_event() if further is None else further
+        return Population.unbiased(name, size, self.formats.forget, dv, vth, given)
+
+    def _one_event(self) -> tuple[int, ...]:
+        """What a relay of single events has beyond decays and threshold."""
+        f = self.formats
+        return (1, MODES["threshold"], RESETS["hard"], f.state, f.unity.bit_length() - 1) if f.graded else ()
 
     def project(self, source: int, target: int, matrix: csr_array, exponent: int, lines: _Lines) -> None:
         """Add synapses; ``lines`` says which input lines the columns are, where the source is the input."""
@@ -122,9 +131,17 @@ class _Lowering:
         return previous, lines
 
     def _relay(self, source: str, shape: tuple[int, ...], step: int) -> int:
-        name = f"{source}.relay{step}"
-        population = self.population(name, math.prod(shape), self.formats.forget, _RELAY_THRESHOLD)
-        return self.add(Placed(population, "relay", source, "", shape, self.depths[source] + step))
+        name, kind = f"{source}.relay{step}", self.graph.type(source)
+        further, most = None, max(1, kind.high)
+        if kind != BINARY:  # one unit a level, rounded to what it is
+            f = self.formats
+            further = (most, MODES["half_even"], RESETS["hard"], f.state, f.unity.bit_length() - 1)
+        if kind.low < 0:
+            limit = "relays repeat levels from 0 up; put a neuron on the shorter way"
+            raise CompileError(Violation(source, f"events {kind} on a shortcut over several layers", limit))
+        population = self.population(name, math.prod(shape), self.formats.forget, _RELAY_THRESHOLD, further)
+        depth = self.depths[source] + step
+        return self.add(Placed(population, "relay", source, "", shape, depth, levels=(0, most)))
 
 
 def lower(graph: Graph, chip: Chip) -> Lowered:
@@ -140,18 +157,21 @@ def lower(graph: Graph, chip: Chip) -> Lowered:
         node.output: () if node.attributes["drive"] == "bias" else links(graph, node.inputs[0], node.name, stops=made)
         for node in neurons
     }
-    depths = depths_of(graph, found, chip.name)
+    drives = {node.output: _drive_of(node) for node in neurons if node.attributes["drive"] == "both"}
+    depths = depths_of(graph, found, drives, chip.name)
     work = _Lowering(graph, Formats.of(chip), int(chip.core.in_axons.value), depths, found)
     sized = [(node, _shares_of(work, node)) for node in neurons]
     for node, shares in sized:
         _add_population(work, node, shares)
     for node, shares in sized:
         _connect(work, node, shares)
-    units = _units(work)
     clocks = tuple(sorted({work.placed[index].depth for index, _ in work.biases}))
     _add_biases(work, clocks)
     placed, projections = _in_order(work.placed, _fit_input(work, clocks))
-    lowered = Lowered(placed, projections, work.external, clocks, graph.timesteps, units, work.fed_lines)
+    units = _units(work, placed)
+    kind = graph.type(graph.inputs[0])
+    levels = (kind.low, kind.high) if kind.is_event else (0, 1)
+    lowered = Lowered(placed, projections, work.external, clocks, graph.timesteps, units, work.fed_lines, levels)
     wrong = overflows(lowered, chip)
     if wrong:
         raise CompileError(*wrong)
@@ -183,12 +203,30 @@ def _add_population(work: _Lowering, node: Node, shares: list[list[csr_array]]) 
     graph, a, depth = work.graph, node.attributes, work.depths[node.output]
     shape, layer = graph.shape(node.output), str(a.get("layer", node.output))
     kind = "readout" if node.role == READOUT else "gate" if node.role == GATE else "neuron"
-    drive = "" if a["drive"] == "current" else node.inputs[1 if a["drive"] == "both" else 0]
+    drive = _drive_of(node)
     for share in range(len(shares)):
         name = f"{node.name}.{share}" if len(shares) > 1 else node.name
-        population = work.population(name, math.prod(shape), a["dv"], a["vth"])
-        index = work.add(Placed(population, kind, node.output, layer, shape, depth, drive))
+        population = work.population(name, math.prod(shape), a["dv"], a["vth"], _further(node))
+        sent = graph.type(node.output)
+        resets = a.get("reset", "hard") == "hard"
+        index = work.add(
+            Placed(population, kind, node.output, layer, shape, depth, drive, (sent.low, sent.high), resets)
+        )
         work.neurons.setdefault(node.output, index)
+
+
+def _further(node: Node) -> tuple[int, ...]:
+    """What a neuron has beyond decays and threshold, in the order of ``graded.arithmetic.row_step``."""
+    a = node.attributes
+    if node.op != "lif_graded":
+        return ()
+    return (a["levels"], MODES[a["mode"]], RESETS[a["reset"]], a["limit"], a["decay_bits"])
+
+
+def _drive_of(node: Node) -> str:
+    """Return the signal that the host writes into a population's bias registers, "" without one."""
+    kind = node.attributes["drive"]
+    return "" if kind == "current" else node.inputs[1 if kind == "both" else 0]
 
 
 def _shares_of(work: _Lowering, node: Node) -> list[list[csr_array]]:
@@ -216,7 +254,7 @@ def _connect(work: _Lowering, node: Node, shares: list[list[csr_array]]) -> None
             work.biases.append((first, parts))
 
 
-def _units(work: _Lowering) -> tuple[Unit, ...]:
+def _units(work: _Lowering, placed: tuple[Placed, ...]) -> tuple[Unit, ...]:
     """Return what runs between the chip's steps, by the step it runs at."""
     by_depth: dict[int, list[Node]] = {}
     for node in work.graph:
@@ -226,7 +264,11 @@ def _units(work: _Lowering) -> tuple[Unit, ...]:
     for depth, nodes in sorted(by_depth.items()):
         made = tuple(signal for node in nodes for signal in node.outputs if signal in work.fed)
         first = tuple(work.external + work.fed[signal] for signal in made)
-        units.append(Unit(tuple(node.name for node in nodes), made, first, depth))
+        kinds = [work.graph.type(signal) for signal in made]
+        levels = tuple((kind.low, kind.high) for kind in kinds)
+        outputs = {signal for node in nodes for signal in node.outputs}
+        drives = tuple((p.drive, index) for index, p in enumerate(placed) if p.drive in outputs)
+        units.append(Unit(tuple(node.name for node in nodes), made, first, levels, depth, drives))
     return tuple(units)
 
 

@@ -22,9 +22,10 @@ def lif_fixed(node: Node, drive: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
     """The integer LIF of ``arithmetic.step``: returns (spikes, u, v), which have a gradient (``differentiable``).
 
     Attributes du, dv, vth; ``drive`` is the synaptic current where the attribute drive says "current", and goes into
-    the bias register where it says "bias"; where it says "both", the bias comes behind it. Then come u and v. ``scale``: threshold units of one unit of the float network's membrane.
-    ``layer``: the neuron of the float network it stands for. ``rounding``: how far the current of one step can be from
-    the float network's, in the latter's unit, when both get the same spikes.
+    the bias register where it says "bias"; where it says "both", the bias comes behind it. Then come u and v.
+    ``scale``: threshold units of one unit of the float network's membrane. ``layer``: the neuron of the float network
+    it stands for. ``rounding``: how far the current of one step can be from the float network's, in the latter's unit,
+    when both get the same spikes.
     """
     if drive.is_meta:  # shapes alone are asked for
         return tuple(torch.empty_like(drive) for _ in range(3))
@@ -64,7 +65,7 @@ def _floating(node: Node, x: Tensor) -> Tensor:
     if largest > limit * 2**most:
         raise InvalidArgumentError(
             f"the input drives {node.name} with {largest:,.0f} membrane units, and a bias register holds up to "
-            f"{limit * 2**most:,.0f}: scale the input down, or the weights that it meets."
+            f"{limit * 2**most:,.0f}: give it more headroom (compile with headroom=64), or scale the input down."
         )
     exponent = (x.detach().abs() / (limit + 0.49)).clamp(min=1.0).log2().ceil()
     return (rounded(x / 2**exponent) * 2**exponent).clamp(-limit * 2**most, limit * 2**most)

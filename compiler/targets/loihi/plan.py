@@ -5,7 +5,8 @@ Between two neurons synapses add up weights of spikes. What else stands there be
 - a **gate**, a population without memory: the product of two spikes is an AND, the maximum of spikes an OR; exact;
 - a **product** of two event signals, on chips that multiply them (``arithmetic.products``); exact;
 - an operation of the **host**, where the user grants it: everything from the spikes before it to the neuron behind it,
-  which the host runs as well, so that spikes alone cross the border.
+  which the host runs as well, so that spikes alone cross the border. Where spikes of the chip reach that neuron too, it
+  stays on the chip, and the host writes what it computes into its bias register at every step.
 
 What depends on a constant real input alone is *static*: the host computes it once, and it drives biases.
 """
@@ -39,12 +40,13 @@ PRODUCTS = ("mul", "matmul", "einsum")
 class Plan:
     """Who computes what.
 
-    ``static``: signals that the host computes once an input; ``gates`` and ``products``: signals of these kinds;
-    ``host``: names of the nodes that the host runs at every step; ``stops``: signals at which paths of currents begin,
-    beside neurons and inputs.
+    ``static``: signals that the host computes once an input, ``hosted``: real ones that it computes at every step;
+    ``gates`` and ``products``: signals of these kinds; ``host``: names of the nodes that the host's neurons need and
+    these themselves; ``stops``: signals at which paths of currents begin, beside neurons and inputs.
     """
 
     static: frozenset[str]
+    hosted: frozenset[str]
     gates: dict[str, str]
     products: frozenset[str]
     host: frozenset[str]
@@ -56,9 +58,9 @@ class Plan:
         work = _Planning(graph, chip, options, on_chip)
         for node in graph:
             work.visit(node)
-        return Plan(
-            work.static, work.gates, frozenset(work.products), frozenset(work.host_nodes()), frozenset(work.stops)
-        )
+        stops = frozenset(work.stops | work.hosted)
+        products, host = frozenset(work.products), frozenset(work.host_nodes())
+        return Plan(work.static, frozenset(work.hosted), work.gates, products, host, stops)
 
 
 @dataclass
@@ -88,7 +90,8 @@ class _Planning:
         if is_neuron(node):
             self._neuron(node)
         elif is_linear(self.graph, node):
-            if any(name in self.hosted for name in node.inputs):
+            here = {*self.hosted, *self.static, *self.fixed}
+            if all(name in here for name in node.inputs):
                 self.hosted.update(node.outputs)
         elif any(name in self.hosted for name in node.inputs):
             self.hosted.update(node.outputs)
@@ -102,10 +105,21 @@ class _Planning:
             self.hosted.update(node.outputs)
 
     def _neuron(self, node: Node) -> None:
-        hosted = node.inputs[0] in self.hosted
+        hosted = self._from_host(node.inputs[0])
         lacking = not self.on_chip.get(node.name, True) and self.options.on_host(node)
         if hosted or lacking or (self.options.on_host(node) and "auto" not in self.options.host):
             self.host_neurons.append(node)
+
+    def _from_host(self, signal: str) -> bool:
+        """Whether the host computes a current, and no spikes of the chip are in it."""
+        if signal in self.hosted:
+            return True
+        try:
+            found = terms(self.graph, signal, "", stops={*self.stops, *self.hosted})
+        except CompileError:
+            return False
+        here = [term.source in self.hosted or term.source in self.static for term in found]
+        return any(term.source in self.hosted for term in found) and all(here)
 
     def _is_gate(self, node: Node) -> bool:
         """Whether an operation takes spikes alone, moved at most, and gives spikes."""
@@ -132,7 +146,7 @@ class _Planning:
         limit = 2 ** (self.chip.arithmetic.payload_bits - 1) - 1
         if node.op not in PRODUCTS or len(node.inputs) != 2 or not kind.is_event:
             return False
-        if max(abs(kind.low), abs(kind.high)) > limit or kind.scale != 1:
+        if kind.magnitude > limit:
             return False
         return all(self.graph.type(name).is_event and self._moved(name) for name in node.inputs)
 

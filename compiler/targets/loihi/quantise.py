@@ -35,7 +35,7 @@ import torch
 from compiler.analysis.currents import Term, at_rest, since_neurons, terms
 from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, GraphBuilder, Node, is_neuron
-from compiler.targets.loihi.constants import leak, number
+from compiler.targets.loihi.constants import Neuron, neuron_of
 from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.gates import gate_links
 from compiler.targets.loihi.legal import planned
@@ -64,6 +64,7 @@ class _Work:
     formats: Formats
     builder: GraphBuilder
     plan: Plan
+    options: Options
     scales: Mapping[str, float]
     gates: bool
     signals: dict[str, str] = field(default_factory=dict)
@@ -104,9 +105,8 @@ def quantise(
     """
     graph = graph.double()
     builder = GraphBuilder.like(graph, f"{graph.name} on {chip.name}")
-    work = _Work(
-        graph, chip, Formats.of(chip), builder, planned(graph, chip, options or Options()), scales or {}, gates
-    )
+    granted = options or Options()
+    work = _Work(graph, chip, Formats.of(chip), builder, planned(graph, chip, granted), granted, scales or {}, gates)
     work.signals.update({name: name for name in graph.inputs})
     found: list[Violation] = []
     for node in graph:
@@ -147,18 +147,20 @@ def _node(work: _Work, node: Node) -> None:
 
 
 def _neuron(work: _Work, node: Node) -> None:
-    gain, dv = leak(node, work.formats)
-    threshold = number(node, "v_threshold")
+    neuron = neuron_of(node, work.formats)
     if node.inputs[0] in work.plan.static:
-        _host_driven(work, node, gain, threshold, dv)
+        _host_driven(work, node, neuron)
         return
     layer, static = _layer(work, node.inputs[0], node.name)
-    dynamics = Dynamics(work.formats.forget, dv, 0, work.graph.timesteps, fires=True, driven=bool(static))
-    found = scaled(layer, gain, threshold, dynamics, work.formats, work.scales.get(node.output))
+    resets, steps = neuron.reset == "hard", work.graph.timesteps
+    headroom = work.options.headroom if static else 0
+    dynamics = Dynamics(work.formats.forget, neuron.dv, 0, steps, True, headroom, resets)
+    found = scaled(layer, neuron.gain, neuron.threshold, dynamics, work.formats, work.scales.get(node.output))
     current = _current(work, layer, found)
-    drive = (current, _driven(work, node.name, static, found.scale * gain)) if static else current
+    drive = (current, _driven(work, node.name, static, found.scale * neuron.gain)) if static else current
     kind = "both" if static else "current"
-    _fixed(work, node.name, node.output, drive, kind, found.units - 1, dv, found.scale, found.rounding)
+    made = _Made(node.name, node.output, kind, found.units, found.scale, found.rounding, neuron)
+    _add_neuron(work, made, drive)
 
 
 def _gate(work: _Work, node: Node) -> None:
@@ -168,42 +170,44 @@ def _gate(work: _Work, node: Node) -> None:
     weights = tuple((torch.full_like(link.weight, float(step)), 0) for link in found)
     layer = Layer(node.name, found, (), torch.zeros(work.graph.shape(node.output), dtype=torch.float64))
     drive = _current(work, layer, Scaled(1.0, 0, weights, layer.bias, 0.0))
-    f = work.formats.forget
-    _fixed(work, node.name, node.output, drive, "current", needed * step - 1, f, 1.0, 0.0, role=GATE)
+    gate = Neuron(1.0, work.formats.forget, 1.0)
+    _add_neuron(work, _Made(node.name, node.output, "current", needed * step, 1.0, 0.0, gate, GATE), drive)
 
 
 def _layer(work: _Work, signal: str, name: str) -> tuple[Layer, list[Term]]:
     """Return what feeds a population in spikes, and the terms that the host drives it with."""
     graph, plan = work.graph, work.plan
     found = terms(graph, signal, name, work.chip.name, plan.stops)
-    static = [term for term in found if term.source in plan.static]
+    static = [term for term in found if term.source in plan.static or term.source in plan.hosted]
     shape = graph.shape(signal)
-    links = tuple(link_of(graph, t, shape, name, work.chip.name) for t in found if t.source not in plan.static)
+    links = tuple(link_of(graph, t, shape, name, work.chip.name) for t in found if t not in static)
     sources = tuple(math.prod(graph.shape(link.source)) for link in links)
     return Layer(name, links, sources, at_rest(graph, signal, plan.stops)), static
 
 
 def _driven(work: _Work, name: str, static: list[Term], scale: float) -> str:
-    """Add what the host makes of the constant real input for a population that spikes reach as well."""
+    """Add what the host computes for a population that spikes reach as well: once an input, or at every step."""
     f, total = work.formats, ""
+    role = HOST if any(term.source in work.plan.hosted for term in static) else ""
     for term in static:
         for ancestor in work.graph.ancestors(term.source):
-            _copied(work, ancestor)
+            _copied(work, ancestor, HOST)
         signal = work.signals[term.source]
         for hop in term.path:
             plain = {key: value for key, value in hop.node.parameters.items() if key != "bias"}
             if hop.node.op in ("add", "sub", "neg"):
                 shape = work.graph.shape(hop.node.output)
                 if work.builder.signals[signal].shape != shape:
-                    signal = work.builder.add("expand", (signal,), {"shape": shape}, name=f"{name}.drive")
+                    signal = work.builder.add("expand", (signal,), {"shape": shape}, name=f"{name}.drive", role=role)
                 continue
             inputs = (signal, *(_constant(work, other) for other in hop.node.inputs[1:]))
-            signal = work.builder.add(hop.node.op, inputs, hop.node.attributes, plain, name=f"{name}.drive")
-        factor = {"weight": torch.tensor(term.factor, dtype=torch.float64)}
-        signal = signal if term.factor == 1 else work.builder.add("scale", (signal,), {}, factor, name=f"{name}.drive")
-        total = work.builder.add("add", (total, signal), name=f"{name}.drive") if total else signal
+            signal = work.builder.add(hop.node.op, inputs, hop.node.attributes, plain, name=f"{name}.drive", role=role)
+        if term.factor != 1:
+            factor = {"weight": torch.tensor(term.factor, dtype=torch.float64)}
+            signal = work.builder.add("scale", (signal,), {}, factor, name=f"{name}.drive", role=role)
+        total = work.builder.add("add", (total, signal), name=f"{name}.drive", role=role) if total else signal
     settings = {"scale": scale * f.unit, "exponent": f.bias_exponent, "mantissa_limit": f.mantissa, "floating": True}
-    return work.builder.add("bias_current", (total,), settings, name=f"{name}.bias")
+    return work.builder.add("bias_current", (total,), settings, name=f"{name}.bias", role=role)
 
 
 def _constant(work: _Work, signal: str) -> str:
@@ -212,7 +216,7 @@ def _constant(work: _Work, signal: str) -> str:
     return work.signals[signal]
 
 
-def _host_driven(work: _Work, node: Node, gain: float, threshold: float, dv: int) -> None:
+def _host_driven(work: _Work, node: Node, neuron: Neuron) -> None:
     """Copy the part that the host computes and round what it gives the neuron."""
     f, signal = work.formats, node.inputs[0]
     exponent, units = host_threshold(work.formats)
@@ -221,11 +225,12 @@ def _host_driven(work: _Work, node: Node, gain: float, threshold: float, dv: int
         raise CompileError(Violation(node.name, f"a bias above its threshold of {f.unit:,} membrane units", limit))
     for ancestor in work.graph.ancestors(signal):
         _copied(work, ancestor)
-    per_unit = units * f.unit / threshold * gain
+    per_unit = units * f.unit / neuron.threshold * neuron.gain
     settings = {"scale": per_unit, "exponent": exponent, "mantissa_limit": f.mantissa}
     drive = work.builder.add("bias_current", (work.signals[signal],), settings, name=f"{node.name}.bias")
     half = 2**exponent / 2 / per_unit
-    _fixed(work, node.name, node.output, drive, "bias", units - 1, dv, units / threshold, half)
+    made = _Made(node.name, node.output, "bias", units, units / neuron.threshold, half, neuron)
+    _add_neuron(work, made, drive)
 
 
 def host_threshold(formats: Formats) -> tuple[int, int]:
@@ -263,14 +268,25 @@ def _copied(work: _Work, node: Node, role: str = "") -> None:
                 _copied(work, ancestor, role)
     name = builder.unique(node.name)
     outputs = tuple(name if signal == node.name else builder.unique(signal) for signal in node.outputs)
-    inputs = tuple(work.signals[signal] for signal in node.inputs)
-    builder.append(replace(node, name=name, inputs=inputs, outputs=outputs, role=role or node.role))
+    inputs = tuple(_value_of(work, signal, role) for signal in node.inputs)
+    kept = node.role if node.output in work.plan.static else role or node.role  # what is static runs once
+    builder.append(replace(node, name=name, inputs=inputs, outputs=outputs, role=kept))
     work.signals.update(zip(node.outputs, outputs, strict=True))
     for state in carried:
         if state.written in node.outputs:
             builder.carry(work.signals[state.read], work.signals[state.written])
         else:
             work.waiting.append((work.signals[state.read], state.written))
+
+
+def _value_of(work: _Work, signal: str, role: str) -> str:
+    """Return a signal as the host reads it: events of a chip's neuron times what one level stands for."""
+    made, node = work.signals[signal], work.graph.producer(signal)
+    one = float(work.graph.type(signal).scale)
+    if role != HOST or one == 1 or node is None or not is_neuron(node) or node.name in work.plan.host:
+        return made
+    parameters = {"weight": torch.tensor(one, dtype=torch.float64)}
+    return work.builder.add("scale", (made,), {}, parameters, name=f"{made}.value", role=HOST)
 
 
 def _current(work: _Work, layer: Layer, found: Scaled) -> str:
@@ -298,27 +314,36 @@ def _moved(builder: GraphBuilder, signal: str, picked: Ints) -> str:
     return builder.add("rearrange", (signal,), {"shape": shape, **zeros}, {"index": index}, name=f"{signal}.moved")
 
 
-def _fixed(
-    work: _Work,
-    name: str,
-    layer: str,
-    drive: str | tuple[str, str],
-    kind: str,
-    vth: int,
-    dv: int,
-    scale: float,
-    rounding: float,
-    role: str = "",
-) -> str:
-    """Add the integer neuron ``name`` that stands for the float graph's signal ``layer``."""
-    attributes = {"du": work.formats.forget, "dv": dv, "vth": vth, "scale": scale, "drive": kind}
-    attributes |= {"layer": layer, "rounding": rounding}
-    role = role if layer else READOUT
-    states = (("u", 0.0), ("v", 0.0))
-    made = work.builder.neuron("lif_fixed", drive, attributes, states=states, name=name, role=role)
-    if layer:
-        work.signals[layer] = made
-    return made
+@dataclass(frozen=True)
+class _Made:
+    """An integer neuron to be added: ``layer`` is the float graph's signal it stands for, ``units`` its threshold."""
+
+    name: str
+    layer: str
+    drive: str
+    units: int
+    scale: float
+    rounding: float
+    neuron: Neuron
+    role: str = ""
+
+
+def _add_neuron(work: _Work, made: _Made, drive: str | tuple[str, str]) -> None:
+    """Add an integer neuron of the chip's kind."""
+    f, neuron = work.formats, made.neuron
+    attributes = {"dv": neuron.dv, "scale": made.scale, "drive": made.drive}
+    attributes |= {"layer": made.layer, "rounding": made.rounding}
+    if f.graded:
+        attributes |= {"vth": made.units, "levels": neuron.levels, "mode": neuron.mode, "reset": neuron.reset}
+        attributes |= {"limit": f.state, "decay_bits": f.unity.bit_length() - 1, "event": neuron.event}
+        op, states = "lif_graded", ["v"]
+    else:
+        attributes |= {"du": f.forget, "vth": made.units - 1}  # which must be exceeded
+        op, states = "lif_fixed", ["u", "v"]
+    carried = tuple((state, 0.0) for state in states)
+    signal = work.builder.neuron(op, drive, attributes, states=carried, name=made.name, role=made.role)
+    if made.layer:
+        work.signals[made.layer] = signal
 
 
 def _readout(work: _Work) -> str:
@@ -332,8 +357,10 @@ def _readout(work: _Work) -> str:
     found = scaled(layer, 1.0, None, dynamics, formats, work.scales.get(""))
     layer = replace(layer, name=READOUT, links=tuple(_named(work, link) for link in layer.links))
     drive = _current(work, layer, found)
-    made = _fixed(work, READOUT, "", drive, "current", formats.threshold, 0, found.scale, found.rounding)
-    return work.builder.nodes[-1].outputs[2] if made else ""
+    silent = Neuron(1.0, 0, 1.0, "none", levels=0)
+    units = formats.threshold + 1
+    _add_neuron(work, _Made(READOUT, "", "current", units, found.scale, found.rounding, silent, READOUT), drive)
+    return work.builder.nodes[-1].outputs[-1]
 
 
 def _named(work: _Work, link: Link) -> Link:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from compiler.errors import Violation
-from compiler.network import INPUT, Lowered, Population
+from compiler.network import INPUT, Lowered, Population, Projection
 from compiler.targets.loihi import arithmetic
 from compiler.targets.loihi.formats import Formats
 from hw.chip import Chip
@@ -35,7 +35,9 @@ Ints = NDArray[np.int64]
 class Dynamics:
     """What the bounds depend on beside the currents: decays, threshold, T, and whether the population fires.
 
-    ``driven``: whether the host sets its bias register too, to anything that this holds.
+    ``headroom``: where the host sets its bias register too, to anything that this holds, so many thresholds must fit;
+    ``resets``: whether a spike
+    leaves the membrane at 0, whatever it was.
     """
 
     du: int
@@ -43,7 +45,8 @@ class Dynamics:
     vth: int
     timesteps: int
     fires: bool
-    driven: bool = False
+    headroom: int = 0
+    resets: bool = True
 
 
 def broken(low: Ints, high: Ints, dynamics: Dynamics, formats: Formats) -> str | None:
@@ -52,23 +55,32 @@ def broken(low: Ints, high: Ints, dynamics: Dynamics, formats: Formats) -> str |
     u_low, u_high, v_low, v_high = (np.zeros(len(low), np.int64) for _ in range(4))
     clipped = np.full(len(low), False)
     rising = np.zeros(len(low), np.int64)
-    bias = formats.mantissa << formats.bias_exponent if d.driven else 0
+    current = formats.unity if formats.graded else d.du + 1
+    bias = formats.mantissa << formats.bias_exponent if d.headroom else 0
     for _ in range(d.timesteps):
-        u_low = arithmetic.decay(u_low, d.du + 1) + low * formats.unit
-        u_high = arithmetic.decay(u_high, d.du + 1) + high * formats.unit
+        u_low = _decay(u_low, current, formats) + low * formats.unit
+        u_high = _decay(u_high, current, formats) + high * formats.unit
         reach = int(max(u_high.max(initial=0), -u_low.min(initial=0)))
         if reach > state:
             return f"a current of {reach:,}"
-        rising = np.maximum(arithmetic.decay(rising, d.dv) + u_high + bias, -state)
+        rising = np.maximum(_decay(rising, d.dv, formats) + u_high + bias, -state)
         if bool((clipped & (rising > threshold)).any()):
             return f"a voltage of {int(v_low.min()):,}"
-        v_low = arithmetic.decay(v_low, d.dv) + u_low - bias
+        v_low = _decay(v_low, d.dv, formats) + u_low - bias
         newly = ~clipped & (v_low < -state)
         rising[newly], clipped = -state, clipped | newly
-        v_high = arithmetic.decay(v_high, d.dv) + u_high + bias
+        v_high = _decay(v_high, d.dv, formats) + u_high + bias
+        if d.fires and not d.resets and v_high.max(initial=0) > state:
+            return f"a voltage of {int(v_high.max()):,}"
         if not d.fires and (v_high.max(initial=0) > threshold or bool(newly.any())):
             return f"a sum of {int(max(v_high.max(), -v_low.min())):,}"
     return None
+
+
+def _decay(state: Ints, rate: int, formats: Formats) -> Ints:
+    """``arithmetic.decay`` in the fractions of a chip."""
+    kept: Ints = np.sign(state) * ((np.abs(state) * (formats.unity - rate)) // formats.unity)
+    return kept
 
 
 def overflows(lowered: Lowered, chip: Chip) -> list[Violation]:
@@ -81,7 +93,9 @@ def overflows(lowered: Lowered, chip: Chip) -> list[Violation]:
         low, high = currents(lowered, index)
         p = placed.population
         fires = placed.kind != "readout"
-        dynamics = Dynamics(p.du, p.dv, p.vth, lowered.timesteps, fires, driven=bool(placed.drive))
+        dynamics = Dynamics(
+            p.du, p.dv, p.vth, lowered.timesteps, fires, headroom=int(bool(placed.drive)), resets=placed.resets
+        )
         wrong = broken(low, high, dynamics, formats)
         if wrong:
             found.append(Violation(p.name, wrong, limit))
@@ -96,11 +110,20 @@ def currents(lowered: Lowered, index: int) -> tuple[Ints, Ints]:
         if p.target != index:
             continue
         weights = csr_array(p.weights, dtype=np.int64)
-        clock = np.full(weights.shape[1], False)
-        if p.source == INPUT:
-            clock[lowered.first_clock :] = True
-        always += arithmetic.shift_sum(weights @ clock.astype(np.int64), p.weight_exp)
-        low += arithmetic.shift_sum(weights.minimum(0) @ (~clock).astype(np.int64), p.weight_exp)
-        high += arithmetic.shift_sum(weights.maximum(0) @ (~clock).astype(np.int64), p.weight_exp)
+        least, most, clock = _levels(lowered, p)
+        down, up = weights.minimum(0), weights.maximum(0)
+        always += arithmetic.shift_sum(weights @ clock, p.weight_exp)
+        low += arithmetic.shift_sum(down @ most + up @ least, p.weight_exp)
+        high += arithmetic.shift_sum(up @ most + down @ least, p.weight_exp)
     # A population's steps come with its bias, those before and behind them without.
     return np.minimum(low + np.minimum(always, 0), 0), np.maximum(high + np.maximum(always, 0), 0)
+
+
+def _levels(lowered: Lowered, p: Projection) -> tuple[Ints, Ints, Ints]:
+    """Return the lowest (≤ 0) and highest (≥ 0) level of each source of a projection, and which of them are clocks."""
+    if p.source != INPUT:
+        size, (least, most) = p.weights.shape[1], lowered.placed[p.source].levels
+        return np.full(size, min(least, 0)), np.full(size, max(most, 0)), np.zeros(size, np.int64)
+    low, high = lowered.line_levels()
+    clock = np.arange(lowered.lines) >= lowered.first_clock
+    return np.where(clock, 0, low), np.where(clock, 0, high), clock.astype(np.int64)

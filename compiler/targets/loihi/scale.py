@@ -25,8 +25,6 @@ from compiler.targets.loihi.links import Link
 from compiler.targets.loihi.ranges import Dynamics, broken
 
 _SHRINK = 0.98
-THRESHOLDS_OF_BIAS = 16
-"""What a host adds to a population that spikes reach as well may be so many thresholds."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +147,8 @@ class _Search:
         bounds = [f.weight_limit / min(peaks), f.weight_limit * 2**f.exponents / max(peaks)] if peaks else []
         if self.threshold is not None:
             bounds.append((f.threshold + 1) / self.threshold)
-            if self.dynamics.driven:  # the register spans so many thresholds
-                bounds.append((f.mantissa << f.bias_exponent) / f.unit / THRESHOLDS_OF_BIAS / self.threshold)
+            if self.dynamics.headroom:
+                bounds.append((f.mantissa << f.bias_exponent) / f.unit / self.dynamics.headroom / self.threshold)
         elif not peaks:
             bounds.append(f.state / f.unit / max(float(self.layer.bias.abs().max()), 1.0) / self.dynamics.timesteps)
         return float(min(bounds))
@@ -189,6 +187,8 @@ class _Search:
         """Whether no accumulator can leave its range."""
         f = self.formats
         if self.threshold is not None and given.units > f.threshold + 1:
+            return False
+        if given.units * f.unit * self.dynamics.headroom > f.mantissa << f.bias_exponent:
             return False
         for link, (mantissa, exponent) in zip(self.layer.links, given.weights, strict=True):
             wanted = link.weight * self.gain * given.scale / 2**exponent

@@ -24,8 +24,12 @@ class _Edge:
     steps: int
 
 
-def depths_of(graph: Graph, found: Mapping[str, tuple[Link, ...]], chip: str) -> dict[str, int]:
+def depths_of(
+    graph: Graph, found: Mapping[str, tuple[Link, ...]], drives: Mapping[str, str], chip: str
+) -> dict[str, int]:
     """Return the depth of every signal that spikes come from: inputs (0), neurons (``found``: their links), units.
+
+    ``drives``: neurons and the signals that are written into their bias registers beside what spikes bring.
 
     Raises:
         CompileError: a loop has fewer steps than it needs (names its layers).
@@ -35,6 +39,7 @@ def depths_of(graph: Graph, found: Mapping[str, tuple[Link, ...]], chip: str) ->
     for node in units:
         edges += _unit_edges(graph, node, chip)
     depths = dict.fromkeys(graph.inputs, 0) | {signal: 0 if _host_driven(graph, signal) else 1 for signal in found}
+    edges += [_Edge(drive, target, 0) for target, drive in drives.items() if _is_unit(graph, drive)]
     depths |= dict.fromkeys((signal for node in units for signal in node.outputs), 0)
     vertices = len(depths)
     for _ in range(vertices + 1):
@@ -49,6 +54,11 @@ def depths_of(graph: Graph, found: Mapping[str, tuple[Link, ...]], chip: str) ->
     names = ", ".join(dict.fromkeys(edge.target for edge in late))
     limit = f"on {chip} each set of synapses takes one step; give the loop a delay of as many steps as it has layers"
     raise CompileError(Violation(names, "a loop that is shorter than its layers", limit))
+
+
+def _is_unit(graph: Graph, signal: str) -> bool:
+    node = graph.producer(signal)
+    return node is not None and node.role in UNIT_ROLES
 
 
 def _host_driven(graph: Graph, signal: str) -> bool:

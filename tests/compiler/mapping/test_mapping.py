@@ -17,6 +17,7 @@ from compiler.errors import CompileError
 from compiler.mapping.axons import group
 from compiler.mapping.partition import spatial_order
 from compiler.network import INPUT
+from compiler.targets.loihi.arithmetic import effective_weights
 from hw import get_chip
 from hw.quantity import Quantity
 
@@ -101,11 +102,13 @@ def test_out_axons_that_overflow_spread_their_source():
     chip = get_chip("loihi1")
     small = chip.rebuilt(core=replace(chip.core, out_axons=Quantity(300, "axons", "test")))
     program = compiler.compile(lively(Residual(width=24, size=24)), torch.zeros(1, 1, 24, 24).double())
-    mapping = compiler.mapping.place(program.mapping.lowered, small)
+    mapping = compiler.mapping.place(program.mapping.lowered, small, effective_weights)
     assert max(core.out_axons for core in mapping.cores) <= 300
     assert len(mapping.cores) > len(program.mapping.cores)
+    unbounded = {key: value for key, value in chip.numbers.items() if key != "addressable_cores"}
+    chip = replace(chip, numbers=unbounded)
     one = replace(chip.core, out_axons=Quantity(1, "axons", "test"))
     wide = replace(chip.mesh, width=10**5)
     tiny = chip.rebuilt(cores=Quantity(10**6, "cores", "test"), core=one, mesh=wide)
     with pytest.raises(CompileError, match="output axons"):
-        compiler.mapping.place(program.mapping.lowered, tiny)
+        compiler.mapping.place(program.mapping.lowered, tiny, effective_weights)

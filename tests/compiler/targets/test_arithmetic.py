@@ -121,22 +121,26 @@ def test_the_text_is_part_of_the_key_of_a_compiled_loop():
     """Two targets whose steps differ get two loops, each with its own step."""
     from dataclasses import replace
 
-    from compiler.simulate import engine
-    from compiler.targets import TARGETS
+    from compiler.mapping import engine
+    from compiler.targets.loihi.image import DYNAMICS
 
-    target = TARGETS[arithmetic.SEMANTICS]
-    other = replace(target, step=_never, parts=(*target.parts, _never))
-    assert engine.kernel(target) is engine.kernel(target)
+    other = replace(DYNAMICS, step=_never_row, parts=(*DYNAMICS.parts, _never, _never_row))
+    assert engine.kernel(DYNAMICS) is engine.kernel(DYNAMICS)
     one = np.zeros(1, np.int64)
 
-    def spikes(run):
-        out, no = np.zeros((1, 1), np.uint8), np.zeros(0, np.int32)
-        run(np.zeros((0, 1), np.uint8), np.full(1, 999_999, np.int32), one, one, one, np.zeros(2, np.int64),
-            np.zeros(1, np.int64), no, no, no, no, out, np.zeros(1, np.int32), np.zeros(0, np.int64))  # fmt: skip
+    def spikes(advance):
+        out, no, none = np.zeros((1, 1), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64)
+        advance(0, 1, np.zeros((0, 1), np.int32), np.full((1, 1), 999_999, np.int32), one, 1, np.zeros((1, 3), np.int64),
+                np.zeros(2, np.int64), np.zeros(1, np.int64), no, no, no, no, one.copy(), one.copy(), none, out,
+                none)  # fmt: skip
         return int(out[0, 0])
 
-    assert spikes(engine.kernel(target)) == 1
+    assert spikes(engine.kernel(DYNAMICS)) == 1
     assert spikes(engine.kernel(other)) == 0
+
+
+def _never_row(u, v, a_in, bias, row):
+    return _never(u, v, a_in, bias, row[0], row[1], row[2])
 
 
 def _never(u, v, a_in, bias, du, dv, vth):

@@ -10,7 +10,7 @@ from torch import nn
 import compiler
 from compiler.errors import Violation
 from compiler.graph import BINARY, REAL, GraphBuilder, integer
-from snnkit.neurons import IF, LIF, NO_RESET, CuBaLIF, Izhikevich, Recurrent
+from snnkit.neurons import IF, LIF, NO_RESET, CuBaLIF, Izhikevich
 
 EVERY_STEP = torch.zeros(4, 1, 6)
 
@@ -57,12 +57,6 @@ CASES = {
     ),
     "no memory": (lambda: net(LIF(tau=1.00001)), "1", "forgets everything", "use a larger tau"),
     "not a number": (lambda: net(IF(), torch.nan), "0.weight", "numbers that are not finite", "train again"),
-    "feedback": (
-        lambda: net(Recurrent(IF(), nn.Linear(5, 5))),
-        "1",
-        "spikes of the step before",
-        "without loops",
-    ),
     "no neuron": (
         lambda: compiler.capture(nn.Sequential(nn.Linear(6, 3)), torch.zeros(1, 6)),
         "Sequential",

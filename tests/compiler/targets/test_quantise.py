@@ -21,6 +21,7 @@ from compiler.graph import is_neuron
 from compiler.network import INPUT
 from compiler.simulate import reference
 from compiler.targets import TARGETS, target_of
+from compiler.targets.loihi.arithmetic import effective_weights
 from compiler.targets.loihi.formats import Formats
 from hw import get_chip
 from hw.quantity import Quantity
@@ -137,8 +138,8 @@ def test_a_saturated_host_bias_changes_no_spike():
     program, trace, equality, _ = run(model, x, "real")
     limit = next(n for n in program.graph if n.op == "bias_current").attributes["mantissa_limit"] * 2**7
     _, biases = program.inputs(x)
-    assert np.abs(biases[0, :6]).tolist() == [limit] * 6
-    assert np.abs(biases[2, :6]).max() < limit
+    assert np.abs(biases[0, 0, :6]).tolist() == [limit] * 6
+    assert np.abs(biases[2, 0, :6]).max() < limit
     assert trace.spikes["lif"].mean((0, 2)).tolist() == [1, 0, 1, 0, 1]
     assert equality.float_verdict == "exact"
 
@@ -392,7 +393,7 @@ def test_formats_are_the_chips(case, described):
     assert all(0.02 < s.mean() < 0.98 for s in trace.spikes.values())
     formats = Formats.of(chip)
     for projection in program.mapping.lowered.projections:
-        stored = target_of(chip).stored(projection.weights, projection.weight_bits)
+        stored = effective_weights(projection.weights, projection.weight_bits)
         assert (stored != projection.weights).nnz == 0, "nothing is lost when weights are stored"
         assert projection.weight_bits == max(chip.arithmetic.weight_bits)
         assert np.abs(projection.weights.data).max() <= formats.weight_limit
@@ -441,9 +442,9 @@ def test_resets_are_the_chips(described):
 
 
 def test_all_violations_are_found_at_once():
-    """One wrong reset, one foreign neuron, one layer too many: three lines, each with its own layer."""
+    """One wrong reset, one value a channel, one ordinary activation: three lines, each with its own layer."""
     model = nn.Sequential(
-        nn.Linear(4, 6), IF(v_reset=None), nn.Linear(6, 6), nn.Linear(6, 6), IF(), nn.Linear(6, 6), nn.ReLU(), LIF(),
+        nn.Linear(4, 6), IF(v_reset=None), nn.Linear(6, 6), nn.Tanh(), IF(), nn.Linear(6, 6), nn.ReLU(), LIF(),
         nn.Linear(6, 3),
     )  # fmt: skip
     found = compiler.check(model, "loihi1", torch.zeros(4, 1, 4), "binary")

@@ -19,8 +19,9 @@ import compiler
 from compiler.errors import CompileError
 from compiler.network import INPUT, Lowered, Placed, Population, Projection
 from compiler.simulate import reference
-from compiler.targets.loihi import arithmetic, lower
+from compiler.targets.loihi import arithmetic
 from compiler.targets.loihi.formats import Formats
+from compiler.targets.loihi.lower import lower
 from compiler.targets.loihi.ranges import Dynamics, broken, currents, overflows
 from hw import get_chip
 from snnkit.neurons import IF, LIF
