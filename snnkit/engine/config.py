@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -44,7 +45,8 @@ class EnergyConfig:
     Attributes:
         weight: of the penalty; 0 = none.
         target: synaptic operations per sample up to which nothing is paid, with a unit, such as "200 kSOP"; "" = none.
-        per_layer: what a message of a neuron layer costs beside them, by the layer's name.
+        per_layer: what a message of a neuron layer costs beside them, by the layer's name; set to NAME.json, what
+            that file holds.
         measure: count them for the metrics also without a penalty.
         input_type: what the input consists of: real, binary, signed, integer[low,high].
     """
@@ -290,6 +292,9 @@ def override(config: RunConfig, key: str, value: Any) -> None:
         if key.startswith(prefix):
             free[key.removeprefix(prefix)] = _guess(value)
             return
+    if key == "task.energy.per_layer" and str(value).endswith(".json"):
+        config.task.energy.per_layer = _read_costs(Path(str(value)))
+        return
     if key in ("model.sizes", "task.options", "task.energy.per_layer", "optim.options"):
         raise InvalidArgumentError(f"{key}={value!r}: give one at a time, as {key}.NAME=VALUE.")
     if key not in keys:
@@ -301,6 +306,21 @@ def override(config: RunConfig, key: str, value: Any) -> None:
     for part in path:
         target = getattr(target, part)
     setattr(target, last, _as_type(key, value, type(getattr(target, last))))
+
+
+def _read_costs(path: Path) -> dict[str, float]:
+    """Return what messages of layers cost, from a JSON file of names and numbers (``compiler.traffic.layer_costs``)."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidArgumentError(f"task.energy.per_layer={path}: {error.strerror or error}.") from None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidArgumentError(
+            f'task.energy.per_layer={path}: must hold one JSON object of layers and costs, such as {{"lif1": 3.5}}.'
+        )
+    return found
 
 
 def _follow(config: RunConfig, name: str) -> None:
