@@ -19,6 +19,7 @@ from torch import Tensor
 from compiler.graph import Graph
 from compiler.interpreting import interpret
 from compiler.targets.catalyst_n1 import simulator
+from compiler.targets.catalyst_n1.arithmetic import WORD_BITS
 from compiler.targets.catalyst_n1.populations import Ints, Population
 from compiler.targets.catalyst_n1.setup import Setup, read
 from compiler.targets.target import Activity
@@ -63,6 +64,15 @@ class ChipImage:
     def steps(self) -> int:
         """Steps of the chip for one input."""
         return max(p.gathers if p.readout else p.fires for p in self.populations) + self.graph.timesteps
+
+    @cached_property
+    def host_graph(self) -> Graph | None:
+        """The part that the host computes once an input, up to the currents that it writes; None without one."""
+        drives = tuple(self.populations[number].drive for number, _ in self.host.driven)
+        if not drives:
+            return None
+        whole = replace(self.graph, outputs=drives, states=(), timesteps=1)
+        return whole.with_nodes(self.graph.ancestors(drives), self.graph.signals)
 
     @cached_property
     def _setup(self) -> Setup:
@@ -128,10 +138,12 @@ class ChipImage:
         named |= {"spikes_per_step": "core_spikes_per_step", "packets_per_step": "packets_per_step"}
         placed = [
             {
-                "name": p.node.name,
+                "name": p.node.name if not p.share else f"{p.node.name}.{p.share}",
+                "kind": "readout" if p.readout else "neuron",
                 "neurons": p.size,
+                "depth": p.gathers if p.readout else p.fires,
                 "cores": sorted({int(core) for core in place[:, 0]}),
-                "step": p.fires,
+                "weight_bits": 0 if p.drive else WORD_BITS,
             }
             for p, place in zip(self.populations, self.places, strict=True)
         ]
@@ -193,12 +205,9 @@ class ChipImage:
 
     def _drives(self, x: Tensor) -> list[Ints]:
         """Return the current of each population that the host drives, (B, n)."""
-        signals = tuple(self.populations[number].drive for number, _ in self.host.driven)
-        if not signals:
+        if self.host_graph is None:
             return []
-        whole = replace(self.graph, outputs=signals, states=(), timesteps=1)
-        part = whole.with_nodes(self.graph.ancestors(signals), self.graph.signals)
-        values, _ = interpret(part, x.double(), timesteps=1)
+        values, _ = interpret(self.host_graph, x.double(), timesteps=1)
         return [v[0].flatten(1).long().numpy() for v in ((values,) if isinstance(values, Tensor) else values)]
 
     def _rows(self, lines: Ints, drives: list[Ints]) -> Ints:
