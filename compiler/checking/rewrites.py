@@ -51,7 +51,12 @@ def other_reset(chip: Chip, wanted: str) -> str:
     """Say which reset the chip has, and which chips have the ``wanted`` one."""
     own = {"hard": f"v_reset={chip.reset_value or 0:g}", "soft": "v_reset=None", "none": "v_reset=NO_RESET"}
     ways = [own[kind] for kind in chip.resets if kind in own and kind != wanted]
-    return either(*ways[:1], chips_with(lambda one: wanted in one.resets and bool(one.neurons), chip.name))
+    return either(*ways[:1], chips_resetting(chip, wanted))
+
+
+def chips_resetting(chip: Chip, wanted: str) -> str:
+    """Say which chips have the ``wanted`` reset."""
+    return chips_with(lambda one: wanted in one.resets and bool(one.neurons), chip.name)
 
 
 _NEAREST = {"lif": "LIF", "integrate_fire": "IF", "cuba_lif": "CuBaLIF", "izhikevich": "Izhikevich"}
@@ -175,6 +180,8 @@ def with_rewrites(violations: Iterable[Violation], graph: Graph, chip: Chip) -> 
             if kind in ("fan-in", "fan-out") and not layers:
                 layers = {layer.name: layer for layer in layers_of(graph)}
             known = replace(known, rewrite=_rewrite(known, match, graph, chip, layers))
+        elif kind == "reset" and "--chip" not in known.rewrite:
+            known = replace(known, rewrite=either(known.rewrite, chips_resetting(chip, _wanted_reset(known))))
         made.append(known)
     return made
 
@@ -191,8 +198,7 @@ def _rewrite(v: Violation, match: re.Match[str] | None, graph: Graph, chip: Chip
     if v.kind == "constants" and node is not None:
         return threshold_for_all(node)
     if v.kind == "reset":
-        soft = "none" if "leave" in v.need else "soft" if "soft" in v.need else "hard"
-        return other_reset(chip, soft)
+        return other_reset(chip, _wanted_reset(v))
     if v.kind == "decay":
         return f"tau={_smallest_tau(chip):.6g}" if chip.build else ""
     if v.kind in ("input", "levels"):
@@ -208,6 +214,10 @@ def _rewrite(v: Violation, match: re.Match[str] | None, graph: Graph, chip: Chip
     if v.kind == "range" and v.need_value and v.limit_value:
         return _range(v, graph)
     return _plain(v.kind, match, chip)
+
+
+def _wanted_reset(v: Violation) -> str:
+    return "none" if "leave" in v.need else "soft" if "soft" in v.need else "hard"
 
 
 def _plain(kind: str, match: re.Match[str] | None, chip: Chip) -> str:

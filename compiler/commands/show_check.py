@@ -60,11 +60,20 @@ def grouped(violations: Iterable[Violation]) -> list[list[str]]:
         names = layers[0] if len(layers) == 1 else f"{', '.join(layers[:-1])} and {layers[-1]}"
         doubt = "" if confirmed else " (that number was not checked against its source)"
         verb = "needs" if len(layers) == 1 else "each need"
-        lines = _wrapped(f"{names} {verb} {need}, {limit}{doubt}", "  ", "    ")
+        lines = _wrapped(f"{names} {verb} {need}, {_without(limit, rewrite)}{doubt}", "  ", "    ")
         if rewrite:
             lines += _wrapped(f"would fit: {rewrite}", "    ", "      ")
         found.append(lines)
     return found
+
+
+def _without(limit: str, rewrite: str) -> str:
+    """A limit without the advice that is said again below it."""
+    for said in (rewrite, rewrite.partition(", or ")[0]):
+        for advice in (f"use {said}", said):
+            if said and limit.endswith(advice):
+                return limit.removesuffix(advice).rstrip(" :;,")
+    return limit
 
 
 def _wrapped(text: str, first: str, other: str) -> list[str]:

@@ -467,5 +467,29 @@ def test_layers_that_lack_the_same_are_named_together():
     assert grouped(found) == [["  a, b and c each need a soft reset, x resets hard", "    would fit: v_reset=0"]]
 
 
+@pytest.mark.parametrize(
+    ("limit", "rewrite"),
+    [
+        ("x resets hard, to 0: use v_reset=0", "v_reset=0, or --chip y"),
+        ("x resets hard, to 0: use v_reset=0", "use v_reset=0"),
+        ("x resets hard, to 0; train again", "train again"),
+    ],
+)
+def test_advice_is_said_once(limit, rewrite):
+    lines = grouped([Violation("a", "a soft reset", limit, rewrite)])[0]
+    assert lines == ["  a needs a soft reset, x resets hard, to 0", f"    would fit: {rewrite}"]
+
+
+@pytest.mark.parametrize("name", [name for name in list_chips() if get_chip(name).semantics in TARGETS])
+def test_other_chips_with_a_reset_are_named_for_every_target(name):
+    if "soft" in get_chip(name).resets:
+        pytest.skip("it has one")
+    model = nn.Sequential(nn.Linear(6, 5), IF(v_reset=None), nn.Linear(5, 3))
+    found = compiler.check(model, name, torch.zeros(4, 1, 6), "binary")
+    (reset,) = [v for v in found if v.kind == "reset"]
+    assert "v_reset=0" in reset.rewrite
+    assert "--chip " in reset.rewrite
+
+
 def test_every_target_has_a_chip():
     assert {get_chip(name).semantics for name in list_chips()} >= set(TARGETS)
