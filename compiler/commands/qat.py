@@ -91,12 +91,15 @@ def _qat(given: Source, network: ChipNetwork, chosen: Settings) -> None:
 
     from compiler.training import compare, fine_tuned, fine_tuning
     from snnkit.engine.progress import console
+    from snnkit.errors import InvalidArgumentError
     from snnkit.files import write_json
 
     assert given.folder is not None
     assert isinstance(given.network, nn.Module)
     chip = network.chip.name
     folder = chosen.output or given.folder / "qat" / chip
+    if chosen.resume and not any((folder / "checkpoints").glob("step-*")):
+        raise InvalidArgumentError(f"--resume: {folder} holds no training that was interrupted; leave it out.")
     batches = _batches(given, chosen.images)
     whole, before = _accuracy(given.network, batches), _accuracy(network.eval(), batches)
     said = f"float network {whole:.2%}, {chip} {before:.2%}: a gap of {_points(whole, before)}"
