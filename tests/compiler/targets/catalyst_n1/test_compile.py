@@ -21,7 +21,7 @@ from compiler.program import Program
 from snnkit.encoders import Direct
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers import over_time
-from snnkit.neurons import IF, LIF
+from snnkit.neurons import IF, LIF, Recurrent
 from snnkit.readouts import Mean
 
 CHIP = "catalyst_n1"
@@ -134,6 +134,46 @@ def test_where_things_lie():
     assert len(np.unique(routes[:, 3:5], axis=0)) == len(routes)
     assert all(load["spikes_per_step"] <= 64 for load in several.loads)
     assert sum(p.readout for p in split.populations) == 3
+
+
+class Loop(nn.Module):
+    """Spikes that come back one step later."""
+
+    def __init__(self, neuron):
+        super().__init__()
+        self.a, self.b = nn.Linear(10, 12), nn.Linear(12, 3)
+        self.loop = Recurrent(neuron(), nn.Linear(12, 12))
+
+    def forward(self, x):
+        return self.b(self.loop(self.a(x)))
+
+
+def test_a_loop_runs_where_it_has_the_steps_it_takes():
+    torch.manual_seed(0)
+    x = spikes(6, 4, 10)
+    program = compiler.compile(lively(Loop(IF)), x[:, :1], CHIP, "binary")
+    equality = program.verify(x)
+    assert (equality.mismatches, equality.membrane_mismatches, equality.float_mismatches) == (0, 0, 0)
+    assert equality.spikes > 40
+    with pytest.raises(CompileError, match="a loop that is shorter than its layers, .* and one more with leak"):
+        compiler.compile(lively(Loop(LIF)), x[:, :1], CHIP, "binary")
+
+
+def test_a_membrane_that_leaves_its_range_does_so_in_both():
+    """Inhibition of hundreds of thresholds: the chip sets such a membrane back to 0, and so does the graph."""
+    model = dense(IF, 8, 6, 2, bias=False)
+    with torch.no_grad():
+        model.layers[0].weight.copy_(torch.tensor([-12.3, -12.3, 1.27, 1.27, 1.27, 1.27, 1.27, 1.27]).expand(6, 8))
+    x = torch.zeros(12, 1, 8).double()
+    x[:6, :, :2] = 1
+    x[6:, :, 2:] = 1
+    program = compiler.compile(model, x, CHIP, "binary")
+    node = program.image.populations[0].node
+    assert node.attributes["rounding"] == float("inf")
+    equality = program.verify(x)
+    assert (equality.mismatches, equality.membrane_mismatches) == (0, 0)
+    assert equality.float_mismatches > 0
+    assert not equality.float_proven
 
 
 def test_weights_that_fit_exactly_are_proven_to():
