@@ -33,7 +33,9 @@ def fates(captured: Graph, program: Program) -> list[Fate]:
     simple, made = program.source_graph, program.graph
     kept, placed = {node.name: node for node in simple}, {node.name: node for node in made}
     stands = {str(node.attributes.get("layer")): node for node in made if node.attributes.get("layer")}
-    host = {*program.host_layers, *(node.name for node in made if node.role == "host")}
+    host = {*program.host_layers, *(node.name for node in made if node.role == "host"), *_before(simple, placed)}
+    decay = program.chip.numbers.get("decay_bits")
+    unity = 2 ** int(decay.value) if decay else 0
     found = []
     for node in captured:
         if operation(node.op).kind not in _SHOWN:
@@ -44,7 +46,7 @@ def fates(captured: Graph, program: Program) -> list[Fate]:
             where = "" if into is None else "host" if into.name in host else "chip"
             found.append(Fate(node.name, node.op, text, where))
         elif is_neuron(node):
-            found.append(_neuron(node, stands.get(kept[node.name].output, placed.get(node.name)), host))
+            found.append(_neuron(node, stands.get(kept[node.name].output, placed.get(node.name)), host, unity))
         elif node.name in placed:
             found.append(_layer(node, placed[node.name], node.name in host))
         else:
@@ -74,7 +76,15 @@ def _search(
     return None
 
 
-def _neuron(node: Node, made: Node | None, host: set[str]) -> Fate:
+def _before(simple: Graph, placed: dict[str, Node]) -> Iterator[str]:
+    """What hangs on a constant real input alone, and is in the program as it was: the host computes it once."""
+    static = simple.static_signals() if not simple.type(simple.inputs[0]).is_event else frozenset[str]()
+    for node in simple:
+        if node.output in static and node.name in placed:
+            yield node.name
+
+
+def _neuron(node: Node, made: Node | None, host: set[str], unity: int) -> Fate:
     if made is None:
         return Fate(node.name, node.op, "dropped: nothing depends on it", "")
     if made.name in host:
@@ -82,8 +92,8 @@ def _neuron(node: Node, made: Node | None, host: set[str]) -> Fate:
     a, said = made.attributes, []
     if "scale" in a:
         said.append(f"1 → {float(a['scale']):,.6g} units")
-    if node.op == "lif" and a.get("dv"):
-        tau, given = 4096 / int(a["dv"]), _number(node, "tau")
+    if node.op == "lif" and unity and a.get("dv"):
+        tau, given = unity / int(a["dv"]), _number(node, "tau")
         said.append(f"τ {given:g}" + ("" if math.isclose(tau, given) else f" → {tau:.6g}"))
     return Fate(node.name, node.op, ", ".join([made.op, *said]), "chip")
 

@@ -17,9 +17,14 @@ import compiler
 from compiler.commands.explain import fates
 from compiler.exchange import speck
 from compiler.passes import simplify
+from compiler.targets import TARGETS
+from hw import get_chip, list_chips
 from snnkit.cli import main
 from snnkit.layers import over_time
 from snnkit.neurons import IF
+
+
+ONE_A_TARGET = {get_chip(n).semantics: n for n in reversed(list_chips()) if get_chip(n).semantics in TARGETS}.values()
 
 
 @pytest.fixture
@@ -152,6 +157,24 @@ def test_explain_says_what_became_of_each_layer(call):
         assert re.search(row, out), row
     assert "relays: 1 population of 216 neurons" in out
     assert "time: 4 steps of the network take 8 of the chip" in out
+
+
+@pytest.mark.parametrize(
+    "chip", {get_chip(n).semantics: n for n in list_chips()[::-1] if get_chip(n).semantics in TARGETS}.values()
+)
+def test_every_target_s_programs_are_explained(call, chip):
+    """The first layer reads pixels: the host has it, whatever the chip; all others are whole numbers on the chip."""
+    graph = compiler.capture(lively(Residual(neuron=IF)), torch.zeros(1, 1, 12, 12).double())
+    graph.save("residual.graph")
+    code, out, err = call("compile", "residual.graph", "--chip", chip, "--explain")
+    if code:
+        assert code == 2, err
+        assert err.count("\n") == 1
+        return
+    assert reads_well(out)
+    assert re.search(r"stem.conv +conv +as it is, in floating point, once an image +host", out)
+    assert re.search(r"third.conv +conv +whole weights up to [\d,]+", out)
+    assert re.search(r"third_lif +integrate_fire +\w+, 1 → [\d,]+ units", out)
 
 
 def test_fates_are_those_of_the_graphs():

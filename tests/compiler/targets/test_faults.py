@@ -17,7 +17,8 @@ from compiler.targets import TARGETS
 from hw import get_chip, list_chips
 from snnkit.neurons import IF
 
-CHIPS = [name for name in list_chips() if get_chip(name).semantics in TARGETS]
+CHIPS = list({get_chip(n).semantics: n for n in reversed(list_chips()) if get_chip(n).semantics in TARGETS}.values())
+"""One chip of each target."""
 
 
 def linear(inputs, outputs, weight, bias=None):
