@@ -11,12 +11,11 @@ from compiler.graph.graph import Node
 from compiler.graph.operation import NOT_CAPTURED, Operation, Shapes
 from compiler.graph.signals import BINARY, SignalType, integer
 from compiler.operations.neurons import count_neuron
-from compiler.targets.graded import arithmetic
-from compiler.targets.loihi.constants import MODES, RESETS
+from compiler.targets.graded.differentiable import graded_lif
 
 
 def lif_graded(node: Node, drive: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-    """One step: returns (levels of events, v), whole numbers in the type of ``drive``.
+    """One step: returns (levels of events, v), whole numbers in the type of ``drive``, which have a gradient.
 
     Attributes: dv, vth, levels, mode ("threshold", "half_even" or "half_up"), reset ("hard", "soft" or "none"), limit,
     decay_bits as in ``arithmetic``; drive says where ``drive`` goes, "current", "bias", or "both" with the bias behind
@@ -24,24 +23,8 @@ def lif_graded(node: Node, drive: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
     """
     if drive.is_meta:  # shapes alone are asked for
         return tuple(torch.empty_like(drive) for _ in range(2))
-    a = node.attributes
     *bias, v = rest
-    none = torch.zeros_like(drive).long()
-    a_in = none if a["drive"] == "bias" else drive.long()
-    added = bias[0].long() if bias else drive.long() if a["drive"] == "bias" else none
-    kept, sent = arithmetic.graded_step(
-        v.long(),
-        a_in,
-        added,
-        a["dv"],
-        a["vth"],
-        a["levels"],
-        MODES[a["mode"]],
-        RESETS[a["reset"]],
-        a["limit"],
-        a["decay_bits"],
-    )
-    return sent.to(drive.dtype), kept.to(drive.dtype)
+    return graded_lif(drive, bias[0] if bias else None, v, node.attributes)
 
 
 def _levels(node: Node, types: Sequence[SignalType], shapes: Shapes) -> SignalType:

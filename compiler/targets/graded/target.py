@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compiler.errors import Violation
 from compiler.graph import Graph
 from compiler.mapping import place
@@ -22,13 +24,19 @@ def legal(graph: Graph, chip: Chip, options: Options | None = None) -> list[Viol
     return _legal(graph, chip, options)
 
 
-def quantise(graph: Graph, chip: Chip, options: Options | None = None) -> Graph:
-    """Return the integer graph of ``graph`` (simplified), with ``lif_graded`` neurons.
+def quantise(
+    graph: Graph,
+    chip: Chip,
+    options: Options | None = None,
+    scales: Mapping[str, float] | None = None,
+    gates: bool = True,
+) -> Graph:
+    """Return the integer graph of ``graph`` (simplified), with ``lif_graded`` neurons; arguments as for Loihi.
 
     Raises:
         CompileError: what the chip's arithmetic cannot express, all of it.
     """
-    return _quantise(graph, chip, options)
+    return _quantise(graph, chip, options, scales, gates)
 
 
 def build(graph: Graph, chip: Chip, options: Options | None = None) -> MappedImage:

@@ -40,6 +40,11 @@ def surrogate_gradient(surrogate: Surrogate) -> Iterator[None]:
         _SURROGATE.reset(token)
 
 
+def surrogate_now() -> Surrogate:
+    """Return the surrogate of the block that is running; a sigmoid outside of one."""
+    return _SURROGATE.get(_SIGMOID)
+
+
 class _Rounded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -74,7 +79,7 @@ def integrate_and_fire(
     current; all tensors have one floating-point type. Returns spikes, u, v in that type.
     """
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (drive, u, v, bias)):
-        surrogate = _SURROGATE.get(_SIGMOID)
+        surrogate = surrogate_now()
         found: tuple[Tensor, Tensor, Tensor] = _Step.apply(drive, u, v, constants, as_bias, surrogate, bias)
         return found
     u, height, spikes = _heights(drive, u, v, constants, as_bias, bias)

@@ -17,7 +17,7 @@ from compiler.targets.loihi.differentiable import Constants, integrate_and_fire,
 from compiler.training import ChipNetwork
 from compiler.training.tuning import SpikingGraph
 from snnkit.layers import over_time
-from snnkit.neurons import IF, LIF
+from snnkit.neurons import IF, LIF, MultiSpike
 from snnkit.surrogates import Rect, Sigmoid
 
 EDGES = [0, 1, -1, 63, 64, 2**23 - 1, 2**23, -(2**23), -(2**23) + 1, -(2**23) - 1, 2**24]
@@ -105,12 +105,12 @@ def sixteenths(*shape):
 class Whole(nn.Module):
     """Integrate-and-fire neurons and weights in sixteenths: a chip rounds nothing. Maps (T, B, 2, 8, 8) of spikes."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, neuron=lambda: IF(surrogate=Sigmoid())):
         super().__init__()
         self.kind = kind
         self.first, self.second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
         self.third, self.head = nn.Conv2d(2, 4, 3, padding=1), nn.Linear(16, 3)
-        self.neurons = nn.ModuleList(IF(surrogate=Sigmoid()) for _ in range(4))
+        self.neurons = nn.ModuleList(neuron() for _ in range(4))
         for parameter in self.parameters():
             parameter.data.copy_(sixteenths(*parameter.shape) / (2 if parameter.ndim == 4 else 1))
 
@@ -128,11 +128,18 @@ class Whole(nn.Module):
         return over_time(lambda z: self.head(nn.functional.avg_pool2d(z, side).flatten(1)), two)
 
 
-@pytest.mark.parametrize("kind", ["chain", "shortcut", "and", "or"])
+NEURONS = {
+    "soft": lambda: IF(v_reset=None, surrogate=Sigmoid()),
+    "levels": lambda: MultiSpike(levels=4, divisor=1),
+    "levels, halves up": lambda: MultiSpike(levels=4, divisor=1, half_up=True),
+}
+
+
+@pytest.mark.parametrize("kind", ["chain", "shortcut", "and", "or", "soft", "levels", "levels, halves up"])
 def test_where_nothing_is_rounded_gradients_are_the_float_networks(kind):
-    model = Whole(kind).double().eval()
+    model = (Whole("shortcut", NEURONS[kind]) if kind in NEURONS else Whole(kind)).double().eval()
     x = (torch.rand(4, 6, 2, 8, 8, dtype=torch.float64) < 0.4).double()
-    chip = ChipNetwork(model, x, input_type="binary").train()
+    chip = ChipNetwork(model, x, "loihi2" if kind in NEURONS else "loihi1", input_type="binary").train()
     float_network = SpikingGraph(chip.graph()).double().train()
     weights = torch.randn(6, 3, dtype=torch.float64)
     outputs = []
@@ -142,7 +149,7 @@ def test_where_nothing_is_rounded_gradients_are_the_float_networks(kind):
         outputs.append(out.detach())
     torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-12)
     pairs = list(zip(chip.named_parameters(), float_network.parameters(), strict=True))
-    assert len(pairs) == {"chain": 6, "shortcut": 6, "and": 8, "or": 6}[kind]
+    assert len(pairs) == (8 if kind == "and" else 6)
     for (name, mine), right in pairs:
         assert right.grad.abs().max() > 1e-3, name
         torch.testing.assert_close(mine.grad, right.grad, rtol=1e-9, atol=1e-12, msg=name)

@@ -18,7 +18,7 @@ from compiler.training import ChipNetwork, compare
 from hw import get_chip
 from snnkit.errors import InvalidArgumentError
 from snnkit.models import create_model
-from snnkit.neurons import IF
+from snnkit.neurons import IF, ILIF
 
 
 def coarse(bits):
@@ -55,6 +55,8 @@ CASES = {
     "a leak that was learned": (lambda: residual(tau=torch.tensor(3.0)), images, {}),
     "spikes in": (lambda: lively(SpikesIn(), gain=5.0).float(), spikes, {"input_type": "binary"}),
     "attention": (transformer, images, {}),
+    "soft resets": (lambda: residual(v_reset=None), images, {"chip": "loihi2"}),
+    "graded events": (lambda: residual(neuron=ILIF), images, {"chip": "loihi2"}),
     "3 bits": (lambda: residual(), images, {"chip": coarse(3)}),
 }
 
@@ -87,7 +89,7 @@ def test_after_training_it_is_the_program(case):
     _, layers = network.run(batches[0][0], spikes=True)
     rates = [float(layer.detach().mean()) for layer in layers.values()]
     assert max(rates) > 0.05
-    assert min(rates) < 0.95
+    assert all(layer.detach().unique().numel() > 1 for layer in layers.values())
 
 
 def test_compiling_the_trained_weights_gives_the_graph_it_was_tested_with(case):
@@ -116,7 +118,7 @@ def test_scales_stay_for_some_steps(case):
     network = case[0].again(case[0].graph()).train()
 
     def scales():
-        return [n.attributes["scale"] for n in network.quantised() if n.op == "lif_fixed" and n.role != "gate"]
+        return [n.attributes["scale"] for n in network.quantised() if n.op.startswith("lif_") and n.role != "gate"]
 
     first = scales()
     with torch.no_grad():
