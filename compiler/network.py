@@ -97,10 +97,11 @@ class Network:
 class Placed:
     """A population in the lowered network: its place in the graph and in time.
 
-    ``kind`` is "neuron", "gate", "relay" or "readout"; ``signal`` the quantised graph's signal that it computes,
-    ``layer`` the signal of the source graph that it stands for, ``depth`` its delay in steps. ``drive`` is the signal
-    of the current that the host writes into its bias register, "" where spikes alone drive it. ``levels``: the least
-    and the most that it sends at once; ``resets``: whether a spike leaves its membrane at 0, whatever it was.
+    ``kind`` is "neuron", "gate", "relay", "part" (of a current that is too wide for a core) or "readout"; ``signal``
+    the quantised graph's signal that it computes, ``layer`` the signal of the source graph that it stands for,
+    ``depth`` its delay in steps. ``drive`` is the signal of the current that the host writes into its bias register,
+    "" where spikes alone drive it. ``levels``: the least and the most that it sends at once; ``resets``: whether a
+    spike leaves its membrane at 0, whatever it was.
     """
 
     population: Population
@@ -167,10 +168,9 @@ class Lowered:
         """Return the lowest (≤ 0) and highest (≥ 0) level of every input line."""
         low, high = np.zeros(self.lines, np.int64), np.ones(self.lines, np.int64)
         low[: self.external], high[: self.external] = min(self.levels[0], 0), max(self.levels[1], 0)
-        for unit in self.units:
-            starts = [*unit.first]
-            for start, (least, most) in zip(starts, unit.levels, strict=True):
-                low[start : self.first_clock], high[start : self.first_clock] = min(least, 0), max(most, 0)
+        fed = [pair for unit in self.units for pair in zip(unit.first, unit.levels, strict=True)]
+        for start, (least, most) in sorted(fed):  # each up to where the next begins
+            low[start : self.first_clock], high[start : self.first_clock] = min(least, 0), max(most, 0)
         return low, high
 
     @property

@@ -133,15 +133,15 @@ class Equality:
         return f"{said}; logits differ by up to {self.float_logit_error:.3g}{bound}"
 
 
-def stand_ins(graph: Graph) -> dict[str, str]:
-    """Return the layers of the float network that a quantised graph stands for: {layer: signal of this graph}."""
-    found = {}
+def stand_ins(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Return the layers of the float network that a quantised graph stands for: {layer: signals that add up to it}."""
+    found: dict[str, tuple[str, ...]] = {}
     for node in graph:
         if is_neuron(node) and node.role != "readout":
             # A neuron that the host runs is the float network's own.
             layer = str(node.attributes.get("layer", node.output))
             if layer:
-                found[layer] = node.output
+                found[layer] = (*found.get(layer, ()), node.output)
     return found
 
 
@@ -150,7 +150,11 @@ def simulate(program: Runnable, x: Tensor) -> Trace:
     done = program.image.simulate(x)
     layers = stand_ins(program.graph)
     return Trace(
-        spikes={layer: done.spikes[signal] for layer, signal in layers.items() if signal in done.spikes},
+        spikes={
+            layer: sum((done.spikes[name] for name in rest), done.spikes[first])
+            for layer, (first, *rest) in layers.items()
+            if first in done.spikes
+        },
         logits=logits(program, done.membrane),
         synaptic_events=done.synaptic_events,
         packets=done.packets,
@@ -169,24 +173,26 @@ def verify(program: Runnable, x: Tensor, trace: Trace) -> Equality:
     """Compare the mapped program with ``interpret`` of the quantised graph, and that with the float graph."""
     batch_axis = x.ndim - 1 - len(program.input_shape)
     floating = program.source_graph.double()
-    signals = {layer: signal for layer, signal in stand_ins(program.graph).items() if layer in trace.spikes}
-    events = {node.output: float(node.attributes.get("event", 1.0)) for node in program.graph}
+    signals = {layer: names for layer, names in stand_ins(program.graph).items() if layer in trace.spikes}
+    probes = [name for names in signals.values() for name in names]
+    events = {node.output: _event(node, floating) for node in program.graph}
     by_layer = {name: [0, 0] for name in signals}
     mismatches = compared = spikes = differing = start = 0
     made, wanted = [], []
     for part in torch.split(x.double(), _BATCH, dim=batch_axis):
         images = slice(start, start + part.shape[batch_axis])
         start = images.stop
-        membrane, quantised = interpret(program.graph, part, probes=list(signals.values()))
+        membrane, quantised = interpret(program.graph, part, probes=probes)
         outputs, exact = interpret(floating, part, probes=list(signals))
         assert isinstance(membrane, Tensor)
         assert isinstance(outputs, Tensor)
-        for name, signal in signals.items():
-            theirs, ours = quantised[signal].flatten(2).numpy(), trace.spikes[name][:, images]
+        for name, (signal, *rest) in signals.items():
+            levels = sum((quantised[other] for other in rest), quantised[signal])
+            theirs, ours = levels.flatten(2).numpy(), trace.spikes[name][:, images]
             mismatches += int((theirs != ours).sum())
             compared += ours.size
             spikes += int(np.abs(ours.astype(np.int64)).sum())
-            by_layer[name][0] += int((quantised[signal] * events.get(signal, 1.0) != exact[name]).sum())
+            by_layer[name][0] += int((levels * events.get(signal, 1.0) != exact[name]).sum())
             by_layer[name][1] += ours.size
         made.append(logits(program, membrane[-1]))
         wanted.append(outputs.mean(0))
@@ -205,6 +211,13 @@ def verify(program: Runnable, x: Tensor, trace: Trace) -> Equality:
         float_logit_bound=float(program.readout.attributes.get("rounding", float("inf"))),
         float_proven=_proven(program.graph),
     )
+
+
+def _event(node: Node, floating: Graph) -> float:
+    """Return what one level of a neuron's events stands for in the float network."""
+    if node.role == "host" and node.output in floating.signals:
+        return float(floating.type(node.output).scale)
+    return float(node.attributes.get("event", 1.0))
 
 
 def _proven(graph: Graph) -> bool:

@@ -27,6 +27,8 @@ class Hop:
     @property
     def weighs(self) -> bool:
         """Whether values are weighed here (a layer, or a pool with its equal weights) and not only moved."""
+        if self.node.op == "resize" and str(self.node.attributes["mode"]).startswith("nearest"):
+            return False  # every value of it is one that was there
         return operation(self.node.op).kind in ("synapse", "pool")
 
 

@@ -13,6 +13,7 @@ def compile_(
     input_type: str = "real",
     host: tuple[str, ...] = (),
     allow: tuple[str, ...] = (),
+    headroom: int = 32,
     explain: bool = False,
 ) -> None:
     """Quantise a network for a chip, map it, and write the program.
@@ -33,6 +34,8 @@ def compile_(
         Operations that may be left to the host beside the first layers: names, patterns, or auto.
     allow
         Losses of the chip that may happen; they are simulated and counted.
+    headroom
+        So many thresholds does the register span into which the host writes what it adds to spikes.
     explain
         Say what became of each layer: folded, merged or kept, on the host or the chip, with its scale and rounding.
     """
@@ -53,7 +56,7 @@ def compile_(
     if misfits:
         raise CompileError(*misfits)
     refuse_hopeless(given.graph, silicon)
-    program = compile(given.graph, chip=chip, host=host, allow=allow)
+    program = compile(given.graph, chip=chip, host=host, allow=allow, headroom=headroom)
     description = describe_mapping(program, given.folder)
     if explain:
         explained(given.captured, program, description)

@@ -18,6 +18,9 @@ def simulate(
     runtime: Literal["chip", "lava"] = "chip",
     lava_python: Path | None = None,
     input_type: str = "real",
+    host: tuple[str, ...] = (),
+    allow: tuple[str, ...] = (),
+    headroom: int = 32,
 ) -> None:
     """Run test images through the mapped integer program and compare.
 
@@ -39,6 +42,12 @@ def simulate(
         A Python interpreter with lava-nc; `make lava` makes one.
     input_type
         What the input consists of: real (images), or binary (spikes).
+    host
+        Operations that may be left to the host beside the first layers: names, patterns, or auto.
+    allow
+        Losses of the chip that may happen; they are simulated and counted.
+    headroom
+        So many thresholds does the register span into which the host writes what it adds to spikes.
     """
     from hw import get_chip
 
@@ -51,13 +60,13 @@ def simulate(
 
         python = find_lava_python(None if lava_python is None else str(lava_python))
         given = resolve(source, input_type)
-        _in_lava(given, compile(given.graph, chip=chip), python)
+        _in_lava(given, compile(given.graph, chip=chip, host=host, allow=allow, headroom=headroom), python)
         return
     from compiler.commands import show
     from compiler.commands.stages import run_on_chip
 
     given = resolve(source, input_type)
-    program = compile(given.graph, chip=chip)
+    program = compile(given.graph, chip=chip, host=host, allow=allow, headroom=headroom)
     x, labels, classes = given.test_images(images)
     show.equality(run_on_chip(program, x, labels, classes, given.folder))
 

@@ -267,8 +267,10 @@ def _orders(program: Program, trace: Trace) -> Iterator[tuple[str, Any]]:
     if "mesh" not in program.to_dict():
         yield from ((layer, np.arange(spikes.shape[2])) for layer, spikes in trace.spikes.items())
         return
+    shown = set()
     for placed in program.mapping.lowered.placed:
-        if placed.kind == "neuron":
+        if placed.kind == "neuron" and placed.layer not in shown:  # a neuron of several levels has several
+            shown.add(placed.layer)
             yield placed.layer, spatial_order(placed)
 
 

@@ -7,6 +7,7 @@ Step t of a neuron (events of level k from step t − 1 add k times their weight
            decay(v, d) = sign(v) · ((|v| · (2^decay bits − d)) >> decay bits)
     k    = [x ≥ θ]                                  mode 0, θ = threshold << 6
            clip(round(x / θ), 0, levels)            mode 1: halves to even; mode 2: halves up
+           x >> 6                                   mode 3: the sum of the step itself, of either sign
     v    = 0 where k > 0                            reset 0, hard
            x − k·θ                                  reset 1, soft
            x                                        reset 2, none
@@ -47,7 +48,7 @@ def levels_of(x: Ints, theta: Ints, levels: Ints, mode: Ints) -> Ints:
     above = several - (several - levels) * (several > levels)
     within = above * (above > 0)
     one = (x >= theta) * (levels > 0)
-    return one * (mode == 0) + within * (mode > 0)
+    return one * (mode == 0) + within * (mode > 0) * (mode < 3) + (x >> SHIFT) * (mode == 3)
 
 
 def graded_step(

@@ -20,6 +20,7 @@ from compiler.graph.operation import run_node
 from compiler.interpreting import start_of
 from compiler.mapping.engine import Session, Tables
 from compiler.network import Lowered, Unit
+from compiler.targets.loihi.timing import UNIT_ROLES
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Between:
         self.written = {state.written: state.read for state in graph.states}
         self.said = {node.output: [] for node in self._host_neurons()}  # type: dict[str, list[NDArray[np.int32]]]
         self.made_by = {signal: node for node in graph for signal in node.outputs}
+        self.crossed: set[tuple[str, int]] = set()
         self.sent = self.received = self.multiplied = self.written_biases = 0
 
     def _host_neurons(self) -> list[Node]:
@@ -59,23 +61,42 @@ class Between:
         for name in unit.nodes:
             node = self.nodes[name]
             results = run_node(node, *(self._value(signal, step) for signal in node.inputs))
+            self._count_crossing(node, step)
             for signal, result in zip(node.outputs, results, strict=True):
                 self.values[signal, step] = result
                 if signal in self.written:
                     self.states[self.written[signal]] = result
             if node.output in self.said:
                 self.said[node.output].append(self._flat(results[0]))
-            if node.role == "product" and node.op == "matmul":
-                self.multiplied += results[0].numel() * node_width(self.graph, node)
+            if node.role == "product" and node.op in ("mul", "matmul"):
+                width = node_width(self.graph, node) if node.op == "matmul" else 1
+                self.multiplied += results[0].expand(self.images, *results[0].shape[1:]).numel() * width
         for signal, first in zip(unit.made, unit.first, strict=True):
             events = self._flat(self.values[signal, step])
             self.session.lines[:, first : first + events.shape[1], step + unit.depth] = events
-            if self.made_by[signal].role == "host":
+            if self.made_by[signal].role == "host" and (signal, step) not in self.crossed:
+                self.crossed.add((signal, step))
                 self.sent += int(np.count_nonzero(events))
         for signal, index in unit.drives:
             start, size = int(self.tables.neuron_start[index]), self.lowered.placed[index].population.size
             self.session.biases[:, step, start : start + size] = self._flat(self.values[signal, step])
             self.written_biases += size * self.images
+
+    def _count_crossing(self, node: Node, step: int) -> None:
+        """Count the events that come from the other side for a node: each once, however many nodes read it."""
+        waiting, hosted = list(node.inputs), node.role == "host"
+        while waiting:
+            signal = waiting.pop()
+            maker = self.made_by.get(signal)
+            if maker is None or (signal, step) in self.crossed or maker.role == node.role or signal in self.states:
+                continue
+            if signal in self.places or maker.role in UNIT_ROLES:
+                if hosted or maker.role == "host":
+                    self.crossed.add((signal, step))
+                    count = int(np.count_nonzero(self._value(signal, step).numpy()))
+                    self.received, self.sent = self.received + count * hosted, self.sent + count * (not hosted)
+            else:
+                waiting.extend(maker.inputs)
 
     def _flat(self, value: Tensor) -> NDArray[np.int32]:
         events: NDArray[np.int32] = value.expand(self.images, *value.shape[1:]).flatten(1).round().int().numpy()
@@ -97,7 +118,6 @@ class Between:
             placed = self.lowered.placed[self.places[signal]]
             start = int(self.tables.neuron_start[self.places[signal]])
             spikes = self.session.spikes[:, step + placed.depth, start : start + placed.population.size]
-            self.received += int(np.count_nonzero(spikes))
             return torch.from_numpy(spikes).double().reshape(-1, *placed.shape)
         node = self.graph.producer(signal)
         assert node is not None

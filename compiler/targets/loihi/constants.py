@@ -8,8 +8,8 @@ from compiler.graph import Node
 from compiler.targets.loihi.formats import Formats
 from snnkit.neurons import NO_RESET
 
-MODES = {"threshold": 0, "half_even": 1, "half_up": 2}
-"""How the level of an event follows from a membrane: a threshold is reached, or it is rounded."""
+MODES = {"threshold": 0, "half_even": 1, "half_up": 2, "sum": 3}
+"""How the level of an event follows from a membrane: a threshold is reached, it is rounded, or it is the sum itself."""
 RESETS = {"hard": 0, "soft": 1, "none": 2}
 
 
@@ -44,7 +44,7 @@ def number(node: Node, name: str) -> float:
 def leak(node: Node, formats: Formats) -> tuple[float, int]:
     """Return what a neuron multiplies its input by, and its dv."""
     if node.op == "multi_spike":
-        return 1.0, formats.unity  # it keeps nothing
+        return 1.0, formats.forget  # it keeps nothing
     if node.op not in ("lif", "multilevel_lif"):
         return 1.0, 0
     tau = number(node, "tau")

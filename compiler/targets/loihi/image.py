@@ -187,7 +187,7 @@ class MappedImage:
             part = slice(int(bounds[index]), int(bounds[index + 1]))
             if placed.kind == "readout":
                 membrane += done.voltages[:, part]
-            elif placed.kind != "relay":
+            elif placed.kind in ("neuron", "gate"):
                 whole = done.spikes[:, placed.depth : placed.depth + lowered.timesteps, part]
                 spikes[placed.signal] = whole.transpose(1, 0, 2)
         shape = self.graph.shape(self._readout.output)

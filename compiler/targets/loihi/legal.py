@@ -17,6 +17,9 @@ from compiler.targets.loihi.plan import PRODUCTS, Plan
 from compiler.targets.target import Options
 from hw.chip import Chip
 
+EXPANDED = ("multi_spike",)
+"""Neurons that become several of the chip's own: one a level, since they have no memory."""
+
 
 def planned(graph: Graph, chip: Chip, options: Options) -> Plan:
     """Return who computes what of a simplified graph on ``chip``."""
@@ -49,7 +52,9 @@ def _products(graph: Graph, chip: Chip, plan: Plan) -> dict[str, Violation]:
     found = {}
     placed = {*plan.gates, *plan.products}
     for node in graph:
-        if node.op not in PRODUCTS or node.output in placed or node.name in plan.host or node.output in plan.static:
+        if node.op not in PRODUCTS or node.output in placed or node.name in plan.host:
+            continue
+        if node.output in plan.static or node.output in plan.hosted:
             continue
         makers = [graph.producer(name) for name in node.inputs]
         if any(maker is not None and maker.op == "constant" for maker in makers):
@@ -101,7 +106,7 @@ def _finite(graph: Graph) -> list[Violation]:
 
 
 def _neuron(node: Node, chip: Chip) -> list[Violation]:
-    if node.op not in chip.neurons:
+    if node.op not in chip.neurons and node.op not in EXPANDED:
         return [Violation(node.name, f"the neuron {node.op}", f"{chip.name} runs {', '.join(chip.neurons)}")]
     many = [name for name, value in node.parameters.items() if value.numel() > 1]
     if many:
@@ -153,7 +158,9 @@ def _fed(graph: Graph, signal: str, reader: str, chip: Chip, plan: Plan, lost: d
 
 def _carried(graph: Graph, term: Term, chip: Chip) -> bool:
     """Whether an event of the chip carries a source."""
-    kind = graph.type(term.source)
+    kind, maker = graph.type(term.source), graph.producer(term.source)
+    if maker is not None and maker.op in EXPANDED:
+        return True
     if not kind.is_event or not chip.arithmetic.payload_bits:
         return kind == BINARY
     return bool(kind.magnitude < 2 ** (chip.arithmetic.payload_bits - 1))

@@ -52,6 +52,11 @@ class Link:
         """Shift of the integer sum (of a quantised graph)."""
         return int(self.attributes.get("weight_exponent", 0))
 
+    @property
+    def most(self) -> float:
+        """The largest magnitude of what comes."""
+        return float(max(-self.levels[0], self.levels[1], 0))
+
     def node(self, weight: Tensor) -> Node:
         """Return the layer as a node with these weights."""
         return Node(self.name, self.op, ("",), (self.name,), self.attributes, {"weight": weight})

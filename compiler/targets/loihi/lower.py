@@ -14,7 +14,9 @@ population to itself; a loop needs as many steps as it has sets of synapses. Wha
 every step costs one step like a set of synapses, and comes back on input lines.
 
 The readout only integrates, so it may be split without error: where its fan-in exceeds a core's input axons, several
-populations each integrate a share of the inputs, and the host adds up their membranes.
+populations each integrate a share of the inputs, and the host adds up their membranes. A neuron that fires may be split
+where events carry numbers: populations without memory each add up a share of its current and send the sum, exactly, one
+step later. With spikes of 0 and 1 a sum cannot be handed on, and the mapping refuses such a layer.
 
 Neuron numbers follow torch's (C, H, W) order. What is made is proved to overflow nowhere (``ranges``).
 """
@@ -158,11 +160,12 @@ def lower(graph: Graph, chip: Chip) -> Lowered:
         for node in neurons
     }
     drives = {node.output: _drive_of(node) for node in neurons if node.attributes["drive"] == "both"}
-    depths = depths_of(graph, found, drives, chip.name)
-    work = _Lowering(graph, Formats.of(chip), int(chip.core.in_axons.value), depths, found)
-    sized = [(node, _shares_of(work, node)) for node in neurons]
+    work = _Lowering(graph, Formats.of(chip), int(chip.core.in_axons.value), {}, found)
+    sized = [(node, _shares_of(work, node, chip)) for node in neurons]
+    split = {node.output for node, shares in sized if len(shares) > 1 and node.role != READOUT}
+    work.depths = depths_of(graph, found, drives, chip.name, split)
     for node, shares in sized:
-        _add_population(work, node, shares)
+        _add_population(work, node, len(shares) if node.role == READOUT else 1)
     for node, shares in sized:
         _connect(work, node, shares)
     clocks = tuple(sorted({work.placed[index].depth for index, _ in work.biases}))
@@ -198,14 +201,14 @@ def _in_order(
     return tuple(placed[index] for index in order), tuple(sorted(moved, key=lambda p: p.target))
 
 
-def _add_population(work: _Lowering, node: Node, shares: list[list[csr_array]]) -> None:
-    """Add the population of a neuron, or those that a readout is split into; ``shares``: their synapses, by link."""
+def _add_population(work: _Lowering, node: Node, shares: int) -> None:
+    """Add the population of a neuron, or the ``shares`` that a readout is split into."""
     graph, a, depth = work.graph, node.attributes, work.depths[node.output]
     shape, layer = graph.shape(node.output), str(a.get("layer", node.output))
     kind = "readout" if node.role == READOUT else "gate" if node.role == GATE else "neuron"
     drive = _drive_of(node)
-    for share in range(len(shares)):
-        name = f"{node.name}.{share}" if len(shares) > 1 else node.name
+    for share in range(shares):
+        name = f"{node.name}.{share}" if shares > 1 else node.name
         population = work.population(name, math.prod(shape), a["dv"], a["vth"], _further(node))
         sent = graph.type(node.output)
         resets = a.get("reset", "hard") == "hard"
@@ -229,29 +232,59 @@ def _drive_of(node: Node) -> str:
     return "" if kind == "current" else node.inputs[1 if kind == "both" else 0]
 
 
-def _shares_of(work: _Lowering, node: Node) -> list[list[csr_array]]:
-    """Return the synapses of each link, for each population that a neuron becomes: one, but for wide readouts."""
+def _shares_of(work: _Lowering, node: Node, chip: Chip) -> list[list[csr_array]]:
+    """Return the synapses of each link, for each share of a neuron's current: one, where a core takes it whole."""
     matrices = [synapses(link, math.prod(work.graph.shape(link.source))) for link in work.found[node.output]]
-    shares = _shares(matrices, work.in_axons) if node.role == READOUT else 1
+    if node.role == READOUT:
+        shares = _shares(matrices, work.in_axons)
+    else:
+        widest = _widest(matrices)
+        sums = work.formats.graded and 2 ** (chip.arithmetic.payload_bits - 1) > work.formats.state // work.formats.unit
+        shares = max(1, -(-widest // max(1, work.in_axons - 8))) if sums else 1
     if shares == 1:
         return [matrices]
-    return [[_columns(matrix, share, shares) for matrix in matrices] for share in range(shares)]
+    while True:
+        parts = [[_columns(matrix, share, shares) for matrix in matrices] for share in range(shares)]
+        if node.role == READOUT or max(map(_widest, parts)) <= work.in_axons or shares > work.in_axons:
+            return parts
+        shares += 1
+
+
+def _widest(matrices: list[csr_array]) -> int:
+    """Return the input axons of the neuron that has most."""
+    return int(sum(np.diff(matrix.indptr) for matrix in matrices).max()) if matrices else 0
 
 
 def _connect(work: _Lowering, node: Node, shares: list[list[csr_array]]) -> None:
     """Add what reaches a neuron's populations, and note their bias."""
     found, first = work.found[node.output], work.neurons[node.output]
-    depth = work.depths[node.output]
+    depth, targets = work.depths[node.output], [work.neurons[node.output] + share for share in range(len(shares))]
+    if len(shares) > 1 and node.role != READOUT:
+        depth -= 1
+        targets = [_part(work, node, share, depth) for share in range(len(shares))]
     sources = [work.source_at(link, depth) for link in found]
-    for share, matrices in enumerate(shares):
+    for target, matrices in zip(targets, shares, strict=True):
         for (source, lines), matrix, link in zip(sources, matrices, found, strict=True):
-            work.project(source, first + share, matrix, link.exponent, lines)
+            if matrix.nnz:
+                work.project(source, target, matrix, link.exponent, lines)
     if node.attributes["drive"] != "bias":
         stops = {signal for other in work.graph if other.role in (HOST, PRODUCT) for signal in other.outputs}
         rest = at_rest(work.graph, node.inputs[0], stops).reshape(-1)
         parts, _ = split_bias(rest, work.formats)
         if parts := [(mantissa, e) for mantissa, e in parts if bool(mantissa.any())]:
             work.biases.append((first, parts))
+
+
+def _part(work: _Lowering, node: Node, share: int, depth: int) -> int:
+    """Add a population that sums up a share of a neuron's current and hands the sum on to it."""
+    f, shape = work.formats, work.graph.shape(node.output)
+    further = (1, MODES["sum"], RESETS["hard"], f.state, f.unity.bit_length() - 1)
+    size, most = math.prod(shape), f.state // f.unit
+    population = work.population(f"{node.name}.part{share}", size, f.forget, f.threshold, further)
+    index = work.add(Placed(population, "part", node.output, "", shape, depth, levels=(-most, most)))
+    eye = csr_array(eye_array(size, dtype=np.int32, format="csr"))
+    work.project(index, work.neurons[node.output], eye, 0, _Lines(_EXTERNAL))
+    return index
 
 
 def _units(work: _Lowering, placed: tuple[Placed, ...]) -> tuple[Unit, ...]:

@@ -86,7 +86,7 @@ OPERATIONS = (
         count_neuron,
         NOT_CAPTURED,
         {"du": _WHOLE, "dv": _WHOLE, "vth": _WHOLE, "scale": _NUMBER, "drive": _TEXT},
-        {"layer": _TEXT, "rounding": _NUMBER},
+        {"layer": _TEXT, "rounding": _NUMBER, "event": _NUMBER},
         inputs=(3, 4),
     ),
     Operation(

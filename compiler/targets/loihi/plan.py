@@ -76,7 +76,7 @@ class _Planning:
 
     def __post_init__(self) -> None:
         fixed = _fixed(self.graph)
-        self.static = self.graph.static_signals() - fixed
+        self.static = _still(self.graph, self.on_chip) - fixed
         self.fixed = fixed
         self.stops: set[str] = set(self.static)
         if self.options.host:
@@ -165,6 +165,17 @@ def _fixed(graph: Graph) -> frozenset[str]:
     found: set[str] = set()
     for node in graph:
         if all(name in found for name in node.inputs):
+            found.update(node.outputs)
+    return frozenset(found)
+
+
+def _still(graph: Graph, on_chip: dict[str, bool]) -> frozenset[str]:
+    """Signals that are the same at every step and made before any neuron of the chip, whether it has a memory or not."""
+    still = graph.static_signals()
+    found = {name for name in graph.inputs if name in still}
+    for node in graph:
+        here = is_neuron(node) and on_chip.get(node.name, True)
+        if not here and all(name in found for name in node.inputs):
             found.update(node.outputs)
     return frozenset(found)
 

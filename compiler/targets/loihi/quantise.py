@@ -56,7 +56,8 @@ GATE, HOST, PRODUCT = "gate", "host", "product"
 class _Work:
     """The quantised graph under construction; ``signals`` says what became of the float graph's.
 
-    ``waiting``: states whose signal is not made yet, with the float graph's signal that is carried.
+    ``waiting``: states whose signal is not made yet, with the float graph's signal that is carried; ``levels``: new
+    signals that are levels of events, with what one level stands for.
     """
 
     graph: Graph
@@ -70,6 +71,7 @@ class _Work:
     signals: dict[str, str] = field(default_factory=dict)
     before: dict[tuple[str, int], str] = field(default_factory=dict)
     waiting: list[tuple[str, str]] = field(default_factory=list)
+    levels: dict[str, float] = field(default_factory=dict)
 
     def ago(self, source: str, steps: int) -> str:
         """Return the signal that holds what ``source`` was so many steps ago."""
@@ -154,8 +156,12 @@ def _neuron(work: _Work, node: Node) -> None:
     layer, static = _layer(work, node.inputs[0], node.name)
     resets, steps = neuron.reset == "hard", work.graph.timesteps
     headroom = work.options.headroom if static else 0
-    dynamics = Dynamics(work.formats.forget, neuron.dv, 0, steps, True, headroom, resets)
-    found = scaled(layer, neuron.gain, neuron.threshold, dynamics, work.formats, work.scales.get(node.output))
+    # Without numbers in events, a neuron of several levels is one population a level, at half its level and so on.
+    one = work.formats.graded or neuron.levels == 1
+    most = 1 if one else 2 * neuron.levels - 1
+    dynamics = Dynamics(work.formats.forget, neuron.dv, 0, steps, True, headroom, resets, most)
+    threshold = neuron.threshold if one else neuron.threshold / 2
+    found = scaled(layer, neuron.gain, threshold, dynamics, work.formats, work.scales.get(node.output))
     current = _current(work, layer, found)
     drive = (current, _driven(work, node.name, static, found.scale * neuron.gain)) if static else current
     kind = "both" if static else "current"
@@ -194,14 +200,11 @@ def _driven(work: _Work, name: str, static: list[Term], scale: float) -> str:
             _copied(work, ancestor, HOST)
         signal = work.signals[term.source]
         for hop in term.path:
+            # Stored numbers on the way are in the population's own bias, and so are spikes beside it in its links.
             plain = {key: value for key, value in hop.node.parameters.items() if key != "bias"}
-            if hop.node.op in ("add", "sub", "neg"):
-                shape = work.graph.shape(hop.node.output)
-                if work.builder.signals[signal].shape != shape:
-                    signal = work.builder.add("expand", (signal,), {"shape": shape}, name=f"{name}.drive", role=role)
-                continue
-            inputs = (signal, *(_constant(work, other) for other in hop.node.inputs[1:]))
-            signal = work.builder.add(hop.node.op, inputs, hop.node.attributes, plain, name=f"{name}.drive", role=role)
+            attributes = {**hop.node.attributes, **({"value": 0.0} if hop.node.op == "pad" else {})}
+            inputs = [_zeros(work, other) if at != hop.position else signal for at, other in enumerate(hop.node.inputs)]
+            signal = work.builder.add(hop.node.op, inputs, attributes, plain, name=f"{name}.drive", role=role)
         if term.factor != 1:
             factor = {"weight": torch.tensor(term.factor, dtype=torch.float64)}
             signal = work.builder.add("scale", (signal,), {}, factor, name=f"{name}.drive", role=role)
@@ -210,16 +213,14 @@ def _driven(work: _Work, name: str, static: list[Term], scale: float) -> str:
     return work.builder.add("bias_current", (total,), settings, name=f"{name}.bias", role=role)
 
 
-def _constant(work: _Work, signal: str) -> str:
-    for ancestor in work.graph.ancestors(signal):
-        _copied(work, ancestor)
-    return work.signals[signal]
+def _zeros(work: _Work, signal: str) -> str:
+    return work.builder.constant(torch.zeros(work.graph.shape(signal), dtype=torch.float64))
 
 
 def _host_driven(work: _Work, node: Node, neuron: Neuron) -> None:
     """Copy the part that the host computes and round what it gives the neuron."""
     f, signal = work.formats, node.inputs[0]
-    exponent, units = host_threshold(work.formats)
+    exponent, units = host_threshold(work.formats, neuron.levels)
     if units < 1:
         limit = f"a bias register of {work.chip.name} holds {f.mantissa << f.bias_exponent:,} of them"
         raise CompileError(Violation(node.name, f"a bias above its threshold of {f.unit:,} membrane units", limit))
@@ -229,22 +230,27 @@ def _host_driven(work: _Work, node: Node, neuron: Neuron) -> None:
     settings = {"scale": per_unit, "exponent": exponent, "mantissa_limit": f.mantissa}
     drive = work.builder.add("bias_current", (work.signals[signal],), settings, name=f"{node.name}.bias")
     half = 2**exponent / 2 / per_unit
-    made = _Made(node.name, node.output, "bias", units, units / neuron.threshold, half, neuron)
+    scale = units / neuron.threshold
+    if neuron.levels > 1 and not f.graded:
+        units //= 2  # half a level
+    made = _Made(node.name, node.output, "bias", units, scale, half, neuron)
     _add_neuron(work, made, drive)
 
 
-def host_threshold(formats: Formats) -> tuple[int, int]:
+def host_threshold(formats: Formats, levels: int = 1) -> tuple[int, int]:
     """Return the exponent of a host's biases and the threshold they are measured by, in threshold units.
 
-    The register spans four thresholds, so that whatever saturates lies above the threshold; both are as fine as the
-    states allow. A threshold is a whole number of register steps: a bias at the threshold fires.
+    The register spans four thresholds, or one more than a neuron sends ``levels``, so that whatever saturates lies
+    above all that it sends; both are as fine as the states allow. A threshold is a whole number of register steps: a
+    bias at the threshold fires.
     """
-    mantissas = (formats.mantissa + 1) // 4
+    span = max(4, levels + 1)
+    mantissas = (formats.mantissa + 1) // span
     for exponent in range(formats.bias_exponent, -1, -1):
         height = mantissas << exponent
         if (
             height // formats.unit <= formats.threshold + 1
-            and 5 * height <= formats.state
+            and (span + 1) * height <= formats.state
             and height % formats.unit == 0
         ):
             return exponent, height // formats.unit
@@ -253,7 +259,10 @@ def host_threshold(formats: Formats) -> tuple[int, int]:
 
 def _copied(work: _Work, node: Node, role: str = "") -> None:
     """Copy a node of the float graph as it is, with the states it reads."""
-    if node.output in work.signals:
+    one = float(work.graph.type(node.output).scale)
+    if node.output in work.signals and (
+        one == 1 or role != PRODUCT or is_neuron(node) or work.signals[node.output] in work.levels
+    ):
         return
     states = {state.read: state for state in work.graph.states}
     builder, carried = work.builder, []
@@ -268,9 +277,14 @@ def _copied(work: _Work, node: Node, role: str = "") -> None:
                 _copied(work, ancestor, role)
     name = builder.unique(node.name)
     outputs = tuple(name if signal == node.name else builder.unique(signal) for signal in node.outputs)
-    inputs = tuple(_value_of(work, signal, role) for signal in node.inputs)
     kept = node.role if node.output in work.plan.static else role or node.role  # what is static runs once
-    builder.append(replace(node, name=name, inputs=inputs, outputs=outputs, role=kept))
+    inputs = tuple(_value_of(work, signal, kept) for signal in node.inputs)
+    copy = replace(node, name=name, inputs=inputs, outputs=outputs, role=kept)
+    if one != 1 and kept == HOST and is_neuron(node):
+        copy = _in_levels(copy)
+    if one != 1 and (kept == PRODUCT or (kept == HOST and is_neuron(node))):
+        work.levels[outputs[0]] = one
+    builder.append(copy)
     work.signals.update(zip(node.outputs, outputs, strict=True))
     for state in carried:
         if state.written in node.outputs:
@@ -279,13 +293,25 @@ def _copied(work: _Work, node: Node, role: str = "") -> None:
             work.waiting.append((work.signals[state.read], state.written))
 
 
+def _in_levels(node: Node) -> Node:
+    """Return a neuron of the float network that sends levels, not what they stand for.
+
+    Raises:
+        CompileError: it has no such form.
+    """
+    if "divisor" not in {**node.attributes, **node.parameters}:
+        limit = "events are whole numbers; leave what reads them to the host as well, or use MultiSpike"
+        raise CompileError(Violation(node.name, "to send fractions", limit))
+    parameters = {name: value for name, value in node.parameters.items() if name != "divisor"}
+    return replace(node, attributes={**node.attributes, "divisor": 1.0}, parameters=parameters)
+
+
 def _value_of(work: _Work, signal: str, role: str) -> str:
-    """Return a signal as the host reads it: events of a chip's neuron times what one level stands for."""
-    made, node = work.signals[signal], work.graph.producer(signal)
-    one = float(work.graph.type(signal).scale)
-    if role != HOST or one == 1 or node is None or not is_neuron(node) or node.name in work.plan.host:
+    """Return a signal as the host reads it: levels of events times what one level stands for."""
+    made = work.signals[signal]
+    if role == PRODUCT or made not in work.levels:
         return made
-    parameters = {"weight": torch.tensor(one, dtype=torch.float64)}
+    parameters = {"weight": torch.tensor(work.levels[made], dtype=torch.float64)}
     return work.builder.add("scale", (made,), {}, parameters, name=f"{made}.value", role=HOST)
 
 
@@ -331,6 +357,9 @@ class _Made:
 def _add_neuron(work: _Work, made: _Made, drive: str | tuple[str, str]) -> None:
     """Add an integer neuron of the chip's kind."""
     f, neuron = work.formats, made.neuron
+    if neuron.levels > 1 and not f.graded:
+        _add_levels(work, made, drive)
+        return
     attributes = {"dv": neuron.dv, "scale": made.scale, "drive": made.drive}
     attributes |= {"layer": made.layer, "rounding": made.rounding}
     if f.graded:
@@ -338,12 +367,31 @@ def _add_neuron(work: _Work, made: _Made, drive: str | tuple[str, str]) -> None:
         attributes |= {"limit": f.state, "decay_bits": f.unity.bit_length() - 1, "event": neuron.event}
         op, states = "lif_graded", ["v"]
     else:
-        attributes |= {"du": f.forget, "vth": made.units - 1}  # which must be exceeded
+        # A threshold must be exceeded.
+        attributes |= {"du": f.forget, "vth": made.units - 1, "event": neuron.event}
         op, states = "lif_fixed", ["u", "v"]
     carried = tuple((state, 0.0) for state in states)
     signal = work.builder.neuron(op, drive, attributes, states=carried, name=made.name, role=made.role)
     if made.layer:
         work.signals[made.layer] = signal
+        if (one := float(work.graph.type(made.layer).scale)) != 1:
+            work.levels[signal] = one
+
+
+def _add_levels(work: _Work, made: _Made, drive: str | tuple[str, str]) -> None:
+    """Add a population for each level of a neuron without memory: n of them fire where it sends n.
+
+    ``made.units`` is half a level. Level k is reached at k − ½, where halves round up or k is even, else above it.
+    """
+    total, neuron = "", made.neuron
+    for level in range(1, neuron.levels + 1):
+        reached = neuron.mode == "half_up" or level % 2 == 0
+        one = replace(neuron, levels=1, mode="threshold")
+        units = (2 * level - 1) * made.units + (0 if reached else 1)
+        _add_neuron(work, replace(made, name=f"{made.name}.{level}", units=units, neuron=one), drive)
+        signal = work.signals[made.layer]
+        total = work.builder.add("add", (total, signal), name=f"{made.name}.levels") if total else signal
+    work.signals[made.layer] = total
 
 
 def _readout(work: _Work) -> str:

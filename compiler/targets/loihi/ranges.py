@@ -36,7 +36,7 @@ class Dynamics:
     """What the bounds depend on beside the currents: decays, threshold, T, and whether the population fires.
 
     ``headroom``: where the host sets its bias register too, to anything that this holds, so many thresholds must fit;
-    ``resets``: whether a spike
+    ``most``: so many times the threshold is the highest of several; ``resets``: whether a spike
     leaves the membrane at 0, whatever it was.
     """
 
@@ -47,6 +47,7 @@ class Dynamics:
     fires: bool
     headroom: int = 0
     resets: bool = True
+    most: int = 1
 
 
 def broken(low: Ints, high: Ints, dynamics: Dynamics, formats: Formats) -> str | None:
@@ -92,7 +93,7 @@ def overflows(lowered: Lowered, chip: Chip) -> list[Violation]:
             continue
         low, high = currents(lowered, index)
         p = placed.population
-        fires = placed.kind != "readout"
+        fires = placed.kind not in ("readout", "part")
         dynamics = Dynamics(
             p.du, p.dv, p.vth, lowered.timesteps, fires, headroom=int(bool(placed.drive)), resets=placed.resets
         )
@@ -110,6 +111,10 @@ def currents(lowered: Lowered, index: int) -> tuple[Ints, Ints]:
         if p.target != index:
             continue
         weights = csr_array(p.weights, dtype=np.int64)
+        if p.source != INPUT and lowered.placed[p.source].kind == "part":  # which hands on its own sum
+            below, above = currents(lowered, p.source)
+            low, high = low + weights @ below, high + weights @ above
+            continue
         least, most, clock = _levels(lowered, p)
         down, up = weights.minimum(0), weights.maximum(0)
         always += arithmetic.shift_sum(weights @ clock, p.weight_exp)

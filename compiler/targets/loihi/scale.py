@@ -146,7 +146,7 @@ class _Search:
         peaks = [peak for peak in peaks if peak > 0]
         bounds = [f.weight_limit / min(peaks), f.weight_limit * 2**f.exponents / max(peaks)] if peaks else []
         if self.threshold is not None:
-            bounds.append((f.threshold + 1) / self.threshold)
+            bounds.append((f.threshold + 1) / self.threshold / self.dynamics.most)
             if self.dynamics.headroom:
                 bounds.append((f.mantissa << f.bias_exponent) / f.unit / self.dynamics.headroom / self.threshold)
         elif not peaks:
@@ -172,7 +172,7 @@ class _Search:
         error = (bias / drive - self.layer.bias).abs()
         for link, size, (mantissa, exponent) in zip(self.layer.links, self.layer.sources, weights, strict=True):
             wrong = (mantissa * 2**exponent / drive - link.weight).abs()
-            error = error + link.run(wrong, torch.ones(size, dtype=torch.float64))
+            error = error + link.run(wrong, torch.full((size,), link.most, dtype=torch.float64))
         return float(error.max())
 
     def currents(self, given: Scaled) -> tuple[Tensor, Tensor]:
@@ -186,7 +186,7 @@ class _Search:
     def fits(self, given: Scaled) -> bool:
         """Whether no accumulator can leave its range."""
         f = self.formats
-        if self.threshold is not None and given.units > f.threshold + 1:
+        if self.threshold is not None and given.units * self.dynamics.most > f.threshold + 1:
             return False
         if given.units * f.unit * self.dynamics.headroom > f.mantissa << f.bias_exponent:
             return False

@@ -7,7 +7,7 @@ as many steps as sets of synapses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from compiler.errors import CompileError, Violation
@@ -25,16 +25,25 @@ class _Edge:
 
 
 def depths_of(
-    graph: Graph, found: Mapping[str, tuple[Link, ...]], drives: Mapping[str, str], chip: str
+    graph: Graph,
+    found: Mapping[str, tuple[Link, ...]],
+    drives: Mapping[str, str],
+    chip: str,
+    split: Container[str] = (),
 ) -> dict[str, int]:
     """Return the depth of every signal that spikes come from: inputs (0), neurons (``found``: their links), units.
 
-    ``drives``: neurons and the signals that are written into their bias registers beside what spikes bring.
+    ``drives``: neurons and the signals that are written into their bias registers beside what spikes bring; ``split``:
+    neurons whose currents are added up in parts, which takes a step more.
 
     Raises:
         CompileError: a loop has fewer steps than it needs (names its layers).
     """
-    edges = [_Edge(link.source, target, 1 - link.delay) for target, links in found.items() for link in links]
+    edges = [
+        _Edge(link.source, target, 1 - link.delay + (target in split))
+        for target, links in found.items()
+        for link in links
+    ]
     units = [node for node in graph if node.role in UNIT_ROLES]
     for node in units:
         edges += _unit_edges(graph, node, chip)
@@ -45,7 +54,9 @@ def depths_of(
     for _ in range(vertices + 1):
         late = [e for e in edges if depths[e.target] < depths[e.source] + e.steps]
         if not late:
-            return depths
+            # The run ends when the readout does, so that nothing comes in after its own T steps.
+            last = {node.output: max(depths.values()) for node in graph if node.role == "readout"}
+            return depths | last
         for edge in late:
             depths[edge.target] = max(depths[edge.target], depths[edge.source] + edge.steps)
         for node in units:  # the outputs of a node come together
@@ -68,8 +79,9 @@ def _host_driven(graph: Graph, signal: str) -> bool:
 
 def _unit_edges(graph: Graph, node: Node, chip: str) -> list[_Edge]:
     written = {state.read: state.written for state in graph.states}
-    found = []
-    for name in node.inputs:
+    found, waiting = [], list(node.inputs)
+    while waiting:
+        name = waiting.pop()
         if name in written:
             if written[name] not in node.outputs:
                 limit = f"programs for {chip} have loops on the chip alone; leave all of it to the host, or none"
@@ -84,6 +96,8 @@ def _unit_edges(graph: Graph, node: Node, chip: str) -> list[_Edge]:
             found.append(_Edge(before.outputs[0], node.output, hop))
         elif before.outputs[0] == name and "drive" in before.attributes:
             found.append(_Edge(name, node.output, 1))
+        else:  # sums of what several populations send, and stored numbers
+            waiting.extend(before.inputs)
     return found
 
 
