@@ -17,6 +17,7 @@ from compiler.errors import CompileError
 from compiler.training import ChipNetwork, compare
 from hw import get_chip
 from snnkit.errors import InvalidArgumentError
+from snnkit.layers import over_time
 from snnkit.models import create_model
 from snnkit.neurons import IF, ILIF
 
@@ -32,12 +33,22 @@ def residual(**constants):
     return lively(Residual(**constants)).float()
 
 
+class Beside(Residual):
+    """The real currents of the stem reach a second population, beside spikes."""
+
+    def forward_sequence(self, x):
+        """Logits of every step."""
+        current = self.stem(x)
+        both = self.first_lif(self.first(self.stem_lif(current)) + current)
+        return over_time(lambda y: self.head(self.pool(y).flatten(1)), self.third_lif(self.third(both)))
+
+
 def transformer():
     sizes = {"embed_dim": 16, "depth": 1, "num_heads": 2, "mlp_ratio": 1.5, "pools": "0110", "timesteps": 3}
     model = lively(create_model("sdt_v1_8_384", num_classes=5, in_chans=1, img_size=12, **sizes))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.bias.data += 0.8
+            module.bias.data += 0.5
     return model.float()
 
 
@@ -54,6 +65,7 @@ CASES = {
     "no leak": (lambda: residual(neuron=IF, v_threshold=1.5), images, {}),
     "a leak that was learned": (lambda: residual(tau=torch.tensor(3.0)), images, {}),
     "spikes in": (lambda: lively(SpikesIn(), gain=5.0).float(), spikes, {"input_type": "binary"}),
+    "real currents beside spikes": (lambda: lively(Beside()).float(), images, {}),
     "attention": (transformer, images, {}),
     "soft resets": (lambda: residual(v_reset=None), images, {"chip": "loihi2"}),
     "graded events": (lambda: residual(neuron=ILIF), images, {"chip": "loihi2"}),
