@@ -42,8 +42,16 @@ _PLAIN: dict[str, Any] = {"shift_pixels": 0, "flip": False, "mixup": 0.0}
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much is trained and measured: epochs of fine-tuning, test images (0: all), and those run spike by spike."""
+    """How much is trained and measured.
 
+    Args:
+        source: of the test images, "full" or "vendored".
+        epochs: of fine-tuning.
+        test: test images, 0 for all.
+        compared: test images that are compared spike by spike.
+    """
+
+    source: str = "full"
     epochs: int = 3
     test: int = 0
     compared: int = 1_000
@@ -58,6 +66,7 @@ class Case:
         settings: of its float training.
         bits: of a weight; 0 for all that Loihi 1 has.
         lr: learning rate of the fine-tuning.
+        teacher: weight of the float network's predictions against the labels.
         folder: first word of its run folders.
     """
 
@@ -65,6 +74,7 @@ class Case:
     settings: Callable[[], RunConfig]
     bits: int = 0
     lr: float = 5e-4
+    teacher: float = 0.9
     folder: str = "demo"
 
 
@@ -90,7 +100,7 @@ def transformer() -> RunConfig:
 CASES = (
     Case("spiking_cnn_small", demo),
     Case("spiking_cnn_small, weights of 4 bits", demo, bits=4),
-    Case("sdt_v1, 2 blocks of 40", transformer, lr=1e-3, folder="transformer"),
+    Case("sdt_v1, 2 blocks of 40", transformer, lr=1e-3, teacher=0.5, folder="transformer"),
 )
 
 
@@ -118,11 +128,14 @@ def measured(case: Case, amounts: Amounts, folder: Path) -> list[dict[str, Any]]
     """Return the rows of one case."""
     config = case.settings()
     model = _trained(config, folder / case.folder)
-    data = load_images(replace(config.data, source="full", batch_size=200, test_limit=amounts.test, **_PLAIN), 0)
+    data = load_images(
+        replace(config.data, source=amounts.source, batch_size=200, test_limit=amounts.test, **_PLAIN), 0
+    )
     graph = simplify(capture(model, next(iter(data.test))[0][:1]))
     before = ChipNetwork(graph, chip=chip_of(case.bits))
     tuning = fine_tuning(amounts.epochs)
     tuning.optim.lr, tuning.data, tuning.threads = case.lr, replace(config.data, test_limit=1_000), 1
+    tuning.task.options["alpha"] = case.teacher
     after = _kept(
         tuning,
         folder / f"{case.folder}-chip{case.bits or ''}",
