@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -209,7 +210,7 @@ def verify(program: Runnable, x: Tensor, trace: Trace) -> Equality:
         float_compared=compared,
         float_by_layer={name: (differ, count) for name, (differ, count) in by_layer.items()},
         float_logit_bound=float(program.readout.attributes.get("rounding", float("inf"))),
-        float_proven=_proven(program.graph),
+        float_proven=_proven(program.graph, floating),
     )
 
 
@@ -220,9 +221,17 @@ def _event(node: Node, floating: Graph) -> float:
     return float(node.attributes.get("event", 1.0))
 
 
-def _proven(graph: Graph) -> bool:
-    """Whether no weight, bias or threshold was rounded and nothing decays: then the float network computes the same."""
+def _proven(graph: Graph, floating: Graph) -> bool:
+    """Whether no weight, bias or threshold was rounded and nothing decays: then the float network computes the same.
+
+    A power of two as scale says that the float network's own numbers, and so its sums, are exact too.
+    """
     kept = [n.attributes for n in graph if is_neuron(n) and n.role not in ("gate", "host")]
-    return all(
-        a.get("rounding", 1.0) == 0.0 and a.get("dv", 1) == 0 and a.get("drive", "current") == "current" for a in kept
+    leaks = any("tau" in {**n.attributes, **n.parameters} for n in floating if is_neuron(n))
+    return not leaks and all(
+        a.get("rounding", 1.0) == 0.0
+        and a.get("dv", 1) == 0
+        and a.get("drive", "current") == "current"
+        and math.frexp(float(a["scale"]))[0] == 0.5
+        for a in kept
     )

@@ -392,6 +392,8 @@ def _add_levels(work: _Work, made: _Made, drive: str | tuple[str, str]) -> None:
         signal = work.signals[made.layer]
         total = work.builder.add("add", (total, signal), name=f"{made.name}.levels") if total else signal
     work.signals[made.layer] = total
+    if (one := float(work.graph.type(made.layer).scale)) != 1:
+        work.levels[total] = one
 
 
 def _readout(work: _Work) -> str:
