@@ -14,7 +14,9 @@ from compiler.graph import Graph
 from compiler.passes import merge_layers, simplify
 from compiler.program import Program, assemble
 from compiler.targets import Options, target_of
+from compiler.targets.target import AUTO
 from hw import get_chip
+from snnkit.errors import UnknownNameError, nearest
 
 __all__ = ["CompileError", "Violation", "check", "compile"]
 
@@ -69,16 +71,29 @@ def compile(
     Raises:
         CompileError: something does not fit; its ``violations`` say what, each with layer, need and limit.
         CaptureError: the module holds an operator that graphs do not have.
+        UnknownNameError: a name or pattern for the host fits no operation.
     """
     silicon = get_chip(chip)
     target, options = target_of(silicon), Options(_names(host), _names(allow), headroom)
     graph = simplify(graph_of(model_or_graph, example, input_type))
     if in_a_row(graph):  # a spike is weighed once on a chip: layers in a row become one, whatever that costs
         graph = simplify(merge_layers(graph, math.inf))
+    _all_there(graph, options)
     violations = target.legal(graph, silicon, options)
     if violations:
         raise CompileError(*violations)
     return assemble(graph, target.quantise(graph, silicon, options), silicon, options)
+
+
+def _all_there(graph: Graph, options: Options) -> None:
+    """Refuse a name or pattern for the host that fits nothing: what was meant would stay where it is, unsaid."""
+    for pattern in options.host:
+        if pattern != AUTO and not any(Options((pattern,)).on_host(node) for node in graph):
+            names = sorted(node.name for node in graph)
+            raise UnknownNameError(
+                f"no operation fits host={pattern!r}.{nearest(pattern, names)} Names are those of the graph "
+                f"({', '.join(names[:3])} …); * and ? stand for any text, 'auto' for what the chip cannot do."
+            )
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -85,7 +85,8 @@ class Program:
     @property
     def host_graph(self) -> Graph | None:
         """The part that runs on the host, from the input to the bias currents; None where spikes come in directly."""
-        return self.image.host_graph if isinstance(self.image, MappedImage) else None
+        found: Graph | None = getattr(self.image, "host_graph", None)
+        return found
 
     @property
     def host_layers(self) -> tuple[str, ...]:
@@ -95,7 +96,8 @@ class Program:
     @property
     def host_operations(self) -> tuple[str, ...]:
         """Names of the operations that the host does between the chip's steps."""
-        return self.image.host_operations if isinstance(self.image, MappedImage) else ()
+        found: tuple[str, ...] = getattr(self.image, "host_operations", ())
+        return found
 
     def inputs(self, x: Tensor) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return what enters the chip for B images: input lines (B, lines, steps) and biases (B, steps, all neurons).

@@ -298,6 +298,14 @@ def mapping(description: dict[str, Any]) -> None:
     if host["layers"]:
         said = f"on the host: {', '.join(host['layers'])} ({host['macs']:,.0f} MAC per image), {host['note']}"
         console.print(said, soft_wrap=False)
+    _between(host.get("operations", []))
+
+
+def _between(operations: list[str]) -> None:
+    """Say what the host does at every step."""
+    if operations:
+        named = ", ".join(operations[:3]) + (f" and {len(operations) - 3:,} more" if len(operations) > 3 else "")
+        console.print(f"on the host between the chip's steps: {named}", soft_wrap=False)
 
 
 def _loads(description: dict[str, Any]) -> None:
@@ -327,6 +335,14 @@ def equality(result: dict[str, Any]) -> None:
         unit = one["unit"]
         low, middle, high = (_energy(one[end], unit) for end in ("low", "nominal", "high"))
         console.print(f"energy on the chip {middle} a sample ({low} to {high}; {one['title']})", soft_wrap=False)
+    counted = {
+        name: value if name.startswith("most_") else value / result["images"]  # the most of all samples, or a sum
+        for name, value in result.get("counters", {}).items()
+        if value
+    }
+    if counted:
+        said = ", ".join(f"{value:,.4g} {name.replace('_', ' ')}" for name, value in counted.items())
+        console.print(f"a sample: {said}", soft_wrap=False)
 
 
 def compared(result: dict[str, Any]) -> list[str]:

@@ -134,6 +134,7 @@ def describe_mapping(program: Program, folder: Path | None) -> dict[str, Any]:
         "layers": list(program.host_layers),
         "macs": macs,
         "note": "computed once per image on the host from real pixels; enters the chip as bias current",
+        "operations": list(program.host_operations),
     }
     if folder is not None:
         description["weights"] = weights_of(folder)
@@ -154,7 +155,10 @@ def run_on_chip(
     }
     if folder is not None:
         path = folder / "mapping.json"
-        description = read_json(path) if path.exists() else describe_mapping(program, None)
+        before = read_json(path) if path.exists() else {}
+        description = {**describe_mapping(program, None), "weights": weights_of(folder)}
+        if before.get("chip") == program.chip.name and "exchange" in before:
+            description["exchange"] = before["exchange"]
         for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
             core["events_per_image"] = float(events) / equality.images
         description["equality"] = result
@@ -165,6 +169,7 @@ def run_on_chip(
             description["traffic"] = crossed(crossing)
         if trace.counters:
             description["counters"] = {name: float(value) for name, value in trace.counters.items()}
+            result["counters"] = description["counters"]
         if priced is not None:
             description["energy"] = [model.to_dict() for model in priced.models]
             _add_models(folder, priced)
