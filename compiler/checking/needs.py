@@ -8,7 +8,7 @@ its weights take to read.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -65,7 +65,8 @@ def layers_of(graph: Graph) -> tuple[Layer, ...]:
     if found is None or not is_neuron(found):
         ends.append((OUTPUT, None, last))
     parts = {name: between(graph, signal) for name, _, signal in ends}
-    fan_in, fan_out = _fan_in(graph), _FanOut(graph)
+    factors = _Factors(graph)
+    fan_in, fan_out = _fan_in(graph, factors), _FanOut(graph, factors)
     layers = []
     for name, node, signal in ends:
         nodes, sources = parts[name]
@@ -162,6 +163,13 @@ def _windows(graph: Graph, node: Node) -> Taps | None:
     return taps(*ends, kernel, node.attributes)
 
 
+def _nonzero(weight: Tensor, axis: int) -> Tensor:
+    """How many weights along an axis are not 0; most layers have no zeros, which is seen fast."""
+    if int(torch.count_nonzero(weight)) == weight.numel():
+        return torch.full_like(weight.select(axis, 0), weight.shape[axis], dtype=torch.long)
+    return (weight != 0).sum(axis)
+
+
 def _outer(parts: tuple[Tensor, ...]) -> Tensor:
     found = torch.ones((), dtype=torch.float64)
     for part in parts:
@@ -176,14 +184,26 @@ def _synapses(graph: Graph, node: Node) -> int:
     weight, shape = node.parameters["weight"], graph.shape(node.output)
     found = _windows(graph, node)
     if found is not None:
-        used = (weight != 0).flatten(0, 1).sum(0).double()
+        used = _nonzero(weight.flatten(0, 1), 0).double()
         rank = weight.ndim - 2
         copies = math.prod(graph.shape(node.inputs[0])[: -rank - 1])
         return int((used * _outer(found.inside)).sum()) * copies
     if node.op == "linear":
-        return int((weight != 0).sum()) * math.prod(shape[:-1])
-    share = float((weight != 0).double().mean()) if weight.numel() else 0.0
+        return int(torch.count_nonzero(weight)) * math.prod(shape[:-1])
+    share = int(torch.count_nonzero(weight)) / weight.numel() if weight.numel() else 0.0
     return round(math.prod(shape) * share)
+
+
+class _Factors:
+    """``_factors`` of every node, each looked at once: large layers take a while to read."""
+
+    def __init__(self, graph: Graph):
+        self.graph, self.known = graph, dict[str, tuple[int, int]]()
+
+    def of(self, node: Node) -> tuple[int, int]:
+        if node.name not in self.known:
+            self.known[node.name] = _factors(self.graph, node)
+        return self.known[node.name]
 
 
 def _factors(graph: Graph, node: Node) -> tuple[int, int]:
@@ -199,15 +219,14 @@ def _factors(graph: Graph, node: Node) -> tuple[int, int]:
     if found is not None:
         return math.prod(found.most_in), math.prod(found.most_out)
     if node.op == "linear" and weight is not None:
-        nonzero = weight != 0
-        return int(nonzero.sum(1).max()), int(nonzero.sum(0).max())
+        return int(_nonzero(weight, 1).max()), int(_nonzero(weight, 0).max())
     if operation(node.op).kind in ("pool", "product", "norm"):
         before, after = (math.prod(graph.shape(name)) for name in (node.inputs[0], node.output))
         return max(1, before // max(after, 1)), max(1, after // max(before, 1))
     return 1, 1
 
 
-def _fan_in(graph: Graph) -> Any:
+def _fan_in(graph: Graph, factors: _Factors) -> Callable[[str], int]:
     """Return the function that says how many source neurons at most reach one value of a signal."""
     known: dict[str, int] = {}
 
@@ -224,7 +243,7 @@ def _fan_in(graph: Graph) -> Any:
                 reached = [known.get(name, 1) for name in node.inputs]
                 mixing = node.op in ("add", "sub")
                 total = sum(reached) if mixing else max(reached, default=0)
-                known.update(dict.fromkeys(node.outputs, total * _factors(graph, node)[0]))
+                known.update(dict.fromkeys(node.outputs, total * factors.of(node)[0]))
         return known[signal]
 
     return of
@@ -233,7 +252,7 @@ def _fan_in(graph: Graph) -> Any:
 class _FanOut:
     """How many synapses leave one neuron: through everything that reads it, up to the next neurons."""
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, factors: _Factors):
         self.graph, self.reached = graph, dict[str, int]()
         for node in reversed(graph.nodes):
             for name in dict.fromkeys(node.inputs):
@@ -243,7 +262,7 @@ class _FanOut:
                 continue
             onward = max((self.of(name) for name in node.outputs), default=0)
             for name in node.inputs:
-                self.reached[name] += onward * _factors(graph, node)[1]
+                self.reached[name] += onward * factors.of(node)[1]
 
     def of(self, signal: str) -> int:
         """Most synapses that leave one value of ``signal``."""

@@ -72,13 +72,17 @@ def other_neuron(chip: Chip, op: str) -> str:
     return either(instead, chips_with(lambda one: op in one.neurons, chip.name))
 
 
+_NARROWEST = 1 / 32
+"""What is narrower than this is another network altogether, and is not offered."""
+
+
 def widths(graph: Graph, factor: float, area: float) -> str:
     """Say how narrow all layers must be, ``factor`` of what they are, or how small images: ``area`` of theirs."""
     shapes = {node.name: graph.shape(node.output) for node in graph if is_neuron(node)}
     name = max(shapes, key=lambda key: math.prod(shapes[key]))
     shape = shapes[name]
     wide = largest(lambda width: width <= shape[0] * factor, shape[0]) if shape else 0
-    if not wide:
+    if not wide or wide < shape[0] * _NARROWEST:
         return smaller(graph, area) or f"a network of {factor:.2g} of the size"
     what = "channels" if len(shape) > 1 else "neurons"
     narrower = f"all widths × {wide / shape[0]:.2g} ({name}: {shape[0]:,} → {wide:,} {what})"
@@ -147,6 +151,7 @@ _SAID = (
     ("loops", r"^spikes of the step before"),
     ("rows", r"^two layers in a row"),
     ("between", r"\((?P<op>\w+)\) before it, which synapses cannot do"),
+    ("product", r"^a product of two signals"),
     ("cores", r"^[\d,]+ cores$"),
     ("neurons", r"^[\d,]+ (neurons|compartments)$"),
     ("fan-in", r"^[\d,]+ input axons for one neuron"),
@@ -224,6 +229,9 @@ def _plain(kind: str, match: re.Match[str] | None, chip: Chip) -> str:
     if kind == "loops":
         others = chips_with(lambda one: bool(one.layers and one.layers.loops), chip.name)
         return either("the layer without feedback", others)
+    if kind == "product":
+        able = chips_with(lambda one: one.build is not None and one.build.arithmetic.products, chip.name)
+        return either("attention as masks of spikes (SDSA)", able, "--host with its name")
     if kind == "rows":
         return "a neuron between the two, or one layer in their place"
     if kind == "between":

@@ -23,7 +23,6 @@ from snnkit.cli import main
 from snnkit.layers import over_time
 from snnkit.neurons import IF
 
-
 ONE_A_TARGET = {get_chip(n).semantics: n for n in reversed(list_chips()) if get_chip(n).semantics in TARGETS}.values()
 
 
