@@ -80,7 +80,9 @@ def flatten(mapping: Mapping) -> Tables:
     populations = [p.population for p in lowered.placed]
     sizes = [p.size for p in populations]
     neuron_start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    source, core, lengths, slot, weight, slot_neuron, slot_shift = ([] for _ in range(7))
+    # Each begins with nothing, which is all there is where no weight is left.
+    source, core, lengths = ([np.zeros(0, np.int64)] for _ in range(3))
+    slot, weight, slot_neuron, slot_shift = ([np.zeros(0, np.int32)] for _ in range(4))
     slots = 0
     for projection, axons in zip(lowered.projections, mapping.axons, strict=True):
         offset = 0 if projection.source == INPUT else lowered.lines + int(neuron_start[projection.source])
@@ -90,8 +92,8 @@ def flatten(mapping: Mapping) -> Tables:
         slot.append(axons.target + slots)
         weight.append(axons.weight)
         size = sizes[projection.target]
-        slot_neuron.append(int(neuron_start[projection.target]) + np.arange(size))
-        slot_shift.append(np.full(size, projection.weight_exp))
+        slot_neuron.append(int(neuron_start[projection.target]) + np.arange(size, dtype=np.int32))
+        slot_shift.append(np.full(size, projection.weight_exp, np.int32))
         slots += size
     sources, length = np.concatenate(source), np.concatenate(lengths)
     order = np.argsort(sources, kind="stable")

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from compiler.errors import CompileError, Violation
-from compiler.mapping.axons import Axons, Ints, group, memory_bits
-from compiler.mapping.partition import partition
-from compiler.network import INPUT, Lowered
+from compiler.mapping.axons import Arrivals, Axons, Ints, arrivals_of, axon_bits, group
+from compiler.mapping.partition import slices_of
+from compiler.network import INPUT, Lowered, Projection
 from hw.chip import Chip
 
 
@@ -70,7 +70,8 @@ class Mapping:
 
 
 Stored = Callable[[csr_array, int], csr_array]
-"""Weights as written and their bits → weights as a core keeps them."""
+"""Weights as written and their bits → weights as a core keeps them; what becomes of one hangs on its value and on the
+smallest and the largest of them."""
 
 
 def place(lowered: Lowered, chip: Chip, stored: Stored) -> Mapping:
@@ -79,25 +80,64 @@ def place(lowered: Lowered, chip: Chip, stored: Stored) -> Mapping:
     Raises:
         CompileError: the network needs more cores than the chip has, or a core's limit cannot be met.
     """
-    at_least: dict[int, int] = {}
-    while True:
-        slices = partition(lowered, chip, at_least)
+    # What the chip stores, not what was asked for: a sign mode may drop a bit, or a whole weight.
+    kept = tuple(_kept(p, stored) for p in lowered.projections)
+    incoming: list[list[Projection]] = [[] for _ in lowered.placed]
+    for projection in lowered.projections:
+        incoming[projection.target].append(projection)
+    at_least = dict.fromkeys(range(len(lowered.placed)), 1)
+    slices: list[list[Ints]] = [[] for _ in lowered.placed]
+    arrivals: list[Arrivals] = [Arrivals.nothing()] * len(kept)
+    changed = set(at_least)
+    while changed:
+        for index in sorted(changed):
+            slices[index] = slices_of(lowered.placed[index], incoming[index], chip, at_least[index])
         _check_cores(lowered, slices, chip)
-        mapping = _lay_out(lowered, slices, chip, stored)
-        limit = int(chip.core.out_axons.value)
-        over = {core.id: core for core in mapping.cores if core.out_axons > limit}
-        if not over:
-            return mapping
-        for index, core_of in enumerate(mapping.core_of):
-            crowded = [over[int(core)] for core in np.unique(core_of) if int(core) in over]
-            if crowded:
-                parts = len(slices[index])
-                if parts >= len(core_of):
-                    needs = f"{crowded[0].out_axons:,} output axons for one neuron"
-                    limited = f"a core of {chip.name} has {limit:,}; reduce the fan-out of that layer"
-                    raise CompileError(Violation(crowded[0].population, needs, limited))
-                factor = max(core.out_axons for core in crowded) / limit
-                at_least[index] = min(len(core_of), max(parts + 1, int(parts * factor)))
+        for number, projection in enumerate(lowered.projections):
+            if projection.target in changed:
+                arrivals[number] = arrivals_of(kept[number], slices[projection.target])
+        core_of = _lay_out(slices)
+        loads = _loads(lowered, chip, core_of, slices, arrivals)
+        changed = _crowded(lowered, chip, core_of, slices, loads, at_least)
+    axons = tuple(group(w, core_of[p.target]) for w, p in zip(kept, lowered.projections, strict=True))
+    return Mapping(chip, lowered, core_of, axons, loads)
+
+
+def _kept(projection: Projection, stored: Stored) -> csr_array:
+    """Return what the chip stores of a projection: its own matrix, where that loses nothing."""
+    weights, bits = projection.weights, projection.weight_bits
+    if not weights.nnz:
+        return weights
+    smallest = int(weights.data.min())
+    values = smallest + np.flatnonzero(np.bincount(weights.data - smallest))
+    alone = stored(csr_array(values[None]), bits).toarray()[0]
+    return weights if bool((values == alone).all() and values.all()) else stored(weights, bits)
+
+
+def _crowded(
+    lowered: Lowered,
+    chip: Chip,
+    core_of: tuple[Ints, ...],
+    slices: list[list[Ints]],
+    loads: tuple[CoreLoad, ...],
+    at_least: dict[int, int],
+) -> set[int]:
+    """Ask for more slices of populations whose cores have too many output axons; return which these are."""
+    limit, changed = int(chip.core.out_axons.value), set()
+    over = {core.id: core for core in loads if core.out_axons > limit}
+    for index in range(len(lowered.placed)) if over else ():
+        cores = core_of[index]
+        crowded = [over[int(core)] for core in np.unique(cores) if int(core) in over]
+        if crowded:
+            parts = len(slices[index])
+            if parts >= len(cores):
+                needs = f"{crowded[0].out_axons:,} output axons for one neuron"
+                limited = f"a core of {chip.name} has {limit:,}; reduce the fan-out of that layer"
+                raise CompileError(Violation(crowded[0].population, needs, limited))
+            factor = max(core.out_axons for core in crowded) / limit
+            at_least[index] = min(len(cores), max(parts + 1, int(parts * factor)))
+            changed.add(index)
+    return changed
 
 
 def _check_cores(lowered: Lowered, slices: list[list[Ints]], chip: Chip) -> None:
@@ -112,36 +152,35 @@ def _check_cores(lowered: Lowered, slices: list[list[Ints]], chip: Chip) -> None
     raise CompileError(Violation("the network", f"{needed:,} cores", limit))
 
 
-def _lay_out(lowered: Lowered, slices: list[list[Ints]], chip: Chip, stored: Stored) -> Mapping:
-    core_of, population_of, core = [], [], 0
-    for placed, parts in zip(lowered.placed, slices, strict=True):
-        cores = np.empty(placed.population.size, np.int64)
-        for neurons in parts:
-            cores[neurons] = core
-            population_of.append(placed.population.name)
-            core += 1
+def _lay_out(slices: list[list[Ints]]) -> tuple[Ints, ...]:
+    """Return the core of every neuron of every population."""
+    core_of, first = [], 0
+    for parts in slices:
+        cores = np.empty(sum(map(len, parts)), np.int64)
+        cores[np.concatenate(parts)] = np.repeat(np.arange(first, first + len(parts)), [len(part) for part in parts])
         core_of.append(cores)
-    # What the chip stores, not what was asked for: a sign mode may drop a bit, or a whole weight.
-    kept = (stored(p.weights, p.weight_bits) for p in lowered.projections)
-    axons = tuple(group(w, core_of[p.target]) for w, p in zip(kept, lowered.projections, strict=True))
-    loads = _loads(lowered, chip, core_of, axons, population_of)
-    return Mapping(chip, lowered, tuple(core_of), axons, loads)
+        first += len(parts)
+    return tuple(core_of)
 
 
 def _loads(
-    lowered: Lowered, chip: Chip, core_of: list[Ints], axons: tuple[Axons, ...], population_of: list[str]
+    lowered: Lowered, chip: Chip, core_of: tuple[Ints, ...], slices: list[list[Ints]], arrivals: list[Arrivals]
 ) -> tuple[CoreLoad, ...]:
-    count = len(population_of)
-    neurons = np.bincount(np.concatenate(core_of), minlength=count)
+    first = np.cumsum([0, *map(len, slices)])
+    count = int(first[-1])
+    population_of = [p.population.name for p, parts in zip(lowered.placed, slices, strict=True) for _ in parts]
+    neurons = np.array([len(part) for parts in slices for part in parts], np.int64)
     in_axons, out_axons, synapses, bits = (np.zeros(count, np.int64) for _ in range(4))
-    for projection, axon in zip(lowered.projections, axons, strict=True):
-        in_axons += np.bincount(axon.core, minlength=count)
-        synapses += np.bincount(axon.core, weights=axon.lengths, minlength=count).astype(np.int64)
+    for projection, arriving in zip(lowered.projections, arrivals, strict=True):
+        core = arriving.part + int(first[projection.target])
+        in_axons += np.bincount(core, minlength=count)
+        synapses += _sums(core, arriving.length, count)
         if projection.source != INPUT:
-            out_axons += np.bincount(core_of[projection.source][axon.source], minlength=count)
-        for core in np.unique(axon.core):
-            lengths = axon.lengths[axon.core == core]
-            bits[core] += memory_bits(lengths, projection.weight_bits, int(neurons[core]), chip.synapses)
+            out_axons += np.bincount(core_of[projection.source][arriving.source], minlength=count)
+        for size in np.unique(neurons[core]):
+            same = neurons[core] == size
+            each = axon_bits(arriving.length[same], projection.weight_bits, int(size), chip.synapses)
+            bits += _sums(core[same], each, count)
     return tuple(
         CoreLoad(
             id=core,
@@ -156,3 +195,8 @@ def _loads(
         )
         for core in range(count)
     )
+
+
+def _sums(core: Ints, values: Ints, count: int) -> Ints:
+    """Add up ``values`` for each core; exact, since doubles hold every whole number below 2^53."""
+    return np.bincount(core, weights=values, minlength=count).astype(np.int64)

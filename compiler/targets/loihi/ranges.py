@@ -110,18 +110,34 @@ def currents(lowered: Lowered, index: int) -> tuple[Ints, Ints]:
     for p in lowered.projections:
         if p.target != index:
             continue
-        weights = csr_array(p.weights, dtype=np.int64)
-        if p.source != INPUT and lowered.placed[p.source].kind == "part":  # which hands on its own sum
-            below, above = currents(lowered, p.source)
-            low, high = low + weights @ below, high + weights @ above
-            continue
         least, most, clock = _levels(lowered, p)
-        down, up = weights.minimum(0), weights.maximum(0)
-        always += arithmetic.shift_sum(weights @ clock, p.weight_exp)
-        low += arithmetic.shift_sum(down @ most + up @ least, p.weight_exp)
-        high += arithmetic.shift_sum(up @ most + down @ least, p.weight_exp)
+        all_most, all_least, clocked = _times(p.weights, p.weights.data, most, least, clock)
+        down_most, down_least = _times(p.weights, np.minimum(p.weights.data, 0), most, least)
+        # What positive weights bring is what all bring, less what negative ones do.
+        always += arithmetic.shift_sum(clocked, p.weight_exp)
+        low += arithmetic.shift_sum(down_most + all_least - down_least, p.weight_exp)
+        high += arithmetic.shift_sum(all_most - down_most + down_least, p.weight_exp)
     # A population's steps come with its bias, those before and behind them without.
     return np.minimum(low + np.minimum(always, 0), 0), np.maximum(high + np.maximum(always, 0), 0)
+
+
+def _times(weights: csr_array, data: NDArray[np.int32], *levels: Ints) -> list[Ints]:
+    """Return the sums over the sources, with other weights in their places, for each of ``levels`` of the sources.
+
+    They are added up in 32 bits where no sum can leave these, which needs no copy of the weights.
+    """
+    rows, found = weights.shape[0], []
+    widest = int(np.diff(weights.indptr).max(initial=0))
+    heaviest = max(abs(int(data.max(initial=0))), abs(int(data.min(initial=0))))
+    for level in levels:
+        top = int(np.abs(level).max(initial=0))
+        if not top or not heaviest:
+            found.append(np.zeros(rows, np.int64))
+            continue
+        kind = np.int32 if widest * heaviest * top < 2**31 else np.int64
+        matrix = csr_array((data.astype(kind, copy=False), weights.indices, weights.indptr), shape=weights.shape)
+        found.append((matrix @ level.astype(kind)).astype(np.int64))
+    return found
 
 
 def _levels(lowered: Lowered, p: Projection) -> tuple[Ints, Ints, Ints]:

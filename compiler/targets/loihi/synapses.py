@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from compiler.targets.loihi.links import Ints, Link, everything
 
 Weights = NDArray[np.int32]
+Numbers = NDArray[np.signedinteger[Any]]
 
 
 def synapses(link: Link, source: int) -> csr_array:
@@ -30,14 +31,14 @@ def synapses(link: Link, source: int) -> csr_array:
     return matrix
 
 
-def _sorted(data: Weights, indices: Ints, indptr: Ints, shape: tuple[int, int]) -> csr_array:
+def _sorted(data: Weights, indices: Numbers, indptr: Numbers, shape: tuple[int, int]) -> csr_array:
     """Return a matrix of entries that are in order, each of them once; said of it, so that nobody looks again."""
     matrix = csr_array((data, *_indices(indices, indptr)), shape=shape)
     matrix.has_canonical_format = True
     return matrix
 
 
-def _indices(indices: Ints, indptr: Ints) -> tuple[Ints, Ints]:
+def _indices(indices: Numbers, indptr: Numbers) -> tuple[Numbers, Numbers]:
     """Return both in 32 bits, unless there are too many entries: scipy would take the longer of two types for both."""
     kind = np.int32 if indptr[-1] < 2**31 else np.int64
     return indices.astype(kind, copy=False), indptr.astype(kind, copy=False)
