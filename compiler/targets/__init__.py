@@ -41,6 +41,9 @@ def target_of(chip: Chip) -> Target:
         CompileError: there is none, or the chip's own numbers contradict it.
     """
     semantics, known = chip.semantics, targets()
+    if not semantics:
+        limit = "it is described only: `snnkit check` holds a network against it"
+        raise CompileError(Violation(chip.name, "a target that makes programs", limit))
     if semantics not in known:
         raise CompileError(Violation(chip.name, f"the arithmetic {semantics!r}", f"there is {', '.join(known)}"))
     wrong = known[semantics].disagreement(chip)
