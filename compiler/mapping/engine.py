@@ -194,6 +194,25 @@ def kernel(dynamics: Dynamics) -> Callable[..., None]:
     return _compiled(dynamics.step, dynamics.shift_sum, text)
 
 
+@register_jitable
+def _deliver(
+    firing: Ints,
+    level: Ints,
+    source_start: Ints,
+    axon_start: Ints,
+    slot: NDArray[np.int32],
+    weight: NDArray[np.int32],
+    accumulated: Ints,
+    hits: Ints,
+) -> None:
+    """Let every event walk its axons."""
+    for f, source in enumerate(firing):
+        for a in range(source_start[source], source_start[source + 1]):
+            hits[a] += 1
+            for s in range(axon_start[a], axon_start[a + 1]):
+                accumulated[slot[s]] += weight[s] * level[f]
+
+
 def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str) -> Callable[..., None]:
     """Compile the loop, or take it from the cache: ``text`` is part of its key, so that no older step is found."""
 
@@ -247,11 +266,6 @@ def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str
                     firing[fired], level[fired] = lines + n, np.int64(fires)
                     fired += 1
             if t + 1 < steps:
-                for f in range(fired):
-                    source = firing[f]
-                    for a in range(source_start[source], source_start[source + 1]):
-                        hits[a] += 1
-                        for s in range(axon_start[a], axon_start[a + 1]):
-                            accumulated[slot[s]] += weight[s] * level[f]
+                _deliver(firing[:fired], level, source_start, axon_start, slot, weight, accumulated, hits)
 
     return advance

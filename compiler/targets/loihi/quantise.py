@@ -374,7 +374,7 @@ def _add_neuron(work: _Work, made: _Made, drive: str | tuple[str, str]) -> None:
     signal = work.builder.neuron(op, drive, attributes, states=carried, name=made.name, role=made.role)
     if made.layer:
         work.signals[made.layer] = signal
-        if (one := float(work.graph.type(made.layer).scale)) != 1:
+        if (event := float(work.graph.type(made.layer).scale)) != 1:
             work.levels[signal] = one
 
 
@@ -392,8 +392,8 @@ def _add_levels(work: _Work, made: _Made, drive: str | tuple[str, str]) -> None:
         signal = work.signals[made.layer]
         total = work.builder.add("add", (total, signal), name=f"{made.name}.levels") if total else signal
     work.signals[made.layer] = total
-    if (one := float(work.graph.type(made.layer).scale)) != 1:
-        work.levels[total] = one
+    if (event := float(work.graph.type(made.layer).scale)) != 1:
+        work.levels[total] = event
 
 
 def _readout(work: _Work) -> str:
