@@ -375,7 +375,7 @@ def _add_neuron(work: _Work, made: _Made, drive: str | tuple[str, str]) -> None:
     if made.layer:
         work.signals[made.layer] = signal
         if (event := float(work.graph.type(made.layer).scale)) != 1:
-            work.levels[signal] = one
+            work.levels[signal] = event
 
 
 def _add_levels(work: _Work, made: _Made, drive: str | tuple[str, str]) -> None:
