@@ -156,8 +156,9 @@ class Lowered:
 
     @property
     def steps(self) -> int:
-        """Time steps of a run: T plus the depth of the deepest population."""
-        return self.timesteps + max([p.depth for p in self.placed] + [u.depth for u in self.units])
+        """Time steps of a run: T plus the depth of the deepest population that computes, which is the readout."""
+        depths = [p.depth for p in self.placed if p.kind != "relay"]
+        return self.timesteps + max(depths + [u.depth for u in self.units])
 
     @property
     def lines(self) -> int:

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -98,3 +99,12 @@ class Target:
     build: Callable[[Graph, Chip, Options], Image]
     unit: int
     disagreement: Callable[[Chip], str | None]
+
+
+def starts_elsewhere(graph: Graph, node: Node, chip: Chip) -> list[Violation]:
+    """Return what a neuron asks of a chip whose membranes start at 0."""
+    starts = [state.initial for state in graph.states if state.read in node.inputs[1:]]
+    if not any(bool(torch.as_tensor(start).any()) for start in starts):
+        return []
+    limit = f"membranes of {chip.name} start at 0; start there, or bring the first charge as spikes"
+    return [Violation(node.name, "a membrane that starts at another value than 0", limit)]

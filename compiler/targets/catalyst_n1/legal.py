@@ -11,7 +11,7 @@ from compiler.errors import CompileError, Violation
 from compiler.graph import BINARY, Graph, Node, is_neuron
 from compiler.targets.catalyst_n1 import arithmetic
 from compiler.targets.loihi.constants import number
-from compiler.targets.target import Options
+from compiler.targets.target import Options, starts_elsewhere
 from hw.chip import Chip
 from snnkit.errors import nearest
 from snnkit.neurons import NO_RESET
@@ -41,7 +41,7 @@ def legal(graph: Graph, chip: Chip, options: Options) -> list[Violation]:
         return [*found, Violation(graph.name, "to run without spikes", f"{chip.name} runs spiking networks")]
     static = static_signals(graph)
     for node in neurons:
-        found += _neuron(node, chip)
+        found += [*_neuron(node, chip), *starts_elsewhere(graph, node, chip)]
         if node.inputs[0] not in static:
             found += _fed(graph, node.inputs[0], node.name, chip, static)
     found += _fed(graph, graph.outputs[0], "the output", chip, static)

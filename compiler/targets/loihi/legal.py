@@ -14,7 +14,7 @@ from compiler.graph import BINARY, Graph, Node, is_neuron
 from compiler.targets.loihi.constants import leak, reset_of
 from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.plan import PRODUCTS, Plan
-from compiler.targets.target import Options
+from compiler.targets.target import Options, starts_elsewhere
 from hw.chip import Chip
 
 EXPANDED = ("multi_spike",)
@@ -37,7 +37,7 @@ def legal(graph: Graph, chip: Chip, options: Options | None = None) -> list[Viol
     plan = planned(graph, chip, options or Options())
     kept = [node for node in neurons if node.name not in plan.host]
     for node in kept:
-        found += _neuron(node, chip)
+        found += [*_neuron(node, chip), *starts_elsewhere(graph, node, chip)]
     lost = _products(graph, chip, plan)
     for node in kept:
         if node.inputs[0] not in plan.static:

@@ -170,7 +170,7 @@ def _fixed(graph: Graph) -> frozenset[str]:
 
 
 def _still(graph: Graph, on_chip: dict[str, bool]) -> frozenset[str]:
-    """Signals that are the same at every step and made before any neuron of the chip, whether it has a memory or not."""
+    """Signals that are the same at every step, and made before any neuron of the chip, with a memory or without."""
     still = graph.static_signals()
     found = {name for name in graph.inputs if name in still}
     for node in graph:

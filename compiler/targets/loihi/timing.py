@@ -50,7 +50,7 @@ def depths_of(
     depths = dict.fromkeys(graph.inputs, 0) | {signal: 0 if _host_driven(graph, signal) else 1 for signal in found}
     edges += [_Edge(drive, target, 0) for target, drive in drives.items() if _is_unit(graph, drive)]
     depths |= dict.fromkeys((signal for node in units for signal in node.outputs), 0)
-    vertices = len(depths)
+    vertices, before = len(depths), dict[str, str]()
     for _ in range(vertices + 1):
         late = [e for e in edges if depths[e.target] < depths[e.source] + e.steps]
         if not late:
@@ -58,13 +58,24 @@ def depths_of(
             last = {node.output: max(depths.values()) for node in graph if node.role == "readout"}
             return depths | last
         for edge in late:
-            depths[edge.target] = max(depths[edge.target], depths[edge.source] + edge.steps)
+            if depths[edge.target] < depths[edge.source] + edge.steps:
+                depths[edge.target], before[edge.target] = depths[edge.source] + edge.steps, edge.source
         for node in units:  # the outputs of a node come together
             deepest = max(depths[signal] for signal in node.outputs)
             depths |= dict.fromkeys(node.outputs, deepest)
-    names = ", ".join(dict.fromkeys(edge.target for edge in late))
+    names = ", ".join(_circle(before, late[0].target))
     limit = f"on {chip} each set of synapses takes one step; give the loop a delay of as many steps as it has layers"
     raise CompileError(Violation(names, "a loop that is shorter than its layers", limit))
+
+
+def _circle(before: Mapping[str, str], signal: str) -> list[str]:
+    """Return the signals of the loop that made ``signal`` deeper, in order."""
+    for _ in before:
+        signal = before.get(signal, signal)
+    found = [signal]
+    while before.get(found[-1], signal) != signal:
+        found.append(before[found[-1]])
+    return found[::-1]
 
 
 def _is_unit(graph: Graph, signal: str) -> bool:

@@ -11,7 +11,7 @@ from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, Node, is_neuron
 from compiler.targets.odin.arithmetic import FORMATS, NEURONS
 from compiler.targets.odin.quantise import READOUT, too_many
-from compiler.targets.target import Options
+from compiler.targets.target import Options, starts_elsewhere
 from hw.chip import Chip
 from snnkit.neurons import NO_RESET
 
@@ -23,7 +23,7 @@ def legal(graph: Graph, chip: Chip, options: Options) -> list[Violation]:
     if not neurons:
         return [*found, Violation(graph.name, "to run without spikes", f"{chip.name} runs spiking networks")]
     for node in neurons:
-        found += _neuron(node, chip)
+        found += [*_neuron(node, chip), *starts_elsewhere(graph, node, chip)]
     for signal, reader in [*((n.inputs[0], n.name) for n in neurons), *((out, READOUT) for out in graph.outputs)]:
         found += _fed(graph, signal, reader, chip)
     return found or _size(graph, neurons, chip)
