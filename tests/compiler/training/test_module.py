@@ -141,6 +141,8 @@ def test_scales_stay_for_some_steps(case):
     assert changed != first
     network.eval()
     assert scales() == changed
+    network.load_state_dict(case[0].state_dict())  # as an average of weights is put in place to be tested
+    assert scales() == first
 
 
 def test_all_that_counts_trains(case):
