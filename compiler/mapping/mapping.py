@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from compiler.errors import CompileError, Violation
 from compiler.mapping.axons import Arrivals, Axons, Ints, arrivals_of, axon_bits, group
+from compiler.mapping.copies import copied
 from compiler.mapping.partition import slices_of
 from compiler.network import INPUT, Lowered, Projection
 from hw.chip import Chip
@@ -74,12 +75,30 @@ Stored = Callable[[csr_array, int], csr_array]
 smallest and the largest of them."""
 
 
+class _TooWideError(Exception):
+    """A neuron of population ``index`` reaches so many cores that it takes ``copies`` of it to address them."""
+
+    def __init__(self, index: int, copies: int):
+        super().__init__(index, copies)
+        self.index, self.copies = index, max(2, copies)
+
+
 def place(lowered: Lowered, chip: Chip, stored: Stored) -> Mapping:
     """Partition a network and lay its slices on consecutive cores; ``stored`` is the target's.
+
+    A population whose neurons reach more cores than one can address is there several times (``copies``).
 
     Raises:
         CompileError: the network needs more cores than the chip has, or a core's limit cannot be met.
     """
+    while True:
+        try:
+            return _placed(lowered, chip, stored)
+        except _TooWideError as error:
+            lowered = copied(lowered, error.index, error.copies)
+
+
+def _placed(lowered: Lowered, chip: Chip, stored: Stored) -> Mapping:
     # What the chip stores, not what was asked for: a sign mode may drop a bit, or a whole weight.
     kept = tuple(_kept(p, stored) for p in lowered.projections)
     incoming: list[list[Projection]] = [[] for _ in lowered.placed]
@@ -130,10 +149,9 @@ def _crowded(
         crowded = [over[int(core)] for core in np.unique(cores) if int(core) in over]
         if crowded:
             parts = len(slices[index])
-            if parts >= len(cores):
-                needs = f"{crowded[0].out_axons:,} output axons for one neuron"
-                limited = f"a core of {chip.name} has {limit:,}; reduce the fan-out of that layer"
-                raise CompileError(Violation(crowded[0].population, needs, limited))
+            one = max(-(-core.out_axons // core.neurons) for core in crowded)
+            if one > limit or parts >= len(cores):
+                raise _TooWideError(index, -(-one // limit))
             factor = max(core.out_axons for core in crowded) / limit
             at_least[index] = min(len(cores), max(parts + 1, int(parts * factor)))
             changed.add(index)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.nets import Residual, lively
+from torch import nn
 
 import compiler
 from compiler.errors import CompileError
@@ -18,8 +19,10 @@ from compiler.mapping.axons import group
 from compiler.mapping.partition import spatial_order
 from compiler.network import INPUT
 from compiler.targets.loihi.arithmetic import effective_weights
+from compiler.targets.loihi.image import DYNAMICS, MappedImage
 from hw import get_chip
 from hw.quantity import Quantity
+from snnkit.neurons import IF
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +108,25 @@ def test_out_axons_that_overflow_spread_their_source():
     mapping = compiler.mapping.place(program.mapping.lowered, small, effective_weights)
     assert max(core.out_axons for core in mapping.cores) <= 300
     assert len(mapping.cores) > len(program.mapping.cores)
-    unbounded = {key: value for key, value in chip.numbers.items() if key != "addressable_cores"}
-    chip = replace(chip, numbers=unbounded)
-    one = replace(chip.core, out_axons=Quantity(1, "axons", "test"))
-    wide = replace(chip.mesh, width=10**5)
-    tiny = chip.rebuilt(cores=Quantity(10**6, "cores", "test"), core=one, mesh=wide)
-    with pytest.raises(CompileError, match="output axons"):
-        compiler.mapping.place(program.mapping.lowered, tiny, effective_weights)
+
+
+def test_neurons_that_reach_too_many_cores_are_there_several_times():
+    """Each of 12 neurons reaches six cores and a core may address four: two copies of each fire the same spikes."""
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Linear(6, 12), IF(), nn.Linear(12, 24), IF(v_threshold=0.3), nn.Linear(24, 3)).double()
+    x = (torch.rand(5, 7, 6) < 0.6).double()
+    program = compiler.compile(net, x, input_type="binary")
+    chip = program.chip
+    limits = replace(chip.core, neurons=Quantity(4, "neurons", "test"), out_axons=Quantity(4, "axons", "test"))
+    mapping = compiler.mapping.place(program.mapping.lowered, chip.rebuilt(core=limits), effective_weights)
+    assert max(core.out_axons for core in mapping.cores) <= 4
+    assert [placed.kind for placed in mapping.lowered.placed] == ["neuron", "neuron", "readout", "copy"]
+    ours, theirs = (MappedImage(program.graph, m, DYNAMICS).simulate(x) for m in (mapping, program.mapping))
+    assert ours.spikes.keys() == theirs.spikes.keys()
+    for name, spikes in theirs.spikes.items():
+        np.testing.assert_array_equal(ours.spikes[name], spikes)
+        assert 0.02 < spikes.mean() < 0.98
+    assert torch.equal(ours.membrane, theirs.membrane)
+    few = chip.rebuilt(core=limits, cores=Quantity(30, "cores", "test"))
+    with pytest.raises(CompileError, match=r"cores, loihi1 has 30"):
+        compiler.mapping.place(program.mapping.lowered, few, effective_weights)
