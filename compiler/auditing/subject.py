@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from compiler.graph import Graph, is_neuron
 from snnkit.checkpoints.formats import unwrap
 from snnkit.checkpoints.read import read_any
 from snnkit.data import DataConfig
+from snnkit.data.events import READERS
 from snnkit.errors import InvalidArgumentError, nearest, unknown_name
 from snnkit.importers.loops import OneStep, OverSteps
 from snnkit.importers.snntorch import Handed
@@ -261,13 +263,24 @@ def _with_samples(found: Subject, asked: Asked) -> Subject:
         shape = graph.shape(graph.inputs[0])
         side = int(shape[-1]) if len(shape) > 1 and shape[-1] == shape[-2] else 0
         folder = Path(asked.data).is_dir()
-        name, place = ("image_folder", asked.data) if folder else (asked.data, asked.data_source or "auto")
-        source = replace(source, data=DataConfig(dataset=name, source=place, img_size=side))
+        name, place = (_kind_of(Path(asked.data)), asked.data) if folder else (asked.data, asked.data_source or "auto")
+        frames = graph.timesteps if name in _IN_TIME else 0
+        source = replace(source, data=DataConfig(dataset=name, source=place, img_size=side, frames=frames))
     elif source.folder is None:
         count = asked.images or _NOISE_SAMPLES
         return replace(found, data=_noise_words(graph), noise=True, images=count)
     name = asked.data or source.data.dataset
     return replace(found, source=source, data=f"test samples of {name}", noise=False, images=asked.images or 100)
+
+
+_IN_TIME = ("event_folder", "video_folder")
+"""Data of which a sample is a sequence: one frame for each of the network's steps."""
+
+
+def _kind_of(folder: Path) -> str:
+    """Whether a folder holds recordings of event cameras, told by the first of its files that has a known ending."""
+    names = (name for _, _, files in os.walk(folder) for name in files)
+    return "event_folder" if any(Path(name).suffix.lower() in READERS for name in names) else "image_folder"
 
 
 def _noise_words(graph: Graph) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.data import recordings
 from torch import nn
 
 import compiler
@@ -123,6 +124,31 @@ def test_real_rates_are_those_of_the_data(call, network, folder):
     (conv,) = [row for row in found["layers"] if row["name"] == "conv"]
     assert conv["mac"] == conv["twin_mac"] > 0
     assert conv["static"]
+
+
+def test_recordings_of_event_cameras_are_frames_of_the_networks_steps(call, tmp_path):
+    """The weights of the channel of "on" events are 0 but for one neuron's: it fires for the second class alone."""
+    (tmp_path / "net.py").write_text(
+        "import torch, snntorch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.fc, self.lif = torch.nn.Linear(800, 2), snntorch.Leaky(beta=0.9, threshold=0.5)\n"
+        "        self.fc.weight.data.zero_(), self.fc.bias.data.zero_()\n"
+        "        self.fc.weight.data[1, 400:] = 1.0\n"
+        "    def forward(self, x):\n"
+        "        mem, out = self.lif.init_leaky(), []\n"
+        "        for step in range(x.size(0)):\n"
+        "            spikes, mem = self.lif(self.fc(x[step].flatten(1)), mem)\n"
+        "            out.append(spikes)\n"
+        "        return torch.stack(out)\n"
+    )
+    data = recordings(tmp_path / "data", side=20)
+    given = (f"{tmp_path / 'net.py'}:Net", "--input", "2,20,20", "--timesteps", 3, "--data", data, "--images", 4)
+    found = document(call, *given, "--models", "45nm")
+    assert (found["subject"]["timesteps"], found["subject"]["noise"], found["subject"]["samples"]) == (3, False, 4)
+    (lif,) = [row for row in found["layers"] if row["name"] == "lif"]
+    assert lif["spikes"] == 3 / 2, "one neuron of two, in half of the samples, at each of three steps"
 
 
 def test_a_document_has_every_part(call, network, folder):
