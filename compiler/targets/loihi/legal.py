@@ -6,14 +6,18 @@ first.
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 
 from compiler.analysis.currents import Term, terms
 from compiler.errors import CompileError, Violation
-from compiler.graph import BINARY, Graph, Node, is_neuron
+from compiler.graph import BINARY, Graph, Node, is_neuron, is_synapse
 from compiler.targets.loihi.constants import leak, reset_of
 from compiler.targets.loihi.formats import Formats
+from compiler.targets.loihi.links import Link, link_of
 from compiler.targets.loihi.plan import PRODUCTS, Plan
+from compiler.targets.loihi.sizes import HOPELESS, neurons_beyond, synapses_beyond
 from compiler.targets.target import Options, starts_elsewhere
 from hw.chip import Chip
 
@@ -44,7 +48,7 @@ def legal(graph: Graph, chip: Chip, options: Options | None = None) -> list[Viol
             found += _fed(graph, node.inputs[0], node.name, chip, plan, lost)
     for output in graph.outputs:
         found += _fed(graph, output, "the output", chip, plan, lost)
-    return [*found, *lost.values()] or _size(graph, kept, chip)
+    return [*found, *lost.values()] or _size(graph, kept, chip, plan)
 
 
 def _products(graph: Graph, chip: Chip, plan: Plan) -> dict[str, Violation]:
@@ -77,15 +81,24 @@ def _and_gates(graph: Graph, node: Node) -> int:
     return graph.signals[node.output].size * graph.shape(node.inputs[0])[-1]
 
 
-def _size(graph: Graph, neurons: list[Node], chip: Chip) -> list[Violation]:
-    """What has more neurons than the chip is refused before its synapses are unrolled, which would take long."""
-    sizes = sorted(((graph.signals[node.output].size, node.name) for node in neurons), reverse=True)
-    total, room = sum(size for size, _ in sizes), int(chip.cores.value * chip.core.neurons.value)
-    if total <= room:
-        return []
-    largest = ", ".join(f"{name} {size:,}" for size, name in sizes[:3])
-    limit = f"{chip.name} has {room:,}; the largest layers: {largest}. Make these narrower, or lower the image size"
-    return [Violation("the network", f"{total:,} neurons", limit)]
+def _size(graph: Graph, neurons: list[Node], chip: Chip, plan: Plan) -> list[Violation]:
+    """What is far larger than the chip is refused before numbers are chosen and synapses unrolled."""
+    beyond = neurons_beyond(graph, neurons, chip)
+    return beyond or synapses_beyond(graph, _layers(graph, neurons, chip, plan), chip, HOPELESS)
+
+
+def _layers(graph: Graph, neurons: list[Node], chip: Chip, plan: Plan) -> list[tuple[str, Link]]:
+    """Return the layers that a spike passes by itself on its way, each with the name of its reader."""
+    ends = [(node.name, node.inputs[0]) for node in neurons if node.inputs[0] not in plan.static]
+    found = []
+    for name, signal in [*ends, *(("the output", output) for output in graph.outputs)]:
+        for term in terms(graph, signal, name, chip.name, plan.stops):
+            weighing = [hop for hop in term.path if hop.weighs]
+            if term.source in {*plan.static, *plan.hosted} or len(weighing) != 1 or not is_synapse(weighing[0].node):
+                continue
+            with contextlib.suppress(CompileError):  # which quantising will raise
+                found.append((name, link_of(graph, term, graph.shape(signal), name, chip.name)))
+    return found
 
 
 def _ends(graph: Graph, chip: Chip) -> list[Violation]:
@@ -159,7 +172,7 @@ def _fed(graph: Graph, signal: str, reader: str, chip: Chip, plan: Plan, lost: d
 def _carried(graph: Graph, term: Term, chip: Chip) -> bool:
     """Whether an event of the chip carries a source."""
     kind, maker = graph.type(term.source), graph.producer(term.source)
-    if maker is not None and maker.op in EXPANDED:
+    if maker is not None and maker.op in EXPANDED and maker.op not in chip.neurons:
         return True
     if not kind.is_event or not chip.arithmetic.payload_bits:
         return kind == BINARY

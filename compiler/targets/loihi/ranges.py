@@ -73,7 +73,7 @@ def broken(low: Ints, high: Ints, dynamics: Dynamics, formats: Formats) -> str |
         v_high = _decay(v_high, d.dv, formats) + u_high + bias
         if d.fires and not d.resets and v_high.max(initial=0) > state:
             return f"a voltage of {int(v_high.max()):,}"
-        if not d.fires and (v_high.max(initial=0) > threshold or bool(newly.any())):
+        if not d.fires and (v_high.max(initial=0) > min(threshold, state) or bool(newly.any())):
             return f"a sum of {int(max(v_high.max(), -v_low.min())):,}"
     return None
 

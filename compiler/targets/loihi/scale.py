@@ -128,6 +128,7 @@ def _chosen(search: _Search) -> Scaled:
     found = search.at(search.shrunk(top))
     while not search.fits(found):
         found = search.at(found.scale * _SHRINK)
+    search.refuse_nothing(found)
     return search.doubled(found)
 
 
@@ -162,6 +163,8 @@ class _Search:
             if units < 1:
                 raise CompileError(self._too_large())
             scale = units / self.threshold
+        elif not scale > 0:
+            raise CompileError(self._too_large())
         drive = self.gain * scale
         weights = tuple(whole(link.weight * drive, self.formats) for link in self.layer.links)
         _, bias = split_bias(self.layer.bias * drive, self.formats)
@@ -230,15 +233,30 @@ class _Search:
                 return given
             given = finer
 
+    def refuse_nothing(self, given: Scaled) -> None:
+        """Refuse a readout of which nothing is left at the scale that fits.
+
+        Raises:
+            CompileError: all weights and biases are rounded to 0.
+        """
+        left = bool(given.bias.any()) or any(bool(mantissa.any()) for mantissa, _ in given.weights)
+        if self.threshold is None and not left and self._largest_weight() > 0:
+            raise CompileError(self._too_large())
+
+    def _largest_weight(self) -> float:
+        return max([_peak(link.weight) for link in self.layer.links] + [_peak(self.layer.bias)])
+
     def _parts(self, given: Scaled) -> int:
         return max(2, len(split_bias(given.bias, self.formats)[0]))
 
     def _too_large(self) -> Violation:
-        f, peaks = self.formats, [float(link.weight.abs().max()) for link in self.layer.links]
-        peaks.append(float(self.layer.bias.abs().max()))
-        ratio = max(peaks) * self.gain / (self.threshold or 1.0)
+        f, steps = self.formats, self.dynamics.timesteps
+        if self.threshold is None:
+            need = f"sums of its inputs over {steps} steps, of which no bit is left where they fit"
+            return Violation(self.layer.name, need, f"a state holds {f.state // f.unit:,} units: fewer inputs, or T")
+        ratio = self._largest_weight() * self.gain / self.threshold
         return Violation(
             self.layer.name,
-            f"weights and biases of up to {ratio:,.4g} times its threshold in {self.dynamics.timesteps} steps",
+            f"weights and biases of up to {ratio:,.4g} times its threshold in {steps} steps",
             f"a state holds {f.state // f.unit:,} units and a threshold takes at least one: lower them, or T",
         )
