@@ -40,6 +40,7 @@ from compiler.targets.loihi.links import Link, links
 from compiler.targets.loihi.quantise import GATE, HOST, PRODUCT, READOUT
 from compiler.targets.loihi.ranges import overflows
 from compiler.targets.loihi.scale import split_bias
+from compiler.targets.loihi.sizes import neurons_beyond, synapses_beyond
 from compiler.targets.loihi.synapses import synapses
 from compiler.targets.loihi.timing import depths_of
 from hw.chip import Chip
@@ -153,12 +154,15 @@ def lower(graph: Graph, chip: Chip) -> Lowered:
         CompileError: it is larger than the chip, or an accumulator could overflow (names layer, need and limit).
     """
     neurons = [node for node in graph if is_neuron(node) and node.role not in (HOST, PRODUCT)]
-    _check_size(graph, neurons, chip)
+    if beyond := neurons_beyond(graph, neurons, chip):
+        raise CompileError(*beyond)
     made = {signal for node in graph if node.role in (HOST, PRODUCT) for signal in node.outputs}
     found = {
         node.output: () if node.attributes["drive"] == "bias" else links(graph, node.inputs[0], node.name, stops=made)
         for node in neurons
     }
+    if beyond := synapses_beyond(graph, [(name, link) for name, read in found.items() for link in read], chip):
+        raise CompileError(*beyond)
     drives = {node.output: _drive_of(node) for node in neurons if node.attributes["drive"] == "both"}
     work = _Lowering(graph, Formats.of(chip), int(chip.core.in_axons.value), {}, found)
     sized = [(node, _shares_of(work, node, chip)) for node in neurons]
@@ -179,16 +183,6 @@ def lower(graph: Graph, chip: Chip) -> Lowered:
     if wrong:
         raise CompileError(*wrong)
     return lowered
-
-
-def _check_size(graph: Graph, neurons: list[Node], chip: Chip) -> None:
-    """Refuse at once what has more neurons than the chip: unrolling its synapses would take long for nothing."""
-    sizes = sorted(((math.prod(graph.shape(node.output)), node.name) for node in neurons), reverse=True)
-    total, room = sum(size for size, _ in sizes), int(chip.cores.value * chip.core.neurons.value)
-    if total > room:
-        largest = ", ".join(f"{name} {size:,}" for size, name in sizes[:3])
-        limit = f"{chip.name} has {room:,}; the largest layers: {largest}. Make these narrower, or lower the image size"
-        raise CompileError(Violation("the network", f"{total:,} neurons", limit))
 
 
 def _in_order(

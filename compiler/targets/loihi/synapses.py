@@ -31,6 +31,55 @@ def synapses(link: Link, source: int) -> csr_array:
     return matrix
 
 
+def most(link: Link) -> int:
+    """Return how many synapses a link has at most, before some are lost at borders and others are 0.
+
+    What is selected several times behind the layer is not looked at.
+    """
+    reading = link.before.shape if link.op == "conv_transpose" else link.middle
+    return math.prod(reading) * (1 if link.op == "scale" else link.weight[0].numel())
+
+
+def count(link: Link, source: int, share: float = 0.0) -> int:
+    """Return how many synapses a link has, without unrolling it; 0 where that cannot be told.
+
+    Args:
+        link: with weights of any kind.
+        source: number of its source's values.
+        share: weights up to this share of the largest are not counted.
+    """
+    taken = np.bincount(link.before.ravel() + 1, minlength=source + 1)
+    if taken[0] or taken.max() > 1:
+        return 0  # some weights meet nothing, or the same value as others
+    size = np.abs(link.weight.detach().numpy())
+    used = (size > share * size.max(initial=0.0)).astype(np.int64)
+    lengths = _lengths(link, used)
+    after = link.after.ravel()
+    return int(lengths[after[after >= 0]].sum())
+
+
+def _lengths(link: Link, used: Ints) -> Ints:
+    """Return how many weights each output of a link's layer reads, (outputs,); ``used`` is 1 for weights that count."""
+    source, target = link.before.shape, link.middle
+    if link.op == "scale":
+        return np.broadcast_to(used, target).ravel()
+    kept = 1 if link.op == "linear" else used.ndim - 1
+    copies = math.prod(source[: len(source) - kept])
+    if link.op == "linear":
+        return np.tile(used.sum(1), copies)
+    inside, outside = source[-kept:][1:], target[-kept:][1:]
+    kernel = used.reshape(*used.shape[:2], -1)
+    if link.op == "conv":
+        met = _places(link.attributes, used.shape[2:], inside, outside) >= 0
+        return np.tile((kernel.sum(1) @ met.T.astype(np.int64)).ravel(), copies)
+    # Of a transposed one, each group's weights are (in, out): the places that read what it writes.
+    places = _places(link.attributes, used.shape[2:], outside, inside)
+    met = np.stack([np.bincount(at[at >= 0], minlength=math.prod(outside)) for at in places.T])
+    groups = int(link.attributes["groups"])
+    read = kernel.reshape(groups, -1, *kernel.shape[1:]).sum(1).reshape(-1, kernel.shape[2])
+    return np.tile((read @ met).ravel(), copies)
+
+
 def _sorted(data: Weights, indices: Numbers, indptr: Numbers, shape: tuple[int, int]) -> csr_array:
     """Return a matrix of entries that are in order, each of them once; said of it, so that nobody looks again."""
     matrix = csr_array((data, *_indices(indices, indptr)), shape=shape)
