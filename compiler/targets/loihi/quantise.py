@@ -159,7 +159,8 @@ def _neuron(work: _Work, node: Node) -> None:
     # Without numbers in events, a neuron of several levels is one population a level, at half its level and so on.
     one = work.formats.graded or neuron.levels == 1
     most = 1 if one else 2 * neuron.levels - 1
-    dynamics = Dynamics(work.formats.forget, neuron.dv, 0, steps, True, headroom, resets, most)
+    halves = work.formats.graded and neuron.mode != "threshold"
+    dynamics = Dynamics(work.formats.forget, neuron.dv, 0, steps, True, headroom, resets, most, halves)
     threshold = neuron.threshold if one else neuron.threshold / 2
     found = scaled(layer, neuron.gain, threshold, dynamics, work.formats, work.scales.get(node.output))
     current = _current(work, layer, found)

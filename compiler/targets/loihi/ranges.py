@@ -25,6 +25,7 @@ from scipy.sparse import csr_array
 from compiler.errors import Violation
 from compiler.network import INPUT, Lowered, Population, Projection
 from compiler.targets.loihi import arithmetic
+from compiler.targets.loihi.constants import MODES
 from compiler.targets.loihi.formats import Formats
 from hw.chip import Chip
 
@@ -37,7 +38,8 @@ class Dynamics:
 
     ``headroom``: where the host sets its bias register too, to anything that this holds, so many thresholds must fit;
     ``most``: so many times the threshold is the highest of several; ``resets``: whether a spike
-    leaves the membrane at 0, whatever it was.
+    leaves the membrane at 0, whatever it was; ``halves``: whether what it sends is rounded, so that it fires from half
+    a threshold on, and a soft reset may leave it half a threshold below 0.
     """
 
     du: int
@@ -48,6 +50,7 @@ class Dynamics:
     headroom: int = 0
     resets: bool = True
     most: int = 1
+    halves: bool = False
 
 
 def broken(low: Ints, high: Ints, dynamics: Dynamics, formats: Formats) -> str | None:
@@ -58,6 +61,9 @@ def broken(low: Ints, high: Ints, dynamics: Dynamics, formats: Formats) -> str |
     rising = np.zeros(len(low), np.int64)
     current = formats.unity if formats.graded else d.du + 1
     bias = formats.mantissa << formats.bias_exponent if d.headroom else 0
+    # What is reached counts on graded chips; what lava's neuron has must be exceeded.
+    reached = threshold // 2 if d.halves else threshold + (not formats.graded)
+    left = -(threshold + formats.unit) // 2 if d.halves and not d.resets else 0
     for _ in range(d.timesteps):
         u_low = _decay(u_low, current, formats) + low * formats.unit
         u_high = _decay(u_high, current, formats) + high * formats.unit
@@ -65,9 +71,9 @@ def broken(low: Ints, high: Ints, dynamics: Dynamics, formats: Formats) -> str |
         if reach > state:
             return f"a current of {reach:,}"
         rising = np.maximum(_decay(rising, d.dv, formats) + u_high + bias, -state)
-        if bool((clipped & (rising > threshold)).any()):
+        if bool((clipped & (rising >= reached)).any()):
             return f"a voltage of {int(v_low.min()):,}"
-        v_low = _decay(v_low, d.dv, formats) + u_low - bias
+        v_low = _decay(np.minimum(v_low, left), d.dv, formats) + u_low - bias
         newly = ~clipped & (v_low < -state)
         rising[newly], clipped = -state, clipped | newly
         v_high = _decay(v_high, d.dv, formats) + u_high + bias
@@ -95,7 +101,14 @@ def overflows(lowered: Lowered, chip: Chip) -> list[Violation]:
         p = placed.population
         fires = placed.kind not in ("readout", "part")
         dynamics = Dynamics(
-            p.du, p.dv, p.vth, lowered.timesteps, fires, headroom=int(bool(placed.drive)), resets=placed.resets
+            p.du,
+            p.dv,
+            p.vth,
+            lowered.timesteps,
+            fires,
+            headroom=int(bool(placed.drive)),
+            resets=placed.resets,
+            halves=p.further[1:2] in ((MODES["half_even"],), (MODES["half_up"],)),
         )
         wrong = broken(low, high, dynamics, formats)
         if wrong:
