@@ -53,4 +53,4 @@ def _beyond(sizes: dict[str, int], unit: str, room: int, times: int, chip: Chip)
     holds = "has" if unit == "neurons" else "holds at most"
     advice = "Make these narrower, or lower the image size"
     limit = f"{chip.name} {holds} {room:,}; the largest layers: {largest}. {advice}"
-    return [Violation("the network", f"{total:,} {unit}", limit)]
+    return [Violation("the network", f"{total:,} {unit}", limit, kind=unit)]
