@@ -1,7 +1,8 @@
 """From float to chip: networks quantised after training, and networks trained in the integers of the chip.
 
 The network of ``snnkit demo`` and a small spiking transformer, on Fashion-MNIST, for Loihi 1; the former also with
-fewer bits a weight than the chip has. Accuracies are on all 10,000 test images, of which one is 0.01 points. Beside them the float network after the same fine-tuning: what more training alone would have given.
+fewer bits a weight than the chip has. Accuracies are on all 10,000 test images, of which one is 0.01 points. Beside
+them the float network after the same fine-tuning: what more training alone would have given.
 
 Trainings are kept under ``runs/qat``: an interrupted one goes on where it stopped.
 """
