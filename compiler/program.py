@@ -140,6 +140,7 @@ class Program:
         """Write both graphs, the chip's name and what was granted; ``load`` maps them again, which is deterministic."""
         graphs = {"source": self.source_graph, "quantised": self.graph}
         granted = {"host": "\n".join(self.options.host), "allow": "\n".join(self.options.allow)}
+        granted["headroom"] = str(self.options.headroom) if self.options != Options() else ""
         own = dumps(self.chip) if self.chip.name.endswith(".toml") else ""  # that file may change, or go
         named = {"chip": self.chip.name, "description": own, **granted}
         extra = {name: text for name, text in named.items() if text}
@@ -164,8 +165,9 @@ class Program:
         source, quantised = (check_numbers(graphs[key], path) for key in ("source", "quantised"))
         name = extra["chip"]
         chip = loads(extra["description"], name) if "description" in extra else get_chip(name)
-        options = Options(tuple(extra.get("host", "").split()), tuple(extra.get("allow", "").split()))
         try:
+            names = (tuple(extra.get(key, "").splitlines()) for key in ("host", "allow"))
+            options = Options(*names, int(extra.get("headroom", Options().headroom)))
             return assemble(source, quantised, chip, options)
         except (*BAD_ARCHIVE, ArithmeticError, AssertionError, NotImplementedError, StopIteration) as error:
             if getattr(error, "user_error", False):

@@ -219,6 +219,9 @@ class MappedImage:
             what = ", ".join((*self.host_operations, *late)) or "products of events"
             limit = "a network for lava runs by itself: spikes and biases that never change"
             raise CompileError(Violation(self.graph.name, f"the host between the steps ({what})", limit))
+        if any(p.population.further for p in self.lowered.placed):
+            limit = f"lava's fixed-point LIF is another; compile for loihi1, or keep the program of {self.chip.name}"
+            raise CompileError(Violation(self.graph.name, f"neurons that follow {self.chip.semantics!r}", limit))
         lines, biases = self.inputs(x)
         if len(lines) != 1:
             raise InvalidArgumentError(f"an artifact holds the input of one image, got {len(lines)}.")
