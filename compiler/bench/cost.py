@@ -33,11 +33,11 @@ LARGEST = 150_000_000
 def once(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Capture a network in a process that has captured nothing yet."""
     model, x = built(name, fill=True, **settings)
-    before = _reset_peak()
+    before = reset_peak()
     started = time.process_time()
     graph = capture(model, x)
     seconds = time.process_time() - started
-    return {"name": name, "seconds": seconds, "bytes": _peak() - before, "nodes": len(graph)}
+    return {"name": name, "seconds": seconds, "bytes": peak() - before, "nodes": len(graph)}
 
 
 def each(name: str) -> dict[str, Any]:
@@ -105,14 +105,15 @@ def _status(key: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
 
-def _reset_peak() -> int:
+def reset_peak() -> int:
     """Forget the highest memory so far and return what is held now."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
 
-def _peak() -> int:
+def peak() -> int:
+    """Return the most memory held since then, in bytes."""
     return _status("VmHWM")
 
 
