@@ -41,10 +41,11 @@ class Case:
 
 _RESNET = {"num_classes": 10, "img_size": 64, "timesteps": 4}
 _MESH = "mesh:width=64,height=64,neurons={},in_axons=16384,synapse_kib=2048"
-CASES = (
-    Case("sew_resnet18", _MESH.format(1024), (3, 64, 64), _RESNET),
+CASES = (  # the smallest first, since a process may keep some memory of those before
+    Case("spiking_cnn_small", "loihi1", (1, 28, 28), {"in_chans": 1, "img_size": 28}),
     Case("ms_resnet18", _MESH.format(1024), (3, 64, 64), _RESNET),
     Case("meta_spikeformer_tiny", _MESH.format(2048), (1, 28, 28)),
+    Case("sew_resnet18", _MESH.format(1024), (3, 64, 64), _RESNET),
     Case(
         "meta_spikeformer_tiny",
         _MESH.format(2048),
@@ -52,7 +53,6 @@ CASES = (
         {"in_chans": 3, "img_size": 40, "timesteps": 4},
         "meta_spikeformer_tiny, larger",
     ),
-    Case("spiking_cnn_small", "loihi1", (1, 28, 28), {"in_chans": 1, "img_size": 28}),
 )
 TOO_LARGE = Case("spiking_cnn_small", "mesh:width=2,height=2,neurons=64", (1, 100, 100), {"img_size": 100})
 
