@@ -166,8 +166,8 @@ class Program:
         name = extra["chip"]
         chip = loads(extra["description"], name) if "description" in extra else get_chip(name)
         try:
-            names = (tuple(extra.get(key, "").splitlines()) for key in ("host", "allow"))
-            options = Options(*names, int(extra.get("headroom", Options().headroom)))
+            host, allow = (tuple(extra.get(key, "").splitlines()) for key in ("host", "allow"))
+            options = Options(host, allow, int(extra.get("headroom", Options().headroom)))
             return assemble(source, quantised, chip, options)
         except (*BAD_ARCHIVE, ArithmeticError, AssertionError, NotImplementedError, StopIteration) as error:
             if getattr(error, "user_error", False):

@@ -1,7 +1,8 @@
 """Gates: what feeds a population that is an AND or an OR of spikes.
 
 With as much decay as there is, a neuron keeps nothing of a step: it fires where enough spikes come at once. Every input
-weighs the same, w; an AND of two needs 2·w, an OR w.
+weighs the same, w; an AND of two needs 2·w, an OR w. What must be silent (1 minus a spike) weighs −w and is not waited
+for.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from compiler.targets.loihi.links import Link, everything, link_of, sums_of
 
 
 def gate_links(graph: Graph, node: Node, kind: str, stops: Container[str], chip: str) -> tuple[tuple[Link, ...], int]:
-    """Return the links of a gate, whose weights are all 1, and how many spikes at once it takes to fire.
+    """Return the links of a gate, whose weights are all 1 or −1, and how many spikes at once it takes to fire.
 
     ``node``: a product or a maximum of spikes (``plan.GATES``); ``stops``: signals at which paths begin.
     """
     links: list[Link] = []
+    needed = 2 if kind == "and" else 1
     for signal in node.inputs:
-        for term in terms(graph, signal, node.name, chip, stops):
+        found = terms(graph, signal, node.name, chip, stops)
+        needed -= any(term.factor < 0 for term in found)
+        for term in found:
             picked = link_of(graph, term, graph.shape(signal), node.name, chip).before
             first = Link(node.name, term.source, picked, "scale", _ones(), picked.shape, everything(picked.shape))
-            first = replace(first, delay=term.delay)
+            first = replace(first, delay=term.delay, weight=_ones() * term.factor)
             links.append(_spread(first, graph.shape(node.output)) if len(node.inputs) > 1 else _gathered(node, first))
-    return tuple(links), 2 if kind == "and" else 1
+    return tuple(links), needed
 
 
 def _ones(*shape: int) -> torch.Tensor:

@@ -12,11 +12,11 @@ import torch
 
 from compiler.analysis.currents import Term, terms
 from compiler.errors import CompileError, Violation
-from compiler.graph import BINARY, Graph, Node, is_neuron, is_synapse
+from compiler.graph import Graph, Node, is_neuron, is_synapse
 from compiler.targets.loihi.constants import leak, reset_of
 from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.links import Link, link_of
-from compiler.targets.loihi.plan import PRODUCTS, Plan
+from compiler.targets.loihi.plan import PRODUCTS, Plan, single_spikes
 from compiler.targets.loihi.sizes import HOPELESS, neurons_beyond, synapses_beyond
 from compiler.targets.target import Options, starts_elsewhere
 from hw.chip import Chip
@@ -175,7 +175,7 @@ def _carried(graph: Graph, term: Term, chip: Chip) -> bool:
     if maker is not None and maker.op in EXPANDED and maker.op not in chip.neurons:
         return True
     if not kind.is_event or not chip.arithmetic.payload_bits:
-        return kind == BINARY
+        return single_spikes(kind)
     return bool(kind.magnitude < 2 ** (chip.arithmetic.payload_bits - 1))
 
 

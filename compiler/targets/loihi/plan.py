@@ -2,7 +2,8 @@
 
 Between two neurons synapses add up weights of spikes. What else stands there becomes, where it can:
 
-- a **gate**, a population without memory: the product of two spikes is an AND, the maximum of spikes an OR; exact;
+- a **gate**, a population without memory: the product of two spikes is an AND, that of a spike and of 1 minus another
+  an AND NOT, the maximum of spikes an OR; exact;
 - a **product** of two event signals, on chips that multiply them (``arithmetic.products``); exact;
 - an operation of the **host**, where the user grants it: everything from the spikes before it to the neuron behind it,
   which the host runs as well, so that spikes alone cross the border. Where spikes of the chip reach that neuron too, it
@@ -15,9 +16,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from compiler.analysis.currents import is_linear, since_neurons, terms
+from compiler.analysis.currents import at_rest, is_linear, since_neurons, terms
 from compiler.errors import CompileError
-from compiler.graph import BINARY, Graph, Node, is_neuron, operation
+from compiler.graph import Graph, Node, SignalType, is_neuron, operation
 from compiler.targets.target import Options
 from hw.chip import Chip
 
@@ -123,22 +124,30 @@ class _Planning:
 
     def _is_gate(self, node: Node) -> bool:
         """Whether an operation takes spikes alone, moved at most, and gives spikes."""
-        if node.op not in GATES or self.graph.type(node.output) != BINARY:
+        if node.op not in GATES or not single_spikes(self.graph.type(node.output)):
             return False
-        return all(self._spikes(name) for name in node.inputs)
+        spikes = [self._spikes(name) for name in node.inputs]
+        others = [name for name, found in zip(node.inputs, spikes, strict=True) if not found]
+        return not others or (GATES[node.op] == "and" and any(spikes) and all(map(self._complement, others)))
 
     def _spikes(self, signal: str) -> bool:
         """Whether a signal is spikes, each of which is one spike of a source."""
-        if signal in self.static or signal in self.fixed or self.graph.type(signal) != BINARY:
+        if signal in self.static or signal in self.fixed or not single_spikes(self.graph.type(signal)):
             return False
-        return self._moved(signal)
+        return self._moved(signal) and not bool(at_rest(self.graph, signal, self.stops).any())
 
-    def _moved(self, signal: str) -> bool:
+    def _complement(self, signal: str) -> bool:
+        """Whether a signal is 1 where a source is silent, and 0 where it fires."""
+        if signal in self.static or signal in self.fixed or not single_spikes(self.graph.type(signal)):
+            return False
+        return self._moved(signal, -1.0) and bool((at_rest(self.graph, signal, self.stops) == 1).all())
+
+    def _moved(self, signal: str, factor: float = 1.0) -> bool:
         try:
             found = terms(self.graph, signal, "", stops=self.stops)
         except CompileError:
             return False
-        return bool(found) and all(term.factor == 1 and not any(hop.weighs for hop in term.path) for term in found)
+        return bool(found) and all(term.factor == factor and not any(hop.weighs for hop in term.path) for term in found)
 
     def _is_product(self, node: Node) -> bool:
         """Whether an operation multiplies two event signals whose product an event can carry."""
@@ -178,6 +187,11 @@ def _still(graph: Graph, on_chip: dict[str, bool]) -> frozenset[str]:
         if not here and all(name in found for name in node.inputs):
             found.update(node.outputs)
     return frozenset(found)
+
+
+def single_spikes(kind: SignalType) -> bool:
+    """Whether a signal is 0 or 1, whatever it is called."""
+    return kind.is_event and (kind.low, kind.high) == (0, 1) and kind.scale == 1
 
 
 def is_event(graph: Graph, signal: str) -> bool:

@@ -174,7 +174,7 @@ def _gate(work: _Work, node: Node) -> None:
     """A population without memory: an AND fires where both of its spikes come, an OR where any does."""
     plan, step = work.plan, work.formats.weight_step
     found, needed = gate_links(work.graph, node, plan.gates[node.output], plan.stops, work.chip.name)
-    weights = tuple((torch.full_like(link.weight, float(step)), 0) for link in found)
+    weights = tuple((link.weight * step, 0) for link in found)
     layer = Layer(node.name, found, (), torch.zeros(work.graph.shape(node.output), dtype=torch.float64))
     drive = _current(work, layer, Scaled(1.0, 0, weights, layer.bias, 0.0))
     gate = Neuron(1.0, work.formats.forget, 1.0)

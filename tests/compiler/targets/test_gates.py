@@ -33,6 +33,11 @@ GATES = {
     "row by column": (lambda a, b: a * b, [(3, 1), (1, 4)]),
     "moved operands": (lambda a, b: a.transpose(-1, -2) * b.reshape(*b.shape[:2], 4, 3).roll(1, -1), [ROWS, (12,)]),
     "parts": (lambda a, b: a[..., 1:7:2] * torch.cat([b[..., :1], b[..., 5:7]], -1), [ONE, ONE]),
+    "and not": (lambda a, b: a * (1 - b), [ONE, ONE]),
+    "not and": (lambda a, b: (1 - a) * b, [ONE, ONE]),
+    "and not itself": (lambda a, b: torch.cat([a * (1 - a), a * (1 - a * b)], -1), [ONE, ONE]),
+    "and not of a column": (lambda a, b: a * (1 - b.flip(-2)), [ROWS, (3, 1)]),
+    "and not an or": (lambda a, b, c: torch.maximum(a * (1 - b), c) * (1 - a), [ONE, ONE, ONE]),
     "or": (torch.maximum, [ONE, ONE]),
     "or of three": (lambda a, b, c: torch.maximum(torch.maximum(a, b), c), [ONE, ONE, ONE]),
     "or of a row": (torch.maximum, [ROWS, (1, 4)]),
@@ -128,3 +133,17 @@ def test_what_is_no_gate_is_no_gate(chip):
     model = eighths(Heads(lambda a, b: torch.maximum(a + a.flip(-1), b), [ONE, ONE]))
     with pytest.raises(CompileError, match="maximum"):
         compiler.compile(model, spikes(4, 2, 6), chip, "binary")
+
+
+def padded_with_ones(a, b):
+    return F.pad(a, (1, 0), value=1.0)[..., :8] * b
+
+
+@pytest.mark.parametrize(
+    "between",
+    [lambda a, b: (1 - a) * (1 - b), lambda a, b: a * (1 - 0.5 * b), lambda a, b: a * (2 - b), padded_with_ones],
+)
+def test_what_needs_more_than_spikes_and_silence_is_no_gate(between):
+    """Where both must be silent nothing would come to fire it; half of a spike is no spike, a stored 1 is none."""
+    with pytest.raises(CompileError, match="mul"):
+        compiler.compile(eighths(Heads(between, [ONE, ONE])), spikes(4, 2, 6), "loihi1", "binary")

@@ -35,11 +35,10 @@ NETWORKS = [
 ]
 
 
-def settled(family, timesteps=2):
+def settled(family, timesteps=2, **changes):
     """A network whose norms have seen data and which fires, and two images for it."""
     torch.manual_seed(0)
-    sizes = {**TINY[family], "timesteps": timesteps, "depths": TINY[family].get("depths")}
-    sizes = {name: value for name, value in sizes.items() if value is not None}
+    sizes = {**TINY[family], "timesteps": timesteps, **changes}
     model, shape = snnkit.create_model(**sizes), (sizes["in_chans"], sizes["img_size"], sizes["img_size"])
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.weight is not None:
@@ -63,6 +62,15 @@ def test_every_spike_of_a_family(family, chip, helped, apart):
     if helped:
         assert trace.counters["spikes_to_host"] > 0
         assert trace.counters["spikes_from_host"] > 0
+
+
+@pytest.mark.parametrize("connect", ["and", "iand"])
+def test_shortcuts_that_are_gates(connect):
+    """SEW-ResNet joins block and shortcut by AND, or AND NOT."""
+    model, x = settled("sew_resnet", connect=connect)
+    program, _, equality = run(model, x, "loihi1", "real")
+    assert sum(placed.kind == "gate" for placed in program.mapping.lowered.placed) == 2
+    assert equality.float_mismatches <= 0.03 * equality.float_compared
 
 
 @pytest.mark.parametrize(("family", "needs"), [("spikformer", "matmul")])
