@@ -1,4 +1,4 @@
-"""A spiking transformer on three kinds of chips: masks as AND gates, products on the chip, products left to the host."""
+"""A spiking transformer on three kinds of chips: masks as AND gates, products on the chip, products on the host."""
 
 import torch
 
