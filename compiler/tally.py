@@ -22,6 +22,7 @@ from snnkit.neurons import OPERATORS
 
 NEURON_OPERATIONS = {
     "lif_fixed": (1, 2, 1),
+    "lif_graded": (1, 3, 1),
     "lif_n1": (2, 4, 1),  # with a current that decays as well
     "if_sequential": (0, 1, 1),
     "readout_sequential": (0, 2, 1),

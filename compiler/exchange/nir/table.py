@@ -143,7 +143,7 @@ REFUSED: Mapping[str, str] = {
         "NIR's neurons send 0 or 1; use LIF or IF",
         *("multilevel_lif", "multi_spike", "ternary_if", "ternary_lif", "tracer"),
     ),
-    **_each(_INTEGER, "lif_fixed", "bias_current", "if_sequential", "readout_sequential", "lif_n1"),
+    **_each(_INTEGER, "lif_fixed", "lif_graded", "bias_current", "if_sequential", "readout_sequential", "lif_n1"),
     **_each(_CONVERTED, "quantise", "fake_quantise", "trace", "integrate", "traced_product"),
 }
 """Operations that NIR cannot say, each with the reason and a way out."""

@@ -384,6 +384,14 @@ CASES: tuple[Case, ...] = (
         rest=(0.0, 0.0),
     ),
     Case(
+        "lif_graded",
+        (_VECTOR,) * 2,
+        {"dv": 128, "vth": 2, "levels": 3, "mode": "half_even", "reset": "soft", "limit": 2**23 - 1, "decay_bits": 12}
+        | {"scale": 1.0, "drive": "current"},
+        types=(integer(-200, 400), REAL),
+        rest=(0.0,),
+    ),
+    Case(
         "lif_n1",
         (_VECTOR,) * 3,
         {"threshold": 60, "rest": 0, "leak": 0, "du": 4095, "dv": 2048, "bias": 0, "vmin": -300, "vmax": 300}
