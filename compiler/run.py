@@ -16,6 +16,7 @@ from torch import Tensor
 from compiler.graph import Graph, Node, is_neuron
 from compiler.interpreting import interpret
 from compiler.targets import Image, target_of
+from snnkit.errors import InvalidArgumentError
 
 _BATCH = 50
 _ROUNDING = 1e-12  # of the largest logit: sums of float64 in another order
@@ -146,9 +147,25 @@ def stand_ins(graph: Graph) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def runnable(x: Any) -> Tensor:
+    """Return what a program can run: a dense tensor of real numbers with at least one sample, on the CPU.
+
+    Raises:
+        InvalidArgumentError: it is none.
+    """
+    if not isinstance(x, Tensor):
+        raise InvalidArgumentError(f"a program takes a tensor of images or spikes, got {type(x).__name__}.")
+    if x.is_complex() or x.layout != torch.strided or x.is_meta:
+        kind = "complex" if x.is_complex() else "meta" if x.is_meta else "sparse"
+        raise InvalidArgumentError(f"a program takes a dense tensor of real numbers, got a {kind} one.")
+    if not x.numel():
+        raise InvalidArgumentError(f"there is nothing to run: the input is empty, {tuple(x.shape)}.")
+    return (x.float() if x.dtype == torch.bool else x).detach().cpu()
+
+
 def simulate(program: Runnable, x: Tensor) -> Trace:
     """Run images (B, …), or spikes (T, B, …), through the mapped integer program."""
-    done = program.image.simulate(x)
+    done = program.image.simulate(runnable(x))
     layers = stand_ins(program.graph)
     return Trace(
         spikes={
@@ -172,7 +189,13 @@ def logits(program: Runnable, membrane: Tensor) -> Tensor:
 
 def verify(program: Runnable, x: Tensor, trace: Trace) -> Equality:
     """Compare the mapped program with ``interpret`` of the quantised graph, and that with the float graph."""
+    x = runnable(x)
     batch_axis = x.ndim - 1 - len(program.input_shape)
+    if batch_axis not in (0, 1) or x.shape[batch_axis] != len(trace.logits):
+        raise InvalidArgumentError(
+            f"the trace is of {len(trace.logits):,} samples, the input is {tuple(x.shape)}: give the samples that were "
+            "simulated."
+        )
     floating = program.source_graph.double()
     signals = {layer: names for layer, names in stand_ins(program.graph).items() if layer in trace.spikes}
     probes = [name for names in signals.values() for name in names]
@@ -224,11 +247,13 @@ def _event(node: Node, floating: Graph) -> float:
 def _proven(graph: Graph, floating: Graph) -> bool:
     """Whether no weight, bias or threshold was rounded and nothing decays: then the float network computes the same.
 
-    A power of two as scale says that the float network's own numbers, and so its sums, are exact too.
+    A power of two as scale says that the float network's own numbers, and so its sums, are exact too. Real numbers on
+    the host are rounded there as they come.
     """
     kept = [n.attributes for n in graph if is_neuron(n) and n.role not in ("gate", "host")]
     leaks = any("tau" in {**n.attributes, **n.parameters} for n in floating if is_neuron(n))
-    return not leaks and all(
+    real = any(n.role == "host" and not is_neuron(n) and not graph.type(n.output).is_event for n in graph)
+    return not (leaks or real) and all(
         a.get("rounding", 1.0) == 0.0
         and a.get("dv", 1) == 0
         and a.get("drive", "current") == "current"

@@ -123,6 +123,10 @@ def currents(lowered: Lowered, index: int) -> tuple[Ints, Ints]:
     for p in lowered.projections:
         if p.target != index:
             continue
+        if p.source != INPUT and lowered.placed[p.source].kind == "part":  # which hands on its own sum, as it is
+            below, above = currents(lowered, p.source)
+            low, high = low + below, high + above
+            continue
         least, most, clock = _levels(lowered, p)
         all_most, all_least, clocked = _times(p.weights, p.weights.data, most, least, clock)
         down_most, down_least = _times(p.weights, np.minimum(p.weights.data, 0), most, least)

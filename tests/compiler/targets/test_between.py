@@ -220,3 +220,61 @@ def test_artifacts_for_lava_hold_what_lava_runs_and_nothing_else(tmp_path):
         with pytest.raises(CompileError):
             lava.write(program, tmp_path / "b.npz", given)
     assert not (tmp_path / "b.npz").exists()
+
+
+class Single(nn.Module):
+    """One weight, one neuron, one output."""
+
+    def __init__(self, weight, neuron):
+        super().__init__()
+        self.a, self.neuron, self.out = nn.Linear(1, 2, bias=False), neuron, nn.Linear(2, 1, bias=False)
+        self.a.weight.data.fill_(weight)
+        self.out.weight.data.fill_(1.0)
+
+    def forward(self, x):
+        return over_time(self.out, self.neuron(over_time(self.a, x)))
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+@pytest.mark.parametrize(
+    ("weight", "neuron", "proven"),
+    [
+        (0.25, IF(), True),
+        (0.25, IF(v_threshold=0.75), True),
+        (0.1, IF(), False),
+        (0.1, IF(v_threshold=0.3), False),
+        (1 / 3, IF(), False),
+        (0.5, LIF(tau=1e5, decay_input=False), False),
+        (0.5, LIF(tau=2.0, decay_input=False), False),
+    ],
+)
+def test_proven_means_that_nothing_was_rounded(weight, neuron, proven, chip):
+    """A tenth is no number of the float network's either, and a leak that rounds to none is one all the same."""
+    model = Single(weight, neuron).double()
+    _, _, equality = run(model, torch.ones(25, 1, 1).double(), chip)
+    assert equality.float_proven == proven
+    assert not proven or equality.float_verdict == "exact"
+    assert ("proven, nothing was rounded" in str(equality)) == proven
+    assert "float network → quantised graph" in str(equality)
+    assert "quantised graph → integer program" in str(equality)
+
+
+def test_gates_and_spikes_of_the_host_leave_a_proof_and_real_numbers_of_the_host_do_not():
+    class Product(nn.Module):
+        def __init__(self, of):
+            super().__init__()
+            self.of, self.net, self.last = of, Both(lambda s, i: s + i), IF()
+
+        def forward(self, x):
+            y = self.net.first(over_time(self.net.a, x))
+            return over_time(self.net.out, self.last(self.of(over_time(lambda one: one, y))[..., :6]))
+
+    x = spikes(5, 4, 4)
+    for of, host, proven in (
+        (lambda y: y * y.flip(-1), (), True),
+        (lambda y: (y - y.flip(-1)).abs(), "auto", True),
+        (lambda y: y * torch.sigmoid(y.flip(-1)), "auto", False),
+    ):
+        program, _, equality = run(eighths(Product(of), low=-2), x, "loihi1", host=host)
+        assert bool(program.host_operations) == bool(host)
+        assert equality.float_proven == proven, str(equality)

@@ -304,3 +304,15 @@ def test_the_proof_holds_for_every_neuron():
                 wide, theirs = literal(wide, current, 0, dv, vth, most, mode, reset, 2**60, 8)
                 assert ours == theirs, (mode, reset, dv, vth, low, high)
     assert kept > 1000
+
+
+@pytest.mark.parametrize("axons", [12, 16])
+@pytest.mark.parametrize("neuron", [IF(), IF(v_reset=None), MultiSpike(4)])
+def test_a_current_that_is_too_wide_for_a_core_is_added_up_in_parts(neuron, axons):
+    """Forty inputs where a core takes 12 or 16: parts hand on their sums, and no bound is lost on the way."""
+    model = eighths(Net(neuron, IF(), width=40))
+    program, _, _ = same(model, spikes(8, 5, 6), f"mesh:in_axons={axons}")
+    parts = [placed for placed in program.mapping.lowered.placed if placed.kind == "part"]
+    assert len(parts) >= 40 // axons
+    violations = compiler.check(model, f"mesh:in_axons={axons},payload_bits=8", spikes(8, 5, 6), "binary")
+    assert "input axons" in str(violations[0]), "a sum of 18 bits is no event of 8"
