@@ -13,10 +13,11 @@ from compiler.errors import CompileError, Violation
 from compiler.graph import Graph
 from compiler.passes import merge_layers, simplify
 from compiler.program import Program, assemble
-from compiler.targets import Options, target_of
+from compiler.targets import Options, Target, target_of
 from compiler.targets.target import AUTO
 from hw import get_chip
-from snnkit.errors import UnknownNameError, nearest
+from hw.chip import Chip
+from snnkit.errors import InvalidArgumentError, UnknownNameError, nearest, unknown_name
 
 __all__ = ["CompileError", "Violation", "check", "compile"]
 
@@ -71,10 +72,13 @@ def compile(
     Raises:
         CompileError: something does not fit; its ``violations`` say what, each with layer, need and limit.
         CaptureError: the module holds an operator that graphs do not have.
-        UnknownNameError: a name or pattern for the host fits no operation.
+        UnknownNameError: a name or pattern for the host fits no operation, or the chip has no such loss.
+        InvalidArgumentError: ``headroom`` is no whole number ≥ 1, or operations are named for a host that the programs
+            of this chip do not have.
     """
     silicon = get_chip(chip)
     target, options = target_of(silicon), Options(_names(host), _names(allow), headroom)
+    _grantable(options, target, silicon)
     graph = simplify(graph_of(model_or_graph, example, input_type))
     if in_a_row(graph):  # a spike is weighed once on a chip: layers in a row become one, whatever that costs
         graph = simplify(merge_layers(graph, math.inf))
@@ -83,6 +87,24 @@ def compile(
     if violations:
         raise CompileError(*violations)
     return assemble(graph, target.quantise(graph, silicon, options), silicon, options)
+
+
+def _grantable(options: Options, target: Target, chip: Chip) -> None:
+    """Refuse what a target cannot be granted: it would change nothing, unsaid."""
+    headroom = options.headroom
+    if isinstance(headroom, bool) or not isinstance(headroom, int) or headroom < 1:
+        raise InvalidArgumentError(f"headroom={headroom!r}: must be a whole number of thresholds ≥ 1.")
+    for name in options.allow:
+        if not target.losses:
+            raise UnknownNameError(f"allow={name!r}: programs for {chip.name} lose nothing that could be allowed.")
+        if name not in target.losses:
+            raise unknown_name(f"loss of {chip.name}", name, target.losses)
+    named = [name for name in options.host if name != AUTO]
+    if named and not target.host:
+        raise InvalidArgumentError(
+            f"host={named[0]!r}: programs for {chip.name} leave nothing to a host between the steps; change the "
+            "network there, or take a chip whose programs do, such as loihi1."
+        )
 
 
 def _all_there(graph: Graph, options: Options) -> None:
@@ -97,4 +119,8 @@ def _all_there(graph: Graph, options: Options) -> None:
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Sequence) else (given,)
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise InvalidArgumentError(f"{wrong[0]!r} is no name; host and allow take a name, or several in a tuple.")
+    return names

@@ -120,7 +120,9 @@ def check_steps(model: nn.Module, graph: Graph, inputs: tuple[Tensor, ...], sequ
         return
     found, _ = interpret(graph.double(), x)
     got = found if isinstance(found, Tensor) else found[0]
-    if wanted.shape != got.shape or not torch.allclose(wanted.double(), got.double(), rtol=1e-6, atol=1e-8):
+    if wanted.shape != got.shape or not torch.allclose(
+        wanted.double(), got.double(), rtol=1e-6, atol=1e-8, equal_nan=True
+    ):
         raise CaptureError(
             f"{type(model).__name__} does not do in every time step what it does in the first: over {steps} steps its "
             "graph gives something else. A graph says what happens in one step; take what depends on the step's "

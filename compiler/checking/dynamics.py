@@ -94,7 +94,7 @@ def _fed(found: Findings, layer: Layer) -> None:
             continue
         need = f"{node.name} ({node.op}) before it"
         limit = f"{chip.name} adds weights of events and has no such operation"
-        found.wrong(layer.name, need, limit, "between", between(node.op))
+        found.wrong(layer.name, need, limit, "between", between(node.op, chip))
     for source in layer.sources:
         _source(found, layer, source)
 

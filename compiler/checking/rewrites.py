@@ -13,6 +13,7 @@ from dataclasses import replace
 from compiler.checking.needs import Layer, layers_of
 from compiler.errors import Violation
 from compiler.graph import Graph, Node, is_neuron
+from compiler.targets import targets
 from hw import get_chip, list_chips
 from hw.chip import Chip
 
@@ -235,12 +236,19 @@ def _plain(kind: str, match: re.Match[str] | None, chip: Chip) -> str:
     if kind == "rows":
         return "a neuron between the two, or one layer in their place"
     if kind == "between":
-        return between(match["op"] if match else "")
+        return between(match["op"] if match else "", chip)
     return "snnkit convert makes a spiking network of an ordinary one" if kind == "unspiking" else ""
 
 
-def between(op: str) -> str:
-    """Say what takes the place of an operation that no set of synapses does."""
+def between(op: str, chip: Chip) -> str:
+    """Say what takes the place of an operation that no set of synapses does.
+
+    Where programs have neither gates nor a host, no attention does: other chips have both.
+    """
+    target = targets().get(chip.semantics)
+    if target is not None and not target.host and op in ("matmul", "einsum", "attention", "mul"):
+        able = chips_with(lambda one: one.semantics in targets() and targets()[one.semantics].host, chip.name)
+        return either("layers without products of signals", able)
     return {
         "relu": "a neuron instead of the ReLU",
         "gelu": "a neuron instead of the GELU",

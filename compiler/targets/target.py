@@ -91,6 +91,8 @@ class Target:
         build: ``(quantised graph, chip, options) -> image``; CompileError likewise.
         unit: membrane units of the readout in one unit of its ``scale``.
         disagreement: ``chip -> text``: where a chip's numbers contradict the semantics, None where they do not.
+        losses: what may be allowed by name (``Options.allow``).
+        host: whether operations may be left to the host between the steps (``Options.host``).
     """
 
     semantics: str
@@ -99,6 +101,8 @@ class Target:
     build: Callable[[Graph, Chip, Options], Image]
     unit: int
     disagreement: Callable[[Chip], str | None]
+    losses: tuple[str, ...] = ()
+    host: bool = True
 
 
 def starts_elsewhere(graph: Graph, node: Node, chip: Chip) -> list[Violation]:

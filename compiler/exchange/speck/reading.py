@@ -110,8 +110,12 @@ def _wrong(made: Configuration, chip: Chip) -> Any:
     numbers = {core.name: core.core for core in made.cores}
     if len(set(numbers.values())) < len(made.cores) or len(numbers) < len(made.cores):
         yield "two layers have one core or one name"
+    if made.timesteps < 1:
+        yield f"it has {made.timesteps} time steps"
     for one in made.inputs:
         SignalType.parse(one.type)
+        if len(one.shape) != 3 or min(one.shape) < 1:
+            yield f"the input {one.name} has the shape {one.shape}, which is no map of channels, rows and columns"
     for core in made.cores:
         yield from _wrong_core(core, held, len(limits.kernel_memory))
         if not 0 <= core.core < len(limits.kernel_memory):

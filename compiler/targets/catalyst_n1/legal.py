@@ -13,7 +13,6 @@ from compiler.targets.catalyst_n1 import arithmetic
 from compiler.targets.loihi.constants import number
 from compiler.targets.target import Options, starts_elsewhere
 from hw.chip import Chip
-from snnkit.errors import nearest
 from snnkit.neurons import NO_RESET
 
 DROPS = "drops"
@@ -32,7 +31,7 @@ def static_signals(graph: Graph) -> frozenset[str]:
 
 def legal(graph: Graph, chip: Chip, options: Options) -> list[Violation]:
     """Return what a simplified graph asks of ``chip`` that it has not; an empty list says nothing about cores."""
-    found = [*_options(options, chip), *_numbers(graph)]
+    found = [*_numbers(graph)]
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         need = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
         found.append(Violation(graph.name, need, f"a program for {chip.name} has one of each"))
@@ -61,13 +60,6 @@ def disagreement(chip: Chip) -> str | None:
         if name in chip.numbers and chip.number(name).value != bits:
             return f"{chip.name} has {name} {chip.number(name).value:g}, {arithmetic.SEMANTICS} has {bits}"
     return None
-
-
-def _options(options: Options, chip: Chip) -> Iterator[Violation]:
-    for name in options.allow:
-        if name not in LOSSES:
-            limit = f"{chip.name} has {', '.join(LOSSES)}{nearest(name, LOSSES).rstrip('?').replace(' Did', '; did')}"
-            yield Violation("allow", f"the loss {name!r}", limit)
 
 
 def _numbers(graph: Graph) -> Iterator[Violation]:
@@ -126,7 +118,7 @@ def _not_spikes(graph: Graph, term: Term, reader: str, chip: Chip, static: froze
     if source in static:
         limit = f"on {chip.name} a real input drives a first layer by itself; put a neuron between"
         return Violation(reader, f"the real input ({source!r}) together with spikes", limit)
-    if source in graph.inputs:
+    if source in graph.inputs and not kind.is_event:
         limit = "use a direct encoder, or spikes (input_type='binary')"
         return Violation(reader, "a real input that changes from step to step", f"{chip.name} adds spikes; {limit}")
     return Violation(reader, f"{kind} values of {source!r}", f"{chip.name} sends single spikes, 0 or 1")

@@ -6,5 +6,5 @@ from compiler.targets.odin.legal import disagreement, legal
 from compiler.targets.odin.quantise import quantise
 from compiler.targets.target import Target
 
-TARGETS = tuple(Target(name, legal, quantise, build, 1, disagreement) for name in FORMATS)
+TARGETS = tuple(Target(name, legal, quantise, build, 1, disagreement, host=False) for name in FORMATS)
 """One a chip: both have the same arithmetic, in other ranges."""

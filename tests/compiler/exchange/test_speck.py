@@ -233,6 +233,9 @@ BAD = {
     "memory": (put("layers", 0, "memory", "kernel", value=10**6), "1,000,000 words of"),
     "destination": (put("layers", 0, "destinations", 0, "core", value=8), "which is not there"),
     "output": (put("outputs", value=["nobody"]), "the output nobody"),
+    "no steps": (put("timesteps", value=0), "it has 0 time steps"),
+    "an input without shape": (put("inputs", 0, "shape", value=[]), "has the shape ()"),
+    "an empty input": (put("inputs", 0, "shape", value=[2, 0, 16]), "has the shape (2, 0, 16)"),
     "text for a number": (put("timesteps", value="4"), "'4' stands where a whole number should"),
 }
 

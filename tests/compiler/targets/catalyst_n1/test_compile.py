@@ -222,7 +222,6 @@ REFUSED = {
     "a reset to 0.5": (lambda: Chain(nn.Linear(8, 8), LIF(v_reset=0.5), nn.Linear(8, 2)), {}, "a reset to 0.5"),
     "hardly a leak": (lambda: Chain(nn.Linear(8, 8), LIF(tau=9e4), nn.Linear(8, 2)), {}, "below 8,192"),
     "two layers": (lambda: Chain(nn.Linear(8, 8), nn.Softmax(-1), nn.Linear(8, 2)), {}, "spiking networks"),
-    "another loss": (lambda: Chain(nn.Linear(8, 8), IF(), nn.Linear(8, 2)), {"allow": "drop"}, "did you mean 'drops'"),
     "too many cores": (lambda: Chain(nn.Linear(60, 900), IF(), nn.Linear(900, 2)), {"chip": "catalyst_n1_f2"}, "16"),
     "not a number": (lambda: _spoiled(), {}, "not finite"),
 }
