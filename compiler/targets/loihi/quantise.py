@@ -197,6 +197,9 @@ def _driven(work: _Work, name: str, static: list[Term], scale: float) -> str:
     f, total = work.formats, ""
     role = HOST if any(term.source in work.plan.hosted for term in static) else ""
     for term in static:
+        if term.delay:
+            limit = f"what the host computes acts in its own step on {work.chip.name}; put a neuron before the delay"
+            raise CompileError(Violation(name, f"{term.source!r} of the step before, which the host computes", limit))
         for ancestor in work.graph.ancestors(term.source):
             _copied(work, ancestor, HOST)
         signal = work.signals[term.source]

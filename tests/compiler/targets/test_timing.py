@@ -182,3 +182,17 @@ def test_a_bias_in_a_loop_acts_for_the_run_alone(chip):
     second = net.neuron(net.add(net.layer(first), bias), "n1")
     carry(second)
     same(net.done(first), spikes(6, 4, 6, rate=0.1), chip)
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_what_the_host_computed_a_step_ago_is_refused(chip):
+    """A loop through an OR that is left to the host: its current of the step before has nobody who keeps it."""
+    net = Net()
+    earlier, carry = net.ago(1)
+    first = net.neuron(net.layer(net.input), "n0")
+    both = net.builder.add("maximum", (first, earlier), name="both")
+    carry(both)
+    second = net.neuron(net.add(net.layer(earlier), net.layer(net.input)), "n1")
+    graph = net.done(second)
+    with pytest.raises(CompileError, match="step before"):
+        compiler.compile(graph, spikes(8, 4, 6), chip, "binary", host="both")

@@ -4,6 +4,8 @@ Would break it: any layer a step late in a network of dozens of depths, a shortc
 whose products or gates differ from the host's, a part of a network that silently stays on the host.
 """
 
+import random
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import compiler
 import snnkit
+from compiler.errors import CompileError
+from compiler.graph import BINARY, GraphBuilder
 from snnkit.layers import over_time
 from snnkit.models import families
 from snnkit.neurons import IF
@@ -134,3 +138,62 @@ def test_what_stands_between_two_neurons(name, chip):
         assert trace.spikes["second"].any()
     else:
         same(model, x, chip)
+
+
+def drawn(seed):
+    """A graph of neurons, gates, sums, stored numbers, delays and loops, drawn at random, with weights of eighths."""
+    draw = random.Random(seed)
+    steps, size = draw.choice([1, 2, 5, 9]), 6
+    net = GraphBuilder("drawn", timesteps=steps)
+    made, late = [net.input("x", (size,), BINARY)], []
+
+    def layer(signal):
+        generator = torch.Generator().manual_seed(draw.randrange(10**6))
+        weight = torch.randint(-4, 9, (size, size), generator=generator) / 8
+        return net.add("linear", (signal,), {}, {"weight": weight.double()})
+
+    def any_of():
+        return draw.choice([*made, *late])
+
+    def neuron(name, *further):
+        current = layer(any_of())
+        for signal in further:
+            current = net.add("add", (current, signal))
+        settings = {"v_threshold": 1.0, "v_reset": 0.0, "detach_reset": True}
+        return net.neuron("integrate_fire", current, settings, states=(("v", 0.0),), name=name)
+
+    for index in range(draw.randint(3, 9)):
+        kind = draw.randrange(6)
+        if kind < 2:
+            made.append(
+                neuron(f"n{index}", *(layer(any_of()) if draw.random() < 0.6 else any_of() for _ in range(kind)))
+            )
+        elif kind < 4:
+            made.append(net.add(("mul", "maximum")[kind - 2], (any_of(), any_of())))
+        elif kind == 4:
+            late.append(net.state(f"d{index}", (size,)))
+        else:
+            one = net.constant(torch.ones(size).double())
+            made.append(net.add("mul", (any_of(), net.add("sub", (one, any_of())))))
+    for state in late:
+        net.carry(state, draw.choice(made))
+    last = neuron("last", net.constant(torch.linspace(-0.5, 0.5, size).double().mul(8).round() / 8))
+    return net.finish((net.add("add", (layer(last), layer(any_of()))),)), steps
+
+
+@pytest.mark.parametrize("chip", ["loihi1", "mesh"])
+@pytest.mark.parametrize("host", [(), "auto"])
+def test_graphs_drawn_at_random_are_exact_or_refused(chip, host):
+    """Twenty graphs, every spike of each."""
+    done = 0
+    for seed in range(20):
+        graph, steps = drawn(seed)
+        x = spikes(steps, 4, 6, seed=seed, rate=0.6)
+        try:
+            program = compiler.compile(graph, x, chip, "binary", host=host)
+        except CompileError:
+            continue
+        equality = program.verify(x)
+        assert (equality.verdict, equality.float_mismatches) == ("exact", 0), (seed, str(equality))
+        done += 1
+    assert done >= 14
