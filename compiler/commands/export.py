@@ -11,7 +11,7 @@ def export(
     *,
     format: Literal["nir", "lava", "speck"] = "nir",
     output: Path | None = None,
-    chip: str = "loihi1",
+    chip: str | None = None,
     input_type: str = "real",
 ) -> None:
     """Write a network as NIR, as the configuration of a Speck, or its program with one image as an artifact for lava.
@@ -25,14 +25,15 @@ def export(
     output
         File to write; by default network.nir, lava.npz or speck.json in the folder of the run, or here.
     chip
-        Name of a chip (lava).
+        Name of a chip (lava); by default that of a .program file, else loihi1.
     input_type
         What the input consists of: real, binary, signed, or integer[low,high].
     """
     from hw import get_chip
 
-    get_chip(chip)
-    from compiler.commands.source import resolve
+    if chip is not None:
+        get_chip(chip)
+    from compiler.commands.source import program_of, resolve
     from snnkit.engine.progress import console
 
     given = resolve(source, input_type)
@@ -45,10 +46,9 @@ def export(
         exported(speck.write(given.graph, path), path)
         return
     if format == "lava":
-        from compiler.compiling import compile
         from compiler.exchange import lava
 
-        program = compile(given.graph, chip=chip)
+        program = program_of(given, chip)
         x, _, _ = given.test_images(1)
         network = lava.write(program, path, x)
         console.print(f"{path}: {len(network.populations)} populations, {network.steps} steps, one test image")

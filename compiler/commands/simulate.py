@@ -13,27 +13,28 @@ if TYPE_CHECKING:
 def simulate(
     source: str,
     *,
-    chip: str = "loihi1",
+    chip: str | None = None,
     images: int = 1000,
     runtime: Literal["chip", "lava"] = "chip",
     lava_python: Path | None = None,
     input_type: str = "real",
     host: tuple[str, ...] = (),
     allow: tuple[str, ...] = (),
-    headroom: int = 32,
+    headroom: int | None = None,
 ) -> None:
     """Run test images through the mapped integer program and compare.
 
     With runtime chip, the float graph is compared with the quantised graph and that with the program, on all images;
     with runtime lava, lava-nc runs the same network on one of them, and every current, voltage and spike is
-    compared.
+    compared. A .program file is run as it is, on its own chip; with another chip, or with anything granted, its
+    network is compiled anew.
 
     Parameters
     ----------
     source
         Folder of a run, a checkpoint, a model's name, or a .graph file.
     chip
-        Name of a chip.
+        Name of a chip; by default that of a .program file, else loihi1.
     images
         Number of test images (runtime chip).
     runtime
@@ -47,27 +48,29 @@ def simulate(
     allow
         Losses of the chip that may happen; they are simulated and counted.
     headroom
-        So many thresholds does the register span into which the host writes what it adds to spikes.
+        So many thresholds does the register span into which the host writes what it adds to spikes; by default 32.
     """
     from hw import get_chip
 
-    get_chip(chip)
-    from compiler.commands.source import resolve
-    from compiler.compiling import compile
+    if chip is not None:
+        get_chip(chip)
+    from compiler.commands.source import program_of, resolve
 
     if runtime == "lava":
         from compiler.simulate.lava_bridge import find_lava_python
 
         python = find_lava_python(None if lava_python is None else str(lava_python))
         given = resolve(source, input_type)
-        _in_lava(given, compile(given.graph, chip=chip, host=host, allow=allow, headroom=headroom), python)
+        _in_lava(given, program_of(given, chip, host, allow, headroom), python)
         return
     from compiler.commands import show
     from compiler.commands.stages import run_on_chip
+    from snnkit.engine.progress import console
 
     given = resolve(source, input_type)
-    program = compile(given.graph, chip=chip, host=host, allow=allow, headroom=headroom)
+    program = program_of(given, chip, host, allow, headroom)
     x, labels, classes = given.test_images(images)
+    console.print(f"{source} on {program.chip.name}", soft_wrap=False)
     show.equality(run_on_chip(program, x, labels, classes, given.folder))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.progress import track
@@ -18,26 +18,26 @@ from compiler.errors import CaptureError, Violation
 from compiler.fitting import misfit
 from compiler.graph import Graph, SignalType
 from compiler.graph.file import check_numbers
+from hw import get_chip
 from snnkit.checkpoints import build_model
 from snnkit.data import DataConfig, load_images
 from snnkit.data.loaders import ImageData
 from snnkit.data.order import Skipped
 from snnkit.data.parts import stratified
 from snnkit.engine import find_checkpoint
-from snnkit.engine.feeding import fed_as
+from snnkit.engine.feeding import fed_as, fed_in
 from snnkit.engine.progress import console
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, unknown_name
 from snnkit.models import create_model, list_models
 from snnkit.models.masked import MaskedModel
 
-GRAPH = ".graph"
-ONNX = ".onnx"
-
-
-def _of_program(path: Path) -> Graph:
+if TYPE_CHECKING:
     from compiler.program import Program
 
-    return Program.load(path).source_graph
+GRAPH = ".graph"
+PROGRAM = ".program"
+ONNX = ".onnx"
+DEFAULT_CHIP = "loihi1"
 
 
 def _of_nir(path: Path) -> Graph:
@@ -54,7 +54,6 @@ def _of_onnx(path: Path) -> Graph:
 
 _GRAPHS: dict[str, Callable[[Path], Graph]] = {
     GRAPH: Graph.load,
-    ".program": _of_program,
     ".nir": _of_nir,
     ONNX: _of_onnx,
 }
@@ -71,7 +70,7 @@ _PLAIN: dict[str, Any] = {
     "test_crops": 1,
 }
 """Settings of data without augmentation."""
-_FILES = (*_GRAPHS, ".safetensors", ".pth", ".pt")
+_FILES = (*_GRAPHS, PROGRAM, ".safetensors", ".pth", ".pt")
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ class Source:
 
     ``folder`` is the run folder (None where there is none).
     ``kind`` is what the input consists of: real numbers or, for recordings of events, "binary", "integer[low,high]" …
+    ``program`` is what a .program file holds, whose network is the one that it was compiled from.
     """
 
     text: str
@@ -88,6 +88,7 @@ class Source:
     folder: Path | None
     data: DataConfig
     kind: str = "real"
+    program: Program | None = None
 
     @cached_property
     def captured(self) -> Graph:
@@ -307,11 +308,17 @@ def resolve(text: str, kind: str = "real") -> Source:
     path = Path(text)
     if not path.exists():
         return Source(text, _untrained(text), {"name": text}, None, DataConfig(), kind)
-    if path.suffix in _GRAPHS:
+    if path.suffix in (*_GRAPHS, PROGRAM):
         if kind != "real":
             raise InvalidArgumentError(f"--input-type {kind}: {text} holds a graph, whose input has its type.")
+        fed = fed_in(path.parent) or DataConfig()  # a file in a run's folder is of what that run was fed
+        if path.suffix == PROGRAM:
+            from compiler.program import Program
+
+            program = Program.load(path)
+            return Source(text, program.source_graph, {}, None, fed, program=program)
         network = path if path.suffix == ONNX else check_numbers(_GRAPHS[path.suffix](path), path)
-        return Source(text, network, {}, None, DataConfig())
+        return Source(text, network, {}, None, fed)
     try:
         model, config = build_model(find_checkpoint(path))
     except SnnkitError:
@@ -327,6 +334,32 @@ def resolve(text: str, kind: str = "real") -> Source:
     if folder is not None and (folder / "config.json").exists():
         data = fed_as(find_checkpoint(path), model)
     return Source(text, model, config, folder, data, kind)
+
+
+def program_of(
+    given: Source,
+    chip: str | None = None,
+    host: tuple[str, ...] = (),
+    allow: tuple[str, ...] = (),
+    headroom: int | None = None,
+) -> Program:
+    """Return the program that a .program file holds, or compile a network, for loihi1 where no chip is named.
+
+    A file's network is compiled anew where another chip than its own is named, or anything is granted.
+
+    Raises:
+        CompileError: it does not fit the chip.
+    """
+    from compiler.compiling import compile
+    from compiler.targets import Options
+
+    held = given.program
+    same = chip is None or (held is not None and get_chip(chip).name == held.chip.name)
+    if held is not None and same and not host and not allow and headroom is None:
+        return held
+    name = chip or (DEFAULT_CHIP if held is None else held.chip.name)
+    spans = Options().headroom if headroom is None else headroom
+    return compile(given.graph, chip=name, host=host, allow=allow, headroom=spans)
 
 
 def _untrained(text: str) -> nn.Module:

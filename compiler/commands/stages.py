@@ -153,29 +153,30 @@ def run_on_chip(
         "quantised_accuracy": _accuracy(equality.quantised_logits, labels),
         "chip_accuracy": _accuracy(trace.logits, labels),
     }
+    description = describe_mapping(program, None)
+    for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
+        core["events_per_image"] = float(events) / equality.images
+    description["equality"] = result
+    priced = None
+    if "mesh" in description:
+        crossing = traffic(program, trace, equality.images)
+        priced = chip_energies(crossing, equality.images)
+        description["traffic"] = crossed(crossing)
+    if trace.counters:
+        description["counters"] = {name: float(value) for name, value in trace.counters.items()}
+        result["counters"] = description["counters"]
+    if priced is not None:
+        description["energy"] = [model.to_dict() for model in priced.models]
     if folder is not None:
         path = folder / "mapping.json"
         before = read_json(path) if path.exists() else {}
-        description = {**describe_mapping(program, None), "weights": weights_of(folder)}
         if before.get("chip") == program.chip.name and "exchange" in before:
             description["exchange"] = before["exchange"]
-        for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
-            core["events_per_image"] = float(events) / equality.images
-        description["equality"] = result
-        priced = None
-        if "mesh" in description:
-            crossing = traffic(program, trace, equality.images)
-            priced = chip_energies(crossing, equality.images)
-            description["traffic"] = crossed(crossing)
-        if trace.counters:
-            description["counters"] = {name: float(value) for name, value in trace.counters.items()}
-            result["counters"] = description["counters"]
         if priced is not None:
-            description["energy"] = [model.to_dict() for model in priced.models]
             _add_models(folder, priced)
-        write_json(path, description)
+        write_json(path, {**description, "weights": weights_of(folder)})
         write_json(folder / "raster.json", raster(program, trace, classes[int(labels[0])]))
-        result["energy"] = [_in_words(model.results["network"]) for model in (priced.models if priced else ())]
+    result["energy"] = [_in_words(model.results["network"]) for model in (priced.models if priced else ())]
     return result
 
 

@@ -17,8 +17,17 @@ def fed_as(checkpoint: str | Path, model: Any) -> DataConfig:
         CorruptFileError: the run's configuration cannot be read.
     """
     folder, (height, width) = Path(checkpoint).absolute().parent, getattr(model, "trained_size", (0, 0))
-    saved = folder.parent / "config.json"
-    if folder.name == "checkpoints" and saved.exists():
-        data = RunConfig.load(saved).data
-        return replace(data, views="", local_crops=0)  # whoever tests sees an image once
-    return DataConfig(img_size=height if height == width else 0)
+    own = fed_in(folder.parent) if folder.name == "checkpoints" else None
+    return own or DataConfig(img_size=height if height == width else 0)
+
+
+def fed_in(folder: str | Path) -> DataConfig | None:
+    """Return how the run in a folder was fed; None where no run is.
+
+    Raises:
+        CorruptFileError: the run's configuration cannot be read.
+    """
+    saved = Path(folder) / "config.json"
+    if not saved.exists():
+        return None
+    return replace(RunConfig.load(saved).data, views="", local_crops=0)  # whoever tests sees an image once
