@@ -24,8 +24,10 @@ from compiler.errors import CompileError, Violation
 from compiler.graph import Graph
 from compiler.passes import simplify
 from compiler.targets import TARGETS, Options, target_of
+from compiler.targets.target import AUTO
 from hw import get_chip, list_chips
 from hw.chip import Chip
+from snnkit.errors import InvalidArgumentError
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,19 @@ def check(
 
 
 def examine(graph: Graph, chip: str, *, host: str | Sequence[str] = (), allow: str | Sequence[str] = ()) -> Report:
-    """Return everything that a check of a (simplified) graph finds; the arguments are those of ``check``."""
+    """Return everything that a check of a (simplified) graph finds; the arguments are those of ``check``.
+
+    Raises:
+        InvalidArgumentError: something is granted to a chip that no program can be made for.
+    """
     silicon = get_chip(chip)
     if silicon.semantics in TARGETS:
         return _compiled(graph, silicon, chip, host, allow)
+    for name, granted in (("host", host), ("allow", allow)):
+        if granted and granted not in (AUTO, (AUTO,)):
+            raise InvalidArgumentError(
+                f"{name}={granted!r}: {chip} is described only; its numbers say nothing of a host or of losses."
+            )
     return described(graph, silicon)
 
 

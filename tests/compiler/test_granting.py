@@ -83,6 +83,13 @@ def test_a_host_that_a_chip_s_programs_have_not_is_refused(chip):
     assert any("--chip" in way and "loihi1" in way for way in ways)
 
 
+@pytest.mark.parametrize("granted", [{"host": ("neuron",)}, {"allow": "drops"}])
+def test_nothing_is_granted_to_a_chip_that_is_described_only(granted):
+    with pytest.raises(InvalidArgumentError, match="speck is described only"):
+        examine(graph(), "speck", **granted)
+    assert examine(graph(), "speck", host="auto").violations
+
+
 @pytest.mark.parametrize("given", [3, ("neuron", 3), None])
 def test_names_are_text(given):
     with pytest.raises(InvalidArgumentError, match="is no name"):
