@@ -68,13 +68,20 @@ class MappedImage:
 
     @cached_property
     def host_graph(self) -> Graph | None:
-        """The part that runs on the host before the steps, from the input to the bias currents; None without one."""
+        """What runs on the host before the steps: from the input to biases and to its own operations; or None."""
         late = {drive for unit in self.lowered.units for drive, _ in unit.drives}
-        drives = tuple(dict.fromkeys(p.drive for p in self.lowered.placed if p.drive and p.drive not in late))
-        if not drives:
+        drives = [p.drive for p in self.lowered.placed if p.drive and p.drive not in late]
+        still = self.graph.static_signals() - set(self.graph.inputs)
+        read = [name for node in self.graph if node.role == "host" for name in node.inputs if name in still]
+        outputs = tuple(dict.fromkeys([*drives, *(name for name in read if self._is_computed(name))]))
+        if not outputs:
             return None
-        host = replace(self.graph, outputs=drives, states=(), timesteps=1)
-        return host.with_nodes(self.graph.ancestors(drives), self.graph.signals)
+        host = replace(self.graph, outputs=outputs, states=(), timesteps=1)
+        return host.with_nodes(self.graph.ancestors(outputs), self.graph.signals)
+
+    def _is_computed(self, signal: str) -> bool:
+        """Whether a signal hangs on the input, and is not only stored."""
+        return any(name in self.graph.inputs for node in self.graph.ancestors(signal) for name in node.inputs)
 
     @cached_property
     def host_operations(self) -> tuple[str, ...]:
