@@ -63,14 +63,17 @@ def simulate(
         given = resolve(source, input_type)
         _in_lava(given, program_of(given, chip, host, allow, headroom), python)
         return
+    given = resolve(source, input_type)
+    _on_chip(given, program_of(given, chip, host, allow, headroom), images)
+
+
+def _on_chip(given: Source, program: Program, images: int) -> None:
     from compiler.commands import show
     from compiler.commands.stages import run_on_chip
     from snnkit.engine.progress import console
 
-    given = resolve(source, input_type)
-    program = program_of(given, chip, host, allow, headroom)
     x, labels, classes = given.test_images(images)
-    console.print(f"{source} on {program.chip.name}", soft_wrap=False)
+    console.print(f"{given.text} on {program.chip.name}", soft_wrap=False)
     show.equality(run_on_chip(program, x, labels, classes, given.folder))
 
 

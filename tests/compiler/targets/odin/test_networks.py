@@ -318,7 +318,7 @@ def test_inputs(chip):
     still = x[0]
     assert torch.equal(program.simulate(still).logits, program.simulate(still.expand(6, *still.shape)).logits)
     for wrong, said in [
-        (x[:, :0], "a batch of 0"),
+        (x[:, :0], "the input is empty"),
         (x[:5], "takes 6 steps of binary events; got 5 steps"),
         (x / 2, "with values from 0 to 0.5"),
         (x * float("nan"), "with values from nan"),
