@@ -45,3 +45,20 @@ def tiny_run(tmp_path_factory):
     config = get_recipe("demo")
     config.epochs, config.data.train_limit, config.data.test_limit, config.data.batch_size = 2, 640, 100, 16
     return train(config, tmp_path_factory.mktemp("runs") / "tiny", command="snnkit train demo")
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command in this process; return (exit code, output, errors)."""
+    from snnkit.cli import main
+
+    def run(*words):
+        code = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

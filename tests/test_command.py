@@ -18,7 +18,6 @@ import torch
 from support.data import recordings
 
 import snnkit
-from snnkit.cli import main
 from snnkit.recipes import RECIPES
 
 
@@ -26,22 +25,6 @@ from snnkit.recipes import RECIPES
 def run_folder(tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return shutil.copytree(tiny_run.folder, tmp_path / "run")
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the command in this process; return (exit code, output, errors)."""
-
-    def run(*words):
-        code = 0
-        try:
-            main([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_help_is_quick_and_light():

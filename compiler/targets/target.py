@@ -93,6 +93,7 @@ class Target:
         disagreement: ``chip -> text``: where a chip's numbers contradict the semantics, None where they do not.
         losses: what may be allowed by name (``Options.allow``).
         host: whether operations may be left to the host between the steps (``Options.host``).
+        trains: whether ``quantise`` also takes ``scales`` and ``gates`` and passes gradients to the numbers it rounds.
     """
 
     semantics: str
@@ -103,6 +104,7 @@ class Target:
     disagreement: Callable[[Chip], str | None]
     losses: tuple[str, ...] = ()
     host: bool = True
+    trains: bool = False
 
 
 def starts_elsewhere(graph: Graph, node: Node, chip: Chip) -> list[Violation]:
@@ -112,3 +114,14 @@ def starts_elsewhere(graph: Graph, node: Node, chip: Chip) -> list[Violation]:
         return []
     limit = f"membranes of {chip.name} start at 0; start there, or bring the first charge as spikes"
     return [Violation(node.name, "a membrane that starts at another value than 0", limit)]
+
+
+def not_finite(graph: Graph) -> list[Violation]:
+    """Return the parameters that hold infinities or no numbers."""
+    wrong = [
+        f"{node.name}.{name}"
+        for node in graph
+        for name, value in node.parameters.items()
+        if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
+    return [Violation(name, "numbers that are not finite", "weights are finite; train again") for name in wrong]

@@ -16,7 +16,6 @@ steps. So the accuracy that training reports is that of the program, and nothing
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import Any
 
 import torch
@@ -72,8 +71,7 @@ class ChipNetwork(GraphNumbers):
         graph = simplify(graph_of(network, example, input_type))
         silicon = get_chip(chip) if isinstance(chip, str) else chip
         target = target_of(silicon)
-        # Targets that can be trained for take scales, and pass gradients on.
-        if "scales" not in signature(target.quantise).parameters:
+        if not target.trains:
             raise InvalidArgumentError(f"{silicon.name}: the arithmetic {target.semantics!r} has no gradients yet.")
         granted = options or Options()
         violations = target.legal(graph, silicon, granted)

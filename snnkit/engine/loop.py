@@ -277,7 +277,7 @@ class Loop:
 
     def _save(self) -> None:
         """Write the state; a full disk is told and survived, since the states before it are still there."""
-        bad = [name for name, p in self.task.named_parameters() if not bool(torch.isfinite(_whole(p.detach())).all())]
+        bad = self._not_finite()
         if bad:
             raise DivergedError(
                 f"{bad[0]} is no longer finite after step {self.state.progress['step']}; the state was not saved. "
@@ -289,6 +289,13 @@ class Loop:
         except DiskError as error:
             if self.fabric.is_global_zero:
                 Live.warn(f"{error} The training goes on; the last state on disk is an older one.")
+
+    def _not_finite(self) -> list[str]:
+        """Return the parameters with infinities or no numbers; of shards every process looks at its own."""
+        parameters = dict(self.task.named_parameters())
+        found = torch.stack([(~torch.isfinite(_own(p.detach()))).any() for p in parameters.values()])
+        found = self.fabric.all_reduce(found.int(), reduce_op="sum")
+        return [name for name, many in zip(parameters, found.tolist(), strict=True) if many]
 
     def _save_network(self, *names: str) -> None:
         """Write the network alone (its average where there is one) as safetensors."""
@@ -312,3 +319,7 @@ class Loop:
 
 def _whole(value: Tensor) -> Tensor:
     return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+def _own(value: Tensor) -> Tensor:
+    return value.to_local() if hasattr(value, "to_local") else value

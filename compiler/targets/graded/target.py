@@ -69,5 +69,6 @@ TARGETS = (
         build=build,
         unit=1 << arithmetic.SHIFT,
         disagreement=disagreement,
+        trains=True,
     ),
 )

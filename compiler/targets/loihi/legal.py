@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 
-import torch
-
 from compiler.analysis.currents import Term, terms
 from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, Node, is_neuron, is_synapse
@@ -18,7 +16,7 @@ from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.links import Link, link_of
 from compiler.targets.loihi.plan import PRODUCTS, Plan, single_spikes
 from compiler.targets.loihi.sizes import HOPELESS, neurons_beyond, synapses_beyond
-from compiler.targets.target import Options, starts_elsewhere
+from compiler.targets.target import Options, not_finite, starts_elsewhere
 from hw.chip import Chip
 
 EXPANDED = ("multi_spike",)
@@ -33,7 +31,7 @@ def planned(graph: Graph, chip: Chip, options: Options) -> Plan:
 
 def legal(graph: Graph, chip: Chip, options: Options | None = None) -> list[Violation]:
     """Return what a simplified graph asks of ``chip`` that it has not; an empty list says nothing about cores."""
-    found = [*_ends(graph, chip), *_finite(graph)]
+    found = [*_ends(graph, chip), *not_finite(graph)]
     neurons = [node for node in graph if is_neuron(node)]
     if not neurons:
         limit = f"{chip.name} runs spiking networks"
@@ -106,16 +104,6 @@ def _ends(graph: Graph, chip: Chip) -> list[Violation]:
         return []
     need = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
     return [Violation(graph.name, need, f"a program for {chip.name} has one of each")]
-
-
-def _finite(graph: Graph) -> list[Violation]:
-    wrong = [
-        f"{node.name}.{name}"
-        for node in graph
-        for name, value in node.parameters.items()
-        if value.is_floating_point() and not bool(torch.isfinite(value).all())
-    ]
-    return [Violation(name, "numbers that are not finite", "weights are finite; train again") for name in wrong]
 
 
 def _neuron(node: Node, chip: Chip) -> list[Violation]:

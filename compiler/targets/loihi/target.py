@@ -15,5 +15,6 @@ TARGETS = (
         build=build,
         unit=1 << arithmetic.SHIFT,
         disagreement=disagreement,
+        trains=True,
     ),
 )

@@ -11,14 +11,14 @@ from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, Node, is_neuron
 from compiler.targets.odin.arithmetic import FORMATS, NEURONS
 from compiler.targets.odin.quantise import READOUT, too_many
-from compiler.targets.target import Options, starts_elsewhere
+from compiler.targets.target import Options, not_finite, starts_elsewhere
 from hw.chip import Chip
 from snnkit.neurons import NO_RESET
 
 
 def legal(graph: Graph, chip: Chip, options: Options) -> list[Violation]:
     """Return what a simplified graph asks of ``chip`` that it has not."""
-    found = [*_ends(graph, chip), *_finite(graph)]
+    found = [*_ends(graph, chip), *not_finite(graph)]
     neurons = [node for node in graph if is_neuron(node)]
     if not neurons:
         return [*found, Violation(graph.name, "to run without spikes", f"{chip.name} runs spiking networks")]
@@ -57,16 +57,6 @@ def _ends(graph: Graph, chip: Chip) -> list[Violation]:
             rewrite = "encode the input as spikes and say so (input_type='binary')"
             found.append(Violation(name, f"{kind} input", f"{limit}; {rewrite}", rewrite, "input"))
     return found
-
-
-def _finite(graph: Graph) -> list[Violation]:
-    wrong = [
-        f"{node.name}.{name}"
-        for node in graph
-        for name, value in node.parameters.items()
-        if value.is_floating_point() and not bool(torch.isfinite(value).all())
-    ]
-    return [Violation(name, "numbers that are not finite", "weights are finite; train again") for name in wrong]
 
 
 def _neuron(node: Node, chip: Chip) -> list[Violation]:

@@ -19,7 +19,6 @@ from compiler.exchange import speck
 from compiler.passes import simplify
 from compiler.targets import TARGETS
 from hw import get_chip, list_chips
-from snnkit.cli import main
 from snnkit.layers import over_time
 from snnkit.neurons import IF
 
@@ -27,20 +26,10 @@ ONE_A_TARGET = {get_chip(n).semantics: n for n in reversed(list_chips()) if get_
 
 
 @pytest.fixture
-def call(capsys, tmp_path, monkeypatch):
-    """Run the command in a folder of its own; return (exit code, output, errors)."""
+def call(call, tmp_path, monkeypatch):
+    """Run the command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        code = 0
-        try:
-            main([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return call
 
 
 def reads_well(out):

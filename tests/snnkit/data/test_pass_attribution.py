@@ -13,29 +13,12 @@ from support.data import PASS_SAMPLE, pass_folder, pass_parts
 from torch import nn
 
 from snnkit.checkpoints import save_weights
-from snnkit.cli import main
 from snnkit.data import DataConfig, attribution, load_images
 from snnkit.data.pass_metadata import Credit
 from snnkit.engine import RunConfig, train_task
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.files import read_json
 from snnkit.tasks import Task
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the command in this process; return (exit code, output, errors)."""
-
-    def run(*words):
-        code = 0
-        try:
-            main([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def table(path=PASS_SAMPLE / "pass_metadata.csv"):

@@ -5,31 +5,19 @@ only one process's share was saved, a seed that makes processes draw the same no
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-
-SCRIPT = Path(__file__).parents[2] / "processes" / "train_plain_net.py"
+from support.processes import launched
 
 
 def run(*arguments, processes=1, check=True):
-    command = [sys.executable, str(SCRIPT)]
     if processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), str(SCRIPT)]
-        command = [sys.executable, *launcher]
         arguments = (*arguments, f"runtime.devices={processes}", f"data.batch_size={32 // processes}")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=300
-    )
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
+    folder, *words = arguments
+    return launched("train_plain_net.py", folder, *words, processes=processes, check=check)
 
 
 def losses(folder):
@@ -173,3 +161,21 @@ def test_eight_bit_states_are_sharded_saved_and_taken_up(tmp_path):
     run("--resume", single, "runtime.strategy=auto", "runtime.devices=1", "data.batch_size=32")
     assert len(losses(single)) == 12
     assert_near(single, whole)
+
+
+def test_only_what_a_signal_ended_is_tried_again(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, pathlib, signal, sys\n"
+        "tries = pathlib.Path(sys.argv[1]).parent / f'tries{os.environ[\"RANK\"]}'\n"
+        "tries.write_text(tries.read_text() + '.' if tries.exists() else '.')\n"
+        "if os.environ['RANK'] == '1' and sys.argv[2] == 'signal' and tries.read_text() == '.':\n"
+        "    os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "sys.exit(int(sys.argv[2] == 'wrong'))\n"
+    )
+    with pytest.warns(UserWarning, match="ended by a signal"):
+        launched(str(script), tmp_path / "a", "signal")
+    assert (tmp_path / "tries1").read_text() == ".."
+    (tmp_path / "tries1").unlink()
+    assert launched(str(script), tmp_path / "b", "wrong", check=False).returncode == 1
+    assert (tmp_path / "tries1").read_text() == "."

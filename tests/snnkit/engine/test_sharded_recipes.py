@@ -11,20 +11,16 @@ differ from process to process.
 """
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.processes import launched
 from torch import nn
 
 from snnkit.recipes import RECIPES, get_recipe
 from snnkit.tasks import TASKS
 
-SCRIPT = Path(__file__).parents[2] / "processes" / "train_recipes.py"
 # Tasks that learn from views keep a network beside the trained one, and refuse shards.
 NAMES = sorted(
     name for name in RECIPES if name.endswith("fashion_mnist") and not TASKS[get_recipe(name).task.name].takes_views
@@ -48,15 +44,7 @@ move one whose gradient is nothing but rounding or changes with a spike."""
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes")
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), str(folder), *NAMES],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    launched("train_recipes.py", folder, *NAMES, timeout=600)
     return folder
 
 

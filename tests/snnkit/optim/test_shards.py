@@ -4,27 +4,16 @@ Would break it: blocks that run across shards, an empty shard, a trust ratio or 
 that are read with the absmax of other blocks.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import torch
+from support.processes import launched
 from torch import nn
 
 from snnkit.optim import dequantise, quantise
 from snnkit.optim.shards import reblock
 
-SCRIPT = Path(__file__).parents[2] / "processes" / "sharded_8bit.py"
-
 
 def test_two_processes_with_shards():
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launcher], capture_output=True, text=True, env=environment, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    launched("sharded_8bit.py", None)
 
 
 def test_codes_of_three_shards_become_those_of_one():

@@ -15,7 +15,6 @@ from support.data import PASS_SAMPLE, photographs, recordings, shards
 from torch import nn
 
 from snnkit.checkpoints import build_model, save_tensors, save_weights
-from snnkit.cli import main
 from snnkit.data import DataConfig
 from snnkit.errors import CorruptFileError, InvalidArgumentError, NonFiniteError, UnknownNameError
 from snnkit.models import create_model
@@ -355,22 +354,6 @@ def test_names_with_weights(tmp_path):
 
 
 # The command.
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the command in this process; return (exit code, output, errors)."""
-
-    def run(*words):
-        code = 0
-        try:
-            main([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_the_command(tiny_run, tmp_path, call):

@@ -5,15 +5,12 @@ process for itself, a run that goes on with other numbers, a setting that does n
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.processes import launched
 from torch import nn
 
 import compiler
@@ -194,23 +191,15 @@ def test_a_target_is_held_by_all_processes_together(mine, others, paid, monkeypa
     assert float(energy.grad) == pytest.approx(0.01 if paid else 0.0)
 
 
-SCRIPT = Path(__file__).parents[2] / "processes" / "train_plain_net.py"
-
-
 @pytest.mark.slow
 def test_a_target_means_the_same_in_two_processes(tmp_path):
     """A target amid what the batches do: one process would pay for its half where both together do not."""
     found = {}
     for processes in (1, 2):
         folder = tmp_path / str(processes)
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes > 1 else []
         settings = [f"runtime.devices={processes}", f"data.batch_size={32 // processes}"]
         aim = ["task.energy.weight=30", "task.energy.target=12.8 kSOP", "epochs=1", "data.train_limit=96"]
-        command = [sys.executable, *launcher, str(SCRIPT), str(folder), *settings, *aim]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        launched("train_plain_net.py", folder, *settings, *aim, processes=processes)
         found[processes] = load_file(folder / "checkpoints" / "last.safetensors"), epochs(folder)[-1]
     for key, value in found[1][0].items():
         torch.testing.assert_close(found[2][0][key], value, rtol=1e-6, atol=1e-8)

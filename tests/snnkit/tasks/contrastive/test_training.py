@@ -6,17 +6,14 @@ that move, an encoder with parameters that no loss reaches, a collapse that nobo
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from processes.train_views import OPTIONS, VIT, configured
 from safetensors.torch import load_file
+from support.processes import launched
 from torch import nn
 
 import snnkit
@@ -29,7 +26,6 @@ from snnkit.tasks.contrastive.from_views import spread_of_assignments
 from snnkit.tasks.contrastive.sinkhorn import SINKHORN
 from snnkit.tasks.task import Plan
 
-SCRIPT = Path(__file__).parents[3] / "processes" / "train_views.py"
 every = pytest.mark.parametrize("method", OPTIONS)
 SPIKING = {"embed_dim": 16, "depth": 1, "num_heads": 2, "stem_ratio": 1, "timesteps": 2, "img_size": 32}
 SWIN = {"img_size": 32, "window_size": 4, "embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4)}
@@ -126,15 +122,7 @@ def test_what_is_kept_is_an_encoder_that_goes_on(runs, method, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     """Keys are shuffled among the processes, assignments and centres made of all: weights, queue and centre agree."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    launched("train_views.py", tmp_path)
     for method in OPTIONS:
         config = configured(method)
         if method == "swav":

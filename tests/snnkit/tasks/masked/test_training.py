@@ -6,18 +6,15 @@ run, an encoder that starts anew without a word, a setting that only labels coul
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from support.processes import launched
 
 import snnkit
 from snnkit.checkpoints import build_model
@@ -30,7 +27,6 @@ from snnkit.tasks import TASKS, Masked, build_task
 from snnkit.tasks.noise import Noise
 from snnkit.tasks.pretraining import Collapse, feature_spread
 
-SCRIPT = Path(__file__).parents[3] / "processes" / "train_masked.py"
 DECODER = {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
 VIT = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 SWIN = {
@@ -183,15 +179,7 @@ def test_a_run_goes_on_bit_for_bit(kind, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     """The same images are hidden in the same places; with copies and with shards the weights end up the same."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    launched("train_masked.py", tmp_path)
     config = RunConfig.load(tmp_path / "ddp" / "config.json")
     config.runtime.devices, config.runtime.strategy, config.data.batch_size = 1, "auto", 16
     one = train(config, tmp_path / "one")
