@@ -12,7 +12,6 @@ import pytest
 import torch
 from support import data as made
 from support.data import photographs, random_events, small_source
-from test_command import call  # noqa: F401
 
 from compiler.commands import source
 from compiler.counting import count
@@ -53,7 +52,7 @@ def test_every_data_set_is_here():
     assert {kind.partition(",")[0] for kind in KINDS} == set(DATASETS) - {"pass"}
 
 
-def counted(call, folder, images):  # noqa: F811
+def counted(call, folder, images):
     code, _, err = call("energy", folder, "--images", images)
     assert code == 0, err
     found = read_json(folder / "counts.json")
@@ -62,7 +61,7 @@ def counted(call, folder, images):  # noqa: F811
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_energy_of_a_sample_does_not_depend_on_how_many_are_counted(kind, tmp_path, call, event_run):  # noqa: F811
+def test_the_energy_of_a_sample_does_not_depend_on_how_many_are_counted(kind, tmp_path, call, event_run):
     folder = shutil.copytree(event_run, tmp_path / "copy") if kind == "event_folder" else trained(tmp_path, kind)
     found = counted(call, folder, 3)
     assert found["mac"] > 0
@@ -110,7 +109,7 @@ def costs():
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-def test_every_kind_of_recording_is_counted(ending, event_run, tmp_path, call, costs):  # noqa: F811
+def test_every_kind_of_recording_is_counted(ending, event_run, tmp_path, call, costs):
     """The same events in another format cost the same."""
     folder, sensor = recorded(tmp_path / "data", ending, random_events()), {"sensor_height": 34, "sensor_width": 34}
     run = on_other_data(event_run, tmp_path / "run", source=str(folder), **sensor)
@@ -158,7 +157,7 @@ def test_samples_of_several_sizes_and_too_many_of_them(tmp_path, monkeypatch):
         given._tested(1000)
 
 
-def test_a_type_is_approved_where_the_samples_are_of_it(event_run, tmp_path, call):  # noqa: F811
+def test_a_type_is_approved_where_the_samples_are_of_it(event_run, tmp_path, call):
     """Recordings of at most one event a pixel are spikes; of more, they are none, which every verb says."""
     pixels = np.random.default_rng(0).permutation(32 * 32)[:300]
     spikes = (np.arange(300) * 100, pixels % 32, pixels // 32, pixels % 2 == 0)
@@ -180,7 +179,7 @@ def test_a_type_is_approved_where_the_samples_are_of_it(event_run, tmp_path, cal
     assert not (run / "network.program").exists()
 
 
-def test_where_the_data_are_gone_the_type_is_not_known(event_run, tmp_path, call):  # noqa: F811
+def test_where_the_data_are_gone_the_type_is_not_known(event_run, tmp_path, call):
     run = on_other_data(event_run, tmp_path / "run", source=str(tmp_path / "nowhere"))
     code, out, _ = call("check", run, "--input-type", "binary")
     assert code == 0
