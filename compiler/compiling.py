@@ -19,31 +19,7 @@ from hw import get_chip
 from hw.chip import Chip
 from snnkit.errors import InvalidArgumentError, UnknownNameError, nearest, unknown_name
 
-__all__ = ["CompileError", "Violation", "check", "compile"]
-
-
-def check(
-    model_or_graph: nn.Module | Graph,
-    chip: str,
-    example: Tensor | None = None,
-    input_type: str = "real",
-    *,
-    host: str | Sequence[str] = (),
-    allow: str | Sequence[str] = (),
-    headroom: int = 32,
-) -> list[Violation]:
-    """Return what keeps a network off ``chip``; an empty list means that it compiles.
-
-    The arguments are those of ``compile``.
-
-    Raises:
-        CaptureError: the module holds an operator that graphs do not have.
-    """
-    try:
-        compile(model_or_graph, example, chip, input_type, host=host, allow=allow, headroom=headroom)
-    except CompileError as error:
-        return list(error.violations)
-    return []
+__all__ = ["CompileError", "Violation", "compile"]
 
 
 def compile(

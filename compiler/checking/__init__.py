@@ -154,7 +154,10 @@ def _compiled(graph: Graph, chip: Chip, name: str, host: str | Sequence[str], al
         others = with_rewrites(legal, graph, chip)
         found.violations += [v for v in others if (v.layer, v.kind) not in said]
     else:
-        found.violations += compiling.check(graph, name, host=host, allow=allow)
+        try:
+            compiling.compile(graph, chip=name, host=host, allow=allow)
+        except CompileError as error:
+            found.violations += error.violations
     return _report(found, with_rewrites(found.violations, graph, chip))
 
 

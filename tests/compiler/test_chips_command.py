@@ -16,26 +16,15 @@ import hw
 import snnkit
 from hw.describing import dumps
 from hw.quantity import Quantity
-from snnkit.cli.main import main
 
 ALL = hw.list_chips()
 
 
 @pytest.fixture
-def call(capsys, monkeypatch):
+def call(call, monkeypatch):
     """Run the command as in a pipe; return (exit code, output, errors)."""
     monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*words):
-        code = 0
-        try:
-            main(["chips", *words])
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return lambda *words: call("chips", *words)
 
 
 def test_the_list_names_every_chip(call):

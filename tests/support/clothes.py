@@ -94,10 +94,14 @@ NETWORKS = {"conv": SmallConv, "attention": Attention}
 def trained(name: str, epochs: int = 15) -> nn.Module:
     """Return a network trained on clothes, in eval mode; callers must not change it."""
     torch.manual_seed(0)
-    model, data = NETWORKS[name](), clothes_data()
-    steps = epochs * len(data.train)
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, steps)
+    return learned(NETWORKS[name](), epochs, 3e-3)
+
+
+def learned(model: nn.Module, epochs: int, rate: float) -> nn.Module:
+    """Train ``model`` on clothes, and return it in eval mode."""
+    data = clothes_data()
+    optimizer = torch.optim.AdamW(model.parameters(), rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, epochs * len(data.train))
     for epoch in range(epochs):
         for x, y in data.train.epoch(epoch):
             loss = F.cross_entropy(model(x), y)

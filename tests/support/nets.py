@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from snnkit.encoders import Direct
 from snnkit.layers import ConvBN, over_time
-from snnkit.neurons import LIF
+from snnkit.neurons import LIF, Neuron
 from snnkit.readouts import Mean
 
 
@@ -35,6 +35,19 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
         return self.readout(self.forward_sequence(x if x.ndim == 5 else self.encoder(x)))
+
+
+class InARow(nn.Module):
+    """Layers, run step by step, and neurons in a row, on sequences."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x) if isinstance(layer, Neuron) else over_time(layer, x)
+        return x
 
 
 class Chain(nn.Module):
@@ -79,3 +92,12 @@ def lively(model: nn.Module, seed: int = 0, gain: float = 2.5) -> nn.Module:
             if module.bias is not None:
                 module.bias.data.add_(0.4)
     return model
+
+
+def constant_linear(inputs: int, outputs: int, weight: float, bias: float | None = None) -> nn.Linear:
+    """A layer all of whose weights are alike, in float64."""
+    layer = nn.Linear(inputs, outputs, bias=bias is not None).double()
+    layer.weight.data.fill_(weight)
+    if bias is not None:
+        layer.bias.data.fill_(bias)
+    return layer

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.nets import InARow
 from torch import nn
 
 import compiler
@@ -91,26 +92,13 @@ def test_a_greedy_choice_is_taken_back():
     assert cores == {"small": 1, "large": 0}
 
 
-class Net(nn.Module):
-    """Layers and neurons in a row, on sequences."""
-
-    def __init__(self, *layers):
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x):
-        for one in self.layers:
-            x = one(x) if isinstance(one, (IF, LIF)) else over_time(one, x)
-        return x
-
-
 def neuron():
     return IF(v_reset=None)
 
 
 def graph(*layers, shape=(2, 32, 32), kind="binary"):
     torch.manual_seed(0)
-    return simplify(compiler.capture(Net(*layers), torch.zeros(2, 1, *shape), kind))
+    return simplify(compiler.capture(InARow(*layers), torch.zeros(2, 1, *shape), kind))
 
 
 def test_every_layer_gets_a_core_that_holds_it():

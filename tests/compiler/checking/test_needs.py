@@ -6,7 +6,7 @@ weights of 0 taken for synapses, a pool in between that multiplies nothing, a sh
 
 import pytest
 import torch
-from support.nets import Residual, SpikesIn
+from support.nets import InARow, Residual, SpikesIn
 from torch import nn
 
 import compiler
@@ -14,21 +14,7 @@ from compiler.checking.needs import OUTPUT, layers_of
 from compiler.graph import is_neuron
 from compiler.interpreting import interpret
 from compiler.passes import simplify
-from snnkit.layers import over_time
 from snnkit.neurons import IF
-
-
-class Net(nn.Module):
-    """Layers and neurons in a row, on sequences."""
-
-    def __init__(self, *layers):
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x):
-        for layer in self.layers:
-            x = layer(x) if isinstance(layer, IF) else over_time(layer, x)
-        return x
 
 
 def unrolled(graph, layer):
@@ -78,7 +64,7 @@ def test_counts_are_those_of_the_unrolled_layer(case, zeros):
         first.weight.data[:, ::3] = 0
     elif zeros:
         first.weight.data[:, :, 0] = 0  # a row of every kernel: fan-in and fan-out are then bounds
-    graph = simplify(compiler.capture(Net(first, IF()), torch.zeros(2, 1, *shape), "binary")).double()
+    graph = simplify(compiler.capture(InARow(first, IF()), torch.zeros(2, 1, *shape), "binary")).double()
     (layer,) = layers_of(graph)
     matrix = unrolled(graph, layer)
     assert layer.size == matrix.shape[0]
@@ -94,7 +80,7 @@ def test_fan_out_is_what_leaves_one_neuron(case):
     channels = shape[0]
     before = {1: nn.Linear, 2: lambda n, m: nn.Conv1d(n, m, 1), 3: lambda n, m: nn.Conv2d(n, m, 1)}[len(shape)]
     first = nn.Linear(shape[-1], shape[-1]) if case.startswith("linear") else before(channels, channels)
-    model = Net(first, IF(), make(), IF())
+    model = InARow(first, IF(), make(), IF())
     graph = simplify(compiler.capture(model, torch.zeros(2, 1, *shape), "binary")).double()
     source, layer = layers_of(graph)
     assert source.readers == (layer.name,)
@@ -103,7 +89,7 @@ def test_fan_out_is_what_leaves_one_neuron(case):
 
 def test_a_pool_between_brings_its_window():
     """2×2 pooled, then 3×3: one neuron reads 4 times 9 neurons of each channel, and of one value 9 are reached."""
-    model = Net(conv(1, 3, 3, padding=1), IF(), nn.AvgPool2d(2), conv(3, 5, 3, padding=1), IF())
+    model = InARow(conv(1, 3, 3, padding=1), IF(), nn.AvgPool2d(2), conv(3, 5, 3, padding=1), IF())
     graph = simplify(compiler.capture(model, torch.zeros(2, 1, 1, 12, 12), "binary"))
     source, layer = layers_of(graph)
     assert layer.fan_in == 3 * 9 * 4

@@ -9,6 +9,7 @@ import json
 
 import pytest
 import torch
+from support.nets import InARow
 from torch import nn
 
 import compiler
@@ -19,23 +20,9 @@ from compiler.interpreting import interpret
 from compiler.passes import simplify
 from hw import get_chip
 from snnkit.errors import CorruptFileError, UnknownNameError
-from snnkit.layers import over_time
 from snnkit.neurons import IF
 
 CHIP = get_chip("speck")
-
-
-class Net(nn.Module):
-    """Layers and neurons in a row, on sequences."""
-
-    def __init__(self, *layers):
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x):
-        for one in self.layers:
-            x = one(x) if isinstance(one, IF) else over_time(one, x)
-        return x
 
 
 def neuron(threshold=1.0, reset=None):
@@ -45,7 +32,7 @@ def neuron(threshold=1.0, reset=None):
 def network(reset=None, eighths=True):
     """Every form there is: stride, padding, groups, dilation, pools of two sizes, linear on a map and on a vector."""
     torch.manual_seed(0)
-    model = Net(
+    model = InARow(
         nn.Conv2d(2, 8, 5, stride=2, padding=2), neuron(0.75, reset), nn.AvgPool2d(2),
         nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=4), neuron(0.5, reset), nn.AvgPool2d(4), nn.Flatten(),
         nn.Linear(8 * 2 * 2, 12), neuron(0.5, reset), nn.Linear(12, 5), neuron(0.5, reset),
@@ -127,14 +114,14 @@ def test_all_of_a_file_is_what_was_written(tmp_path):
 def test_a_program_gives_its_network(tmp_path):
     """A network that fits both chips: of its program the floating-point network is taken."""
     torch.manual_seed(0)
-    model = Net(nn.Linear(6, 5), IF(), nn.Linear(5, 3), IF()).double()
+    model = InARow(nn.Linear(6, 5), IF(), nn.Linear(5, 3), IF()).double()
     program = compiler.compile(model, torch.zeros(4, 1, 6).double(), input_type="binary")
     made = speck.write(program, tmp_path / "speck.json")
     assert [core.name for core in made.cores] == ["layers.1", "layers.3"]
 
 
 def test_what_does_not_fit_is_not_written(tmp_path):
-    model = Net(nn.Conv2d(1, 4, 3, stride=3), neuron(), nn.Conv2d(4, 3, 17), neuron())
+    model = InARow(nn.Conv2d(1, 4, 3, stride=3), neuron(), nn.Conv2d(4, 3, 17), neuron())
     graph = compiler.capture(model, torch.zeros(2, 1, 1, 60, 60), "binary")
     with pytest.raises(CompileError) as caught:
         speck.write(graph, tmp_path / "speck.json")
@@ -189,7 +176,7 @@ def test_a_threshold_below_one_unit_is_refused_with_a_way_out():
 def test_a_membrane_that_could_clip_is_said():
     """127 · 1,024 inputs below zero in four steps is more than −32,768."""
     torch.manual_seed(0)
-    model = Net(nn.Linear(1024, 4), neuron()).double()
+    model = InARow(nn.Linear(1024, 4), neuron()).double()
     model.layers[0].weight.data.fill_(-0.5)
     made = speck.configure(compiler.capture(model, torch.zeros(4, 1, 1024).double(), "binary"))
     (core,) = made.cores

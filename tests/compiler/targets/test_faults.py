@@ -8,6 +8,7 @@ either compiled, and then right, or refused with the layer, what it needs and th
 import numpy as np
 import pytest
 import torch
+from support.nets import constant_linear
 from torch import nn
 
 import compiler
@@ -19,14 +20,6 @@ from snnkit.neurons import IF
 
 CHIPS = list({get_chip(n).semantics: n for n in reversed(list_chips()) if get_chip(n).semantics in TARGETS}.values())
 """One chip of each target."""
-
-
-def linear(inputs, outputs, weight, bias=None):
-    layer = nn.Linear(inputs, outputs, bias=bias is not None).double()
-    layer.weight.data.fill_(weight)
-    if bias is not None:
-        layer.bias.data.fill_(bias)
-    return layer
 
 
 def built(model, x, chip):
@@ -64,7 +57,7 @@ def same(ours, floating, equality, within=0):
 def test_a_bias_is_kept_or_refused(chip, bias):
     """Small weights and a bias of another size: the same spikes, with no input at all."""
     x = torch.zeros(8, 1, 4).double()
-    program = built(nn.Sequential(linear(4, 6, 0.0625, bias), IF(), linear(6, 3, 0.5)), x, chip)
+    program = built(nn.Sequential(constant_linear(4, 6, 0.0625, bias), IF(), constant_linear(6, 3, 0.5)), x, chip)
     if program is None:
         return
     same(*run(program, x), within=6)
@@ -75,7 +68,9 @@ def test_a_bias_is_kept_or_refused(chip, bias):
 def test_a_membrane_at_the_threshold_fires(chip, weight):
     """One input a step, or two, that together are exactly the threshold."""
     x = torch.ones(4, 1, 2).double()
-    program = built(nn.Sequential(linear(2, 6, weight), IF(v_threshold=2 * weight), linear(6, 3, 0.25)), x, chip)
+    program = built(
+        nn.Sequential(constant_linear(2, 6, weight), IF(v_threshold=2 * weight), constant_linear(6, 3, 0.25)), x, chip
+    )
     if program is None:
         return
     ours, floating, _ = run(program, x)
@@ -109,9 +104,9 @@ def test_exact_is_not_said_of_a_changed_network(chip):
 def test_no_accumulator_overflows_unseen(chip, sign):
     """All inputs at once, for as long as it takes: what compiles is right, and what is not names its layer."""
     x = torch.ones(24, 1, 48).double()
-    first = linear(48, 4, sign)
+    first = constant_linear(48, 4, sign)
     first.weight.data[2:] *= -1
-    program = built(nn.Sequential(first, IF(v_threshold=2.0), linear(4, 2, 0.5)), x, chip)
+    program = built(nn.Sequential(first, IF(v_threshold=2.0), constant_linear(4, 2, 0.5)), x, chip)
     if program is None:
         return
     same(*run(program, x))
@@ -122,7 +117,7 @@ def test_no_accumulator_overflows_unseen(chip, sign):
 def test_weights_of_zero_are_no_defect(chip, which):
     """A layer without a single weight: its neurons are silent, nothing is divided by its largest weight."""
     x = torch.ones(4, 1, 4).double()
-    first, second, head = linear(4, 6, 0.5), linear(6, 5, 0.5), linear(5, 3, 0.5)
+    first, second, head = constant_linear(4, 6, 0.5), constant_linear(6, 5, 0.5), constant_linear(5, 3, 0.5)
     for layer, named in ((first, "first"), (second, "second"), (head, "")):
         if which in ("all", named):
             layer.weight.data.zero_()
@@ -135,9 +130,11 @@ def test_weights_of_zero_are_no_defect(chip, which):
 def test_loihi_compiles_them_and_differs_in_nothing():
     """The checks above are not empty: Loihi refuses none of these networks, and its spikes are the float network's."""
     x = torch.ones(8, 1, 4).double()
-    networks = [nn.Sequential(linear(4, 6, 0.0625, b), IF(), linear(6, 3, 0.5)) for b in (0.25, 2.0, -0.5)]
-    networks.append(nn.Sequential(linear(4, 6, 0.0), IF(), linear(6, 3, 0.0)))
-    networks.append(nn.Sequential(linear(4, 6, -1.0), IF(v_threshold=2.0), linear(6, 3, 0.5)))
+    networks = [
+        nn.Sequential(constant_linear(4, 6, 0.0625, b), IF(), constant_linear(6, 3, 0.5)) for b in (0.25, 2.0, -0.5)
+    ]
+    networks.append(nn.Sequential(constant_linear(4, 6, 0.0), IF(), constant_linear(6, 3, 0.0)))
+    networks.append(nn.Sequential(constant_linear(4, 6, -1.0), IF(v_threshold=2.0), constant_linear(6, 3, 0.5)))
     for model in networks:
         program = built(model, x, "loihi1")
         assert program is not None

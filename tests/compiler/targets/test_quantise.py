@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.nets import constant_linear
 from torch import nn
 
 import compiler
@@ -33,14 +34,6 @@ from snnkit.neurons import IF, LIF
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
-
-
-def linear(inputs, outputs, weight, bias=None):
-    layer = nn.Linear(inputs, outputs, bias=bias is not None).double()
-    layer.weight.data.fill_(weight)
-    if bias is not None:
-        layer.bias.data.fill_(bias)
-    return layer
 
 
 class Images(nn.Module):
@@ -83,7 +76,9 @@ def counts(trace):
 def test_a_bias_larger_than_an_axon_can_bring_is_brought_by_several():
     """w = .003, b = .55, threshold 1: every second step fires, 24 spikes, with no spike coming in at all."""
     x = torch.zeros(8, 1, 4).double()
-    program, trace, equality, _ = run(nn.Sequential(linear(4, 6, 0.003, 0.55), IF(), linear(6, 3, 0.5, 0.1)), x)
+    program, trace, equality, _ = run(
+        nn.Sequential(constant_linear(4, 6, 0.003, 0.55), IF(), constant_linear(6, 3, 0.5, 0.1)), x
+    )
     assert counts(trace) == {"1": 24}
     assert equality.float_mismatches == 0
     lowered = program.mapping.lowered
@@ -101,7 +96,9 @@ def test_a_bias_larger_than_an_axon_can_bring_is_brought_by_several():
 def test_a_readout_keeps_its_bias():
     """b = .5 with w = .002: .5 + 6 · .002 at every step of six firing neurons."""
     x = torch.ones(2, 1, 4).double()
-    _, trace, equality, _ = run(nn.Sequential(linear(4, 6, 0.5, 0.5), IF(), linear(6, 3, 0.002, 0.5)), x)
+    _, trace, equality, _ = run(
+        nn.Sequential(constant_linear(4, 6, 0.5, 0.5), IF(), constant_linear(6, 3, 0.002, 0.5)), x
+    )
     torch.testing.assert_close(trace.logits, torch.full((1, 3), 0.512).double(), rtol=0, atol=1e-4)
     assert equality.float_verdict in ("exact", "bounded")
 
@@ -112,18 +109,18 @@ def test_a_readout_keeps_its_bias():
 def test_any_bias_is_kept_or_refused(weight, bias, neuron):
     """Random weights of one size and a bias of another: spikes as in the float network, but for rounded ties."""
     torch.manual_seed(1)
-    first = linear(5, 20, 0.0, bias)
+    first = constant_linear(5, 20, 0.0, bias)
     first.weight.data.uniform_(-weight, weight)
     first.bias.data.mul_(torch.rand(20).double() + 0.5)
     x = (torch.rand(10, 4, 5) < 0.5).double()
-    _, trace, equality, floating = run(nn.Sequential(first, neuron(), linear(20, 2, 0.1, 0.0)), x)
+    _, trace, equality, floating = run(nn.Sequential(first, neuron(), constant_linear(20, 2, 0.1, 0.0)), x)
     assert abs(int(trace.spikes["1"].sum()) - int(floating["1"].sum())) <= 0.02 * trace.spikes["1"].size
     assert equality.float_mismatches <= 0.03 * equality.float_compared
 
 
 def test_a_bias_beyond_every_accumulator_is_refused():
     """50,000 times the threshold: the state holds no threshold beside it. Layer, need and limit are said."""
-    model = nn.Sequential(linear(4, 6, 0.5, 5e4), IF(v_threshold=0.1), linear(6, 3, 0.5))
+    model = nn.Sequential(constant_linear(4, 6, 0.5, 5e4), IF(v_threshold=0.1), constant_linear(6, 3, 0.5))
     (violation,) = compiler.check(model, "loihi1", torch.zeros(40, 1, 4).double(), "binary")
     assert violation.layer == "1"
     assert "5e+05 times its threshold" in violation.need
@@ -132,7 +129,7 @@ def test_a_bias_beyond_every_accumulator_is_refused():
 
 def test_a_saturated_host_bias_changes_no_spike():
     """The register spans four thresholds; ±100 and 1e300 saturate, ±3.85 does not: all fire always or never."""
-    model = Images(5, a=linear(4, 6, 1.0, 0.0), lif=LIF(), b=linear(6, 3, 0.25, 0.5)).double()
+    model = Images(5, a=constant_linear(4, 6, 1.0, 0.0), lif=LIF(), b=constant_linear(6, 3, 0.25, 0.5)).double()
     firsts = [100, -100, 7.7, -7.7, 1e300]
     x = torch.tensor([[first, 0, 0, 0] for first in firsts], dtype=torch.float64)
     program, trace, equality, _ = run(model, x, "real")
@@ -145,7 +142,7 @@ def test_a_saturated_host_bias_changes_no_spike():
 
 
 def test_an_input_that_is_not_finite_is_refused():
-    model = Images(2, a=linear(4, 6, 1.0, 0.0), lif=LIF(), b=linear(6, 3, 0.25, 0.5)).double()
+    model = Images(2, a=constant_linear(4, 6, 1.0, 0.0), lif=LIF(), b=constant_linear(6, 3, 0.25, 0.5)).double()
     program = compiler.compile(model, torch.zeros(1, 4).double())
     with pytest.raises(ValueError, match="NaN or infinity"):
         program.simulate(torch.tensor([[0, torch.nan, 0, 0]]).double())
@@ -160,7 +157,7 @@ def test_a_membrane_exactly_at_the_threshold_fires(weight):
     x = torch.ones(4, 1, 1).double()
     threshold = 2 * weight
     _, trace, equality, floating = run(
-        nn.Sequential(linear(1, 6, weight, weight), IF(v_threshold=threshold), linear(6, 3, 0.25)), x
+        nn.Sequential(constant_linear(1, 6, weight, weight), IF(v_threshold=threshold), constant_linear(6, 3, 0.25)), x
     )
     assert int(floating["1"].sum()) == 24
     assert counts(trace) == {"1": 24}
@@ -170,7 +167,7 @@ def test_a_membrane_exactly_at_the_threshold_fires(weight):
 @pytest.mark.parametrize("neuron", [IF, LIF])
 def test_ties_of_the_host_fire_too(neuron):
     """τ = 2 halves the input: 2 in (1 without leak) is exactly the threshold, at every step again after the reset."""
-    model = Images(4, a=linear(1, 6, 0.5, 0.5), lif=neuron(), b=linear(6, 3, 0.25)).double()
+    model = Images(4, a=constant_linear(1, 6, 0.5, 0.5), lif=neuron(), b=constant_linear(6, 3, 0.25)).double()
     x = torch.tensor([[3.0 if neuron is LIF else 1.0]]).double()
     _, trace, _, floating = run(model, x, "real")
     assert int(floating["lif"].sum()) == 24
@@ -180,12 +177,12 @@ def test_ties_of_the_host_fire_too(neuron):
 def test_with_leak_a_tie_fires_and_the_threshold_is_almost_whole():
     """An input of exactly τ·θ fires from rest; below it by more than one unit nothing ever does."""
     x = torch.ones(12, 1, 1).double()
-    program, trace, _, floating = run(nn.Sequential(linear(1, 6, 2.0), LIF(), linear(6, 3, 0.25)), x)
+    program, trace, _, floating = run(nn.Sequential(constant_linear(1, 6, 2.0), LIF(), constant_linear(6, 3, 0.25)), x)
     assert counts(trace) == {"1": 72} == {"1": int(floating["1"].sum())}
     units = next(n for n in program.graph if n.name == "1").attributes["vth"] + 1
     assert units > 10_000, "one unit is a small part of the threshold"
     # v rises to w/τ · τ = w·(1 − 2^−t), here 0.999 of the threshold.
-    below = nn.Sequential(linear(1, 6, 0.999), LIF(), linear(6, 3, 0.25))
+    below = nn.Sequential(constant_linear(1, 6, 0.999), LIF(), constant_linear(6, 3, 0.25))
     _, trace, _, floating = run(below, x)
     assert counts(trace) == {"1": 0} == {"1": int(floating["1"].sum())}
 
@@ -196,7 +193,7 @@ def test_with_leak_a_tie_fires_and_the_threshold_is_almost_whole():
 def test_what_rounds_nothing_is_proven_exact():
     """Weights that are multiples of 1/8, thresholds too, no leak: the float network itself, on every input."""
     torch.manual_seed(2)
-    first, second = linear(8, 12, 0.0, 0.0), linear(12, 4, 0.0, 0.0)
+    first, second = constant_linear(8, 12, 0.0, 0.0), constant_linear(12, 4, 0.0, 0.0)
     for layer in (first, second):
         layer.weight.data = torch.randint(-8, 9, layer.weight.shape).double() / 8
         layer.bias.data = torch.randint(-1, 4, layer.bias.shape).double() / 8
@@ -215,7 +212,7 @@ def test_equal_spikes_bound_the_logits():
     torch.manual_seed(3)
     head = nn.Linear(6, 3).double()
     x = (torch.rand(6, 9, 4) < 0.5).double()
-    _, _, equality, _ = run(nn.Sequential(linear(4, 6, 0.5, 0.25), IF(), head), x)
+    _, _, equality, _ = run(nn.Sequential(constant_linear(4, 6, 0.5, 0.25), IF(), head), x)
     assert (equality.float_verdict, equality.float_mismatches, equality.float_proven) == ("bounded", 0, False)
     assert 0 < equality.float_logit_error <= equality.float_logit_bound < 0.05
     assert "proven to be at most" in str(equality)
@@ -330,7 +327,9 @@ def test_a_layer_that_two_neurons_read_has_weights_for_each():
 def test_weights_of_zero_are_no_defect():
     """Only a bias drives the first layer (12 spikes of 24), nothing at all the second, which stays silent."""
     x = torch.ones(4, 1, 4).double()
-    model = nn.Sequential(linear(4, 6, 0.0, 0.5), IF(), linear(6, 5, 0.0), IF(), linear(5, 3, 0.5, 0.25))
+    model = nn.Sequential(
+        constant_linear(4, 6, 0.0, 0.5), IF(), constant_linear(6, 5, 0.0), IF(), constant_linear(5, 3, 0.5, 0.25)
+    )
     _, trace, equality, _ = run(model, x)
     assert counts(trace) == {"1": 12, "3": 0}
     assert equality.float_verdict == "exact"
@@ -430,12 +429,12 @@ def test_a_chip_that_contradicts_its_semantics_is_refused():
 def test_resets_are_the_chips(described):
     chip = get_chip("loihi1")
     x = torch.zeros(4, 1, 4).double()
-    soft = nn.Sequential(linear(4, 6, 0.5), IF(v_reset=None), linear(6, 3, 0.5))
+    soft = nn.Sequential(constant_linear(4, 6, 0.5), IF(v_reset=None), constant_linear(6, 3, 0.5))
     (violation,) = compiler.check(soft, "loihi1", x, "binary")
     assert (violation.layer, violation.need) == ("1", "a soft reset (v_reset=None)")
     assert violation.limit == "loihi1 resets hard, to 0: use v_reset=0"
     described(replace(chip, name="other", reset_value=-0.5))
-    zero = nn.Sequential(linear(4, 6, 0.5), IF(), linear(6, 3, 0.5))
+    zero = nn.Sequential(constant_linear(4, 6, 0.5), IF(), constant_linear(6, 3, 0.5))
     (violation,) = compiler.check(zero, "other", x, "binary")
     assert "a reset to 0" in violation.need
     assert "use v_reset=-0.5" in violation.limit

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
-from support.clothes import clothes, clothes_data
+from support.clothes import clothes, clothes_data, learned
 from support.nets import Residual
 from torch import nn
 
@@ -29,18 +28,9 @@ def quiet(monkeypatch):
 def trained():
     """A small spiking network that has learned to tell clothes apart, and what it is fed."""
     torch.manual_seed(0)
-    model, data = Residual(width=12, timesteps=3, v_threshold=0.5), clothes_data()
+    model = Residual(width=12, timesteps=3, v_threshold=0.5)
     model.head = nn.Linear(24, 10)
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, 8 * len(data.train))
-    for epoch in range(8):
-        for x, y in data.train.epoch(epoch):
-            loss = F.cross_entropy(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return model.eval()
+    return learned(model, 8, 1e-2)
 
 
 def coarse(model, bits):
