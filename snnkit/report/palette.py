@@ -20,15 +20,17 @@ _MANY = 12  # beyond that many, neighbours also differ in lightness
 
 
 class Palette:
-    """Which populations a run has, in order of depth, and to which one a layer belongs."""
+    """Which populations a run has, in order of depth, and to which one a layer, or a chip's helper of it, belongs."""
 
     def __init__(self, run: Run):
         layers = rows(obj(run.counts, "network").get("per_layer"))
         mapped = sorted(rows(run.mapping.get("populations")), key=lambda item: number(item.get("depth")) or 0)
         neurons = [layer for layer in layers if layer.get("kind") == "neuron"]
         found = _names(mapped) + _names(neurons) + _names(rows(run.raster.get("populations")))
-        self.names = list(dict.fromkeys(found))
+        helps = _helpers(mapped)
+        self.names = [name for name in dict.fromkeys(found) if name not in helps]
         self._index = {name: index for index, name in enumerate(self.names)}
+        self._index |= {helper: self._index[layer] for helper, layer in helps.items()}
         self._index |= {name: index for name, index in self._feeding(layers) if name not in self._index}
 
     def of(self, layer: Any) -> int | None:
@@ -53,6 +55,18 @@ class Palette:
 
 def _names(items: list[dict[str, Any]]) -> list[str]:
     return [str(item["name"]) for item in items if item.get("name") is not None]
+
+
+def _helpers(mapped: list[dict[str, Any]]) -> dict[str, str]:
+    """What a chip needs beside a layer's neurons (relays, copies, parts: `stem.lif.relay1`), and that layer."""
+    layers = _names([item for item in mapped if item.get("kind") in ("neuron", None)])
+    others = _names([item for item in mapped if item.get("kind") not in ("neuron", "readout", None)])
+    found = {}
+    for name in others:
+        of = [layer for layer in layers if name.startswith(f"{layer}.")]
+        if of:
+            found[name] = max(of, key=len)
+    return found
 
 
 def _hex(index: int, count: int, shade: tuple[float, float]) -> str:

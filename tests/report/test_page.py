@@ -326,3 +326,17 @@ def test_results_of_other_weights_are_left_out_and_said(make_run, invented, caps
     assert len(found.stale) == 1
     write_report(folder)
     assert "snnkit energy" in capsys.readouterr().err
+
+
+def test_what_a_chip_needs_beside_a_layer_has_the_colour_of_the_layer(make_run, invented):
+    """Breaks when relays, copies and parts stand in the key of the page as if they were layers of the network."""
+    mapping = invented["mapping.json"]()
+    plain = json.loads(Reader(write_report(make_run(mapping=mapping))).data)
+    layer = mapping["populations"][0] | {"kind": "neuron"}
+    helper = {**layer, "name": f"{layer['name']}.relay1", "kind": "relay"}
+    mapping["populations"] = [layer, *mapping["populations"][1:], helper]
+    mapping["cores"][-1]["population"] = helper["name"]
+    data = json.loads(Reader(write_report(make_run(mapping=mapping))).data)
+    assert data["populations"] == plain["populations"]
+    shown = data["cores"]["cores"][-1]
+    assert (shown["name"], data["populations"][shown["population"]]) == (helper["name"], layer["name"])
