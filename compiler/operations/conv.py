@@ -21,6 +21,7 @@ from compiler.operations.call import Call
 from compiler.operations.rules import INT, INTS, folded, pair, real, synaptic
 
 _CONV: Mapping[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED: Mapping[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 def shifted(y: Tensor, node: Node) -> Tensor:
@@ -34,11 +35,16 @@ def shifted(y: Tensor, node: Node) -> Tensor:
 
 
 def _run(node: Node, x: Tensor) -> tuple[Tensor, ...]:
-    a, weight, bias = node.attributes, node.parameters["weight"], node.parameters.get("bias")
+    a = node.attributes
+    return _weighed(node, x, _CONV, a["stride"], a["padding"], a["dilation"], a["groups"])
+
+
+def _weighed(node: Node, x: Tensor, runs: Mapping[int, Callable[..., Tensor]], *settings: object) -> tuple[Tensor, ...]:
+    """Run the function of the right rank; the bias of integer weights comes after their shift."""
+    weight, bias = node.parameters["weight"], node.parameters.get("bias")
     rank = weight.ndim - 2
-    exact = "weight_exponent" not in a
-    settings = (a["stride"], a["padding"], a["dilation"], a["groups"])
-    y = folded(x, rank + 1, lambda z: _CONV[rank](z, weight, bias if exact else None, *settings))
+    exact = "weight_exponent" not in node.attributes
+    y = folded(x, rank + 1, lambda z: runs[rank](z, weight, bias if exact else None, *settings))
     if exact:
         return (y,)
     y = shifted(y, node)
@@ -151,11 +157,8 @@ def _padded(
 
 
 def _run_transposed(node: Node, x: Tensor) -> tuple[Tensor, ...]:
-    a, weight, bias = node.attributes, node.parameters["weight"], node.parameters.get("bias")
-    rank = weight.ndim - 2
-    run = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[rank]
-    settings = (a["stride"], a["padding"], a["output_padding"], a["groups"], a["dilation"])
-    return (folded(x, rank + 1, lambda z: run(z, weight, bias, *settings)),)
+    a = node.attributes
+    return _weighed(node, x, _TRANSPOSED, a["stride"], a["padding"], a["output_padding"], a["groups"], a["dilation"])
 
 
 def _count_transposed(node: Node, facts: Facts) -> Mapping[str, Amount]:
@@ -209,7 +212,7 @@ CONV_TRANSPOSE = Operation(
         "aten.conv_transpose3d.input": _capture_transposed(3),
     },
     {**_SETTINGS, "output_padding": INTS},
-    {},
+    {"weight_exponent": INT},
     ("weight",),
     ("bias",),
     linear=True,

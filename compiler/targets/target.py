@@ -116,6 +116,14 @@ def starts_elsewhere(graph: Graph, node: Node, chip: Chip) -> list[Violation]:
     return [Violation(node.name, "a membrane that starts at another value than 0", limit)]
 
 
+def one_of_each(graph: Graph, chip: Chip) -> list[Violation]:
+    """Return what to say of several inputs or outputs."""
+    if len(graph.inputs) == len(graph.outputs) == 1:
+        return []
+    need = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+    return [Violation(graph.name, need, f"a program for {chip.name} has one of each")]
+
+
 def not_finite(graph: Graph) -> list[Violation]:
     """Return the parameters that hold infinities or no numbers."""
     wrong = [

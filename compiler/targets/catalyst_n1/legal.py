@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
 from compiler.analysis.currents import Term, terms
 from compiler.errors import CompileError, Violation
 from compiler.graph import BINARY, Graph, Node, is_neuron
 from compiler.targets.catalyst_n1 import arithmetic
 from compiler.targets.loihi.constants import number
-from compiler.targets.target import Options, starts_elsewhere
+from compiler.targets.loihi.plan import fixed_signals
+from compiler.targets.target import Options, not_finite, one_of_each, starts_elsewhere
 from hw.chip import Chip
 from snnkit.neurons import NO_RESET
 
@@ -22,19 +21,12 @@ LOSSES = (DROPS,)
 
 def static_signals(graph: Graph) -> frozenset[str]:
     """Return the signals that the host computes once from a constant input; stored numbers are not among them."""
-    fixed: set[str] = set()
-    for node in graph:
-        if all(name in fixed for name in node.inputs):
-            fixed.update(node.outputs)
-    return graph.static_signals() - fixed
+    return graph.static_signals() - fixed_signals(graph)
 
 
 def legal(graph: Graph, chip: Chip, options: Options) -> list[Violation]:
     """Return what a simplified graph asks of ``chip`` that it has not; an empty list says nothing about cores."""
-    found = [*_numbers(graph)]
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        need = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-        found.append(Violation(graph.name, need, f"a program for {chip.name} has one of each"))
+    found = [*one_of_each(graph, chip), *not_finite(graph)]
     neurons = [node for node in graph if is_neuron(node)]
     if not neurons:
         return [*found, Violation(graph.name, "to run without spikes", f"{chip.name} runs spiking networks")]
@@ -60,14 +52,6 @@ def disagreement(chip: Chip) -> str | None:
         if name in chip.numbers and chip.number(name).value != bits:
             return f"{chip.name} has {name} {chip.number(name).value:g}, {arithmetic.SEMANTICS} has {bits}"
     return None
-
-
-def _numbers(graph: Graph) -> Iterator[Violation]:
-    for node in graph:
-        for name, value in node.parameters.items():
-            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-                limit = "weights are finite; train again"
-                yield Violation(f"{node.name}.{name}", "numbers that are not finite", limit)
 
 
 def _neuron(node: Node, chip: Chip) -> Iterator[Violation]:

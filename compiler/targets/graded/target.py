@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from compiler.errors import Violation
 from compiler.graph import Graph
 from compiler.mapping import place
 from compiler.mapping.engine import Dynamics
 from compiler.targets.graded import arithmetic
 from compiler.targets.loihi.image import MappedImage
-from compiler.targets.loihi.legal import legal as _legal
+from compiler.targets.loihi.legal import legal
 from compiler.targets.loihi.lower import lower
-from compiler.targets.loihi.quantise import quantise as _quantise
+from compiler.targets.loihi.quantise import quantise
 from compiler.targets.target import Options, Target
 from hw.chip import Chip
 
 DYNAMICS = Dynamics(arithmetic.row_step, arithmetic.shift_sum, arithmetic.PARTS)
-
-
-def legal(graph: Graph, chip: Chip, options: Options | None = None) -> list[Violation]:
-    """Return what a simplified graph asks of ``chip`` that it has not."""
-    return _legal(graph, chip, options)
-
-
-def quantise(
-    graph: Graph,
-    chip: Chip,
-    options: Options | None = None,
-    scales: Mapping[str, float] | None = None,
-    gates: bool = True,
-) -> Graph:
-    """Return the integer graph of ``graph`` (simplified), with ``lif_graded`` neurons; arguments as for Loihi.
-
-    Raises:
-        CompileError: what the chip's arithmetic cannot express, all of it.
-    """
-    return _quantise(graph, chip, options, scales, gates)
 
 
 def build(graph: Graph, chip: Chip, options: Options | None = None) -> MappedImage:

@@ -16,7 +16,7 @@ from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.links import Link, link_of
 from compiler.targets.loihi.plan import PRODUCTS, Plan, single_spikes
 from compiler.targets.loihi.sizes import HOPELESS, neurons_beyond, synapses_beyond
-from compiler.targets.target import Options, not_finite, starts_elsewhere
+from compiler.targets.target import Options, not_finite, one_of_each, starts_elsewhere
 from hw.chip import Chip
 
 EXPANDED = ("multi_spike",)
@@ -31,7 +31,7 @@ def planned(graph: Graph, chip: Chip, options: Options) -> Plan:
 
 def legal(graph: Graph, chip: Chip, options: Options | None = None) -> list[Violation]:
     """Return what a simplified graph asks of ``chip`` that it has not; an empty list says nothing about cores."""
-    found = [*_ends(graph, chip), *not_finite(graph)]
+    found = [*one_of_each(graph, chip), *not_finite(graph)]
     neurons = [node for node in graph if is_neuron(node)]
     if not neurons:
         limit = f"{chip.name} runs spiking networks"
@@ -97,13 +97,6 @@ def _layers(graph: Graph, neurons: list[Node], chip: Chip, plan: Plan) -> list[t
             with contextlib.suppress(CompileError):  # which quantising will raise
                 found.append((name, link_of(graph, term, graph.shape(signal), name, chip.name)))
     return found
-
-
-def _ends(graph: Graph, chip: Chip) -> list[Violation]:
-    if len(graph.inputs) == len(graph.outputs) == 1:
-        return []
-    need = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-    return [Violation(graph.name, need, f"a program for {chip.name} has one of each")]
 
 
 def _neuron(node: Node, chip: Chip) -> list[Violation]:

@@ -76,7 +76,7 @@ class _Planning:
     host_neurons: list[Node] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        fixed = _fixed(self.graph)
+        fixed = fixed_signals(self.graph)
         self.static = _still(self.graph, self.on_chip) - fixed
         self.fixed = fixed
         self.stops: set[str] = set(self.static)
@@ -169,7 +169,7 @@ class _Planning:
         return found
 
 
-def _fixed(graph: Graph) -> frozenset[str]:
+def fixed_signals(graph: Graph) -> frozenset[str]:
     """Signals that hang on no input and no state: stored numbers."""
     found: set[str] = set()
     for node in graph:

@@ -11,7 +11,7 @@ from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, Node, is_neuron
 from compiler.targets.odin.arithmetic import FORMATS, NEURONS
 from compiler.targets.odin.quantise import READOUT, too_many
-from compiler.targets.target import Options, not_finite, starts_elsewhere
+from compiler.targets.target import Options, not_finite, one_of_each, starts_elsewhere
 from hw.chip import Chip
 from snnkit.neurons import NO_RESET
 
@@ -46,10 +46,7 @@ def disagreement(chip: Chip) -> str | None:
 
 
 def _ends(graph: Graph, chip: Chip) -> list[Violation]:
-    found = []
-    if not len(graph.inputs) == len(graph.outputs) == 1:
-        need = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-        found.append(Violation(graph.name, need, f"a program for {chip.name} has one of each"))
+    found = one_of_each(graph, chip)
     for name in graph.inputs:
         kind = graph.type(name)
         if not kind.is_event or kind.low < 0 or kind.scale != 1:

@@ -16,6 +16,7 @@ from compiler.compiling import CompileError
 from compiler.graph import is_neuron
 from compiler.targets import TARGETS
 from hw import get_chip, list_chips
+from snnkit.layers import over_time
 from snnkit.neurons import IF
 
 CHIPS = list({get_chip(n).semantics: n for n in reversed(list_chips()) if get_chip(n).semantics in TARGETS}.values())
@@ -141,3 +142,31 @@ def test_loihi_compiles_them_and_differs_in_nothing():
         ours, floating, equality = run(program, x)
         np.testing.assert_array_equal(ours["1"], floating["1"])
         assert equality.float_mismatches == 0
+
+
+class Upsampling(nn.Module):
+    """Spikes, a transposed convolution between two layers of neurons, a readout."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+        self.up = nn.ConvTranspose2d(4, 4, 2, stride=2, bias=bias)
+        self.one, self.two = IF(), IF()
+        self.head = nn.Linear(4 * 64, 3, bias=False)
+        for parameter in self.parameters():  # eighths: the chip's numbers hold them as they are
+            parameter.data = torch.randint(-8, 9, parameter.shape).double() / 8
+
+    def forward(self, x):
+        up = over_time(self.up, self.one(over_time(self.first, x)))
+        return over_time(self.head, self.two(up).flatten(2))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("chip", ["loihi1", "mesh"])
+def test_a_transposed_convolution_between_neurons(chip, bias):
+    """It has whole-number weights with an exponent as other layers have, and its bias comes after the shift."""
+    x = (torch.rand(4, 3, 2, 4, 4) > 0.5).double()
+    ours, floating, equality = run(built(Upsampling(bias), x, chip), x)
+    assert equality.float_mismatches == 0
+    assert min(int(spikes.sum()) for spikes in ours.values()) > 50
+    assert all((ours[name].reshape(-1) == floating[name].reshape(-1)).all() for name in ours)
