@@ -125,6 +125,10 @@ class Program:
         """Compare float network, quantised graph and integer program: every spike and every output.
 
         ``trace`` is what ``simulate(x)`` returned, where it has been run already.
+
+        Raises:
+            InvalidArgumentError: the input does not fit the network; the trace is of another chip, other samples, or a
+                network of other layers or sizes.
         """
         return run.verify(self, x, self.simulate(x) if trace is None else trace)
 

@@ -41,12 +41,13 @@ class Runnable(Protocol):
 class Trace:
     """What the chip did with B images. Shapes: T the network's time steps, N neurons, K outputs.
 
-    ``spikes``: by neuron layer of the float network, integers (T, B, N), aligned in time with the graph (each layer's
-    delay removed); ``logits``: float64 (B, K), the mean over time as the float network would report it;
-    ``synaptic_events`` and ``packets``: totals over the images, see ``compiler.targets.Activity``;
+    ``chip``: its name; ``spikes``: by neuron layer of the float network, integers (T, B, N), aligned in time with the
+    graph (each layer's delay removed); ``logits``: float64 (B, K), the mean over time as the float network would report
+    it; ``synaptic_events`` and ``packets``: totals over the images, see ``compiler.targets.Activity``;
     ``fired``: all spikes, those of relays included; ``counters``: further totals of this chip by name.
     """
 
+    chip: str
     spikes: dict[str, NDArray[Any]]
     logits: Tensor
     synaptic_events: NDArray[np.int64]
@@ -166,12 +167,11 @@ def runnable(x: Any) -> Tensor:
 def simulate(program: Runnable, x: Tensor) -> Trace:
     """Run images (B, …), or spikes (T, B, …), through the mapped integer program."""
     done = program.image.simulate(runnable(x))
-    layers = stand_ins(program.graph)
     return Trace(
+        chip=program.image.chip.name,
         spikes={
             layer: sum((done.spikes[name] for name in rest), done.spikes[first])
-            for layer, (first, *rest) in layers.items()
-            if first in done.spikes
+            for layer, (first, *rest) in stand_ins(program.graph).items()
         },
         logits=logits(program, done.membrane),
         synaptic_events=done.synaptic_events,
@@ -187,17 +187,46 @@ def logits(program: Runnable, membrane: Tensor) -> Tensor:
     return membrane / float(unit * program.readout.attributes["scale"] * program.graph.timesteps)
 
 
-def verify(program: Runnable, x: Tensor, trace: Trace) -> Equality:
-    """Compare the mapped program with ``interpret`` of the quantised graph, and that with the float graph."""
-    x = runnable(x)
-    batch_axis = x.ndim - 1 - len(program.input_shape)
-    if batch_axis not in (0, 1) or x.shape[batch_axis] != len(trace.logits):
+def _own(program: Runnable, x: Tensor, trace: Trace) -> int:
+    """Refuse a trace that a program cannot have left of samples ``x``; returns the axis of the samples.
+
+    Raises:
+        InvalidArgumentError: it is of another chip, of other samples, or of a network of other layers or sizes.
+    """
+    axis, samples, graph = x.ndim - 1 - len(program.input_shape), len(trace.logits), program.graph
+    name, ending = program.image.chip.name, "give what `simulate` of this program returned."
+    if trace.chip != name:
+        raise InvalidArgumentError(f"the trace is of {trace.chip}, the program for {name}: {ending}")
+    if axis not in (0, 1) or x.shape[axis] != samples:
         raise InvalidArgumentError(
-            f"the trace is of {len(trace.logits):,} samples, the input is {tuple(x.shape)}: give the samples that were "
-            "simulated."
+            f"the trace is of {samples:,} samples, the input is {tuple(x.shape)}: give the samples that were simulated."
         )
+    wanted: dict[str, tuple[int, ...]] = {
+        layer: (graph.timesteps, samples, graph.signals[first].size) for layer, (first, *_) in stand_ins(graph).items()
+    }
+    found: dict[str, tuple[int, ...]] = {layer: sent.shape for layer, sent in trace.spikes.items()}
+    wanted["its output"] = (samples, *graph.shape(program.readout.output))
+    found["its output"] = tuple(trace.logits.shape)
+    for layer in (*wanted, *found):
+        if wanted.get(layer) != found.get(layer):
+            theirs, ours = (shapes.get(layer, "not there") for shapes in (found, wanted))
+            shown = layer if layer == "its output" else f"layer {layer}"
+            raise InvalidArgumentError(
+                f"the trace is of another network: {shown} is {theirs}, in the program {ours}: {ending}"
+            )
+    return axis
+
+
+def verify(program: Runnable, x: Tensor, trace: Trace) -> Equality:
+    """Compare the mapped program with ``interpret`` of the quantised graph, and that with the float graph.
+
+    Raises:
+        InvalidArgumentError: the input does not fit the network, or the trace is not this program's of this input.
+    """
+    x = runnable(x)
+    batch_axis = _own(program, x, trace)
     floating = program.source_graph.double()
-    signals = {layer: names for layer, names in stand_ins(program.graph).items() if layer in trace.spikes}
+    signals = stand_ins(program.graph)
     probes = [name for names in signals.values() for name in names]
     events = {node.output: _event(node, floating) for node in program.graph}
     by_layer = {name: [0, 0] for name in signals}

@@ -1,8 +1,10 @@
 """What is granted to a compiler, what a program is given to run, and what a trace is held against: refused in one line.
 
 Would break it: a loss or a host that the chip's programs do not have taken without a word, a headroom of nothing, a raw
-error of torch for samples that are no numbers, a trace of other samples called equal.
+error of torch for samples that are no numbers, a trace of other samples, another network or another chip compared.
 """
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -135,6 +137,48 @@ def test_a_trace_of_other_samples_is_refused(program, samples):
     trace = program.simulate(spikes())
     with pytest.raises(InvalidArgumentError, match=f"the trace is of {SAMPLES} samples"):
         program.verify(spikes(samples), trace)
+
+
+def of(*sizes, first=5, last=3):
+    """A program's network of integrate-and-fire layers of such sizes, and three numbers."""
+    torch.manual_seed(0)
+    layers = []
+    for inside, outside in pairwise((first, *sizes)):
+        layers += [torch.nn.Linear(inside, outside, bias=False), IF()]
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], last, bias=False))
+    return simplify(compiler.capture(model, spikes(1), "binary"))
+
+
+@pytest.mark.parametrize("chip", ONE_A_TARGET)
+@pytest.mark.parametrize(
+    ("sizes", "last", "said"),
+    [
+        ((7,), 3, r"layer 1 is \(3, 4, 7\), in the program \(3, 4, 6\)"),
+        ((6, 6), 3, "layer 3 is .*, in the program not there"),
+        ((6,), 2, r"its output is \(4, 2\), in the program \(4, 3\)"),
+    ],
+)
+def test_a_trace_of_another_network_is_refused(chip, sizes, last, said):
+    """Whichever of the two is the larger, and where all that both have is of one size."""
+    program, other = compiler.compile(of(6), chip=chip), compiler.compile(of(*sizes, last=last), chip=chip)
+    with pytest.raises(InvalidArgumentError, match=f"the trace is of another network: {said}: give") as caught:
+        program.verify(spikes(), other.simulate(spikes()))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InvalidArgumentError, match="the trace is of another network: "):
+        other.verify(spikes(), program.simulate(spikes()))
+
+
+def test_a_trace_of_another_chip_is_refused(program):
+    """Equal in every shape, and on chips of one target in every number."""
+    x, here = spikes(), program.chip.name
+    for chip in (*ONE_A_TARGET, "mesh", "mesh:width=4"):
+        trace = compiler.compile(graph(), chip=chip).simulate(x)
+        if chip == here:
+            assert program.verify(x, trace).verdict == "exact"
+            continue
+        with pytest.raises(InvalidArgumentError, match=f"the trace is of {chip}, the program for {here}: ") as caught:
+            program.verify(x, trace)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_network_with_infinite_weights_is_called_so():
