@@ -9,14 +9,18 @@ Neurons say what they send; from there on every torch function says what becomes
 events meet weights are counted (``counts``). Nothing is read off names of layers or off data, so a sum of two spikes is
 an integer signal of up to two units, an average over nine one of ninths, and currents are real. What happens inside of
 a neuron is its own matter and not synaptic.
+
+A network is listened to from a call of its ``forward``, or of a method whose name begins with ``forward_``, to that
+call's end. What one of these returns keeps its types until another reads it, so ``forward_head(forward_features(x))``
+counts what the network does as a whole does. Nothing else in the block is counted.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import torch
@@ -45,7 +49,7 @@ _VIEWS = {torch.Tensor.T.__get__: "T", torch.Tensor.mT.__get__: "mT"}  # type: i
 
 
 class Meter(TorchFunctionMode):
-    """Counts while the block runs, each time that ``model`` is called in it.
+    """Counts while the block runs, each time that ``model``, or one of its methods ``forward_…``, is called in it.
 
     Args:
         model: a network with neurons that send events.
@@ -53,6 +57,10 @@ class Meter(TorchFunctionMode):
             counted too.
         input_type: what the network's input consists of, as for ``compiler.count``: "real", "binary", "signed",
             "integer[low,high]".
+
+    Attributes:
+        read: shape of the input of every call, such as (B, C, H, W), in order; calls that go on with what an earlier
+            one returned have none.
 
     Raises:
         InvalidArgumentError: no neuron of the network sends events.
@@ -69,13 +77,15 @@ class Meter(TorchFunctionMode):
                 raise unknown_name("neuron layer", name, names.values())
         self.messages: dict[str, Tensor] = {}
         self.outputs: dict[str, int] = {}
+        self.read: list[tuple[int, ...]] = []
         self.blind = False
         self._counts: list[tuple[str, Tensor, float] | None] = []
         self._known: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._strange: set[str] = set()
         self._opaque = 0
-        self._running: list[ExitStack] = []
-        self._on_model: list[RemovableHandle] = []
+        self._running = False
+        self._inputs: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._replaced: dict[str, Callable[..., Any] | None] = {}
         self._on_layers: list[RemovableHandle] = []
         self._listens_to = [module for module in model.modules() if isinstance(module, (Neuron, *_KEEPS))]
         self._names = names
@@ -102,19 +112,51 @@ class Meter(TorchFunctionMode):
     # The block.
 
     def __enter__(self) -> Meter:
-        self._on_model += [
-            self._model.register_forward_pre_hook(self._before_model),
-            self._model.register_forward_hook(self._after_model, always_call=True),
-        ]
+        kind = type(self._model)
+        own = vars(self._model)
+        for name in dir(kind):
+            if (name == "forward" or name.startswith("forward_")) and callable(getattr(kind, name)):
+                self._replaced[name] = own.get(name)
+                own[name] = self._entry(name, getattr(self._model, name))
         return self
 
     def __exit__(self, *error: object) -> None:
-        _removed(self._on_model)
-        self._known = WeakTensorKeyDictionary()
+        own = vars(self._model)
+        for name, before in self._replaced.items():
+            if before is None:
+                del own[name]
+            else:
+                own[name] = before
+        self._replaced = {}
+        self._known, self._inputs = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
 
-    def _before_model(self, _model: nn.Module, inputs: tuple[Any, ...]) -> None:
-        for tensor in tensors(inputs):
-            self._known[tensor] = Known(self._input)
+    def _entry(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method that listens, unless another of them that called it does."""
+
+        @wraps(method)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            if self._running:
+                return method(*args, **kwargs)
+            self._begin(name, tensors([*args, *kwargs.values()]))
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self._end()
+
+        return entered
+
+    def _begin(self, name: str, given: list[Tensor]) -> None:
+        if given and (given[0] not in self._known or given[0] in self._inputs):
+            self.read.append(tuple(given[0].shape))
+            if name != "forward" and given[0].grad_fn is not None:
+                warnings.warn(
+                    f"{name} of {type(self._model).__name__} was given what was computed outside of the network, and "
+                    f"it is taken for the network's input, {self._input}. Hand on what its methods return as it is.",
+                    stacklevel=3,
+                )
+        for tensor in given:
+            if tensor not in self._known:
+                self._known[tensor], self._inputs[tensor] = Known(self._input), True
         # Now, and not before: of several who listen to a neuron the last is called last, and what the others do with
         # its spikes is no work of the network.
         for module in self._listens_to:
@@ -122,17 +164,18 @@ class Meter(TorchFunctionMode):
             if isinstance(module, Recurrent):
                 self._watch(module.feedback, self._close, self._before_feedback(module))
         self._opaque = 0
-        self._running.append(ExitStack())
-        self._running[-1].callback(super().__exit__, None, None, None)
+        self._running = True
         super().__enter__()  # type: ignore[no-untyped-call]
 
     def _watch(self, module: nn.Module, after: Callable[..., None], before: Callable[..., None] | None = None) -> None:
         self._on_layers.append(module.register_forward_pre_hook(before or self._close, prepend=True))
         self._on_layers.append(module.register_forward_hook(after))
 
-    def _after_model(self, *_: object) -> None:
-        self._running.pop().close()
-        _removed(self._on_layers)
+    def _end(self) -> None:
+        self._running = False
+        super().__exit__(None, None, None)
+        while self._on_layers:
+            self._on_layers.pop().remove()
         for name in self._strange:
             warnings.warn(
                 f"torch's {name} of spikes: what snnkit does not know makes real numbers of them, and what reads its "
@@ -249,16 +292,6 @@ class Meter(TorchFunctionMode):
 
     def _drop(self, count: int) -> None:
         self._counts[count] = None
-
-
-def _removed(handles: list[RemovableHandle]) -> None:
-    while handles:
-        handles.pop().remove()
-
-
-def _carries(tensor: Tensor) -> bool:
-    """Whether a result is a signal; whole numbers are places and sizes."""
-    return tensor.is_floating_point() or tensor.dtype == torch.bool
 
 
 def event_layers(model: nn.Module) -> dict[Neuron, str]:

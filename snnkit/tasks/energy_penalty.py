@@ -18,9 +18,11 @@ rate can lower.
 | ``target`` | SOP, kSOP, MSOP or GSOP (synaptic operations per sample), with its unit | "": none |
 | c_l ``per_layer`` | synaptic operations that a message of neuron layer l is worth, ≥ 0 | none |
 
-E is a mean over the batch, and over the batches of all processes, so that a target means the same on any number of
-them. With ``optim.accumulate`` each of the batches is held to the target. Messages are outputs other than 0: what a
-mapped network sends as packets.
+E is a mean over the samples of the batch, and over the batches of all processes, so that a target means the same on any
+number of them. A sample is what one answer is made of; to a task that learns from views of images, every view that the
+network reads is one. What follows the network, or teaches it, reads for itself and is not counted. With
+``optim.accumulate`` each of the batches is held to the target. Messages are outputs other than 0: what a mapped network
+sends as packets.
 
 Source: penalties on synaptic operations: Sorbaro et al., "Optimizing the Energy Consumption of Spiking Neural Networks
 for Neuromorphic Applications", Front. Neurosci. 2020, arXiv 1912.01268 (there quadratic, and with quantised ReLUs).
@@ -30,8 +32,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, distributed, nn
@@ -50,6 +52,7 @@ class Trained(Protocol):
 
     model: nn.Module
     training: bool
+    takes_views: ClassVar[bool]
 
     def loss(self, batch: Any) -> Tensor:
         """Return the loss of a training batch."""
@@ -99,12 +102,18 @@ class EnergyPenalty(nn.Module):
             loss = task.loss(batch) if task.training else None
             if loss is None:
                 task.evaluate(batch)
+        if not meter.read:
+            kind = type(task.model).__name__
+            raise InvalidArgumentError(
+                f"task.energy: {type(task).__name__} runs {kind} by none of its methods forward or forward_…, and only "
+                "what these do is counted. Call the model itself."
+            )
         if not meter.dense:
             raise InvalidArgumentError(
                 f"task.energy: no spike of {type(task.model).__name__} meets a weight, so there are no synaptic "
                 "operations to count. Do its layers read what its neurons send?"
             )
-        samples = samples_in(batch)
+        samples = sum(map(_images, meter.read)) if task.takes_views else samples_in(batch)
         operations = meter.total() / samples
         messages = [self.per_layer[name] * found / samples for name, found in meter.messages.items()]
         energy = operations + torch.stack(messages).sum() if messages else operations
@@ -207,7 +216,12 @@ def samples_in(batch: Any) -> int:
     if isinstance(batch, (tuple, list)) and len(batch) > 1:
         return len(batch[1])
     images = batch[0] if isinstance(batch, (tuple, list)) else batch
-    return images.shape[1] if images.ndim == 5 else len(images)
+    return _images(images.shape)
+
+
+def _images(shape: Sequence[int]) -> int:
+    """Return B of (B, …), or of sequences (T, B, C, H, W)."""
+    return shape[1] if len(shape) == 5 else shape[0]
 
 
 def _of_all_processes(value: Tensor) -> Tensor:

@@ -319,6 +319,55 @@ def test_messages_of_named_layers():
     assert x.grad.abs().sum() > 0
 
 
+class InParts(nn.Module):
+    """Spikes whose sum a batch norm reads, and behind the cut a layer with weights: it takes the norm up."""
+
+    def __init__(self):
+        super().__init__()
+        self.lif, self.norm, self.conv, self.head = LIF(v_threshold=0.1), nn.BatchNorm1d(4), nn.Conv1d(4, 3, 3), None
+
+    def forward_features(self, x):
+        return self.norm(self.lif(x.unsqueeze(0))[0] + 1)
+
+    def forward_head(self, features):
+        return self.conv(features)
+
+    def forward(self, x):
+        return self.forward_head(self.forward_features(x))
+
+
+def test_methods_in_a_row_are_the_network():
+    """Types, and norms that go to the layer behind them, go on from one method to the next; inputs are told."""
+    model, x = InParts(), torch.rand(2, 4, 7)
+    whole = metered(model, x)
+    with Meter(model) as meter:
+        features = model.forward_features(x)
+        assert torch.ones(2) @ torch.ones(2) == 2  # nobody listens between them
+        model.forward_head(features)
+    assert total(meter) == total(whole) > 0
+    assert (meter.dense, meter.functions, meter.read) == (whole.dense, whole.functions, [(2, 4, 7)])
+    assert meter.read == whole.read
+    with Meter(model) as meter:
+        model(x), model.forward(x), model.forward_head(model.forward_features(x.clone()))
+    assert total(meter) == 3 * total(whole)
+    assert meter.read == 3 * [(2, 4, 7)]
+    assert not {"forward", "forward_features", "forward_head"} & set(vars(model))
+
+
+def test_what_comes_from_outside_between_two_methods_is_told():
+    model = InParts()
+    with Meter(model), pytest.warns(UserWarning, match="forward_head of InParts was given what was computed outside"):
+        model.forward_head(2 * model.forward_features(torch.rand(2, 4, 7)))
+
+
+def test_a_forward_of_the_instance_comes_back():
+    model = InParts()
+    model.forward = own = lambda x: model.forward_head(model.forward_features(x) * 1)
+    x = torch.rand(2, 4, 7)
+    assert total(metered(model, x)) > 0
+    assert vars(model)["forward"] is own
+
+
 def test_bad_arguments():
     with pytest.raises(InvalidArgumentError, match="no neuron that sends spikes"):
         Meter(nn.Sequential(nn.Linear(2, 2), snnkit.neurons.LeakyIntegrator()))
@@ -333,6 +382,6 @@ def test_an_error_inside_leaves_nothing_behind():
     with pytest.raises(RuntimeError), Meter(model):
         model(torch.ones(1, 2, 6))
     assert not model.neurons[0]._forward_hooks
-    assert not model._forward_hooks
+    assert "forward" not in vars(model)
     with Meter(Own(nn.Linear(6, 3), LIF())):  # and the mode is closed: nothing is listened to outside of a model
         assert torch.ones(2) @ torch.ones(2) == 2

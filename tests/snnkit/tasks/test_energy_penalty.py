@@ -4,6 +4,7 @@ Would break it: a task that forgets the penalty, metrics per batch instead of pe
 process for itself, a run that goes on with other numbers, a setting that does nothing without a word.
 """
 
+import copy
 import json
 import shutil
 
@@ -20,10 +21,22 @@ from snnkit.engine.checkpoint import find_states
 from snnkit.errors import InvalidArgumentError, UnknownNameError
 from snnkit.recipes import get_recipe
 from snnkit.synapses import Meter
-from snnkit.tasks import EnergyPenalty, build_task
+from snnkit.tasks import TASKS, EnergyPenalty, build_task
+from snnkit.tasks.classification import Classification
 from snnkit.tasks.energy_penalty import parse_target, samples_in
 
 TAUGHT = ("distillation", "feature_distillation", "meal_v2")
+VIEWS = {"moco": 1, "swav": 2, "dino": 2}
+"""How many of two views the trained network reads; moco's other is read by the one that follows it."""
+AUTOENCODERS = {
+    "masked": ("spikformer_v2_mae_8_384", {"embed_dim": 16, "depth": 1, "num_heads": 2, "stem_ratio": 1}),
+    "mr_mae": ("e_spikeformer_mae_12_512", {"embed_dim": (8, 8, 16), "depth": 1, "num_heads": 1}),
+}
+HEADS = {
+    "moco": {"queue": 12, "dim": 8},
+    "swav": {"prototypes": 6, "hidden": 8, "dim": 8},
+    "dino": {"out_dim": 6, "hidden": 8, "bottleneck": 4},
+}
 
 
 def network(**sizes):
@@ -35,7 +48,7 @@ def network(**sizes):
 
 def task_of(name, model):
     if name not in TAUGHT:
-        return build_task(name, model, 4, {})
+        return build_task(name, model, 4, HEADS.get(name, {}))
     teacher = snnkit.create_model("spiking_cnn_small", width=2, img_size=16, num_classes=4, timesteps=1)
     return build_task(name, model, 4, {"teachers": teacher})
 
@@ -44,6 +57,73 @@ def task_of(name, model):
 def batch():
     torch.manual_seed(1)
     return torch.randn(6, 1, 16, 16), torch.tensor([0, 1, 2, 3, 0, 1])
+
+
+def test_these_are_all_tasks():
+    assert {"classification", *TAUGHT, *VIEWS, *AUTOENCODERS} == set(TASKS)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_every_task_of_views_has_it(name, batch):
+    """S is a mean over the views that the network reads, all of it but its classifier; of who follows it, nothing."""
+    model, (images, labels) = network(), batch
+    views = [images, images.flip(-1)]
+    read = torch.cat(views[: VIEWS[name]])
+    task = task_of(name, model)
+    task.energy = EnergyPenalty(model, weight=2.0)
+    with Meter(model) as meter:
+        model.train().forward_head(model.forward_stages(model.forward_currents(read))[-1], pre_logits=True)
+    share = float(meter.total().detach()) / meter.dense
+    assert 0 < share < 1
+    task.train()((views, labels)).backward()
+    assert model.stem.conv.weight.grad.abs().sum() > 0
+    found = task.results()
+    assert found["synaptic_operations"] == pytest.approx(float(meter.total().detach()) / len(read), rel=1e-6)
+    assert found["energy_penalty"] == pytest.approx(2 * share, rel=1e-6)
+    task.eval()(views)  # without labels
+    model.reset_classifier(0)
+    counted = compiler.count(model.eval(), [read]).total("synaptic_events")
+    assert task.results()["synaptic_operations"] == pytest.approx(counted, rel=1e-6)
+
+
+def test_views_of_other_sizes_are_images_too():
+    """DINO's small views: four images of each, all of them read."""
+    torch.manual_seed(0)
+    model = snnkit.create_model("sew_resnet18", widths=(4, 4, 8, 8), img_size=32, num_classes=4, timesteps=2)
+    task = task_of("dino", model)
+    task.energy = EnergyPenalty(model)
+    views = [torch.randn(3, 3, side, side) for side in (32, 32, 16, 16)]
+    task.eval()(views)
+    model.reset_classifier(0)
+    large, small = (compiler.count(model.eval(), [torch.cat(v)]) for v in (views[:2], views[2:]))
+    wanted = (large.total("synaptic_events") + small.total("synaptic_events")) / 2
+    assert large.total("synaptic_events") > small.total("synaptic_events") > 0
+    assert task.results()["synaptic_operations"] == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_every_task_of_masks_has_it(name):
+    torch.manual_seed(0)
+    of, sizes = AUTOENCODERS[name]
+    decoder = {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
+    model, images = snnkit.create_model(of, **sizes, **decoder, img_size=64), torch.rand(2, 3, 64, 64)
+    teacher = snnkit.create_model("spiking_cnn_small", width=2, img_size=64, in_chans=3, timesteps=1)
+    options = {"teacher": teacher, "resample": True} if name == "mr_mae" else {}
+    task = TASKS[name](model, **options).train()
+    drawn = copy.deepcopy(task.noise)
+    with Meter(model) as meter:
+        model(images, drawn.for_training(images, model.cells))
+    share = float(meter.total().detach()) / meter.dense
+    assert 0 < share < 1
+    task.energy = EnergyPenalty(model, weight=2.0)
+    task(images).backward()
+    found = task.results()
+    assert found["synaptic_operations"] == pytest.approx(float(meter.total().detach()) / 2, rel=1e-6)
+    assert found["energy_penalty"] == pytest.approx(2 * share, rel=1e-6)
+    task.eval()(images)
+    with Meter(model) as meter:
+        model(images, drawn.for_testing(images, model.cells))
+    assert task.results()["synaptic_operations"] == pytest.approx(float(meter.total().detach()) / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["classification", *TAUGHT])
@@ -256,6 +336,24 @@ def test_a_network_without_spikes_is_refused(tmp_path):
     config.model.sizes = {"stem_type": "", "stem_width": 8, "channels": (8, 8, 8, 8)}
     with pytest.raises(InvalidArgumentError, match="ResNet has no neuron that sends spikes"):
         train(config, tmp_path / "run")
+
+
+class Elsewhere(Classification):
+    """Runs its network by none of the methods that are listened to."""
+
+    def loss(self, batch):
+        return self.model.stem_lif(self.model.stem(batch[0][None])).mean()
+
+
+def test_a_network_that_is_run_by_its_parts_is_told(batch):
+    model = network()
+    task = Elsewhere(model, 4)
+    task.energy = EnergyPenalty(model, 1.0)
+    with pytest.raises(
+        InvalidArgumentError, match="Elsewhere runs SpikingCNN by none of its methods forward"
+    ) as caught:
+        task.train()(batch)
+    assert "\n" not in str(caught.value)
 
 
 class Unread(nn.Module):
