@@ -20,6 +20,8 @@ from snnkit.layers.spike_driven_attention import spike_attention
 from snnkit.neurons import IF, LIF, MultiSpike
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "lava"
+SDSA_PAIRS = 2 * (2 * 2 * 4 + 2 * 2 * 4)
+"""Products a step in q (kᵀ v), of 2 heads of 2 channels and 4 tokens."""
 
 
 def golden():
@@ -103,10 +105,25 @@ def test_masks_of_spikes_are_gates(name, chip):
 def test_products_of_events_are_the_chips(name, chip):
     program, trace, _ = same(maps(name, 2, 0.5), spikes(8, 4, 6, rate=0.6), chip)
     assert not program.host_operations
-    # (q kᵀ) v and q (kᵀ v), 2 heads of 2 channels and 4 tokens, 8 steps, 4 samples
-    pairs = {"sdsa3": 2 * (2 * 2 * 4 + 2 * 2 * 4), "ssa": 2 * (4 * 4 * 2 + 4 * 2 * 4)}[name]
+    # (q kᵀ) v, 2 heads of 2 channels and 4 tokens, 8 steps, 4 samples
+    pairs = {"sdsa3": SDSA_PAIRS, "ssa": 2 * (4 * 4 * 2 + 4 * 2 * 4)}[name]
     assert trace.counters["products"] == pairs * 8 * 4
     assert [trace.counters[key] for key in ("spikes_to_host", "spikes_from_host", "biases_from_host")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("chip", "host"), [("mesh", ()), ("loihi2", ()), ("loihi1", "auto")])
+def test_sdsa4(chip, host):
+    """Its learned scale, here a quarter, goes into the neuron's threshold: 2 where it was 0.5."""
+    model = maps("sdsa4", 2, 0.5)
+    model.operator.scale.data.fill_(0.25)
+    program, trace, _ = same(model, spikes(8, 4, 6, rate=0.6), chip, host=host)
+    assert bool(program.host_operations) == bool(host)
+    assert trace.counters["products"] == (0 if host else SDSA_PAIRS * 8 * 4)
+    assert (trace.counters["spikes_to_host"] > 0) == bool(host)
+    assert trace.spikes["operator.lif"].any()
+    model.operator.scale.data.fill_(1.0)
+    _, louder, _ = same(model, spikes(8, 4, 6, rate=0.6), chip, host=host)
+    assert louder.spikes["operator.lif"].sum() > trace.spikes["operator.lif"].sum()
 
 
 @pytest.mark.parametrize("host", ["auto", "*mul*", "operator*"])

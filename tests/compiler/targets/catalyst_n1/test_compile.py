@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from support import n1
 from support.nets import Chain, SpikesIn, lively
 from torch import nn
 
@@ -18,6 +19,7 @@ import compiler.simulate
 from compiler.errors import CompileError
 from compiler.interpreting import interpret
 from compiler.program import Program
+from compiler.targets.catalyst_n1.trace import replay
 from snnkit.encoders import Direct
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers import over_time
@@ -205,16 +207,58 @@ def test_losses_are_refused_or_counted():
     assert program.verify(quiet, trace).mismatches == 0
 
 
+def firing(*sizes):
+    """Dense layers of weights of 1: one spike raises all that are behind it."""
+    model = dense(IF, *sizes, bias=False)
+    for weight in model.parameters():
+        weight.data.fill_(1.0)
+    return model
+
+
 def test_packets_are_refused_or_counted():
-    torch.manual_seed(0)
-    model, x = lively(dense(IF, 20, *6 * [45], 4)), spikes(4, 2, 20)
+    model, x = firing(40, *8 * [45], 4), torch.ones(12, 1, 40).double()
     with pytest.raises(CompileError, match="packets in a step, catalyst_n1 delivers 512"):
-        compiler.compile(model, x[:, :1], CHIP, "binary")
-    program = compiler.compile(model, x[:, :1], CHIP, "binary", allow="drops")
+        compiler.compile(model, x, CHIP, "binary")
+    program = compiler.compile(model, x, CHIP, "binary", allow="drops")
     trace = program.simulate(x)
+    assert trace.counters["dropped_packets"] > 100
     assert trace.counters["dropped_spikes"] == 0
+    assert program.verify(x, trace).mismatches > 0
+    once = x.clone()
+    once[1:] = 0  # a wave that is in one layer at a time
+    trace = program.simulate(once)
+    assert trace.fired > 8 * 45
+    assert trace.counters["dropped_packets"] == 0
+    assert program.verify(once, trace).verdict == "exact"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "steps", "lost", "kept"),
+    [
+        ((90, 30, 4), 2, "dropped_spikes", "dropped_packets"),
+        ((40, *7 * [45], 4), 9, "dropped_packets", "dropped_spikes"),
+    ],
+)
+def test_what_is_lost_is_what_the_chip_loses(sizes, steps, lost, kept):
+    """The plain model, run on the program's memories: which spikes and packets, and all that comes of it."""
+    x = torch.ones(steps, 1, sizes[0]).double()
+    program = compiler.compile(firing(*sizes), x, CHIP, "binary", allow="drops")
+    trace, arrays = program.simulate(x), program.image.trace(x)
+    slow = {key: np.array(rows) for key, rows in n1.simulate(arrays).items()}
+    counted = {"dropped_spikes": slow["fifo_drops"].sum(), "dropped_packets": slow["inject_drops"].sum()}
+    assert {key: trace.counters[key] for key in counted} == counted
+    assert trace.counters[lost] > 0 == trace.counters[kept]
+    assert trace.fired == slow["s"].sum()
+    ours = replay(arrays, "program")
+    for key in ("s", "v", "u"):
+        np.testing.assert_array_equal(ours[key], slow[key], key)
+    for p, place in zip(program.image.populations, program.image.places, strict=True):
+        if p.node.attributes.get("layer"):
+            core, neuron = place.T
+            wanted = slow["s"][p.fires : p.fires + steps, core, neuron]
+            np.testing.assert_array_equal(trace.spikes[p.node.attributes["layer"]][:, 0], wanted)
     equality = program.verify(x, trace)
-    assert (equality.mismatches == 0) == (trace.counters["dropped_packets"] == 0)
+    assert equality.mismatches + equality.membrane_mismatches > 0, "the quantised graph loses nothing"
 
 
 REFUSED = {
@@ -246,12 +290,15 @@ def test_refused_in_one_line(name):
 
 
 def test_words_of_a_core_are_a_limit():
-    """The F2 build has 4,096 words a core: a full matrix of 60 × 200 takes three of its cores and more."""
+    """The F2 build has 4,096 words a core: 60 × 150 weights fill as many cores as they need, and none too full."""
     torch.manual_seed(0)
-    x = spikes(3, 4, 40)
-    model = lively(dense(IF, 40, 20, 200, 4))
-    loads = compiler.compile(model, x[:, :1], "catalyst_n1_f2", "binary", allow="drops").image.loads
-    assert max(load["synapse_words"] for load in loads) <= 4096
+    x = torch.ones(3, 1, 60).double()
+    program = compiler.compile(lively(dense(IF, 60, 150, 4)), x, "catalyst_n1_f2", "binary", allow="drops")
+    words = [load["synapse_words"] for load in program.image.loads]
+    assert 3500 < max(words) <= 4096
+    assert sum(words) > 60 * 150 > 2 * 4096
+    _, held = np.unique(program.image.tables["cfg_pool"][:, 0], return_counts=True)
+    assert held.max() <= 4096, "what is loaded is what was counted"
 
 
 def test_a_program_is_written_and_read(tmp_path):
