@@ -48,6 +48,19 @@ def test_replayed_from_a_file(path):
     same(compiler.simulate.replay(path), replay(read_npz(path)))
 
 
+@pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
+def test_what_a_trace_recorded_is_not_looked_at(path, tmp_path):
+    """The chip's outputs left out of the file, or all of them wrong in it: what is found is the chip's still."""
+    arrays = read_npz(path)
+    given = {key: value for key, value in arrays.items() if not key.startswith("out_")}
+    recorded = {key: value for key, value in arrays.items() if key not in given}
+    assert recorded
+    wrong = {key: value + np.ones_like(value) for key, value in recorded.items()}
+    for name, beside in ("bare", {}), ("wrong", wrong):
+        np.savez(tmp_path / f"{name}.npz", **given, **beside)
+        same(compiler.simulate.replay(tmp_path / f"{name}.npz"), {key[4:]: value for key, value in recorded.items()})
+
+
 def random_trace(seed, tiny, size=256, closed=False):
     """A chip of ``size`` neurons at random, thresholds of 0 and extremes among them, with events of all kinds."""
     rng = np.random.default_rng(seed)
