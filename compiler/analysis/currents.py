@@ -136,8 +136,10 @@ def _step(graph: Graph, node: Node, position: int) -> tuple[float, tuple[Hop, ..
     same = graph.shape(node.inputs[position]) == graph.shape(node.output)
     if node.op == "scale" and node.parameters["weight"].numel() == 1 and not node.attributes and same:
         return float(node.parameters["weight"]), ()
-    if node.op in ("add", "sub", "neg") and same:
-        return (-1.0 if node.op == "neg" or (node.op == "sub" and position == 1) else 1.0), ()
+    if node.op in ("add", "sub", "neg"):
+        sign = -1.0 if node.op == "neg" or (node.op == "sub" and position == 1) else 1.0
+        # What is broadcast takes the sign in its factor, and moves as in a sum.
+        return sign, () if same else (Hop(replace(node, op="add"), position),)
     divisor = _divisor(graph, node)
     return (1.0, (Hop(node, position),)) if divisor is None else (1.0 / divisor, ())
 

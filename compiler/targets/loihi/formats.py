@@ -37,13 +37,15 @@ class Formats:
     def _graded(a: Arithmetic) -> Formats:
         """Weights are signed numbers of all their bits, and a decay may forget everything (``targets.graded``)."""
         bits, unity = max(a.weight_bits), 2 ** int(a.decay_bits.value)
+        state = 2 ** (int(a.state_bits.value) - 1) - 1
+        units = min(2 ** int(a.threshold_bits.value) - 1, state >> a.threshold_shift)  # a state must reach it
         return Formats(
             weight_bits=bits,
             weight_step=1,
             weight_limit=2 ** (bits - 1) - 1,
             exponents=a.weight_exponent[1],
-            threshold=2 ** int(a.threshold_bits.value) - 2,  # one more, which counts when it is reached, fits
-            state=2 ** (int(a.state_bits.value) - 1) - 1,
+            threshold=units - 1,  # one more, which counts when it is reached, fits
+            state=state,
             mantissa=2 ** (int(a.bias_mantissa_bits.value) - 1) - 1,
             bias_exponent=2 ** int(a.bias_exponent_bits.value) - 1,
             unit=2**a.threshold_shift,

@@ -234,11 +234,11 @@ def _selected(graph: Graph, path: tuple[Hop, ...], shape: tuple[int, ...], reade
     if not path:
         return everything(shape)
     numbers = torch.arange(1, math.prod(shape) + 1, dtype=torch.float64).reshape(1, *shape)
-    picked: Ints = through(graph, path, numbers)[0].abs().round().long().numpy() - 1
+    picked: Ints = through(graph, path, numbers)[0].round().long().numpy() - 1
     # Whoever says that it only moves values is believed when it moves others the same way.
     test = torch.cos(numbers)
-    moved = through(graph, path, test)[0].abs()
-    if not torch.equal(moved, _select(test.abs().reshape(-1), picked)):
+    moved = through(graph, path, test)[0]
+    if not torch.equal(moved, _select(test.reshape(-1), picked)):
         names = ", ".join(f"{hop.node.name} ({hop.node.op})" for hop in path)
         limit = f"{chip} has sums of convolutions, linear layers, averages and shortcuts between two neurons"
         raise CompileError(Violation(reader, f"{names} before it, which mixes values", limit))

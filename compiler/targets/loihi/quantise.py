@@ -156,8 +156,8 @@ def _neuron(work: _Work, node: Node) -> None:
     layer, static = _layer(work, node.inputs[0], node.name)
     resets, steps = neuron.reset == "hard", work.graph.timesteps
     headroom = work.options.headroom if static else 0
-    # Without numbers in events, a neuron of several levels is one population a level, at half its level and so on.
-    one = work.formats.graded or neuron.levels == 1
+    # Without numbers in events, a neuron that rounds is one population a level, at half its level and so on.
+    one = work.formats.graded or neuron.mode == "threshold"
     most = 1 if one else 2 * neuron.levels - 1
     halves = work.formats.graded and neuron.mode != "threshold"
     dynamics = Dynamics(work.formats.forget, neuron.dv, 0, steps, True, headroom, resets, most, halves)
@@ -235,7 +235,7 @@ def _host_driven(work: _Work, node: Node, neuron: Neuron) -> None:
     drive = work.builder.add("bias_current", (work.signals[signal],), settings, name=f"{node.name}.bias")
     half = 2**exponent / 2 / per_unit
     scale = units / neuron.threshold
-    if neuron.levels > 1 and not f.graded:
+    if neuron.mode != "threshold" and not f.graded:
         units //= 2  # half a level
     made = _Made(node.name, node.output, "bias", units, scale, half, neuron)
     _add_neuron(work, made, drive)
@@ -361,7 +361,7 @@ class _Made:
 def _add_neuron(work: _Work, made: _Made, drive: str | tuple[str, str]) -> None:
     """Add an integer neuron of the chip's kind."""
     f, neuron = work.formats, made.neuron
-    if neuron.levels > 1 and not f.graded:
+    if neuron.mode != "threshold" and not f.graded:
         _add_levels(work, made, drive)
         return
     attributes = {"dv": neuron.dv, "scale": made.scale, "drive": made.drive}

@@ -120,6 +120,8 @@ def scaled(
 
 def _chosen(search: _Search) -> Scaled:
     top = search.largest()
+    if not top > 0:  # a bias register of no bits
+        raise CompileError(search._too_large())
     power = 2.0 ** math.floor(math.log2(top))
     while (exact := search.at(power)).rounding == 0.0:
         if search.fits(exact):
@@ -254,6 +256,14 @@ class _Search:
         if self.threshold is None:
             need = f"sums of its inputs over {steps} steps, of which no bit is left where they fit"
             return Violation(self.layer.name, need, f"a state holds {f.state // f.unit:,} units: fewer inputs, or T")
+        held, span = f.mantissa << f.bias_exponent, self.dynamics.headroom * f.unit
+        if held < span:
+            need = (
+                f"a bias register beside its spikes that spans {self.dynamics.headroom} thresholds of {f.unit} or more"
+            )
+            return Violation(
+                self.layer.name, need, f"one holds {held:,}, less than {span:,}: less headroom, or a wider one"
+            )
         ratio = self._largest_weight() * self.gain / self.threshold
         return Violation(
             self.layer.name,

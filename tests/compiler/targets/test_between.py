@@ -107,6 +107,16 @@ def test_a_register_that_would_overflow_says_so(chip):
         run(model, large * 30, chip, "real", headroom=64)
 
 
+@pytest.mark.parametrize(("mantissa", "exponent", "held"), [(1, 1, 0), (2, 1, 2), (6, 2, 248)])
+def test_a_register_too_small_for_any_threshold_is_refused(mantissa, exponent, held):
+    """Four thresholds of 64 are 256, the least that a register beside spikes spans."""
+    chip = f"mesh:bias_mantissa_bits={mantissa},bias_exponent_bits={exponent}"
+    with pytest.raises(CompileError) as refused:
+        compiler.compile(eighths(Images(Both(lambda s, i: s + i))), images(), chip, "real", headroom=4)
+    (second,) = (text for text in map(str, refused.value.violations) if "second" in text)
+    assert f"holds {held:,}" in second
+
+
 @pytest.mark.parametrize("chip", CHIPS)
 def test_currents_of_every_step_come_from_the_host(chip):
     """Real frames: the first neurons run on the host, and a current reaches a neuron of the chip at its own step."""
@@ -119,6 +129,22 @@ def test_currents_of_every_step_come_from_the_host(chip):
         assert trace.counters["biases_from_host"] == 6 * 6 * 5
         assert trace.counters["spikes_from_host"] == int(trace.spikes["first"].sum())
         assert trace.counters["spikes_to_host"] == 0
+
+
+@pytest.mark.parametrize("given", ["once", "at every step"])
+def test_biases_of_more_than_32_bits(given):
+    """A threshold of 64 is 2³² membrane units where registers and states are wide, and a bias is as large."""
+    chip = "mesh:bias_mantissa_bits=24,bias_exponent_bits=4,state_bits=48,threshold_bits=32,weight_bits=16"
+    model, x = eighths(Both(lambda s, i: s + i, neuron=lambda: IF(v_threshold=64.0))), 64 * images()
+    model.c.bias.data = (model.c.bias.data * 8).round() / 8
+    if given == "once":
+        program, trace, equality = run(Images(model), x, chip, "real")
+    else:
+        program, trace, equality = run(model, torch.stack([x.roll(t, 0) for t in range(5)]), chip, "real", host="auto")
+    driven = next(node for node in program.graph if node.attributes.get("drive") == "both")
+    assert driven.attributes["vth"] << 6 == 2**32
+    assert equality.float_verdict == "exact"
+    assert trace.fired > 10
 
 
 @pytest.mark.parametrize("chip", CHIPS)

@@ -7,6 +7,7 @@ proof that lets a sum leave its range.
 
 import copy
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from torch import nn
 import compiler
 from compiler.errors import CompileError
 from compiler.graph import is_neuron
+from compiler.targets import target_of
 from compiler.targets.graded import arithmetic
 from compiler.targets.loihi.formats import Formats
 from compiler.targets.loihi.ranges import Dynamics, broken
 from hw import get_chip
+from hw.quantity import Quantity
 from snnkit.encoders import Direct
 from snnkit.layers import over_time
 from snnkit.neurons import IF, ILIF, LIF, NO_RESET, MultiSpike
@@ -261,6 +264,17 @@ def test_what_is_not_refused_is_never_clipped(kind, chip):
     assert tried or "state_bits=1" in chip
 
 
+@pytest.mark.parametrize("bits", [16, 18, 20])
+def test_a_threshold_is_no_higher_than_a_state_can_be(bits):
+    """A membrane that rises to the threshold in many steps still fires where states are narrow."""
+    model = eighths(Net(IF(v_threshold=16.0), IF(), inputs=6, width=8), low=0)
+    program, _, _ = same(model, spikes(60, 4, 6), f"mesh:state_bits={bits}", rate=0.01)
+    assert Formats.of(program.mapping.chip).threshold == 2 ** (bits - 1 - 6) - 2
+    assert all(
+        node.attributes["vth"] * 64 <= node.attributes["limit"] for node in program.graph if node.op == "lif_graded"
+    )
+
+
 def test_levels_that_a_chip_cannot_send_are_refused():
     """Eight levels take four bits and a sign."""
     model = eighths(Net(MultiSpike(8)))
@@ -274,6 +288,68 @@ def test_integer_inputs_that_a_chip_cannot_carry_are_refused():
     x = levels(4, 2, 6, most=200)
     assert compiler.check(eighths(Net(IF())), "mesh:payload_bits=8", x, "integer[0,200]")
     assert compiler.check(eighths(Net(IF())), "loihi1", x, "integer[0,200]")
+
+
+class Chain(nn.Module):
+    """Layers of ones with IF neurons between them."""
+
+    def __init__(self, *sizes):
+        super().__init__()
+        self.first, self.last = (nn.Linear(*pair, bias=False) for pair in pairwise(sizes))
+        self.neuron = IF()
+        for layer in (self.first, self.last):
+            layer.weight.data.fill_(1.0)
+
+    def forward(self, x):
+        return over_time(self.last, self.neuron(over_time(self.first, x)))
+
+
+def test_membranes_of_more_than_32_bits():
+    """Sixty-four neurons that fire at each of 100 steps, where an output's unit is as fine as 40 bits allow."""
+    chip = "mesh:state_bits=40,threshold_bits=32"
+    _, trace, equality = same(Chain(6, 64, 3).double(), torch.ones(100, 2, 6).double(), chip)
+    assert equality.float_verdict == "exact"
+    assert (trace.membrane > 2**32).all()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_no_sum_leaves_the_integers_of_the_proof(sign):
+    """Levels of 2²⁴, weights of 2²¹ and 4,200 of them: 2⁶³ in units of a membrane, far above its 48 bits."""
+    most, chip = 2**24 - 1, "mesh:weight_bits=16,state_bits=48,threshold_bits=32,in_axons=8192,synapse_kib=1024"
+    model = Chain(4200, 2, 3).double()
+    model.first.weight.data.mul_(sign)[:, 0] = 0.25
+    x = torch.full((2, 1, 4200), float(most)).double()
+    try:
+        program = compiler.compile(model, x, chip, f"integer[0,{most}]")
+    except CompileError as error:
+        assert "current of" in str(error)
+    else:
+        assert program.verify(x).float_verdict == "exact"
+
+
+BEYOND = {
+    "state_bits": 49,
+    "bias_mantissa_bits": 32,
+    "bias_exponent_bits": 6,
+    "decay_bits": 15,
+    "payload_bits": 33,
+    "weight_exponent": (-8, 9),
+    "threshold_shift": 7,
+}
+
+
+@pytest.mark.parametrize("key", BEYOND)
+def test_numbers_that_no_integer_of_64_bits_holds_are_refused(key):
+    """Each as it is on the widest mesh there may be is fine, one more is not."""
+    widest = "mesh:weight_bits=16,state_bits=48,threshold_bits=32,bias_mantissa_bits=24,bias_exponent_bits=5"
+    chip = get_chip(widest + ",decay_bits=14")
+    assert target_of(chip).semantics == arithmetic.SEMANTICS
+    given = BEYOND[key]
+    value = given if isinstance(getattr(chip.arithmetic, key), int | tuple) else Quantity(given, "bits", "test")
+    changed = replace(chip, build=replace(chip.build, arithmetic=replace(chip.arithmetic, **{key: value})))
+    shown = max(given) if isinstance(given, tuple) else 2**given - 1 if key == "bias_exponent_bits" else given
+    with pytest.raises(CompileError, match=rf"{shown}\b.*graded LIF"):
+        target_of(changed)
 
 
 def drawn(draw, low, high, steps):

@@ -2,7 +2,8 @@
 
 Every right value is the float network's own, or worked out by hand. Would break it: a bias cut off where its axons end,
 a membrane at the threshold that fires here and not there, a dictionary keyed by a name that a user's layer may have, a
-sum pool taken for an average, a limit written down in the code instead of in the chip.
+sum pool taken for an average, a broadcast difference that became a sum, a limit written down in the code instead of in
+the chip.
 """
 
 from collections import OrderedDict
@@ -11,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.chip_runs import eighths, same, spikes
 from support.nets import constant_linear
 from torch import nn
 
@@ -28,7 +30,7 @@ from hw import get_chip
 from hw.quantity import Quantity
 from snnkit.encoders import Direct
 from snnkit.layers import over_time
-from snnkit.neurons import IF, LIF
+from snnkit.neurons import IF, LIF, MultiSpike
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ class Images(nn.Module):
     def forward_sequence(self, x):
         for name in self.order:
             layer = getattr(self, name)
-            x = layer(x) if isinstance(layer, (IF, LIF)) else over_time(layer, x)
+            x = layer(x) if isinstance(layer, (IF, LIF, MultiSpike)) else over_time(layer, x)
         return x
 
     def forward(self, x):
@@ -353,6 +355,72 @@ def test_numbers_added_to_a_current_are_a_bias_of_each_neuron():
 
 
 # The chip's own formats.
+
+
+class Less(nn.Module):
+    """A layer, a neuron, then what ``less`` makes of another layer of its spikes and of the spikes themselves."""
+
+    def __init__(self, less):
+        super().__init__()
+        self.less = less
+        self.a, self.first = nn.Linear(6, 8, bias=False), IF()
+        self.b, self.second = nn.Linear(8, 8, bias=False), IF()
+        self.out = nn.Linear(8, 3, bias=False)
+
+    def forward(self, x):
+        h = self.first(over_time(self.a, x))
+        return over_time(self.out, self.second(self.less(over_time(self.b, h), h)))
+
+
+DIFFERENCES = {
+    "one for all": lambda y, h: y - h[..., :1],
+    "half of one for all": lambda y, h: y - h[..., 1:2] / 2,
+    "a row for all": lambda y, h: (y.unflatten(-1, (2, 4)) - h[..., :4].unsqueeze(-2)).flatten(-2),
+    "a column for all": lambda y, h: (y.unflatten(-1, (4, 2)) - h[..., :4].unsqueeze(-1)).flatten(-2),
+}
+
+
+@pytest.mark.parametrize("chip", ["loihi1", "mesh", "catalyst_n1"])
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_what_is_broadcast_is_taken_away(name, chip):
+    _, _, equality = same(eighths(Less(DIFFERENCES[name])), spikes(8, 8, 6), chip)
+    assert equality.float_proven
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_what_is_broadcast_is_taken_away_event_by_event(name):
+    """Such a chip has the spikes of one layer with the same matrix: 0 to 7 eighths, less 8 or 4 where both are."""
+    model, merged = (eighths(Less(less), low=0, high=8) for less in (DIFFERENCES[name], lambda y, h: y))
+    one_each = torch.eye(8).double()[None]
+    merged.b.weight.data = model.less(over_time(model.b, one_each), one_each)[0].detach().T.contiguous()
+    assert (merged.b.weight < 0).any()
+    x = spikes(8, 8, 6)
+    found, wanted = (compiler.compile(net, x, "tinyodin", "binary").simulate(x) for net in (model, merged))
+    np.testing.assert_array_equal(found.spikes["second"], wanted.spikes["second"])
+    assert found.spikes["second"].any()
+    assert torch.equal(found.logits, wanted.logits)
+
+
+@pytest.mark.parametrize("half_up", [False, True])
+def test_a_neuron_of_one_level_rounds_where_events_are_single_spikes(half_up):
+    """Half a level is what counts: membranes of eighths, halves among them, at most one spike."""
+    model = eighths(Less(lambda y, h: y)).eval()
+    model.first, model.second = MultiSpike(1, half_up=half_up), IF()
+    x = spikes(1, 64, 6)  # one step: a membrane that did not fire would leave a little to the next
+    _, trace, _ = same(model, x, "loihi1")
+    current = over_time(model.a, x)
+    assert ((current == 0.5).any(), trace.spikes["first"].max()) == (True, 1)
+    np.testing.assert_array_equal(trace.spikes["first"], (current >= 0.5) if half_up else (current > 0.5))
+
+
+@pytest.mark.parametrize("weight", [0.25, 0.625, 1.5])
+def test_a_neuron_of_one_level_rounds_what_the_host_gives(weight):
+    """Inputs of 1, 2 and 0 times the weight, against ½."""
+    model = Images(3, a=nn.Linear(1, 2, bias=False), neuron=MultiSpike(1), out=nn.Linear(2, 1, bias=False)).double()
+    model.a.weight.data.fill_(weight)
+    x = torch.tensor([[1.0], [3.0], [0.0]]).double()
+    _, trace, _ = same(model, x, "loihi1", "real")
+    assert trace.spikes["neuron"][:, :, 0].tolist() == [[int(weight > 0.5), 1, 0]] * 3
 
 
 def narrow(**changes):
