@@ -19,13 +19,14 @@ from typing import Any
 from torch import Tensor
 
 from compiler.bench.convert_baselines import Pairs, peer_rows, rate_rows, row
-from compiler.bench.convert_networks import NETWORKS, Amounts, Images, begun, images, run_of, settings, trained
+from compiler.bench.convert_networks import NETWORKS, Amounts, Images, images, run_of, settings, trained
 from compiler.bench.convert_prices import fair_bits, nonzero_macs, price_rows
 from compiler.converting import Comparison, Converted, compare, convert
 from compiler.interpreting import interpret
 from snnkit.bench.row import figure
 from snnkit.engine import RunConfig, resume, train
 from snnkit.engine.progress import console
+from snnkit.engine.run_folder import begun
 from snnkit.files import read_json, write_json
 from snnkit.recipes import get_recipe
 

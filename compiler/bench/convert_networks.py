@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from snnkit.checkpoints import load_weights
 from snnkit.data import DataConfig, load_images
 from snnkit.engine import ModelConfig, OptimConfig, RunConfig, find_checkpoint, resume, train
+from snnkit.engine.run_folder import begun
 from snnkit.models import create_model
 
 CLASSES = 10
@@ -154,11 +155,6 @@ def trained(name: str, amounts: Amounts, folder: Path) -> nn.Module:
     model = create_model(network.name, num_classes=CLASSES, in_chans=1, **arguments(network))
     load_weights(model, find_checkpoint(folder))
     return model.eval()
-
-
-def begun(folder: Path) -> bool:
-    """Whether there is a training state to go on from."""
-    return any((folder / "checkpoints").glob("step-*"))
 
 
 def arguments(network: Network) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from snnkit.checkpoints import build_model, load_weights
 from snnkit.data import DataConfig, ImageData, load_images
 from snnkit.engine import ModelConfig, OptimConfig, RunConfig, find_checkpoint, resume, train
 from snnkit.engine.progress import console
+from snnkit.engine.run_folder import begun
 from snnkit.recipes import get_recipe
 
 FOLDER = Path("runs") / "qat"
@@ -201,7 +202,7 @@ def _first(data: ImageData, count: int) -> list[tuple[Tensor, Tensor]]:
 def _trained(config: RunConfig, folder: Path) -> nn.Module:
     folder = _named(folder, config.to_dict())
     if not (folder / "summary.json").exists():
-        resume(folder) if _begun(folder) else train(config, folder)
+        resume(folder) if begun(folder) else train(config, folder)
     model, _ = build_model(find_checkpoint(folder))
     return model.eval()
 
@@ -211,14 +212,10 @@ def _kept(
 ) -> Network:
     folder = _named(folder, config.to_dict())
     if not (folder / "summary.json").exists():
-        return tune(folder, _begun(folder))
+        return tune(folder, begun(folder))
     network = made()
     load_weights(network, find_checkpoint(folder))
     return network
-
-
-def _begun(folder: Path) -> bool:
-    return any((folder / "checkpoints").glob("step-*"))
 
 
 def _named(folder: Path, settings: dict[str, Any]) -> Path:

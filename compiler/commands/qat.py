@@ -91,6 +91,7 @@ def _qat(given: Source, network: ChipNetwork, chosen: Settings) -> None:
 
     from compiler.training import compare, fine_tuned, fine_tuning
     from snnkit.engine.progress import console
+    from snnkit.engine.run_folder import begun
     from snnkit.errors import InvalidArgumentError
     from snnkit.files import write_json
 
@@ -98,7 +99,7 @@ def _qat(given: Source, network: ChipNetwork, chosen: Settings) -> None:
     assert isinstance(given.network, nn.Module)
     chip = network.chip.name
     folder = chosen.output or given.folder / "qat" / chip
-    if chosen.resume and not any((folder / "checkpoints").glob("step-*")):
+    if chosen.resume and not begun(folder):
         raise InvalidArgumentError(f"--resume: {folder} holds no training that was interrupted; leave it out.")
     batches = _batches(given, chosen.images)
     whole, before = _accuracy(given.network, batches), _accuracy(network.eval(), batches)

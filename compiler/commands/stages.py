@@ -24,6 +24,7 @@ from compiler.interpreting import interpret
 from compiler.mapping.partition import spatial_order
 from compiler.pricing import SCHEMA, Priced, companions, price
 from compiler.program import Equality, Program, Trace
+from compiler.targets.loihi.image import MappedImage
 from compiler.traffic import traffic
 from hw.counts import Counts, Traffic
 from hw.energy import MODELS, Energy
@@ -270,7 +271,7 @@ def raster(program: Program, trace: Trace, label: str) -> dict[str, Any]:
 
 def _orders(program: Program, trace: Trace) -> Iterator[tuple[str, Any]]:
     """Yield each layer with the order of its neurons: that of the chip's cores, where it has such."""
-    if "mesh" not in program.to_dict():
+    if not isinstance(program.image, MappedImage):
         yield from ((layer, np.arange(spikes.shape[2])) for layer, spikes in trace.spikes.items())
         return
     shown = set()

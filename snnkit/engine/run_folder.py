@@ -181,6 +181,11 @@ def _recipe_of(folder: Path) -> str:
         return ""
 
 
+def begun(folder: str | Path) -> bool:
+    """Whether a run's folder holds a training state to go on from."""
+    return any((Path(folder) / "checkpoints").glob("step-*"))
+
+
 def find_checkpoint(path: str | Path) -> Path:
     """Return the weights meant by ``path``: a file, or a run folder (its last checkpoint).
 
