@@ -14,18 +14,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from compiler.analysis.currents import Term, at_rest, terms
 from compiler.checking.dynamics import reset_of
 from compiler.checking.findings import Findings
-from compiler.checking.needs import OUTPUT, Layer
-from compiler.checking.rewrites import either, largest
+from compiler.checking.needs import OUTPUT, Layer, between
+from compiler.checking.rewrites import either, fewer, largest
 from compiler.errors import CompileError, Violation
-from compiler.graph import Node, is_synapse
+from compiler.graph import Graph, Node, is_neuron, is_synapse, operation
 from hw.layers import LayerLimits
 
 _MEMORIES = ("kernel", "neuron", "bias")
+_REPEATING = ("expand", "pad", "unfold", "windows")
+"""Moves behind which there are more values than neurons."""
+_Map = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +52,14 @@ class CoreLayer:
     kernel: int
     stride: tuple[int, int]
     padding: tuple[int, int]
-    input_shape: tuple[int, int, int]
-    output_shape: tuple[int, int, int]
+    input_shape: _Map
+    output_shape: _Map
     sources: tuple[tuple[str, int], ...]
     bias: bool
 
     def words(self) -> dict[str, int]:
         """Return what the layer takes of each memory of a core."""
-        (c, _, _), (f, h, w) = self.input_shape, self.output_shape
-        kernel = c << (_bits(self.kernel**2) + _bits(f))
-        return {"kernel": kernel, "neuron": f << (_bits(h) + _bits(w)), "bias": f if self.bias else 0}
+        return words(self.input_shape, self.output_shape, self.kernel, self.bias)
 
     def with_outputs(self, channels: int) -> CoreLayer:
         """Return the layer with another number of output channels; its weights stay those of all."""
@@ -78,6 +80,18 @@ class CoreLayer:
         return made
 
 
+def words(input_shape: _Map, output_shape: _Map, kernel: int, bias: bool) -> dict[str, int]:
+    """Return what a layer of these (channels, rows, columns) and side of the kernel takes of each memory of a core."""
+    (c, _, _), (f, h, w) = input_shape, output_shape
+    held = c << (_bits(kernel**2) + _bits(f))
+    return {"kernel": held, "neuron": f << (_bits(h) + _bits(w)), "bias": f if bias else 0}
+
+
+def as_map(shape: tuple[int, ...]) -> _Map:
+    """Return the (channels, rows, columns) by which a core addresses values of a shape; all are channels if flat."""
+    return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (math.prod(shape), 1, 1)
+
+
 def _bits(count: int) -> int:
     """⌈log2 n⌉: the bits of an address among n."""
     return max(count - 1, 0).bit_length()
@@ -90,31 +104,45 @@ def has_cores(limits: LayerLimits | None) -> bool:
 
 def core_layers(found: Findings) -> list[CoreLayer]:
     """Return the layers of a graph in the form of cores; what has no such form is added to the violations."""
-    made = []
+    graph = found.graph
+    made: list[CoreLayer] = []
+    maps: dict[str, _Map] = {}
     for layer in found.layers:
         try:
-            one = _core_layer(found, layer)
+            one = _core_layer(found, layer, maps)
         except CompileError as error:
-            known = {(v.layer, v.kind) for v in found.violations}
-            found.violations += [v for v in error.violations if not v.kind or (v.layer, v.kind) not in known]
+            _add(found, error)
             continue
         if one is not None:
             made.append(one)
+            maps[one.neuron.output] = one.output_shape
+            _linear(found, one)
+    for name in graph.outputs[1:]:  # the first one is a layer, where it is no neuron's
+        try:
+            _output(found, name, *between(graph, name))
+        except CompileError as error:
+            _add(found, error)
     return made
 
 
-def _core_layer(found: Findings, layer: Layer) -> CoreLayer | None:
+def _add(found: Findings, error: CompileError) -> None:
+    known = {(v.layer, v.kind) for v in found.violations}
+    found.violations += [v for v in error.violations if not v.kind or (v.layer, v.kind) not in known]
+
+
+def _core_layer(found: Findings, layer: Layer, maps: Mapping[str, _Map]) -> CoreLayer | None:
+    """Return a layer in the form of a core, None for an output that counts spikes; ``maps``: of signals of cores."""
     graph, chip = found.graph, found.chip
     if layer.neuron is None:
-        if not any(is_synapse(node) for node in layer.nodes):
-            return None  # spikes as they are, counted by whoever reads them
-        limit = f"a core of {chip.name} sends spikes, its membranes are not read"
-        rewrite = "IF(v_reset=None) behind it, whose spikes are counted"
-        raise CompileError(Violation(OUTPUT, "to be a membrane, without neurons", limit, rewrite, "output"))
-    if not all(_plain(node) for node in layer.nodes):
-        return None  # said already: an operation that the chip has not
+        _output(found, layer.signal, layer.nodes, layer.sources)
+        return None
+    odd = next((node for node in layer.nodes if not _plain(node)), None)
+    if odd is not None:
+        if any(v.layer == layer.name for v in found.violations):
+            return None  # said already: an operation that the chip has not
+        raise CompileError(_between(layer, odd, "before", chip.name))
     found_terms = terms(graph, layer.signal, layer.name, chip.name)
-    paths = [_path(found, layer, term) for term in found_terms]
+    paths = [_path(found, layer, term, maps) for term in found_terms]
     node = paths[0].node if paths else None
     if node is None or any(path.node is not node for path in paths):
         raise CompileError(_not_one(layer, [path.node for path in paths], chip.name))
@@ -123,8 +151,12 @@ def _core_layer(found: Findings, layer: Layer) -> CoreLayer | None:
         raise CompileError(_form(layer, need, f"a core of {chip.name} has one kernel", "the same pool for each"))
     source = graph.shape(node.inputs[0])
     inputs, kernel, stride, padding = _geometry(layer, node, source, paths[0].map, chip.name)
+    for path in paths:
+        if as_map(path.map) != inputs:
+            need = f"{path.source} as a map of {_by(inputs)}, which arrives as {_by(as_map(path.map))}"
+            limit = f"cores of {chip.name} send maps as they are"
+            raise CompileError(_form(layer, need, limit, "layers that read maps as the neurons before have them"))
     shape = graph.shape(node.output)
-    outputs = (shape[-3], shape[-2], shape[-1]) if node.op == "conv" else (shape[-1], 1, 1)
     return CoreLayer(
         name=layer.name,
         node=node,
@@ -135,10 +167,75 @@ def _core_layer(found: Findings, layer: Layer) -> CoreLayer | None:
         stride=stride,
         padding=padding,
         input_shape=inputs,
-        output_shape=outputs,
+        output_shape=as_map(shape if node.op == "conv" else shape[-1:]),
         sources=tuple((path.source, path.pool) for path in paths),
         bias="bias" in node.parameters or any(one.op == "constant" for one in layer.nodes),
     )
+
+
+def _by(shape: _Map) -> str:
+    return "×".join(map(str, shape))
+
+
+def _output(found: Findings, signal: str, nodes: Sequence[Node], sources: Sequence[str]) -> None:
+    """Hold an output against what a core sends: spikes of neurons as they are, which its reader adds up or moves.
+
+    Raises:
+        CompileError: anything else is done to them, or they are no neurons'.
+    """
+    graph, chip = found.graph, found.chip.name
+    if any(map(is_synapse, nodes)):
+        limit = f"a core of {chip} sends spikes, its membranes are not read"
+        rewrite = "IF(v_reset=None) behind it, whose spikes are counted"
+        raise CompileError(Violation(OUTPUT, "to be a membrane, without neurons", limit, rewrite, "output"))
+    need = next((f"{n.name} ({n.op}) behind its last neurons" for n in nodes if not _leaves(graph, n)), "")
+    counts = {signal, *(name for node in nodes for name in node.outputs)}
+    for source in sources:
+        need = need or _no_spikes(graph, source, counts)
+    if need:
+        limit = f"a core of {chip} sends spikes as they are, to whoever counts them"
+        rewrite = "a layer with weights and IF(v_reset=None) behind it, or the output without it"
+        raise CompileError(Violation(OUTPUT, need, limit, rewrite, "output"))
+    for node in nodes:
+        if node.op not in ("add", "reshape", "identity"):
+            found.doubtful.append(
+                f"{node.name} ({node.op}) moves spikes behind the last neurons: the chip sends them as those lie"
+            )
+
+
+def _leaves(graph: Graph, node: Node) -> bool:
+    """Whether each value behind a node is one spike that came in, or the count of spikes of different neurons."""
+    if node.op == "add":
+        read = [set(between(graph, name)[1]) for name in node.inputs]
+        return read[0].isdisjoint(read[1]) and all(graph.shape(n) == graph.shape(node.output) for n in node.inputs)
+    kind = operation(node.op)
+    return kind.kind == "move" and kind.linear and node.op not in _REPEATING
+
+
+def _no_spikes(graph: Graph, source: str, counts: set[str]) -> str:
+    """What a source of an output is, where it is neither a neuron's spikes nor their count so far; "" if it is."""
+    state = next((state for state in graph.states if state.read == source), None)
+    if state is None:
+        made = graph.producer(source)
+        return "" if made is not None and is_neuron(made) else f"the input {source!r} itself"
+    if state.written not in counts:
+        return f"what was there in the step before ({source})"
+    started = bool(torch.as_tensor(state.initial).any())
+    return f"{source}, which starts at another value than 0" if started else ""
+
+
+def _linear(found: Findings, layer: CoreLayer) -> None:
+    """Hold a linear layer against the limits of convolutions: on a core it is one, its kernel as large as its map."""
+    limits = found.chip.layers
+    if limits is None or layer.node.op != "linear":
+        return
+    if limits.kernel is not None:
+        rewrite = _smaller_kernel(layer, int(limits.kernel.value))
+        found.most(layer.node.name, layer.kernel, "pixels of kernel", limits.kernel, "kernel", rewrite)
+    for count, what in ((layer.input_shape[0], "input channels"), (layer.output_shape[0], "output channels")):
+        if limits.channels is not None:
+            rewrite = fewer(what, count, int(limits.channels.value))
+            found.most(layer.node.name, count, what, limits.channels, "channels", rewrite)
 
 
 def _plain(node: Node) -> bool:
@@ -160,18 +257,23 @@ class _Path:
     map: tuple[int, ...]
 
 
-def _path(found: Findings, layer: Layer, term: Term) -> _Path:
+def _path(found: Findings, layer: Layer, term: Term, maps: Mapping[str, _Map]) -> _Path:
     graph, chip = found.graph, found.chip.name
     if term.delay or (graph.producer(term.source) is None and term.source not in graph.inputs):
         need, limit = f"what was there in the step before ({term.source})", f"layers of {chip} are written in order"
         raise CompileError(Violation(layer.name, need, limit, "the layer without feedback", "loops"))
-    pool, factor, node, shape = 1, term.factor, None, graph.shape(term.source)
+    pool, factor, node = 1, term.factor, None
+    shape: tuple[int, ...] = maps.get(term.source, graph.shape(term.source))
     for hop in term.path:
         a = hop.node.attributes
         if hop.node.op == "avg_pool" and node is None:
             if pool > 1:
                 need, limit = "two pools in a row before it", f"a destination of {chip} pools once"
                 raise CompileError(_form(layer, need, limit, "one pool, or a stride in the layer before"))
+            if graph.shape(hop.node.inputs[0]) != shape or len(shape) != 3:
+                need = f"a pool over {graph.shape(hop.node.inputs[0])} of what is {shape}"
+                limit = f"pools of {chip} lie on the maps (C, H, W) of neurons"
+                raise CompileError(_form(layer, need, limit, "the pool on the map that the neurons have"))
             pool = int(a["kernel_size"][0])
             factor /= a["divisor"] or math.prod(a["kernel_size"])
             shape = graph.shape(hop.node.output)
@@ -180,12 +282,15 @@ def _path(found: Findings, layer: Layer, term: Term) -> _Path:
         elif is_synapse(hop.node) and hop.node.op in ("conv", "linear") and node is None:
             node = hop.node
         else:
-            where = "behind" if node is not None else "before"
-            need = f"{hop.node.name} ({hop.node.op}) {where} its weights"
-            limit = f"a core of {chip} has one convolution, its neurons, then a sum pool"
-            order = "the pool behind the neuron" if hop.node.op == "avg_pool" else "the layer without it"
-            raise CompileError(_form(layer, need, limit, order))
+            raise CompileError(_between(layer, hop.node, "behind" if node is not None else "before", chip))
     return _Path(term.source, pool, node, factor, shape)
+
+
+def _between(layer: Layer, node: Node, where: str, chip: str) -> Violation:
+    need = f"{node.name} ({node.op}) {where} its weights"
+    limit = f"a core of {chip} has one convolution, its neurons, then a sum pool"
+    order = "the pool behind the neuron" if node.op == "avg_pool" else "the layer without it"
+    return _form(layer, need, limit, order)
 
 
 def _form(layer: Layer, need: str, limit: str, rewrite: str) -> Violation:
@@ -204,7 +309,7 @@ def _not_one(layer: Layer, nodes: Sequence[Node | None], chip: str) -> Violation
     return _form(layer, f"{' and '.join(names)}, added up", limit, rewrite)
 
 
-_Geometry = tuple[tuple[int, int, int], int, tuple[int, int], tuple[int, int]]
+_Geometry = tuple[_Map, int, tuple[int, int], tuple[int, int]]
 
 
 def _geometry(layer: Layer, node: Node, shape: tuple[int, ...], source: tuple[int, ...], chip: str) -> _Geometry:
@@ -305,12 +410,22 @@ def check_cores(found: Findings, layers: Sequence[CoreLayer]) -> dict[str, int]:
         limit = f"{chip.name} has {count}, one a layer"
         need = f"{len(layers)} cores"
         found.violations.append(Violation("the network", need, limit, rewrite, "cores", len(layers), count))
+    _destinations(found, layers, limits)
     if homeless or len(layers) > count:
         return {}
     cores, rivals = assign(layers, limits)
     if rivals:
         _competing(found, layers, rivals, limits)
     return cores
+
+
+def _destinations(found: Findings, layers: Sequence[CoreLayer], limits: LayerLimits) -> None:
+    """A layer that another one reads in several ways, each a destination; the readers alone are counted elsewhere."""
+    for name, sent in feeds(layers, ()).items():
+        readers = len({to for to, _ in sent})
+        if limits.destinations is not None and readers <= limits.destinations.value:
+            rewrite = "one way to each layer"
+            found.most(name, len(sent), "destinations", limits.destinations, "destinations", rewrite)
 
 
 def _memory(found: Findings, layer: CoreLayer, limits: LayerLimits) -> None:

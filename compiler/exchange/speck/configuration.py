@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compiler.checking.cores import as_map
 from compiler.graph import Graph, GraphBuilder, SignalType
 
 FORMAT = "snnkit.speck/1"
@@ -73,7 +74,10 @@ class Core:
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """An input of the network: its shape (channels, rows, columns), type, and where its events go."""
+    """An input of the network: its shape, type, and where its events go.
+
+    A shape is (channels, rows, columns); values of any other one are so many channels, in their order.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -141,7 +145,7 @@ def _add(builder: GraphBuilder, core: Core, sources: list[tuple[str, int]]) -> s
     for signal, pool in sources:
         shape = builder.signals[signal].shape
         if len(shape) != 3:
-            signal = builder.reshape(signal, (shape[-1], 1, 1))
+            signal = builder.reshape(signal, as_map(shape))
         if pool > 1:
             settings = {
                 "kernel_size": (pool, pool),

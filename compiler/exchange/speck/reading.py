@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import torch
 from torch import Tensor
 
 from compiler.exchange.speck.configuration import FORMAT, Configuration, Core, Destination, Input
-from compiler.graph import SignalType
+from compiler.exchange.speck.holding import wrong
 from hw import get_chip
-from hw.chip import Chip
 from snnkit.errors import CorruptFileError, SnnkitError
 from snnkit.files import read_json
 
@@ -31,14 +29,14 @@ def read(path: str | Path) -> Configuration:
     chip = get_chip(str(data.get("chip")))
     try:
         made = _configuration(data)
-        wrong = next(_wrong(made, chip), None)
+        fault = next(wrong(made, chip), None)
     except SnnkitError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, IndexError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise CorruptFileError(f"{path} describes no configuration: {reason}.") from None
-    if wrong:
-        raise CorruptFileError(f"{path} describes no configuration for {chip.name}: {wrong}.")
+    if fault:
+        raise CorruptFileError(f"{path} describes no configuration for {chip.name}: {fault}.")
     return made
 
 
@@ -70,7 +68,7 @@ def _core(one: dict[str, Any]) -> Core:
         biases=_numbers(one["biases"]),
         threshold_high=_whole(one["threshold_high"]),
         threshold_low=_whole(one["threshold_low"]),
-        return_to_zero=bool(one["return_to_zero"]),
+        return_to_zero=_flag(one["return_to_zero"]),
         destinations=_sent(one["destinations"]),
         scale=float(one["scale"]),
         rounding=float(one["rounding"]),
@@ -92,76 +90,15 @@ def _whole(value: Any) -> int:
     return value
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} stands where true or false should")
+    return value
+
+
 def _shape(given: dict[str, Any]) -> tuple[int, int, int]:
     return _whole(given["feature_count"]), _whole(given["size"]["y"]), _whole(given["size"]["x"])
 
 
 def _sent(given: list[dict[str, Any]]) -> tuple[Destination, ...]:
     return tuple(Destination(_whole(d["core"]), str(d["layer"]), _whole(d["pooling"])) for d in given)
-
-
-def _wrong(made: Configuration, chip: Chip) -> Any:
-    """Yield what does not hold together, or is more than the chip has."""
-    limits = chip.layers
-    if limits is None or not limits.kernel_memory:
-        yield "its cores are not programmed layer by layer"
-        return
-    held = 2 ** (int(chip.number("weight_bits").value) - 1)
-    numbers = {core.name: core.core for core in made.cores}
-    if len(set(numbers.values())) < len(made.cores) or len(numbers) < len(made.cores):
-        yield "two layers have one core or one name"
-    if made.timesteps < 1:
-        yield f"it has {made.timesteps} time steps"
-    for one in made.inputs:
-        SignalType.parse(one.type)
-        if len(one.shape) != 3 or min(one.shape) < 1:
-            yield f"the input {one.name} has the shape {one.shape}, which is no map of channels, rows and columns"
-    for core in made.cores:
-        yield from _wrong_core(core, held, len(limits.kernel_memory))
-        if not 0 <= core.core < len(limits.kernel_memory):
-            continue
-        rooms = {"kernel": limits.kernel_memory, "neuron": limits.neuron_memory, "bias": limits.bias_memory}
-        for name, sizes in rooms.items():
-            if core.memory.get(name, 0) > sizes[core.core]:
-                yield f"{core.name} takes {core.memory[name]:,} words of {sizes[core.core]:,} ({name} memory)"
-    sent = [(i.name, i.destinations) for i in made.inputs] + [(core.name, core.destinations) for core in made.cores]
-    for name, destinations in sent:
-        for to in destinations:
-            if numbers.get(to.layer) != to.core or to.pooling < 1:
-                yield f"{name} sends to {to.layer} on core {to.core}, which is not there"
-    for name in made.outputs:
-        if name not in numbers:
-            yield f"the output {name} is no layer"
-    if _loops(made):
-        yield "its layers send in a circle"
-
-
-def _wrong_core(core: Core, held: int, cores: int) -> Any:
-    (f, h, w), (c, height, width) = core.output_shape, core.input_shape
-    if not 0 <= core.core < cores:
-        yield f"{core.name} is on core {core.core}, there are {cores}"
-    if core.weights.ndim != 4 or core.weights.shape[:2] != (f, c) or core.weights.shape[2] != core.weights.shape[3]:
-        yield f"{core.name} has weights {tuple(core.weights.shape)} for {c} and {f} channels"
-        return
-    if core.biases.shape != (f,):
-        yield f"{core.name} has {core.biases.numel()} biases for {f} channels"
-    if bool((core.weights.abs() > held).any()) or bool((core.biases.abs() > held).any()):
-        yield f"{core.name} has weights beyond ±{held}"
-    if core.threshold_high < 1 or not math.isfinite(core.scale) or core.scale <= 0:
-        yield f"{core.name} has a threshold of {core.threshold_high} at the scale {core.scale}"
-    kernel = core.weights.shape[-1]
-    for side, made, pad, stride in zip((height, width), (h, w), core.padding, core.stride, strict=True):
-        if stride < 1 or pad < 0 or (side + 2 * pad - kernel) // stride + 1 != made:
-            yield f"{core.name} makes no map of {h}×{w} from {height}×{width}"
-            return
-
-
-def _loops(made: Configuration) -> bool:
-    waiting = {core.name: {d.layer for d in core.destinations} for core in made.cores}
-    while waiting:
-        ends = [name for name, to in waiting.items() if not to & set(waiting)]
-        if not ends:
-            return True
-        for name in ends:
-            del waiting[name]
-    return False

@@ -18,14 +18,15 @@ import torch
 from torch import Tensor
 
 from compiler.checking import described
-from compiler.checking.cores import CoreLayer, bias_of, feeds, neuron_of
+from compiler.checking.cores import CoreLayer, bias_of, feeds, has_cores, neuron_of
 from compiler.checking.findings import Findings
+from compiler.checking.needs import between
 from compiler.errors import CompileError, Violation
 from compiler.exchange.speck.configuration import Configuration, Core, Destination, Input
 from compiler.graph import Graph
 from compiler.passes import simplify
 from compiler.program import Program
-from hw import get_chip
+from hw import get_chip, list_chips
 from hw.chip import Chip
 from snnkit.files import write_json
 
@@ -55,12 +56,16 @@ def configure(graph: Graph, chip: str = "speck") -> Configuration:
         CompileError: it does not fit; its ``violations`` say what, each with layer, need, limit and a rewrite.
     """
     graph, silicon = simplify(graph).double(), get_chip(chip)
+    if not has_cores(silicon.layers):
+        able = " or ".join(name for name in list_chips() if has_cores(get_chip(name).layers))
+        limit = (
+            f"cores of {silicon.name} are not programmed layer by layer; those of {able} are, and `snnkit check "
+            f"--chip {able}` says whether a network fits"
+        )
+        raise CompileError(Violation(graph.name, "a configuration of cores", limit, f"--chip {able}"))
     report = described(graph, silicon)
     if report.violations:
         raise CompileError(*report.violations)
-    if not report.cores:
-        limit = f"cores of {silicon.name} are not programmed layer by layer"
-        raise CompileError(Violation(graph.name, "a configuration of cores", limit, "--chip speck"))
     numbers = dict(report.cores)
     layers, found = report.core_layers, Findings(graph, report.layers, silicon)
     sends = feeds(layers, graph.inputs)
@@ -71,14 +76,13 @@ def configure(graph: Graph, chip: str = "speck") -> Configuration:
     cores = tuple(_core(found, layer, numbers[layer.name], destinations(layer.name)) for layer in layers)
     inputs = tuple(Input(n, graph.shape(n), str(graph.type(n)), destinations(n)) for n in graph.inputs)
     read = {layer.neuron.output: layer.name for layer in layers}
-    outputs = tuple(dict.fromkeys(read[source] for source in _read_out(graph, found) if source in read))
+    outputs = tuple(dict.fromkeys(read[source] for source in _read_out(graph) if source in read))
     return Configuration(silicon.name, graph.name, graph.timesteps, inputs, cores, outputs)
 
 
-def _read_out(graph: Graph, found: Findings) -> list[str]:
-    """The neurons whose spikes the graph gives: outputs, or what an output only counts or moves."""
-    ends = [source for layer in found.layers if layer.neuron is None for source in layer.sources]
-    return [*graph.outputs, *ends]
+def _read_out(graph: Graph) -> list[str]:
+    """The neurons whose spikes the graph gives, and the counts so far to which its outputs add them, in order."""
+    return [source for name in graph.outputs for source in reversed(between(graph, name)[1])]
 
 
 def _core(found: Findings, layer: CoreLayer, number: int, destinations: tuple[Destination, ...]) -> Core:

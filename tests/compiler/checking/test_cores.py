@@ -199,6 +199,45 @@ def test_what_has_not_the_form_of_a_core_is_named(case):
     assert any(need in v.need for v in found)
 
 
+SHAPES = {
+    "a map in another form": (
+        lambda m, x: two_on(m, lambda y: m.c(y.reshape(-1, 2, 4, 16)), one(m, x)),
+        "which arrives as 2×8×8",
+    ),
+    "a pool in another form": (
+        lambda m, x: two_on(m, lambda y: m.c(m.pool(y.reshape(-1, 2, 4, 16))), one(m, x)),
+        "a pool over (2, 4, 16) of what is (2, 8, 8)",
+    ),
+    "rolled": (lambda m, x: two_on(m, lambda y: m.c(torch.roll(y, 1, 1)), one(m, x)), "(roll) before its weights"),
+    "three ways": (lambda m, x: (lambda y: two_on(m, m.c, y + y + y))(one(m, x)), "3 destinations"),
+}
+
+
+def two_on(m, layer, x):
+    return m.two(over_time(layer, x))
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_what_reaches_a_layer_otherwise_than_it_is_sent_is_named(case):
+    end, need = SHAPES[case]
+    found = described(ended(end), SPECK).violations
+    assert any(need in v.need for v in found), found
+    assert all(v.rewrite for v in found)
+
+
+def test_a_linear_layer_is_a_convolution_as_large_as_its_map():
+    """16 pixels of kernel and 1,024 channels go, one more does not."""
+    assert not described(graph(nn.Flatten(1), nn.Linear(256, 4), neuron(), shape=(1, 16, 16)), SPECK).violations
+    (found,) = described(graph(nn.Flatten(1), nn.Linear(289, 4), neuron(), shape=(1, 17, 17)), SPECK).violations
+    assert (found.need, found.kind) == ("17 pixels of kernel", "kernel")
+    assert "17×17 → 16×16" in found.rewrite
+    assert not described(graph(nn.Linear(1024, 4), neuron(), shape=(1024,)), SPECK).violations
+    (found,) = described(graph(nn.Linear(1025, 4), neuron(), shape=(1025,)), SPECK).violations
+    assert (found.need, found.rewrite) == ("1,025 input channels", "1,025 → 1,024 input channels")
+    (found,) = described(graph(nn.Linear(4, 1025, bias=False), neuron(), shape=(4,)), SPECK).violations
+    assert found.need == "1,025 output channels"
+
+
 def test_spikes_may_meet_before_one_layer():
     """a + b through one kernel: two cores send to the third."""
     torch.manual_seed(0)
@@ -212,6 +251,94 @@ def test_membranes_and_leaks_are_not_what_a_core_has():
     found = described(graph(nn.Linear(8, 4), LIF(), nn.Linear(4, 2), shape=(8,)), SPECK).violations
     assert [(v.layer, v.kind) for v in found] == [("layers.1", "neuron"), ("the output", "output")]
     assert "IF(v_reset=None) behind it" in found[1].rewrite
+
+
+def one(m, x):
+    return m.one(over_time(m.a, x))
+
+
+def two(m, x):
+    return m.two(over_time(m.b, x))
+
+
+class Ends(nn.Module):
+    """Layers of neurons, and what a caller makes an output of."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.a, self.b, self.c, self.wide = (nn.Conv2d(n, 2, 3, padding=1) for n in (2, 2, 2, 8))
+        self.one, self.two = neuron(), neuron()
+        self.pool, self.most = nn.AvgPool2d(2), nn.MaxPool2d(2)
+        self.end = end
+
+    def forward(self, x):
+        return self.end(self, x)
+
+
+def ended(end):
+    torch.manual_seed(0)
+    return simplify(compiler.capture(Ends(end), torch.zeros(2, 1, 2, 8, 8), "binary"))
+
+
+NO_COUNTS = {
+    "a difference": (lambda m, x: one(m, x) - two(m, x), "(sub) behind its last neurons"),
+    "a negative": (lambda m, x: -one(m, x), "(neg) behind its last neurons"),
+    "a share": (lambda m, x: one(m, x) / 2, " behind its last neurons"),
+    "half": (lambda m, x: one(m, x) * 0.5, "to be a membrane, without neurons"),
+    "a product": (lambda m, x: one(m, x) * two(m, x), "(mul)"),
+    "a pool": (lambda m, x: over_time(m.pool, one(m, x)), "pool (avg_pool) behind its last neurons"),
+    "a maximum": (lambda m, x: over_time(m.most, one(m, x)), "(max_pool)"),
+    "a constant": (lambda m, x: one(m, x) + 1, "(constant) behind its last neurons"),
+    "twice": (lambda m, x: (lambda y: y + y)(one(m, x)), "(add) behind its last neurons"),
+    "a shared row": (lambda m, x: one(m, x) + two(m, x)[..., :1], " behind its last neurons"),
+    "the input": (lambda m, x: one(m, x) + x, "the input 'input' itself"),
+    "a second output": (lambda m, x: (one(m, x), over_time(m.pool, two(m, x))), "(avg_pool) behind its last neurons"),
+    "a second membrane": (lambda m, x: (one(m, x), over_time(m.b, x)), "to be a membrane, without neurons"),
+}
+
+
+@pytest.mark.parametrize("case", NO_COUNTS)
+def test_an_output_that_is_no_count_of_spikes_does_not_fit(case):
+    end, need = NO_COUNTS[case]
+    found = described(ended(end), SPECK).violations
+    assert any(need in v.need for v in found), found
+    assert all(v.layer == "the output" and v.rewrite for v in found)
+
+
+def test_what_only_moves_spikes_is_said():
+    report = described(ended(lambda m, x: torch.roll(one(m, x), 1, 2)), SPECK)
+    assert not report.violations
+    assert any("(roll) moves spikes behind the last neurons" in doubt for doubt in report.doubtful)
+    plain = described(ended(lambda m, x: one(m, x) + two(m, x)), SPECK)
+    assert not plain.violations
+    assert not plain.doubtful
+
+
+def counting(initial=0.0, delayed=False):
+    """Neurons whose spikes a state adds up, or one that hands them on a step later."""
+    b = compiler.GraphBuilder("counting", timesteps=4)
+    x = b.input("x", (3,), compiler.graph.BINARY)
+    current = b.add("linear", (x,), {}, {"weight": torch.ones(2, 3)}, name="fc")
+    constants = {"v_threshold": 1.0, "v_reset": None, "detach_reset": True}
+    spikes = b.neuron("integrate_fire", current, constants, states=[("v", 0.0)], name="n")
+    held = b.state("held", (2,), initial)
+    total = b.add("add", (held, spikes), name="total")
+    b.carry(held, spikes if delayed else total)
+    return b.finish([total])
+
+
+@pytest.mark.parametrize(
+    ("given", "need"),
+    [
+        ({}, ""),
+        ({"initial": 0.5}, "which starts at another value than 0"),
+        ({"delayed": True}, "what was there in the step before"),
+    ],
+)
+def test_a_state_counts_spikes_from_nothing_on(given, need):
+    found = [v.need for v in described(counting(**given), SPECK).violations if v.layer == "the output"]
+    assert len(found) == bool(need)
+    assert all(need in one for one in found)
 
 
 def test_every_kernel_side_of_a_memory_counts():

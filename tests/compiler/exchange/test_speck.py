@@ -6,6 +6,7 @@ is read all the same.
 """
 
 import json
+import math
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from support.nets import InARow
 from torch import nn
 
 import compiler
+from compiler.checking.cores import words
 from compiler.compiling import CompileError
 from compiler.exchange import speck
 from compiler.exchange.speck.writing import quantised
@@ -20,6 +22,7 @@ from compiler.interpreting import interpret
 from compiler.passes import simplify
 from hw import get_chip
 from snnkit.errors import CorruptFileError, UnknownNameError
+from snnkit.layers import over_time
 from snnkit.neurons import IF
 
 CHIP = get_chip("speck")
@@ -130,6 +133,9 @@ def test_what_does_not_fit_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(CompileError, match="not programmed layer by layer"):
         speck.configure(network(), "spinnaker2")
+    with pytest.raises(CompileError, match=r"not programmed layer by layer.*`snnkit check --chip speck`") as caught:
+        speck.configure(network(), "loihi1")
+    assert len(caught.value.violations) == 1
 
 
 # Whole numbers.
@@ -208,7 +214,7 @@ def put(*path, value):
 BAD = {
     "no format": (put("format", value="x"), "no configuration of the format"),
     "no layers": (lambda data: data.pop("layers"), "no field 'layers'"),
-    "a weight beyond its bits": (put("layers", 0, "weights", 0, 0, 0, 0, value=400), "weights beyond ±128"),
+    "a weight beyond its bits": (put("layers", 0, "weights", 0, 0, 0, 0, value=400), "weights beyond ±127"),
     "a fraction": (put("layers", 0, "weights", 0, 0, 0, 0, value=0.5), "weights and biases are whole numbers"),
     "ragged weights": (put("layers", 0, "weights", 0, 0, 0, value=[1]), "describes no configuration"),
     "biases": (put("layers", 0, "biases", value=[1]), "1 biases for 8 channels"),
@@ -223,6 +229,29 @@ BAD = {
     "no steps": (put("timesteps", value=0), "it has 0 time steps"),
     "an input without shape": (put("inputs", 0, "shape", value=[]), "has the shape ()"),
     "an empty input": (put("inputs", 0, "shape", value=[2, 0, 16]), "has the shape (2, 0, 16)"),
+    "a weight of one more": (put("layers", 0, "weights", 0, 0, 0, 0, value=128), "weights beyond ±127"),
+    "a weight of one less": (put("layers", 0, "weights", 0, 0, 0, 0, value=-128), "weights beyond ±127"),
+    "the least whole number": (put("layers", 0, "weights", 0, 0, 0, 0, value=-(2**63)), "weights beyond ±127"),
+    "a bias of one more": (put("layers", 0, "biases", 0, value=128), "weights beyond ±127"),
+    "threshold above the state": (put("layers", 0, "threshold_high", value=2**15), "a threshold of 32,768"),
+    "lower limit below the state": (put("layers", 0, "threshold_low", value=-(2**15) - 1), "a lower limit of -32,769"),
+    "lower limit above the start": (put("layers", 0, "threshold_low", value=1), "a lower limit of 1"),
+    "no memory": (put("layers", 0, "memory", value={}), "does not say how many words of kernel memory"),
+    "less memory": (put("layers", 0, "memory", "neuron", value=8), "takes 2,048 words of neuron memory, not 8"),
+    "no bias memory": (put("layers", 0, "memory", "bias", value=0), "takes 8 words of bias memory, not 0"),
+    "text for a flag": (put("layers", 0, "return_to_zero", value="false"), "'false' stands where true or false should"),
+    "a pool that is not there": (put("layers", 0, "destinations", 0, "pooling", value=3), "with a pool of 3"),
+    "another pool": (put("layers", 0, "destinations", 0, "pooling", value=4), "sends maps of (8, 4, 4) to layers.4"),
+    "too many destinations": (
+        lambda d: d["layers"][0].update(destinations=d["layers"][0]["destinations"] * 3),
+        "has 3 destinations, a core has 2",
+    ),
+    "a layer that nobody feeds": (put("layers", 0, "destinations", value=[]), "nothing sends to layers.4"),
+    "no outputs": (put("outputs", value=[]), "it has no outputs"),
+    "another input": (put("inputs", 0, "shape", value=[2, 32, 16]), "sends maps of (2, 32, 16) to layers.1"),
+    "a real input": (put("inputs", 0, "type", value="real"), "the input input is real"),
+    "one name for two": (lambda d: put("layers", 0, "name", value=d["inputs"][0]["name"])(d), "has the name of"),
+    "a rounding that is none": (put("layers", 0, "rounding", value=-1.0), "a rounding of -1.0"),
     "text for a number": (put("timesteps", value="4"), "'4' stands where a whole number should"),
 }
 
@@ -236,6 +265,138 @@ def test_a_bad_file_is_one_line(tmp_path, case):
     assert text in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def larger(side, kernel=5, stride=2, padding=2, channels=2):
+    """The first layer on other maps, with the memory that these take."""
+
+    def change(data):
+        one = data["layers"][0]
+        made = (side + 2 * padding - kernel) // stride + 1
+        sizes = one["dimensions"]
+        sizes["input_shape"] = {"feature_count": channels, "size": {"x": side, "y": side}}
+        sizes["output_shape"]["size"] = {"x": made, "y": made}
+        sizes["stride"], sizes["padding"] = {"x": stride, "y": stride}, {"x": padding, "y": padding}
+        one["weights"] = torch.ones(8, channels, kernel, kernel, dtype=torch.int64).tolist()
+        shapes = (channels, side, side), (8, made, made)
+        one["memory"] = words(*shapes, kernel, True)
+        data["inputs"][0]["shape"] = [channels, side, side]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"side": 10000}, "10,000 pixels of input map, a core has 128"),
+        ({"side": 128, "stride": 1}, "128 pixels of output map, a core has 64"),
+        ({"side": 33, "stride": 3}, "has a stride of 3, there is 1, 2, 4, 8"),
+        ({"side": 32, "kernel": 17, "padding": 7}, "17 pixels of kernel, a core has 16"),
+        ({"side": 32, "padding": 8}, "8 pixels of padding, a core has 7"),
+        ({"side": 32, "channels": 1025}, "1,025 channels, a core has 1,024"),
+        ({"side": 32, "channels": 1000}, "words of 16,384 (kernel memory)"),
+        ({"side": 64, "stride": 1}, "words of 16,384 (neuron memory)"),
+    ],
+)
+def test_a_layer_that_no_core_holds_is_not_read(tmp_path, given, text):
+    """Dimensions count, not what the file says of its memory; the last two stand on a core that has too little."""
+
+    def change(data):
+        larger(**given)(data)
+        if "(kernel" in text:
+            data["layers"][0]["core"], data["inputs"][0]["destinations"][0]["core"] = 8, 8
+        if "(neuron" in text:
+            data["layers"][0]["core"], data["inputs"][0]["destinations"][0]["core"] = 8, 8
+
+    with pytest.raises(CorruptFileError) as caught:
+        speck.read(edited(tmp_path, change))
+    assert text in str(caught.value)
+
+
+# What is written is read.
+
+
+def flat(*shape):
+    torch.manual_seed(0)
+    layers = (nn.Linear(math.prod(shape), 6), neuron(0.5), nn.Linear(6, 4), neuron(0.5))
+    front = (nn.Flatten(1),) if len(shape) > 1 else ()
+    return compiler.capture(InARow(*front, *layers).double(), torch.zeros(4, 1, *shape).double(), "binary")
+
+
+@pytest.mark.parametrize("shape", [(20,), (2, 10), (2, 3, 3), (2, 1, 2, 5)])
+def test_inputs_of_any_shape_are_read_and_run(tmp_path, shape):
+    graph = simplify(flat(*shape))
+    made = speck.write(graph, tmp_path / "speck.json")
+    again = speck.read(tmp_path / "speck.json")
+    assert again.to_dict() == made.to_dict()
+    assert again.inputs[0].shape == shape
+    x = (torch.rand(5, 6, *shape, generator=torch.Generator().manual_seed(1)) < 0.4).double()
+    wrong, rates = differing(graph, again, x)
+    assert all(rate > 0 for rate in rates.values())
+    assert all(count <= 6 for count in wrong.values()), wrong  # rounded weights
+
+
+class Branches(nn.Module):
+    """Two layers of neurons on one input, and what a caller makes of them."""
+
+    def __init__(self, meet):
+        super().__init__()
+        self.a, self.b, self.c, self.d = (nn.Conv2d(n, 2, 3, padding=1) for n in (2, 2, 2, 2))
+        self.head, self.pool = nn.Linear(2 * 64, 5), nn.AvgPool2d(2)
+        self.na, self.nb, self.nc = neuron(0.5), neuron(0.5), neuron(0.5)
+        self.meet = meet
+
+    def forward(self, x):
+        return self.meet(self, x)
+
+
+def branches(meet):
+    torch.manual_seed(0)
+    return simplify(compiler.capture(Branches(meet).double(), torch.zeros(3, 1, 2, 8, 8).double(), "binary"))
+
+
+def first_of(m, x):
+    return m.na(over_time(m.a, x))
+
+
+def second_of(m, x):
+    return m.nb(over_time(m.b, x))
+
+
+READ_OUT = {
+    "a sum": (lambda m, x: first_of(m, x) + second_of(m, x), ("na", "nb")),
+    "side by side": (lambda m, x: torch.cat([first_of(m, x), second_of(m, x)], 2), ("na", "nb")),
+    "the other way": (lambda m, x: torch.cat([second_of(m, x), first_of(m, x)], 2), ("nb", "na")),
+    "flattened": (lambda m, x: first_of(m, x).flatten(2), ("na",)),
+    "two outputs": (lambda m, x: (second_of(m, x), first_of(m, x)), ("nb", "na")),
+}
+
+
+@pytest.mark.parametrize("case", READ_OUT)
+def test_outputs_count_or_move_spikes(tmp_path, case):
+    meet, outputs = READ_OUT[case]
+    speck.write(branches(meet), tmp_path / "speck.json")
+    assert speck.read(tmp_path / "speck.json").outputs == outputs
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+def test_a_layer_that_flattens_before_its_neurons(tmp_path, ways):
+    """The neurons are flat, their core has a map: the next layer's kernel is as large as that."""
+
+    def meet(m, x):
+        one = m.na(over_time(lambda y: m.a(y).flatten(1), x))
+        return m.nb(over_time(m.head, one + one if ways == 2 else one))
+
+    graph = branches(meet)
+    made = speck.write(graph, tmp_path / "speck.json")
+    again = speck.read(tmp_path / "speck.json")
+    assert [core.input_shape for core in again.cores] == [(2, 8, 8), (2, 8, 8)]
+    assert len(again.cores[0].destinations) == ways
+    assert again.graph().shape(again.graph().outputs[0]) == (5, 1, 1)
+    x = (torch.rand(3, 4, 2, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.3).double()
+    wrong, rates = differing(graph, made, x)
+    assert rates["nb"] > 0
+    assert wrong["nb"] <= 6, wrong
 
 
 def test_circles_and_unknown_chips_are_refused(tmp_path):
