@@ -46,13 +46,13 @@ class Dynamics:
 class CoreActivity:
     """What the cores did in a run, summed over images where no B is said.
 
-    ``spikes``: levels of all events, int32 (B, S, N); ``voltages``: the last ones, int32 (B, N);
+    ``spikes``: levels of all events, int32 (B, S, N); ``voltages``: the last ones, int64 (B, N);
     ``synaptic_events``: weights that were added on each core in use (cores,);
     ``packets``: spikes sent from core to core, (cores + 1, cores), the last row from the host.
     """
 
     spikes: NDArray[np.int32]
-    voltages: NDArray[np.int32]
+    voltages: Ints
     synaptic_events: NDArray[np.int64]
     packets: NDArray[np.int64]
 
@@ -130,7 +130,7 @@ class Session:
         dynamics: of its target.
         lines: levels of the input lines, int32 (B, L, S); lines of signals that are made on the way are filled in
             before the step that sends them.
-        biases: what the host sets, int32 (B, 1 or T, N); a population whose ``depth`` is d reads row t − d at step t;
+        biases: what the host sets, int64 (B, 1 or T, N); a population whose ``depth`` is d reads row t − d at step t;
             a row that is the same at every step is read at all steps by populations of depth 0.
     """
 
@@ -140,7 +140,7 @@ class Session:
         tables: Tables,
         dynamics: Dynamics,
         lines: NDArray[np.int32],
-        biases: NDArray[np.int32],
+        biases: Ints,
     ):
         neurons, images = len(tables.rows), len(lines)
         self.mapping, self.tables, self.lines, self.biases = mapping, tables, lines, biases
@@ -182,7 +182,7 @@ class Session:
         cores = np.concatenate([np.full(mapping.lowered.lines, count), *mapping.core_of])
         packets = np.zeros((count + 1, count), np.int64)
         np.add.at(packets, (cores[tables.axon_source], tables.axon_core), self.hits)
-        return CoreActivity(self.spikes, self.v.astype(np.int32), events.astype(np.int64), packets)
+        return CoreActivity(self.spikes, self.v, events.astype(np.int64), packets)
 
 
 @lru_cache
@@ -221,7 +221,7 @@ def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str
         start: int,
         stop: int,
         inputs: NDArray[np.int32],
-        bias: NDArray[np.int32],
+        bias: Ints,
         bias_from: Ints,
         timesteps: int,
         rows: Ints,
@@ -257,9 +257,9 @@ def _compiled(step: Callable[..., Any], shift_sum: Callable[..., Any], text: str
             for n in range(neurons):
                 added, row = np.int64(0), t - bias_from[n]
                 if bias_from[n] == 0 and given == 1:
-                    added = np.int64(bias[0, n])
+                    added = bias[0, n]
                 elif 0 <= row < timesteps:
-                    added = np.int64(bias[row if given > 1 else 0, n])
+                    added = bias[row if given > 1 else 0, n]
                 u[n], v[n], fires = step(u[n], v[n], current[n], added, rows[n])
                 if fires:
                     spikes[t, n] = fires

@@ -94,6 +94,7 @@ class ChipImage:
             InvalidArgumentError: the input does not fit the network.
         """
         written = self._host_rows(x)
+        simulator.kernel()  # made before threads ask for it
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             done = list(pool.map(self._run, written))
         spikes, membrane, events, packets, fired, cycles, drops = zip(*done, strict=True)

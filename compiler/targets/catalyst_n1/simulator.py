@@ -124,7 +124,7 @@ def run(setup: Setup) -> dict[str, NDArray[Any]]:
     host_start = np.searchsorted(setup.host[:, 0], np.arange(steps + 1)).astype(np.int64)
     switches = (int(s) for s in (setup.graded, setup.dendritic, setup.noise, setup.scale_u, setup.mesh))
     chip = _Chip(setup.parameters, setup.pool_start, setup.pool, setup.index, setup.routes, *switches)
-    _kernel()(chip, _cores(cores, neurons), _net(chip), setup.host, host_start, setup.writes, states, counts, whole)
+    kernel()(chip, _cores(cores, neurons), _net(chip), setup.host, host_start, setup.writes, states, counts, whole)
     out = dict(zip(("v", "u", "refrac", "s", "payload"), states, strict=True))
     small = {key: out[key].astype(np.int16) for key in ("refrac", "s", "payload")}
     drops = counts[2].astype(np.int16)
@@ -167,8 +167,11 @@ def _net(chip: _Chip) -> _Net:
 
 
 @cache
-def _kernel() -> Callable[..., None]:
-    """The loop over steps, compiled; the texts it calls are part of its key in the cache."""
+def kernel() -> Callable[..., None]:
+    """The loop over steps, compiled; the texts it calls are part of its key in the cache.
+
+    Ask for it before threads do: `inspect` reads sources safely in one thread only.
+    """
     parts: tuple[Any, ...] = (*arithmetic.PARTS, *packet_mesh.PARTS, _deliver, _gather, _update, _write, _depart, _core)
     for part in parts:
         register_jitable(part)

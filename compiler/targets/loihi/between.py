@@ -67,7 +67,7 @@ class Between:
                 if signal in self.written:
                     self.states[self.written[signal]] = result
             if node.output in self.said:
-                self.said[node.output].append(self._flat(results[0]))
+                self.said[node.output].append(self._flat(results[0]).astype(np.int32))
             if node.role == "product" and node.op in ("mul", "matmul"):
                 width = node_width(self.graph, node) if node.op == "matmul" else 1
                 self.multiplied += results[0].expand(self.images, *results[0].shape[1:]).numel() * width
@@ -98,9 +98,9 @@ class Between:
             else:
                 waiting.extend(maker.inputs)
 
-    def _flat(self, value: Tensor) -> NDArray[np.int32]:
-        events: NDArray[np.int32] = value.expand(self.images, *value.shape[1:]).flatten(1).round().int().numpy()
-        return events
+    def _flat(self, value: Tensor) -> NDArray[np.int64]:
+        whole: NDArray[np.int64] = value.expand(self.images, *value.shape[1:]).flatten(1).round().long().numpy()
+        return whole
 
     def _value(self, signal: str, step: int) -> Tensor:
         """A signal at a step of the graph: of a unit, of the chip, of the input, or stored."""

@@ -92,8 +92,8 @@ class MappedImage:
         """Return the mapping as plain data for JSON."""
         return self.mapping.to_dict()
 
-    def inputs(self, x: Tensor) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Return what enters the chip for B images: levels of input lines (B, L, S) and biases (B, 1 or T, N).
+    def inputs(self, x: Tensor) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return what enters the chip for B images: levels of input lines (B, L, S) and biases (B, 1 or T, N), int64.
 
         Raises:
             InvalidArgumentError: the input does not fit the network (shape, values that are not finite, or others than
@@ -134,12 +134,12 @@ class MappedImage:
         packed: NDArray[np.int32] = steps.flatten(2).permute(1, 2, 0).int().numpy()
         return packed
 
-    def _biases(self, x: Tensor) -> NDArray[np.int32]:
+    def _biases(self, x: Tensor) -> NDArray[np.int64]:
         """What the host writes into bias registers, (B, 1 or T, N); 0 where spikes alone drive a population."""
         host, lowered = self.host_graph, self.lowered
         images = x.shape[x.ndim - 1 - len(self.graph.shape(self.graph.inputs[0]))]
         rows = lowered.timesteps if any(unit.drives for unit in lowered.units) else 1
-        biases = np.zeros((images, rows, lowered.neurons), np.int32)
+        biases = np.zeros((images, rows, lowered.neurons), np.int64)
         if host is None:
             return biases
         if not bool(torch.isfinite(x).all()):
@@ -163,6 +163,7 @@ class MappedImage:
         """
         axis = 1 if self._is_sequence(x) else 0
         parts: tuple[Tensor, ...] = torch.split(x, _BATCH, axis)
+        engine.kernel(self.dynamics)  # its sources are read here: `inspect` is not safe in several threads
         # The inner loop holds no lock: one thread for each core that torch would use.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             done = list(pool.map(self._run, parts))
@@ -237,7 +238,7 @@ class MappedImage:
             p = placed.population
             if placed.host_driven:
                 exponent = self._bias_exponent(placed.drive)
-                mantissa = biases[0, 0, start : start + p.size] >> exponent
+                mantissa = (biases[0, 0, start : start + p.size] >> exponent).astype(np.int32)
                 p = replace(p, bias_mant=mantissa, bias_exp=np.full(p.size, exponent, np.int32))
             populations.append(p)
             start += p.size

@@ -30,6 +30,8 @@ from compiler.targets.loihi.formats import Formats
 from hw.chip import Chip
 
 Ints = NDArray[np.int64]
+_MOST = 2**52
+"""Sums are cut off here, far above all that a state holds, so that no further step of the proof leaves 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +114,16 @@ def overflows(lowered: Lowered, chip: Chip) -> list[Violation]:
         )
         wrong = broken(low, high, dynamics, formats)
         if wrong:
+            wrong += " or more" if max(-int(low.min(initial=0)), int(high.max(initial=0))) >= _MOST else ""
             found.append(Violation(p.name, wrong, limit))
     return found
 
 
 def currents(lowered: Lowered, index: int) -> tuple[Ints, Ints]:
-    """Return the lowest (≤ 0) and highest (≥ 0) synaptic current of each neuron of a population, whatever fires."""
+    """Return the lowest (≤ 0) and highest (≥ 0) synaptic current of each neuron of a population, whatever fires.
+
+    What lies beyond ``_MOST`` is there cut off.
+    """
     population: Population = lowered.placed[index].population
     low, high, always = (np.zeros(population.size, np.int64) for _ in range(3))
     for p in lowered.projections:
@@ -125,17 +131,21 @@ def currents(lowered: Lowered, index: int) -> tuple[Ints, Ints]:
             continue
         if p.source != INPUT and lowered.placed[p.source].kind == "part":  # which hands on its own sum, as it is
             below, above = currents(lowered, p.source)
-            low, high = low + below, high + above
+            low, high = _cut(low + below), _cut(high + above)
             continue
         least, most, clock = _levels(lowered, p)
         all_most, all_least, clocked = _times(p.weights, p.weights.data, most, least, clock)
         down_most, down_least = _times(p.weights, np.minimum(p.weights.data, 0), most, least)
         # What positive weights bring is what all bring, less what negative ones do.
-        always += arithmetic.shift_sum(clocked, p.weight_exp)
-        low += arithmetic.shift_sum(down_most + all_least - down_least, p.weight_exp)
-        high += arithmetic.shift_sum(all_most - down_most + down_least, p.weight_exp)
+        always = _cut(always + arithmetic.shift_sum(clocked, p.weight_exp))
+        low = _cut(low + arithmetic.shift_sum(down_most + all_least - down_least, p.weight_exp))
+        high = _cut(high + arithmetic.shift_sum(all_most - down_most + down_least, p.weight_exp))
     # A population's steps come with its bias, those before and behind them without.
-    return np.minimum(low + np.minimum(always, 0), 0), np.maximum(high + np.maximum(always, 0), 0)
+    return _cut(np.minimum(low + np.minimum(always, 0), 0)), _cut(np.maximum(high + np.maximum(always, 0), 0))
+
+
+def _cut(sums: Ints) -> Ints:
+    return np.clip(sums, -_MOST, _MOST)
 
 
 def _times(weights: csr_array, data: NDArray[np.int32], *levels: Ints) -> list[Ints]:
@@ -153,7 +163,7 @@ def _times(weights: csr_array, data: NDArray[np.int32], *levels: Ints) -> list[I
             continue
         kind = np.int32 if widest * heaviest * top < 2**31 else np.int64
         matrix = csr_array((data.astype(kind, copy=False), weights.indices, weights.indptr), shape=weights.shape)
-        found.append((matrix @ level.astype(kind)).astype(np.int64))
+        found.append(_cut((matrix @ level.astype(kind)).astype(np.int64)))
     return found
 
 

@@ -81,6 +81,7 @@ class CoreImage:
             InvalidArgumentError: the input does not fit the network.
         """
         counts = self._counts(x)
+        _kernel()  # made before threads ask for it: `inspect` reads sources safely in one thread only
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             done = list(pool.map(self._run, counts))
         spikes = np.stack([one[0] for one in done], 1)  # (T, B, neurons)

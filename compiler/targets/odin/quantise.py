@@ -10,11 +10,14 @@ gathers what raises an output and a second one what lowers it; each counts its o
 host keeps account.
 
 What is lost against the float network is measured by ``Program.verify``: rounding; that a reset forgets what a membrane
-had above the threshold, but not what comes later in the same step; and that ODIN's membranes end at 0.
+had above the threshold, but not what comes later in the same step; and that membranes end: ODIN's at 0, tinyODIN's at
+−2048, below which inhibition is forgotten. A population for which T steps of inhibition alone can go that far has no
+bound on what is rounded. At the other end nothing is lost: no threshold lies above it, and a neuron there fires.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -65,8 +68,17 @@ class Population:
         """Return how often each row comes in a step at most, from how often each source fires at most."""
         return _every(self.fed, most)[self.rows.source]
 
-    def rounding(self, most: Mapping[str, Tensor]) -> float:
-        """Return how far a step's sum can be from the float network's, in its unit, from the same spikes."""
+    def lowest(self, most: Mapping[str, Tensor], timesteps: int) -> float:
+        """Return how low a membrane can come in all steps: all inhibition, and nothing else."""
+        return timesteps * float((self.rows.weight.clamp(max=0) * self.sent(most)).sum(1).min())
+
+    def rounding(self, most: Mapping[str, Tensor], timesteps: int, low: int) -> float:
+        """Return how far a step's sum can be from the float network's, in its unit, from the same spikes.
+
+        Infinite where signed membranes may end at ``low``, which forgets sums of other steps.
+        """
+        if low < 0 and self.lowest(most, timesteps) < low:
+            return math.inf
         wrong = (self.whole.error * _every(self.fed, most)).sum(1)
         return float(wrong.max()) + self.loss / float(self.whole.scale.min())
 
@@ -150,9 +162,8 @@ def _readout(form: Format, graph: Graph, out: Fed, most: Mapping[str, Tensor], s
     found = whole(largest(form), out.weight, out.bias, 1e30 * ends, 1e-30 * ends, shared=True)
     single = Population(out, found, form.threshold[1] * ends, ordered(form, found.weight, found.bias, split))
     if low < 0:
-        sent, weight = single.sent(most) * graph.timesteps, single.rows.weight
-        below, above = (weight.clamp(max=0) * sent).sum(1), (weight.clamp(min=0) * sent).sum(1)
-        if float(below.min()) >= low and float(above.max()) <= high:
+        above = (single.rows.weight.clamp(min=0) * single.sent(most)).sum(1) * graph.timesteps
+        if single.lowest(most, graph.timesteps) >= low and float(above.max()) <= high:
             return single
     positive = largest(form)[1]
     found = whole((positive, positive), out.weight, out.bias, 1e30 * ends, 1e-30 * ends, shared=True)
@@ -210,7 +221,7 @@ def _node(
         "low": low,
         "high": high,
         "scale": float(population.whole.scale.min()),
-        "rounding": population.rounding(most),
+        "rounding": population.rounding(most, builder.timesteps, low),
         "drive": "events",
         **settings,
     }

@@ -131,7 +131,7 @@ def test_the_text_is_part_of_the_key_of_a_compiled_loop():
     def spikes(advance):
         out, no, none = np.zeros((1, 1), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64)
         row = np.zeros((1, 3), np.int64)
-        advance(0, 1, np.zeros((0, 1), np.int32), np.full((1, 1), 999_999, np.int32), one, 1, row,
+        advance(0, 1, np.zeros((0, 1), np.int32), np.full((1, 1), 999_999, np.int64), one, 1, row,
                 np.zeros(2, np.int64), np.zeros(1, np.int64), no, no, no, no, one.copy(), one.copy(), none, out,
                 none)  # fmt: skip
         return int(out[0, 0])

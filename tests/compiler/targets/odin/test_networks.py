@@ -289,6 +289,36 @@ def test_outputs_that_are_spikes_are_counted_exactly():
         assert total.max() > 255
 
 
+@pytest.mark.parametrize(("steps", "lost"), [(256, False), (257, True)])
+def test_a_membrane_that_may_end_below_is_told(steps, lost):
+    """Eight sources of −1 each, one of +1: inhibition alone is at −2,048 after 256 steps, and below after one more."""
+    model = nn.Sequential(nn.Linear(9, 2, bias=False), IF(v_threshold=5.0), nn.Linear(2, 1, bias=False)).double()
+    model[0].weight.data = torch.tensor([[-5.0] * 8 + [5.0]] * 2).double()
+    model[2].weight.data.fill_(1.0)
+    x = torch.zeros(steps, 1, 9).double()
+    program = compiler.compile(model, x, "tinyodin", "binary")
+    neuron, readout = program.graph
+    assert neuron.parameters["weight"].min() == -1, "the smallest whole numbers are taken"
+    assert (neuron.attributes["rounding"], readout.attributes["rounding"]) == (np.inf if lost else 0.0, 0.0)
+
+
+def test_what_a_membrane_loses_below_is_measured():
+    """Thirty steps of inhibition, thirty of excitation: the float network still owes what tinyODIN has forgotten."""
+    model = nn.Sequential(nn.Linear(80, 2, bias=False), IF(), nn.Linear(2, 1, bias=False)).double()
+    model[0].weight.data[:, :40], model[0].weight.data[:, 40:] = -1.0, 0.875
+    model[2].weight.data.fill_(1.0)
+    x = torch.zeros(60, 1, 80).double()
+    x[:30, :, :40], x[30:, :, 40:] = 1.0, 1.0
+    program = compiler.compile(model, x, "tinyodin", "binary")
+    equal = program.verify(x)
+    assert equal.verdict == "exact", "of the quantised graph, which forgets it too"
+    assert equal.float_verdict == "approximate"
+    assert not equal.float_proven
+    assert next(iter(program.graph)).attributes["rounding"] == np.inf
+    sixth = compiler.compile(model, x[:6], "tinyodin", "binary")
+    assert next(iter(sixth.graph)).attributes["rounding"] == 0.0
+
+
 def test_membranes_without_sign_get_excitation_and_inhibition_in_turns():
     """Sums of +7, +5, -6, -4, -1, in the order in which they keep what was sent near to 0."""
     layer = nn.Linear(5, 1, bias=False)
