@@ -177,6 +177,10 @@ def test_a_type_is_approved_where_the_samples_are_of_it(event_run, tmp_path, cal
     assert (code, len(err.strip().splitlines())) == (2, 1)
     assert "test samples hold values from 0 to" in err
     assert not (run / "network.program").exists()
+    code, _, err = call("export", run, "--input-type", "binary", "--format", "speck")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert "test samples hold values from 0 to" in err
+    assert not (run / "speck.json").exists()
 
 
 def test_where_the_data_are_gone_the_type_is_not_known(event_run, tmp_path, call):

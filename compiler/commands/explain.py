@@ -48,7 +48,8 @@ def fates(captured: Graph, program: Program) -> list[Fate]:
         elif is_neuron(node):
             found.append(_neuron(node, stands.get(kept[node.name].output, placed.get(node.name)), host, unity))
         elif node.name in placed:
-            found.append(_layer(node, placed[node.name], node.name in host))
+            when = "at every step" if node.name in program.host_operations else "once an image"
+            found.append(_layer(node, placed[node.name], when if node.name in host else ""))
         else:
             found.append(_merged(simple, kept[node.name], placed))
     return found
@@ -88,7 +89,7 @@ def _neuron(node: Node, made: Node | None, host: set[str], unity: int) -> Fate:
     if made is None:
         return Fate(node.name, node.op, "dropped: nothing depends on it", "")
     if made.name in host:
-        return Fate(node.name, node.op, "as it is, in floating point", "host")
+        return Fate(node.name, node.op, "as it is, in floating point, at every step", "host")
     a, said = made.attributes, []
     if "scale" in a:
         said.append(f"1 → {float(a['scale']):,.6g} units")
@@ -103,9 +104,10 @@ def _number(node: Node, name: str) -> float:
     return float("nan") if value is None else float(value.flatten()[0] if hasattr(value, "flatten") else value)
 
 
-def _layer(node: Node, made: Node, on_host: bool) -> Fate:
+def _layer(node: Node, made: Node, on_host: str) -> Fate:
+    """``on_host``: when the host does it, "" for what the chip does."""
     if on_host:
-        return Fate(node.name, node.op, "as it is, in floating point, once an image", "host")
+        return Fate(node.name, node.op, f"as it is, in floating point, {on_host}", "host")
     weight = made.parameters.get("weight")
     if weight is None:
         return Fate(node.name, node.op, made.op, "chip")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,7 @@ def export(
     output
         File to write; by default network.nir, lava.npz or speck.json in the folder of the run, or here.
     chip
-        Name of a chip (lava); by default that of a .program file, else loihi1.
+        Name of a chip (lava: by default that of a .program file, else loihi1; speck: by default speck).
     input_type
         What the input consists of: real, binary, signed, or integer[low,high].
     """
@@ -40,10 +41,19 @@ def export(
     names = {"nir": "network.nir", "lava": "lava.npz", "speck": "speck.json"}
     path = output or (given.folder or Path()) / names[format]
     if format == "speck":
+        from compiler.checking import described
         from compiler.commands.show_check import exported
+        from compiler.errors import CompileError
         from compiler.exchange import speck
 
-        exported(speck.write(given.graph, path), path)
+        misfits = given.misfits()
+        if misfits:
+            raise CompileError(*misfits)
+        made = speck.write(given.graph, path, chip or "speck")
+        exported(made, path)
+        for doubt in described(given.graph, get_chip(made.chip)).doubtful:
+            for line in textwrap.wrap(f"note: {doubt}", 80, subsequent_indent="  "):
+                console.print(line)
         return
     if format == "lava":
         from compiler.exchange import lava

@@ -311,7 +311,7 @@ def resolve(text: str, kind: str = "real") -> Source:
     if path.suffix in (*_GRAPHS, PROGRAM):
         if kind != "real":
             raise InvalidArgumentError(f"--input-type {kind}: {text} holds a graph, whose input has its type.")
-        fed = fed_in(path.parent) or DataConfig()  # a file in a run's folder is of what that run was fed
+        fed = _fed_beside(path)
         if path.suffix == PROGRAM:
             from compiler.program import Program
 
@@ -334,6 +334,20 @@ def resolve(text: str, kind: str = "real") -> Source:
     if folder is not None and (folder / "config.json").exists():
         data = fed_as(find_checkpoint(path), model)
     return Source(text, model, config, folder, data, kind)
+
+
+def _fed_beside(path: Path) -> DataConfig:
+    """How a file in a run's folder is fed: as that run; a config.json of anything else says nothing of it.
+
+    Raises:
+        CorruptFileError: it lies in the folder of a run, whose configuration cannot be read.
+    """
+    try:
+        return fed_in(path.parent) or DataConfig()
+    except SnnkitError:
+        if (path.parent / "checkpoints").is_dir():
+            raise
+        return DataConfig()
 
 
 def program_of(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors import CompileError, Violation
 from compiler.targets.target import Activity, Image, Options, Target
+from hw import get_chip, list_chips
 from hw.chip import Chip
 
 if TYPE_CHECKING:
@@ -38,12 +39,15 @@ def target_of(chip: Chip) -> Target:
     """Return the target that a chip names.
 
     Raises:
-        CompileError: there is none, or the chip's own numbers contradict it.
+        CompileError: there is none (what can be had instead is said), or the chip's own numbers contradict it.
     """
     semantics, known = chip.semantics, targets()
     if not semantics:
-        limit = "it is described only: `snnkit check` holds a network against it"
-        raise CompileError(Violation(chip.name, "a target that makes programs", limit))
+        able = ", ".join(name for name in list_chips() if get_chip(name).semantics in known)
+        by_core = chip.layers is not None and chip.layers.kernel_memory
+        file = ", `snnkit export --format speck` writes its configuration" if by_core else ""
+        limit = f"it is described only: `snnkit check --chip {chip.name}` holds a network against it{file}; programs "
+        raise CompileError(Violation(chip.name, "a target that makes programs", f"{limit}are made for {able}"))
     if semantics not in known:
         raise CompileError(Violation(chip.name, f"the arithmetic {semantics!r}", f"there is {', '.join(known)}"))
     wrong = known[semantics].disagreement(chip)

@@ -20,7 +20,7 @@ from compiler.passes import simplify
 from compiler.targets import TARGETS
 from hw import get_chip, list_chips
 from snnkit.layers import over_time
-from snnkit.neurons import IF
+from snnkit.neurons import IF, LIF
 
 ONE_A_TARGET = {get_chip(n).semantics: n for n in reversed(list_chips()) if get_chip(n).semantics in TARGETS}.values()
 
@@ -105,9 +105,86 @@ def test_export_of_what_does_not_fit_is_one_line(call, tmp_path):
     assert not (tmp_path / "speck.json").exists()
 
 
-def test_compile_for_a_described_chip_says_what_there_is(call):
+@pytest.mark.parametrize("format", ["speck", "nir", "lava"])
+def test_export_of_an_unknown_chip_is_one_line(call, format):
     small_graph().save("small.graph")
-    code, _, err = call("compile", "small.graph", "--chip", "speck")
+    code, _, err = call("export", "small.graph", "--format", format, "--chip", "spek")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "speck" in err
+
+
+def test_export_heeds_the_chip(call, tmp_path):
+    small_graph().save("small.graph")
+    code, _, err = call("export", "small.graph", "--format", "speck", "--chip", "loihi1")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "cores of loihi1 are not programmed layer by layer" in err
+    assert "`snnkit check --chip speck`" in err
+    assert not (tmp_path / "speck.json").exists()
+    text = call("chips", "speck", "--toml")[1]
+    Path("mine.toml").write_text(text)
+    code, out, _ = call("export", "small.graph", "--format", "speck", "--chip", "mine.toml")
+    assert code == 0
+    assert "on as many cores of mine.toml" in " ".join(out.split())
+    assert speck.read("speck.json").chip == "mine.toml"
+
+
+def test_export_says_what_moves_the_spikes(call):
+    b = compiler.GraphBuilder("turned", timesteps=4)
+    x = b.input("x", (3,), compiler.graph.BINARY)
+    current = b.add("linear", (x,), {}, {"weight": torch.ones(4, 3)}, name="fc")
+    constants = {"v_threshold": 1.0, "v_reset": None, "detach_reset": True}
+    spikes = b.neuron("integrate_fire", current, constants, states=[("v", 0.0)], name="n")
+    b.finish([b.add("roll", (spikes,), {"shifts": (1,), "axes": (-1,)}, name="turn")]).save("turned.graph")
+    code, out, err = call("export", "turned.graph", "--format", "speck")
+    assert code == 0, err
+    assert "note: turn (roll) moves spikes behind the last neurons" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("text", ['{"model_type": "other", "data": 3}', "[1, 2]", "no json", "3"])
+def test_another_program_s_config_beside_a_graph_does_no_harm(call, tmp_path, text):
+    """In the folder of a run, which its checkpoints tell, the configuration must be whole."""
+    small_graph().save("small.graph")
+    Path("config.json").write_text(text)
+    code, out, err = call("check", "small.graph", "--chip", "speck")
+    assert code == 0, err
+    assert "fits speck" in out
+    (tmp_path / "checkpoints").mkdir()
+    code, _, err = call("check", "small.graph", "--chip", "speck")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "config.json" in err
+
+
+class Between(nn.Module):
+    """An operation that only a host does, between two layers of spikes."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.h, self.c = nn.Linear(20, 12), nn.Linear(12, 12), nn.Linear(12, 5)
+        self.na, self.nb = LIF(), LIF()
+
+    def forward(self, x):
+        one = self.na(over_time(self.a, x))
+        return over_time(self.c, self.nb(over_time(lambda y: nn.functional.gelu(self.h(y)), one)))
+
+
+def test_explain_says_what_the_host_does_at_every_step(call):
+    torch.manual_seed(0)
+    compiler.capture(Between(), torch.zeros(4, 1, 20), "binary").save("between.graph")
+    code, out, err = call("compile", "between.graph", "--host", "auto", "--explain")
+    assert code == 0, err
+    assert reads_well(out)
+    for name, op in (("h", "linear"), ("gelu", "gelu"), ("nb", "lif")):
+        assert re.search(rf"{name} +{op} +as it is, in floating point, at every step +host", out), out
+    assert "once an image" not in out
+
+
+@pytest.mark.parametrize("verb", ["compile", "simulate", "qat"])
+def test_compile_for_a_described_chip_says_what_there_is(call, verb, tiny_run):
+    small_graph().save("small.graph")
+    code, _, err = call(verb, tiny_run.folder if verb == "qat" else "small.graph", "--chip", "speck")
     assert code == 2
     assert err.count("\n") == 1
     for text in ("described only", "`snnkit check --chip speck`", "`snnkit export --format speck`", "loihi1"):
