@@ -18,14 +18,14 @@ from compiler.checking.dynamics import check_dynamics
 from compiler.checking.findings import Findings
 from compiler.checking.maps import check_maps, made_for_maps
 from compiler.checking.needs import Layer, layers_of
-from compiler.checking.numbers import check_capacity, check_layers, check_sizes
+from compiler.checking.numbers import check_layers, check_sizes
 from compiler.checking.rewrites import with_rewrites
 from compiler.errors import CompileError, Violation
 from compiler.graph import Graph
 from compiler.passes import simplify
-from compiler.targets import TARGETS, Options, target_of
+from compiler.targets import TARGETS
 from compiler.targets.target import AUTO
-from hw import get_chip, list_chips
+from hw import get_chip
 from hw.chip import Chip
 from snnkit.errors import InvalidArgumentError
 
@@ -101,23 +101,6 @@ def examine(graph: Graph, chip: str, *, host: str | Sequence[str] = (), allow: s
     return described(graph, silicon)
 
 
-def refuse_described(chip: Chip) -> None:
-    """Raise CompileError for a chip that no program can be made for; says what can be had instead."""
-    if chip.semantics not in TARGETS:
-        able = ", ".join(name for name in list_chips() if get_chip(name).semantics in TARGETS)
-        file = ", `snnkit export --format speck` writes its configuration" if has_cores(chip.layers) else ""
-        limit = f"it is described only: `snnkit check --chip {chip.name}` holds a network against it{file}; programs "
-        raise CompileError(Violation(chip.name, "a target that makes programs", f"{limit}are made for {able}"))
-
-
-def refuse_hopeless(graph: Graph, chip: Chip) -> None:
-    """Raise CompileError for a graph that is many times too large, before anything of it is unrolled."""
-    found = Findings(graph, layers_of(graph), chip)
-    check_capacity(found)
-    if found.violations:
-        raise CompileError(*found.violations)
-
-
 def described(graph: Graph, chip: Chip) -> Report:
     """Hold a graph against the numbers of a chip alone."""
     found = Findings(graph, layers_of(graph), chip)
@@ -147,22 +130,11 @@ def _formats(found: Findings) -> None:
 
 def _compiled(graph: Graph, chip: Chip, name: str, host: str | Sequence[str], allow: str | Sequence[str]) -> Report:
     found = Findings(graph, layers_of(graph), chip)
-    check_capacity(found)
-    if found.violations:  # its synapses are not unrolled to see what else there is
-        legal = target_of(chip).legal(graph, chip, Options(_tuple(host), _tuple(allow)))
-        said = {(v.layer, v.kind) for v in found.violations}
-        others = with_rewrites(legal, graph, chip)
-        found.violations += [v for v in others if (v.layer, v.kind) not in said]
-    else:
-        try:
-            compiling.compile(graph, chip=name, host=host, allow=allow)
-        except CompileError as error:
-            found.violations += error.violations
+    try:
+        compiling.compile(graph, chip=name, host=host, allow=allow)
+    except CompileError as error:
+        found.violations += error.violations
     return _report(found, with_rewrites(found.violations, graph, chip))
-
-
-def _tuple(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _report(
@@ -175,11 +147,11 @@ def _report(
         found.chip,
         found.layers,
         tuple(dict.fromkeys(violations)),
-        tuple(found.unchecked),
+        tuple(w if need is None else f"{w} (here up to {need:,})" for w, need in found.unchecked.items()),
         tuple(found.doubtful),
         cores,
         made,
     )
 
 
-__all__ = ["Report", "check", "described", "examine", "refuse_described", "refuse_hopeless"]
+__all__ = ["Report", "check", "described", "examine"]

@@ -5,12 +5,11 @@ For chips that are described only. Chips that programs are made for have rules o
 
 from __future__ import annotations
 
-import torch
-
 from compiler.checking.findings import Findings
 from compiler.checking.needs import Layer
 from compiler.checking.rewrites import between, chips_with, either, other_neuron, other_reset, threshold_for_all
 from compiler.graph import Node, is_neuron, operation
+from compiler.targets.target import not_finite, starts_elsewhere
 from hw.chip import Chip
 from snnkit.neurons import NO_RESET
 
@@ -31,7 +30,7 @@ def reset_of(node: Node) -> tuple[str, float | None]:
 def check_dynamics(found: Findings) -> None:
     """Hold every neuron, its constants and whatever feeds it against a chip."""
     graph, chip = found.graph, found.chip
-    _finite(found)
+    found.violations += not_finite(graph)
     if not any(is_neuron(node) for node in graph):
         found.wrong(
             graph.name,
@@ -51,15 +50,9 @@ def check_dynamics(found: Findings) -> None:
         _fed(found, layer)
 
 
-def _finite(found: Findings) -> None:
-    for node in found.graph:
-        for name, value in node.parameters.items():
-            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-                found.wrong(f"{node.name}.{name}", "numbers that are not finite", "weights are finite", "finite")
-
-
 def _neuron(found: Findings, node: Node) -> None:
     chip = found.chip
+    found.violations += starts_elsewhere(found.graph, node, chip)
     if chip.neurons and node.op not in chip.neurons and "any" not in chip.neurons:
         runs = f"{chip.name} runs {', '.join(chip.neurons)}"
         found.wrong(node.name, f"the neuron {node.op}", runs, "neuron", other_neuron(chip, node.op))
@@ -90,7 +83,7 @@ def _fed(found: Findings, layer: Layer) -> None:
     for node in layer.nodes:
         kind = operation(node.op)
         fine = kind.kind in ("synapse", "move", "constant") or (kind.kind == "pool" and kind.linear)
-        if fine or node.op in ("add", "sub", "neg") or _divides(found, node) or _static(found, node):
+        if fine or node.op in ("add", "sub", "neg") or _divides(found, node):
             continue
         need = f"{node.name} ({node.op}) before it"
         limit = f"{chip.name} adds weights of events and has no such operation"
@@ -102,11 +95,6 @@ def _fed(found: Findings, layer: Layer) -> None:
 def _divides(found: Findings, node: Node) -> bool:
     by = found.graph.producer(node.inputs[1]) if node.op == "div" else None
     return by is not None and by.op == "constant"
-
-
-def _static(found: Findings, node: Node) -> bool:
-    """Stored numbers alone are computed once, before anything is loaded."""
-    return all(found.graph.producer(s) is not None for s in node.inputs) and not found.graph.inputs
 
 
 def _source(found: Findings, layer: Layer, source: str) -> None:

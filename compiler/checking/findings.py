@@ -15,15 +15,15 @@ from hw.quantity import Quantity
 class Findings:
     """What is found while a graph, cut into ``layers``, is held against a chip.
 
-    ``unchecked`` says what was not compared, since the chip has no such number; ``doubtful`` by which of its sources
-    the network fits and by which not.
+    ``unchecked`` says what was not compared, since the chip has no such number, and the largest need of all layers
+    (None where it is no number); ``doubtful`` by which of its sources the network fits and by which not.
     """
 
     graph: Graph
     layers: tuple[Layer, ...]
     chip: Chip
     violations: list[Violation] = field(default_factory=list)
-    unchecked: list[str] = field(default_factory=list)
+    unchecked: dict[str, int | None] = field(default_factory=dict)
     doubtful: list[str] = field(default_factory=list)
 
     def wrong(self, layer: str, need: str, limit: str, kind: str, rewrite: str = "", confirmed: bool = True) -> None:
@@ -55,14 +55,6 @@ class Findings:
 
     def unknown(self, what: str, need: int | None = None) -> None:
         """Note that something was not compared; of several layers the largest need is kept."""
-        text = what if need is None else f"{what} (here up to {need:,})"
-        same = [i for i, one in enumerate(self.unchecked) if one == what or one.startswith(f"{what} (")]
-        if not same:
-            self.unchecked.append(text)
-        elif need is not None and need > _number(self.unchecked[same[0]]):
-            self.unchecked[same[0]] = text
-
-
-def _number(text: str) -> int:
-    digits = text.rpartition("up to ")[2].rstrip(")").replace(",", "")
-    return int(digits) if digits.isdigit() else 0
+        known = self.unchecked.setdefault(what, need)
+        if known is not None and need is not None:
+            self.unchecked[what] = max(known, need)

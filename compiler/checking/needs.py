@@ -8,14 +8,11 @@ its weights take to read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-import torch
-from torch import Tensor
-
+from compiler.analysis.windows import nonzero, synapses_of, windows
 from compiler.graph import Graph, Node, is_neuron, is_synapse, operation
 
 OUTPUT = "the output"
@@ -73,7 +70,7 @@ def layers_of(graph: Graph) -> tuple[Layer, ...]:
         own = None if node is None else node.output
         readers = tuple(other for other, (_, read) in parts.items() if own is not None and own in read)
         leaving = 0 if node is None else fan_out.of(node.output)
-        synapses = sum(_synapses(graph, one) for one in nodes)
+        synapses = sum(synapses_of(graph, one) for one in nodes)
         arriving = sum(math.prod(graph.shape(source)) for source in sources)
         # A sum without a layer of its own has one synapse for each value that comes in.
         direct = 0 if any(map(_weighs, nodes)) else arriving
@@ -115,85 +112,6 @@ def _weighs(node: Node) -> bool:
     return operation(node.op).kind in ("synapse", "pool", "product")
 
 
-@dataclass(frozen=True, eq=False)
-class Taps:
-    """How the positions of a layer of windows meet, along each axis.
-
-    ``inside`` [axis][offset] counts the outputs at which that offset of the window lies inside of the map; ``most_in``
-    is the most offsets that one output reads, ``most_out`` the most outputs that read one position, along each axis.
-    """
-
-    inside: tuple[Tensor, ...]
-    most_in: tuple[int, ...]
-    most_out: tuple[int, ...]
-
-
-def taps(before: tuple[int, ...], after: tuple[int, ...], kernel: tuple[int, ...], a: Mapping[str, Any]) -> Taps:
-    """Return the taps of a window over maps of these sides, with the stride, padding and dilation of ``a``."""
-    inside, most_in, most_out = [], [], []
-    dilation = a.get("dilation", (1,) * len(kernel))
-    for size, made, side, stride, pad, d in zip(
-        before, after, kernel, a["stride"], a["padding"], dilation, strict=True
-    ):
-        at = torch.arange(made)
-        hits = [at * stride - pad + offset * d for offset in range(side)]
-        within = [(hit >= 0) & (hit < size) for hit in hits]
-        inside.append(torch.tensor([int(one.sum()) for one in within], dtype=torch.float64))
-        most_in.append(int(torch.stack(within).sum(0).max()))
-        readers = torch.zeros(size, dtype=torch.long)
-        for hit, one in zip(hits, within, strict=True):
-            readers[hit[one]] += 1
-        most_out.append(int(readers.max()))
-    return Taps(tuple(inside), tuple(most_in), tuple(most_out))
-
-
-def _windows(graph: Graph, node: Node) -> Taps | None:
-    """The taps of a convolution or pool, None for anything else; a transposed one is read from its outputs."""
-    if node.op in ("conv", "conv_transpose"):
-        kernel = tuple(node.parameters["weight"].shape[2:])
-    elif node.op in ("avg_pool", "max_pool"):
-        kernel = tuple(node.attributes["kernel_size"])
-    else:
-        return None
-    before, after = graph.shape(node.inputs[0]), graph.shape(node.output)
-    ends = before[-len(kernel) :], after[-len(kernel) :]
-    if node.op == "conv_transpose":
-        found = taps(ends[1], ends[0], kernel, node.attributes)
-        return Taps(found.inside, found.most_out, found.most_in)
-    return taps(*ends, kernel, node.attributes)
-
-
-def _nonzero(weight: Tensor, axis: int) -> Tensor:
-    """How many weights along an axis are not 0; most layers have no zeros, which is seen fast."""
-    if int(torch.count_nonzero(weight)) == weight.numel():
-        return torch.full_like(weight.select(axis, 0), weight.shape[axis], dtype=torch.long)
-    return (weight != 0).sum(axis)
-
-
-def _outer(parts: tuple[Tensor, ...]) -> Tensor:
-    found = torch.ones((), dtype=torch.float64)
-    for part in parts:
-        found = found.unsqueeze(-1) * part
-    return found
-
-
-def _synapses(graph: Graph, node: Node) -> int:
-    """How many synapses a layer with weights has, without those of weight 0."""
-    if not is_synapse(node) or "weight" not in node.parameters:
-        return 0
-    weight, shape = node.parameters["weight"], graph.shape(node.output)
-    found = _windows(graph, node)
-    if found is not None:
-        used = _nonzero(weight.flatten(0, 1), 0).double()
-        rank = weight.ndim - 2
-        copies = math.prod(graph.shape(node.inputs[0])[: -rank - 1])
-        return int((used * _outer(found.inside)).sum()) * copies
-    if node.op == "linear":
-        return int(torch.count_nonzero(weight)) * math.prod(shape[:-1])
-    share = int(torch.count_nonzero(weight)) / weight.numel() if weight.numel() else 0.0
-    return round(math.prod(shape) * share)
-
-
 class _Factors:
     """``_factors`` of every node, each looked at once: large layers take a while to read."""
 
@@ -209,17 +127,24 @@ class _Factors:
 def _factors(graph: Graph, node: Node) -> tuple[int, int]:
     """How many values of its input one output of a node reads at most, and how many outputs read one input."""
     weight = node.parameters.get("weight")
-    found = _windows(graph, node)
+    found = windows(graph, node)
     if found is not None and is_synapse(node) and weight is not None:
         groups = int(node.attributes["groups"])
         transposed = node.op == "conv_transpose"
-        ins = weight.shape[0] // groups if transposed else weight.shape[1]
-        outs = weight.shape[1] if transposed else weight.shape[0] // groups
-        return ins * math.prod(found.most_in), outs * math.prod(found.most_out)
+        if transposed:
+            ins, outs = weight.shape[0] // groups, weight.shape[1]
+            return ins * math.prod(found.most_in), outs * math.prod(found.most_out)
+        outs, ins = weight.shape[0] // groups, weight.shape[1]
+        # Weights by output, and by input channel of a group: those of 0 are no synapses, wherever a window lies.
+        of_input = weight.reshape(groups, outs, ins, -1).transpose(1, 2).reshape(groups * ins, -1)
+        return (
+            min(ins * math.prod(found.most_in), int(nonzero(weight.flatten(1), 1).max())),
+            min(outs * math.prod(found.most_out), int(nonzero(of_input, 1).max())),
+        )
     if found is not None:
         return math.prod(found.most_in), math.prod(found.most_out)
     if node.op == "linear" and weight is not None:
-        return int(_nonzero(weight, 1).max()), int(_nonzero(weight, 0).max())
+        return int(nonzero(weight, 1).max()), int(nonzero(weight, 0).max())
     if operation(node.op).kind in ("pool", "product", "norm"):
         before, after = (math.prod(graph.shape(name)) for name in (node.inputs[0], node.output))
         return max(1, before // max(after, 1)), max(1, after // max(before, 1))

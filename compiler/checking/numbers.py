@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-
-import torch
 
 from compiler.checking.findings import Findings
 from compiler.checking.needs import OUTPUT, Layer
 from compiler.checking.rewrites import fewer, narrower_fan_in, widths
 from hw.chip import Chip
 from hw.quantity import Quantity
-
-HOPELESS = 2
-"""What needs so many times what a chip has is refused before synapses are unrolled: rounding may make some of them 0,
-but not half."""
 
 
 def allowed(chip: Chip, key: str) -> Quantity | None:
@@ -46,7 +39,8 @@ def check_sizes(found: Findings) -> None:
     if chip.layers is None or not (chip.layers.neuron_memory or chip.layers.hidden):
         rewrite = _less(found, room, total, 1.0)
         found.most("the network", total, "neurons", room, "neurons", rewrite)
-        check_synapses(found, in_all(chip, "synapses", "synapses_per_core"), 1)
+        synapses, room = sum(layer.synapses for layer in layers), in_all(chip, "synapses", "synapses_per_core")
+        found.most("the network", synapses, "synapses", room, "synapses", _less(found, room, synapses, 0.5))
     inputs = sum(math.prod(graph.shape(name)) for name in graph.inputs)
     outputs = graph.signals[graph.outputs[0]].size
     hidden = total - sum(layer.size for layer in layers if layer.neuron is None or layer.neuron.output in graph.outputs)
@@ -60,30 +54,12 @@ def check_sizes(found: Findings) -> None:
             found.most("the network", need, unit, limit, key, fewer(unit, need, int(limit.value)))
 
 
-def check_synapses(found: Findings, room: Quantity | None, times: int) -> None:
-    """Hold all synapses against ``room``, refusing what needs more than ``times`` as many."""
-    total = sum(layer.synapses for layer in found.layers)
-    if room is None or times == 1:
-        found.most("the network", total, "synapses", room, "synapses", _less(found, room, total, 0.5))
-    elif total > times * room.value:
-        rewrite = _less(found, room, total, 0.5)
-        found.most("the network", total, "synapses", replace(room, low=None), "synapses", rewrite)
-
-
 def _less(found: Findings, room: Quantity | None, total: int, power: float) -> str:
     """What would have ``room``: neurons grow with the widths (power 1), synapses with their square (power 1/2)."""
     if room is None or total <= room.value:
         return ""
     share = room.value / total
     return widths(found.graph, share**power, share)
-
-
-def synapse_room(chip: Chip) -> Quantity | None:
-    """Return the most synapses that the memory of all cores holds, where nothing is stored but weights."""
-    bits, cores, weight = (chip.numbers.get(key) for key in ("synapse_bits_per_core", "cores", "weight_bits"))
-    if bits is None or cores is None or weight is None:
-        return None
-    return replace(_times(bits, cores, "synapses"), value=bits.value * cores.value // weight.value, low=None)
 
 
 def check_layers(found: Findings) -> None:
@@ -111,22 +87,9 @@ def _distinct(found: Findings, layer: Layer, kept: Quantity) -> None:
         weight = node.parameters["weight"]
         if node.op not in ("linear", "conv"):
             continue
-        most, limit = 0, int(kept.value)
-        for row in weight[:4096]:  # one is enough to refuse; large layers need not be sorted to the end
-            most = max(most, int(torch.unique(row[row != 0]).numel()))
-            if most > limit:
-                break
+        limit = int(kept.value)
+        row = weight.flatten(1).sort(1).values
+        new = (row[:, 1:] != row[:, :-1]).sum(1) + bool(row.shape[1])
+        most = int((new - (row == 0).any(1).long()).max())  # a weight of 0 is no synapse
         rewrite = f"quantise its weights to {limit} values (compiler.converting), with training"
         found.most(layer.name, most, "different weights onto one neuron", kept, "weights", rewrite)
-
-
-def check_capacity(found: Findings) -> None:
-    """What can be said of a chip that programs are made for without making one: whether it is hopelessly small."""
-    room = synapse_room(found.chip)
-    if room is not None:
-        check_synapses(found, room, HOPELESS)
-    neurons = in_all(found.chip, "neurons", "neurons_per_core")
-    total = sum(layer.size for layer in found.layers)
-    if neurons is not None and total > HOPELESS * neurons.value:
-        rewrite = _less(found, neurons, total, 1.0)
-        found.most("the network", total, "neurons", replace(neurons, low=None), "neurons", rewrite)

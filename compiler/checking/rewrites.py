@@ -155,6 +155,7 @@ _SAID = (
     ("product", r"^a product of two signals"),
     ("cores", r"^[\d,]+ cores$"),
     ("neurons", r"^[\d,]+ (neurons|compartments)$"),
+    ("synapses", r"^[\d,]+ synapses$"),
     ("fan-in", r"^[\d,]+ input axons for one neuron"),
     ("fan-out", r"^[\d,]+ output axons for one neuron"),
     ("range", r"^a (current|voltage|sum) of [\d,]+"),
@@ -179,13 +180,15 @@ def with_rewrites(violations: Iterable[Violation], graph: Graph, chip: Chip) -> 
     for violation in violations:
         kind, match = kind_of(violation)
         need, limit = violation.need_value, violation.limit_value
-        if need is None and kind in ("cores", "neurons", "fan-in", "fan-out", "range"):
+        if need is None and kind in ("cores", "neurons", "synapses", "fan-in", "fan-out", "range"):
             need, limit = _numbers(violation.need), _numbers(violation.limit.split(chip.name, 1)[-1])
         known = replace(violation, kind=kind, need_value=need, limit_value=limit)
         if not known.rewrite:
             if kind in ("fan-in", "fan-out") and not layers:
                 layers = {layer.name: layer for layer in layers_of(graph)}
             known = replace(known, rewrite=_rewrite(known, match, graph, chip, layers))
+            if kind in ("neurons", "synapses") and known.rewrite:  # says by numbers what is advised there
+                known = replace(known, limit=known.limit.partition("; the largest layers")[0])
         elif kind == "reset" and "--chip" not in known.rewrite:
             known = replace(known, rewrite=either(known.rewrite, chips_resetting(chip, _wanted_reset(known))))
         made.append(known)
@@ -213,6 +216,9 @@ def _rewrite(v: Violation, match: re.Match[str] | None, graph: Graph, chip: Chip
         # Cores grow no faster than the square of the widths and no slower than the widths.
         share = v.limit_value / v.need_value
         return widths(graph, share, share)
+    if v.kind == "synapses" and v.need_value and v.limit_value:  # these grow with the square of the widths
+        share = v.limit_value / v.need_value
+        return widths(graph, share**0.5, share)
     if v.kind == "fan-in" and v.limit_value and v.layer in layers:
         return narrower_fan_in(graph, layers[v.layer], int(v.limit_value))
     if v.kind == "fan-out" and v.layer in layers and v.limit_value:

@@ -42,20 +42,19 @@ def compile_(
     from hw import get_chip
 
     silicon = get_chip(chip)
-    from compiler.checking import refuse_described, refuse_hopeless
     from compiler.commands import show
     from compiler.commands.explain import explain as explained
     from compiler.commands.source import resolve
     from compiler.commands.stages import describe_mapping
     from compiler.compiling import CompileError, compile
+    from compiler.targets import target_of
     from snnkit.engine.progress import console
 
-    refuse_described(silicon)
+    target_of(silicon)
     given = resolve(source, input_type)
     misfits = given.misfits()
     if misfits:
         raise CompileError(*misfits)
-    refuse_hopeless(given.graph, silicon)
     program = compile(given.graph, chip=chip, host=host, allow=allow, headroom=headroom)
     description = describe_mapping(program, given.folder)
     if explain:

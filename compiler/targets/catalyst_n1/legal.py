@@ -36,7 +36,7 @@ def legal(graph: Graph, chip: Chip, options: Options) -> list[Violation]:
         if node.inputs[0] not in static:
             found += _fed(graph, node.inputs[0], node.name, chip, static)
     found += _fed(graph, graph.outputs[0], "the output", chip, static)
-    return found or _size(graph, neurons, chip)
+    return [*found, *_size(graph, neurons, chip)]
 
 
 def disagreement(chip: Chip) -> str | None:

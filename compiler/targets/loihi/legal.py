@@ -13,9 +13,9 @@ from compiler.errors import CompileError, Violation
 from compiler.graph import Graph, Node, is_neuron, is_synapse
 from compiler.targets.loihi.constants import leak, reset_of
 from compiler.targets.loihi.formats import Formats
-from compiler.targets.loihi.links import Link, link_of
+from compiler.targets.loihi.links import link_of
 from compiler.targets.loihi.plan import PRODUCTS, Plan, single_spikes
-from compiler.targets.loihi.sizes import HOPELESS, neurons_beyond, synapses_beyond
+from compiler.targets.loihi.sizes import Read, float_synapses_beyond, further_beyond, neurons_beyond
 from compiler.targets.target import Options, not_finite, one_of_each, starts_elsewhere
 from hw.chip import Chip
 
@@ -46,7 +46,8 @@ def legal(graph: Graph, chip: Chip, options: Options | None = None) -> list[Viol
             found += _fed(graph, node.inputs[0], node.name, chip, plan, lost)
     for output in graph.outputs:
         found += _fed(graph, output, "the output", chip, plan, lost)
-    return [*found, *lost.values()] or _size(graph, kept, chip, plan)
+    found += lost.values()
+    return [*found, *_size(graph, kept, chip, plan, not found)]
 
 
 def _products(graph: Graph, chip: Chip, plan: Plan) -> dict[str, Violation]:
@@ -79,24 +80,35 @@ def _and_gates(graph: Graph, node: Node) -> int:
     return graph.signals[node.output].size * graph.shape(node.inputs[0])[-1]
 
 
-def _size(graph: Graph, neurons: list[Node], chip: Chip, plan: Plan) -> list[Violation]:
-    """What is far larger than the chip is refused before numbers are chosen and synapses unrolled."""
-    beyond = neurons_beyond(graph, neurons, chip)
-    return beyond or synapses_beyond(graph, _layers(graph, neurons, chip, plan), chip, HOPELESS)
+def _size(graph: Graph, neurons: list[Node], chip: Chip, plan: Plan, fine: bool) -> list[Violation]:
+    """What is larger than the chip, found before numbers are chosen and synapses unrolled.
+
+    ``fine``: whether nothing else was found; else only what is far too large is told.
+    """
+    if beyond := neurons_beyond(graph, neurons, chip):
+        return further_beyond(graph, neurons, beyond, chip, plan.stops)
+    return float_synapses_beyond(graph, _reads(graph, neurons, chip, plan, fine), chip, plan.stops)
 
 
-def _layers(graph: Graph, neurons: list[Node], chip: Chip, plan: Plan) -> list[tuple[str, Link]]:
-    """Return the layers that a spike passes by itself on its way, each with the name of its reader."""
-    ends = [(node.name, node.inputs[0]) for node in neurons if node.inputs[0] not in plan.static]
-    found = []
-    for name, signal in [*ends, *(("the output", output) for output in graph.outputs)]:
-        for term in terms(graph, signal, name, chip.name, plan.stops):
-            weighing = [hop for hop in term.path if hop.weighs]
-            if term.source in {*plan.static, *plan.hosted} or len(weighing) != 1 or not is_synapse(weighing[0].node):
-                continue
-            with contextlib.suppress(CompileError):  # which quantising will raise
-                found.append((name, link_of(graph, term, graph.shape(signal), name, chip.name)))
-    return found
+def _reads(graph: Graph, neurons: list[Node], chip: Chip, plan: Plan, fine: bool) -> list[Read]:
+    """Return the layers that a spike passes by itself on its way to each population and to the outputs."""
+    ends = [(node.name, node, node.inputs[0]) for node in neurons if node.inputs[0] not in plan.static]
+    reads = []
+    for name, node, signal in [*ends, *(("the output", None, output) for output in graph.outputs)]:
+        links, whole = [], fine
+        with contextlib.suppress(CompileError):  # said already, or raised by quantising
+            for term in terms(graph, signal, name, chip.name, plan.stops):
+                weighing = [hop for hop in term.path if hop.weighs]
+                spikes = term.source not in {*plan.static, *plan.hosted}
+                if not spikes or len(weighing) != 1 or not is_synapse(weighing[0].node):
+                    whole = False
+                    continue
+                try:
+                    links.append(link_of(graph, term, graph.shape(signal), name, chip.name))
+                except CompileError:
+                    whole = False
+        reads.append(Read(name, node, signal, tuple(links), whole))
+    return reads
 
 
 def _neuron(node: Node, chip: Chip) -> list[Violation]:

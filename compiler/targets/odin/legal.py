@@ -26,7 +26,7 @@ def legal(graph: Graph, chip: Chip, options: Options) -> list[Violation]:
         found += [*_neuron(node, chip), *starts_elsewhere(graph, node, chip)]
     for signal, reader in [*((n.inputs[0], n.name) for n in neurons), *((out, READOUT) for out in graph.outputs)]:
         found += _fed(graph, signal, reader, chip)
-    return found or _size(graph, neurons, chip)
+    return [*found, *_size(graph, neurons, chip, not found)]
 
 
 def disagreement(chip: Chip) -> str | None:
@@ -88,12 +88,13 @@ def _fed(graph: Graph, signal: str, reader: str, chip: Chip) -> list[Violation]:
     return violations
 
 
-def _size(graph: Graph, neurons: list[Node], chip: Chip) -> list[Violation]:
-    """Refuse what has more neurons or sources than the chip, before synapses are unrolled."""
+def _size(graph: Graph, neurons: list[Node], chip: Chip, fed: bool) -> list[Violation]:
+    """Refuse what has more neurons, or (``fed``: where all are spikes) sources, than the chip, before unrolling any."""
     outputs = math.prod(graph.shape(graph.outputs[0]))
     sizes = {node.name: graph.signals[node.output].size for node in neurons} | {READOUT: outputs}
     sources = {}
-    for signal, reader in [*((n.inputs[0], n.name) for n in neurons), (graph.outputs[0], READOUT)]:
+    ends = [*((n.inputs[0], n.name) for n in neurons), (graph.outputs[0], READOUT)]
+    for signal, reader in ends if fed else ():
         found = {(term.source, term.delay) for term in terms(graph, signal, reader, chip.name)}
         sources[reader] = sum(graph.signals[name].size for name, _ in found)
     counted = ((sizes, "neurons"), (sources, "rows of synapses"))

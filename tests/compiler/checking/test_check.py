@@ -6,6 +6,7 @@ by other rules than it compiles by.
 """
 
 import itertools
+import math
 import re
 import time
 from dataclasses import replace
@@ -17,9 +18,11 @@ from torch import nn
 
 import compiler
 from compiler.checking import described, examine
+from compiler.checking.findings import Findings
 from compiler.checking.rewrites import largest
 from compiler.commands.show_check import grouped
 from compiler.errors import CompileError, Violation
+from compiler.exchange import speck
 from compiler.graph import BINARY, REAL, GraphBuilder, integer
 from compiler.passes import simplify
 from compiler.targets import TARGETS
@@ -27,8 +30,10 @@ from hw import get_chip, list_chips
 from hw.chip import Chip
 from hw.layers import LayerLimits
 from hw.quantity import Quantity
+from snnkit.encoders import Direct
 from snnkit.layers import over_time
 from snnkit.neurons import IF, LIF, NO_RESET, CuBaLIF, Izhikevich, Recurrent
+from snnkit.readouts import Mean
 
 SOURCE = "made up for a test"
 
@@ -293,6 +298,41 @@ def test_numbers_that_are_not_finite_are_named():
     assert violation.layer == "fc1.weight"
 
 
+@pytest.mark.parametrize("name", [name for name in list_chips() if get_chip(name).semantics not in TARGETS])
+@pytest.mark.parametrize("start", [0.5, torch.tensor([0.0, 0.5])])
+def test_membranes_that_start_elsewhere_are_refused(name, start):
+    """No file and no number of a described chip holds where a membrane starts."""
+    builder = GraphBuilder("start", timesteps=4)
+    x = builder.input("x", (2, 4, 4), BINARY)
+    a = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    y = builder.add("conv", (x,), a, {"weight": torch.ones(2, 2, 4, 4)}, name="conv")
+    start = start if isinstance(start, float) else start.reshape(2, 1, 1)
+    constants = {"v_threshold": 1.0, "v_reset": None, "detach_reset": True}
+    graph = builder.finish([builder.neuron("integrate_fire", y, constants, states=[("v", start)], name="lif")])
+    (found,) = [v for v in compiler.check(graph, name) if "starts at another value" in v.need]
+    assert found.layer == "lif"
+    with pytest.raises(CompileError):
+        speck.configure(graph)
+
+
+def test_the_largest_need_is_kept_under_its_own_name():
+    found = Findings(net(), (), chip())
+    for what, need in (("synapses (of a core)", 9), ("synapses", 3), ("synapses", 7), ("synapses", 5), ("loops", None)):
+        found.unknown(what, need)
+    assert found.unchecked == {"synapses (of a core)": 9, "synapses": 7, "loops": None}
+
+
+def test_different_weights_are_counted_in_every_neuron():
+    """5,000 neurons with one weight each but for the last one's eight; a weight of 0 is none."""
+    weight = torch.ones(5000, 9)
+    weight[-1] = torch.arange(9.0)
+    graph = net((9, 5000))
+    graph.node("fc0").parameters["weight"].copy_(weight)
+    for limit, refused in ((7, True), (8, False)):
+        found = described(graph, chip(numbers={"distinct_weights": number(limit, "weights")})).violations
+        assert [v.need for v in found] == ["8 different weights onto one neuron"] * refused
+
+
 def test_what_a_chip_does_not_say_is_said():
     """No number, no verdict: the need is there, with the largest of all layers."""
     unknown = described(net(), chip(neurons=(), resets=(), reset_value=None)).unchecked
@@ -409,6 +449,55 @@ def test_many_synapses_on_few_neurons_are_refused_before_they_are_unrolled():
     assert large.layer == "the network"
     assert large.limit == "loihi1 has 16,777,216"
     assert {v.layer for v in found} > {"lif0", "lif1"}, "and what else keeps it off the chip is listed too"
+
+
+class FirstOnHost(nn.Module):
+    """400 pixels, which the host weighs once an image; 16 × 4 synapses on the chip."""
+
+    def __init__(self):
+        super().__init__()
+        self.in_chans, self.img_size, self.encoder, self.readout = 1, 20, Direct(4), Mean()
+        self.first, self.lif, self.head = nn.Linear(400, 16), LIF(), nn.Linear(16, 4)
+
+    def forward_sequence(self, x):
+        spikes = self.lif(over_time(lambda y: self.first(y.flatten(1)), x))
+        return over_time(self.head, spikes)
+
+    def forward(self, x):
+        return self.readout(self.forward_sequence(x if x.ndim == 5 else self.encoder(x)))
+
+
+def test_what_the_host_computes_is_no_size():
+    """Memory for some 1,000 synapses: the first layer has 6,400, none of them on the chip."""
+    torch.manual_seed(0)
+    mesh = "mesh:width=2,height=1,neurons=64,synapse_kib=1"
+    graph = compiler.capture(FirstOnHost().double(), torch.zeros(1, 1, 20, 20).double())
+    assert compiler.compile(graph, chip=mesh).chip.name == mesh
+    assert compiler.check(graph, mesh) == []
+
+
+@pytest.mark.parametrize("name", [name for name in list_chips() if get_chip(name).semantics in TARGETS])
+def test_check_and_compile_say_the_same_of_what_is_too_large(name):
+    graph = net((1, 1_100_000, 1))
+    with pytest.raises(CompileError) as caught:
+        compiler.compile(graph, chip=name)
+    found = compiler.check(graph, name)
+    assert [(v.layer, v.need) for v in found] == [(v.layer, v.need) for v in caught.value.violations]
+    assert [v.limit for v in found] == [
+        v.limit.partition("; the largest layers")[0] if not v.rewrite else v.limit for v in caught.value.violations
+    ]
+    assert all(v.rewrite and v.need_value > v.limit_value for v in found)
+
+
+def test_narrower_layers_hold_their_synapses():
+    """Loihi's own refusal says how narrow: widths by the square root of what there is."""
+    graph, mesh = net((200, 200, 200, 200, 4)), "mesh:width=2,height=2,synapse_kib=8"
+    (found,) = compiler.check(graph, mesh)
+    assert (found.kind, found.need_value) == ("synapses", 3 * 200**2 + 800)
+    width = int(re.search(r"lif0: 200 → (\d+) neurons", found.rewrite)[1])
+    assert width == math.floor(200 * (found.limit_value / found.need_value) ** 0.5)
+    narrow = net((width, width, width, width, 4))
+    assert not [v for v in compiler.check(narrow, mesh) if v.kind == "synapses"]
 
 
 def test_compiled_chips_are_checked_by_what_compiles_them():

@@ -87,6 +87,23 @@ def test_fan_out_is_what_leaves_one_neuron(case):
     assert source.fan_out == int(unrolled(graph, layer).sum(0).max())
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_weights_of_0_are_no_fan(groups):
+    """One weight of each kernel row is left, in places of their own: counts are those of the unrolled layers."""
+    torch.manual_seed(0)
+    layer = conv(8, 8, 3, padding=1, groups=groups)
+    keep = torch.rand(layer.weight.shape) < 0.15
+    layer.weight.data[~keep] = 0
+    layer.weight.data[:, 0, 1, 1] = 1.0
+    model = InARow(conv(8, 8, 1), IF(), layer, IF())
+    graph = simplify(compiler.capture(model, torch.zeros(2, 1, 8, 6, 6), "binary")).double()
+    source, read = layers_of(graph)
+    matrix = unrolled(graph, read)
+    assert read.fan_in == int(matrix.sum(1).max()) < 72 // groups / 2
+    assert source.fan_out == int(matrix.sum(0).max()) < 72 // groups / 2
+    assert read.synapses == int(matrix.sum())
+
+
 def test_a_pool_between_brings_its_window():
     """2×2 pooled, then 3×3: one neuron reads 4 times 9 neurons of each channel, and of one value 9 are reached."""
     model = InARow(conv(1, 3, 3, padding=1), IF(), nn.AvgPool2d(2), conv(3, 5, 3, padding=1), IF())

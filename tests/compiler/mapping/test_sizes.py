@@ -20,14 +20,20 @@ from compiler.graph import is_neuron, operation
 from compiler.mapping.axons import axon_bits, group
 from compiler.mapping.partition import _Fits
 from compiler.network import INPUT, Projection
+from compiler.passes import simplify
+from compiler.targets import Options
+from compiler.targets.loihi.constants import neuron_of
+from compiler.targets.loihi.formats import Formats
+from compiler.targets.loihi.legal import _reads, legal, planned
 from compiler.targets.loihi.links import Link, everything, links
-from compiler.targets.loihi.sizes import synapses_beyond
+from compiler.targets.loihi.quantise import quantise
+from compiler.targets.loihi.sizes import _least_scale, _share, synapses_beyond
 from compiler.targets.loihi.synapses import count, most, synapses
 from hw import get_chip
 from snnkit import create_model
 from snnkit.encoders import Direct
 from snnkit.layers import over_time
-from snnkit.neurons import LIF
+from snnkit.neurons import IF, LIF
 from snnkit.readouts import Mean
 
 
@@ -90,6 +96,67 @@ def test_a_network_that_just_fits_is_not_called_too_large():
         told = synapses_beyond(graph, [(name, link) for name, read in found.items() for link in read], small)
         assert bool(told) == refused
         assert sum(p.weights.nnz for p in lowered.projections) > 0
+
+
+def reads_of(graph, chip):
+    """What legal looks at: the populations of a graph with what spikes bring them."""
+    neurons = [node for node in graph if is_neuron(node)]
+    return _reads(graph, neurons, chip, planned(graph, chip, Options()), True)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_scale_is_smaller_than_the_least_that_is_told(seed):
+    """Large and small weights, biases, thresholds and fan-ins, with leak and without; on both kinds of arithmetic."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    width, size = int(rng.choice([4, 60, 3000])), 10.0 ** rng.uniform(-3, 2)
+    lif = LIF(tau=float(rng.choice([2.0, 8.0])), decay_input=bool(rng.integers(2)))
+    neuron = (lif, IF(v_threshold=10.0 ** rng.uniform(-1, 1)))[int(rng.integers(2))]
+    model = nn.Sequential(nn.Linear(width, 20, bias=bool(rng.integers(2))), neuron, nn.Linear(20, 4)).double()
+    for parameter in model[0].parameters():
+        parameter.data *= size
+    x = torch.zeros(int(rng.choice([1, 4, 32])), 1, width).double()
+    graph, chip = simplify(compiler.capture(model, x, "binary")), get_chip(("loihi1", "loihi2")[seed % 2])
+    formats, made, told = Formats.of(chip), quantise(graph, chip, Options()), 0
+    scales = {node.attributes["layer"]: node.attributes["scale"] for node in made if "scale" in node.attributes}
+    for read in reads_of(graph, chip):
+        least = _least_scale(graph, read, formats, frozenset())
+        output = "" if read.node is None else read.node.output
+        gain = 1.0 if read.node is None else neuron_of(read.node, formats).gain
+        assert least <= scales[output] * gain * (1 + 1e-9)
+        told += least > 0
+        (link,) = read.links
+        share = max(formats.weight_step / formats.weight_limit, _share(link, least, formats))
+        left = int((made.node(_weighs(made, output)).parameters["weight"] != 0).sum())
+        assert least == 0 or count(link, math.prod(graph.shape(link.source)), min(share, 1.0)) <= left
+    assert told
+
+
+def _weighs(graph, output):
+    """The layer before the population of a layer's output."""
+    neuron = next(node for node in graph if node.attributes.get("layer") == output and "scale" in node.attributes)
+    signal = neuron.inputs[0]
+    while "weight" not in graph.producer(signal).parameters:
+        signal = graph.producer(signal).inputs[0]
+    return graph.producer(signal).name
+
+
+@pytest.mark.parametrize(("kib", "refused"), [(80, True), (200, False)])
+def test_twice_too_many_synapses_are_told_before_numbers_are_chosen(kib, refused):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(200, 200), IF(), nn.Linear(200, 200), IF(), nn.Linear(200, 4))
+    graph = simplify(compiler.capture(model, torch.zeros(4, 1, 200), "binary"))
+    found = legal(graph, get_chip(f"mesh:width=1,height=1,synapse_kib={kib}"))
+    assert [v.kind for v in found] == ["synapses"] * refused
+    assert [v.need for v in found] == ["80,800 synapses"] * refused
+
+
+def test_a_network_whose_weights_round_to_0_is_not_called_too_large():
+    """Beside a threshold of 1 a weight of 10^-6 is nothing: what would be too many synapses are none."""
+    model = nn.Sequential(nn.Linear(200, 200, bias=False), IF(), nn.Linear(200, 4)).double()
+    nn.init.constant_(model[0].weight, 1e-6)
+    graph = compiler.capture(model, torch.zeros(4, 1, 200).double(), "binary")
+    compiler.compile(graph, chip="mesh:width=2,height=2,synapse_kib=4")
 
 
 def random_link(rng, op, rank=2):
