@@ -190,15 +190,17 @@ def _formula(measured: Measured) -> dict[str, Any]:
 def _claim(judged: Judged, subject: Subject) -> dict[str, Any]:
     """A claim beside the counts; ``holds`` is None where it hangs on rates that are not the network's own."""
     free = "MAC" in judged.claim.unit or not subject.spiking
+    known = subject.measured or free
     return {
         "claim": str(judged.claim),
         "value": judged.claim.value,
         "unit": judged.claim.unit,
         "kind": judged.claim.kind,
         "counted": judged.counted,
-        "holds": judged.holds if subject.measured or free else None,
+        "holds": judged.holds if known else None,
         "must_hold": judged.must_hold,
         "or": judged.other or None,
+        "left_out": (known and judged.left_out) or None,
         "implied_rate": {way.replace(" ", "_"): rate for way, rate in judged.implied_rate.items()} or None,
         "explanations": [
             {"name": one.name, "value": one.value, "difference": one.difference, "error": one.is_error}

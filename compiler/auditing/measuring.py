@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from torch import Tensor
 
 from compiler.analysis.claims import Claim, Explanation, explain, must_hold
+from compiler.auditing.elsewhere import counts_elsewhere
 from compiler.auditing.subject import Subject
 from compiler.commands.source import batch_axis, first
 from compiler.conventions import Conventions
 from compiler.counting import count
 from compiler.pricing import ModelResult, companions, price
 from hw.counts import Counts
-from hw.energy import MODELS
+from hw.energy import MODELS, estimate
 from hw.energy.model import EnergyModel, EstimateError
 from hw.energy.published_formula import FIRST_LAYER, PaperEnergy, implied_rate, paper_layers, published_formula
 from hw.lookup import lookup
 
+_WITH_MEMORY = "45nm-memory"
 _TWIN_SAMPLES = 8
 """On so many the zeros of the ordinary twin are counted."""
 
@@ -53,11 +56,20 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Measured:
-    """Counts by entry ("network", and where it spikes its twin), priced, and the papers' formula on them."""
+    """Counts by entry ("network", and where it spikes its twin), priced, and the papers' formula on them.
+
+    ``count_elsewhere`` counts again, under other circumstances that a claim may come from: see ``others``.
+    """
 
     counts: Mapping[str, Counts]
     estimates: tuple[Estimates, ...]
     formula: Mapping[str, PaperEnergy] = field(default_factory=dict)
+    count_elsewhere: Callable[[], Mapping[str, Counts]] = dict
+
+    @cached_property
+    def others(self) -> Mapping[str, Counts]:
+        """Counts of the first batch alone and of training mode, by these names: made when they are first asked for."""
+        return self.count_elsewhere()
 
     @property
     def network(self) -> Counts:
@@ -98,7 +110,7 @@ def measure(
     name = subject.title
     estimates = tuple(_estimates(name, counts, model, strict, bool(models)) for model in (models or MODELS))
     formula = {way: published_formula(paper_layers(counts["network"], way)) for way in FIRST_LAYER}
-    return Measured(counts, estimates, formula)
+    return Measured(counts, estimates, formula, lambda: counts_elsewhere(subject, chosen))
 
 
 def _fed(subject: Subject) -> Iterator[Tensor]:
@@ -126,6 +138,7 @@ class Judged:
     """A claimed number beside what was counted: the nearest explanations, and what would have to hold.
 
     ``implied_rate``: the firing rate, alike in all layers, by which the papers' formula gives a claimed energy.
+    ``left_out``: of an energy that holds, what it leaves out; "" of all else.
     """
 
     claim: Claim
@@ -134,6 +147,7 @@ class Judged:
     must_hold: str
     other: str
     implied_rate: Mapping[str, float] = field(default_factory=dict)
+    left_out: str = ""
 
     @property
     def holds(self) -> bool:
@@ -148,11 +162,26 @@ def judge(claim: Claim, measured: Measured) -> Judged:
         InvalidArgumentError: a gain of a network that has no operations.
     """
     counts, twin = measured.network, measured.twin
-    found = explain(claim, counts, twin=twin)
+    others = {} if claim.kind == "gain" else measured.others
+    found = explain(claim, counts, twin=twin, others=others)
     exact = [one for one in explain(claim, counts, twin=twin, tolerance=float("inf")) if one.name == "exact count"]
     counted = exact[0].value if exact else 0.0
     rates = _implied(claim, measured)
-    return Judged(claim, counted, tuple(found), must_hold(claim, counts, twin), _constant(claim, counts), rates)
+    judged = Judged(claim, counted, tuple(found), must_hold(claim, counts, twin), _constant(claim, counts), rates)
+    return replace(judged, left_out=_left_out(counts)) if claim.kind == "energy" and judged.holds else judged
+
+
+def _left_out(counts: Counts) -> str:
+    """What an energy of arithmetic alone leaves out, in words: the same counts with memories, at 45 nm as well."""
+    try:
+        whole = estimate(counts, _WITH_MEMORY).total
+    except EstimateError:
+        return ""
+    low, nominal, high = (f"{value:.3g}" for value in (whole.low, whole.nominal, whole.high))
+    return (
+        f"arithmetic alone: no weights, states or activations from memory, with which {_WITH_MEMORY} says {nominal} "
+        f"{whole.unit} ({low} to {high}); and no cores, idle or busy, and no packets between them."
+    )
 
 
 def _implied(claim: Claim, measured: Measured) -> dict[str, float]:

@@ -244,7 +244,7 @@ def needed(claim: dict[str, Any]) -> list[str]:
         once, each = (claim["implied_rate"][way] for way in ("once", "each_step"))
         other = f" ({_percent(each)} with the first layer at every step)" if each != once else ""
         lines.append(f"by the papers' formula: a firing rate of {_percent(once)} in every layer{other}")
-    return [*lines, *([claim["or"]] if claim["or"] else [])]
+    return [*lines, *(claim[key] for key in ("or", "left_out") if claim[key])]
 
 
 def _ends(found: dict[str, Any], console: Console) -> None:

@@ -5,10 +5,13 @@ forgets cores or hops, energies on the chip that are not those of the traffic.
 """
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from support.chip_runs import spikes
+from torch import nn
 
 import compiler
 import hw
@@ -17,8 +20,10 @@ from compiler.passes import simplify
 from compiler.pricing import companions, price, skipping
 from compiler.traffic import traffic
 from hw.energy.model import EstimateError
+from snnkit.cli import main
 from snnkit.errors import SnnkitError
 from snnkit.models import create_model
+from snnkit.neurons import IF
 
 IMAGES = torch.rand(3, 1, 12, 12, generator=torch.Generator().manual_seed(0))
 
@@ -97,6 +102,48 @@ def test_traffic_and_its_energy(graph):
     by_hand = t.synaptic_events * 33.6 + t.neurons * t.steps * (51.2 + 21.6) + t.fired * 69.3
     by_hand += t.packets * 111 + t.hops_east_west * 3.0 + t.hops_north_south * 4.2
     assert energy == pytest.approx(by_hand, rel=1e-9)
+
+
+def test_the_busiest_link_is_the_one_that_most_packets_cross():
+    """Every packet goes along x in the row of its sender, then along y: links by hand, one for each direction."""
+    torch.manual_seed(0)
+    hidden = [nn.Linear(40, 40), IF(v_threshold=0.3)]
+    model = nn.Sequential(nn.Linear(20, 40), IF(v_threshold=0.3), *hidden, nn.Linear(40, 4)).double()
+    x, height = spikes(5, 3, 20), 4
+    program = compiler.compile(model, x, "mesh:width=4,height=4,neurons=6", "binary")
+    trace = program.simulate(x)
+    found, crossed = traffic(program, trace, 3), Counter()
+    for (sender, receiver), packets in np.ndenumerate(trace.packets[:-1]):
+        (x0, y0), (x1, y1) = divmod(sender, height), divmod(receiver, height)
+        for place in range(min(x0, x1), max(x0, x1)):
+            crossed["x", x0 < x1, place, y0] += packets
+        for place in range(min(y0, y1), max(y0, y1)):
+            crossed["y", y0 < y1, x1, place] += packets
+    assert len(crossed) > 10
+    assert found.busiest_link == pytest.approx(max(crossed.values()) / 3, rel=1e-12)
+    assert found.hops_east_west + found.hops_north_south == pytest.approx(sum(crossed.values()) / 3, rel=1e-12)
+
+
+@pytest.fixture
+def softmax(tmp_path):
+    """A file with a network whose second layer has no price at 45 nm."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 6), nn.Softmax(-1), nn.Linear(6, 4)).eval()
+    simplify(compiler.capture(model, torch.zeros(1, 1, 28, 28))).save(tmp_path / "net.graph")
+    return tmp_path / "net.graph"
+
+
+def test_strict_refuses_what_has_no_price(softmax, capsys):
+    """Without --strict the layer is named as left out; with it the command ends in one line that names it."""
+    for words, code in (((), 0), (("--strict",), 2)):
+        with pytest.raises(SystemExit) as stopped:
+            main(["energy", str(softmax), "--model", "45nm", *words])
+        assert (stopped.value.code or 0) == code
+        said = capsys.readouterr().err.splitlines()
+        assert said == (["snnkit: energy model '45nm' has no price for all of 2."] if words else [])
+    graph, x = compiler.graph.Graph.load(softmax), torch.rand(3, 1, 28, 28)
+    assert count_and_price(graph, x, ("45nm",), None).models[0].results["network"].uncounted == ("2",)
+    with pytest.raises(EstimateError, match=r"^energy model '45nm' has no price for all of 2\.$"):
+        count_and_price(graph, x, ("45nm",), None, strict=True)
 
 
 def test_no_samples_are_an_error(graph):

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from torch import nn
 
 import compiler
 import snnkit
-from compiler.auditing import terminal, writing
+from compiler.auditing import elsewhere, measuring, terminal, writing
 from compiler.auditing.document import SCHEMA
 from compiler.auditing.running import build, place_of, published_names
+from compiler.conventions import Conventions
 from compiler.counting import count
 from compiler.exchange import nir
 from compiler.passes import simplify
@@ -191,6 +193,86 @@ def test_claims(call, network, folder):
     implied = found["claims"][1]["implied_rate"]
     assert implied["once"] == pytest.approx((100 * right * 1e3 - 4.6 * macs) / (0.9 * dense), rel=1e-5)
     assert implied["each_step"] == pytest.approx((100 * right * 1e3 - 4 * 4.6 * macs) / (0.9 * dense), rel=1e-5)
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """A folder of forty images whose last eight are far brighter than a first batch of 32."""
+    draw = np.random.default_rng(0)
+    for kind, images, low, high in (("cat", 32, 0, 90), ("dog", 8, 160, 255)):
+        for split, number in (("train", 1), ("val", images)):
+            (tmp_path / "uneven" / split / kind).mkdir(parents=True)
+            for index in range(number):
+                pixels = draw.integers(low, high, (20, 20, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "uneven" / split / kind / f"{index:02}.png")
+    return tmp_path / "uneven"
+
+
+def rates_elsewhere(network, x):
+    """Firing rates of the network on all of x, on its first batch, and with the statistics of x: by torch alone."""
+    own = torch.load(network.with_suffix(".pth"))
+    conv, norm, lif = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), snnkit.neurons.LIF()
+    conv.load_state_dict({k[5:]: v for k, v in own.items() if k.startswith("conv.")})
+    norm.load_state_dict({k[3:]: v for k, v in own.items() if k.startswith("bn.")})
+    with torch.no_grad():
+        stored, batch = (norm.train(mode)(conv(x)) for mode in (False, True))
+        all_, training = (lif(y.expand(4, *y.shape)).mean(dim=(0, 2, 3, 4)) for y in (stored, batch))
+    return float(all_.mean()), float(all_[:32].mean()), float(training.mean())
+
+
+def test_rates_of_the_first_batch_and_of_training_mode_are_recognised(call, network, uneven):
+    words = (*trained(network, uneven), "--models", "45nm")
+    x = compiler.auditing.subject.subject(asked(network, uneven)).samples
+    right, first, training = rates_elsewhere(network, x)
+    assert min(abs(first / right - 1), abs(training / right - 1), abs(training / first - 1)) > 0.05
+    counted = document(call, *words)["totals"]
+    assert counted["mean_rate"] == pytest.approx(right, rel=1e-6)
+    steps = 5 * 4 * 1536
+    for rate, name in ((first, "counts of the first batch of 32"), (training, "counts of training mode")):
+        claims = (f"rate {rate:.8f}", f"{rate * steps:.8f} AC")
+        for found in document(call, *words, *(w for one in claims for w in ("--claimed", one)))["claims"]:
+            why = {one["name"]: one for one in found["explanations"]}
+            assert abs(why[name]["difference"]) < 1e-5, found["claim"]
+            assert why[name]["error"]
+            assert "instead of all the data in eval mode" in why[name]["words"]
+    code, out, _ = call(*words, "--claimed", f"rate {training:.8f}")
+    assert code == 0
+    assert "training mode instead of all the data" in " ".join(out.split())
+
+
+def asked(network, data):
+    weights = network.with_suffix(".pth")
+    return compiler.auditing.subject.Asked(
+        f"{network}:Net", weights=weights, sample=(3, 16, 16), data=str(data), images=100
+    )
+
+
+def test_nothing_is_counted_elsewhere_without_a_claim_that_needs_it(call, network, folder, monkeypatch):
+    """A gain is over the same rates; noise says nothing of the data; what was counted anew is counted once."""
+    told = []
+    monkeypatch.setattr(measuring, "counts_elsewhere", lambda *_: told.append(1) or {})
+    document(call, *trained(network, folder), "--models", "45nm")
+    document(call, *trained(network, folder), "--models", "45nm", "--claimed", "3x")
+    assert told == []
+    document(call, *trained(network, folder), "--models", "45nm", "--claimed", "3 mJ", "--claimed", "rate 0.1")
+    assert told == [1]
+    given = elsewhere.counts_elsewhere
+    assert given(compiler.auditing.subject.subject(replace(asked(network, folder), data=None)), Conventions()) == {}
+
+
+def test_what_an_energy_that_holds_leaves_out(call, network, folder):
+    found = document(call, *trained(network, folder), "--models", "45nm,45nm-memory")
+    right, memory = (one["results"]["network"] for one in found["energy"])
+    claims = ("--claimed", f"{right['low']:.6g} uJ", "--claimed", f"{100 * right['low']:.6g} uJ", "--claimed", "10 %")
+    held, wrong, rate = document(call, *trained(network, folder), *claims, "--models", "45nm")["claims"]
+    assert held["holds"]
+    says = "{nominal:.3g} {unit} ({low:.3g} to {high:.3g})".format(**memory, unit="uJ")
+    assert f"with which 45nm-memory says {says}" in held["left_out"]
+    assert wrong["left_out"] is rate["left_out"] is None
+    assert document(call, f"{network}:Net", "--input", "3,16,16", *claims)["claims"][0]["left_out"] is None
+    code, out, _ = call(*trained(network, folder), *claims[:2], "--models", "45nm")
+    assert code == 0
+    assert says in " ".join(out.split())
 
 
 def test_an_unchanging_layer_charged_at_every_step_is_recognised(call, network, folder):
