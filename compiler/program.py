@@ -99,7 +99,7 @@ class Program:
         found: tuple[str, ...] = getattr(self.image, "host_operations", ())
         return found
 
-    def inputs(self, x: Tensor) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    def inputs(self, x: Tensor) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Return what enters the chip for B images: input lines (B, lines, steps) and biases (B, steps, all neurons).
 
         The biases have one step where they are the same at all.
