@@ -589,3 +589,13 @@ def test_convert_checkpoint(call, tmp_path):
     code, _, _ = call("convert-checkpoint", risky, "--allow-pickle")
     assert code == 0
     assert snnkit.load_weights(other, tmp_path / "risky.safetensors").complete
+
+
+@pytest.mark.parametrize("words", [("recipes",), ("recipes", "dino_fashion_mnist"), ("models", "meta_spikeformer_15m")])
+def test_cards_fit_in_80_columns(words, call, monkeypatch):
+    """Breaks when a table or a sentence runs beyond a pipe's 80 columns, or when a name is cut short to fit."""
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = call(*words)
+    assert code == 0
+    assert all(len(line.rstrip()) <= 80 for line in out.splitlines()), out
+    assert "…" not in out

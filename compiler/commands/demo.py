@@ -58,7 +58,7 @@ def _count_map_and_hand_on(folder: Path, images: int, title: Callable[[str], Non
     from compiler.commands.source import first, resolve
     from compiler.compiling import compile
     from compiler.exchange import lava
-    from snnkit.engine.progress import console
+    from snnkit.engine.progress import console, say
 
     title("2 · capture it as a graph")
     given = resolve(str(folder))
@@ -66,7 +66,7 @@ def _count_map_and_hand_on(folder: Path, images: int, title: Callable[[str], Non
     graph = given.graph
     graph.save(folder / "network.graph")
     stages.describe_graph(graph, folder)
-    console.print(f"{len(given.captured)} nodes, {len(graph)} after simplifying; {spike_driven(graph)}")
+    say(f"{len(given.captured)} nodes, {len(graph)} after simplifying; {spike_driven(graph)}")
 
     title(f"3 · count it on {len(x):,} test images, beside its ordinary twin")
     priced = stages.count_and_price(graph, x, (), folder)
@@ -85,6 +85,6 @@ def _count_map_and_hand_on(folder: Path, images: int, title: Callable[[str], Non
     if find_spec("nir"):
         row = stages.exchange_nir(graph, first(graph, x, 100), folder / "network.nir")
         stages.record_exchange(folder, [row])
-        console.print(f"NIR: network.nir, {row['verdict']}: {row['detail']}")
+        say(f"NIR: network.nir, {row['verdict']}: {row['detail']}")
     else:
         console.print("NIR: left out, the package nir is not installed (pip install 'snnkit[nir]')")

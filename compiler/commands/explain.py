@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from compiler.graph import Graph, Node, is_neuron, is_synapse, operation
 from compiler.program import Program
-from snnkit.engine.progress import console
+from snnkit.engine.progress import console, say
 
 _SHOWN = ("synapse", "norm", "pool", "neuron", "activation", "product")
 
@@ -139,8 +138,7 @@ def explain(captured: Graph, program: Program, description: dict[str, Any]) -> N
     console.print()
     _populations(program, description.get("populations", []))
     for line in _sums(program, description):
-        for part in textwrap.wrap(line, 80, subsequent_indent="  "):
-            console.print(part)
+        say(line)
 
 
 def _populations(program: Program, populations: list[dict[str, Any]]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from compiler.commands.source import Source
 
 
 def export(
@@ -41,19 +43,7 @@ def export(
     names = {"nir": "network.nir", "lava": "lava.npz", "speck": "speck.json"}
     path = output or (given.folder or Path()) / names[format]
     if format == "speck":
-        from compiler.checking import described
-        from compiler.commands.show_check import exported
-        from compiler.errors import CompileError
-        from compiler.exchange import speck
-
-        misfits = given.misfits()
-        if misfits:
-            raise CompileError(*misfits)
-        made = speck.write(given.graph, path, chip or "speck")
-        exported(made, path)
-        for doubt in described(given.graph, get_chip(made.chip)).doubtful:
-            for line in textwrap.wrap(f"note: {doubt}", 80, subsequent_indent="  "):
-                console.print(line)
+        _speck(given, path, chip or "speck")
         return
     if format == "lava":
         from compiler.exchange import lava
@@ -70,3 +60,20 @@ def export(
     if given.folder is not None and (given.folder / "mapping.json").exists():
         record_exchange(given.folder, [row])
     console.print(f"{path}: {row['verdict']}, {row['detail']}")
+
+
+def _speck(given: Source, path: Path, chip: str) -> None:
+    from compiler.checking import described
+    from compiler.commands.show_check import exported
+    from compiler.errors import CompileError
+    from compiler.exchange import speck
+    from hw import get_chip
+    from snnkit.engine.progress import say
+
+    misfits = given.misfits()
+    if misfits:
+        raise CompileError(*misfits)
+    made = speck.write(given.graph, path, chip)
+    exported(made, path)
+    for doubt in described(given.graph, get_chip(made.chip)).doubtful:
+        say(f"note: {doubt}")

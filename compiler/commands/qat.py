@@ -90,7 +90,7 @@ def _qat(given: Source, network: ChipNetwork, chosen: Settings) -> None:
     from torch import nn
 
     from compiler.training import compare, fine_tuned, fine_tuning
-    from snnkit.engine.progress import console
+    from snnkit.engine.progress import say
     from snnkit.engine.run_folder import begun
     from snnkit.errors import InvalidArgumentError
     from snnkit.files import write_json
@@ -104,7 +104,7 @@ def _qat(given: Source, network: ChipNetwork, chosen: Settings) -> None:
     batches = _batches(given, chosen.images)
     whole, before = _accuracy(given.network, batches), _accuracy(network.eval(), batches)
     said = f"float network {whole:.2%}, {chip} {before:.2%}: a gap of {_points(whole, before)}"
-    console.print(f"before: {said} on {sum(len(labels) for _, labels in batches):,} test images")
+    say(f"before: {said} on {sum(len(labels) for _, labels in batches):,} test images")
 
     config = fine_tuning(chosen.epochs)
     config.optim.lr, config.task.options["alpha"] = chosen.lr, chosen.teacher
@@ -112,14 +112,14 @@ def _qat(given: Source, network: ChipNetwork, chosen: Settings) -> None:
     agreement = compare(tuned.network, tuned.program, batches)
     after = agreement.chip_accuracy
     said = f"float network {whole:.2%}, {chip} {after:.2%}: a gap of {_points(whole, after)}"
-    console.print(f"after {_epochs(chosen.epochs)} in the integers of {chip}: {said}")
-    console.print(str(agreement))
+    say(f"after {_epochs(chosen.epochs)} in the integers of {chip}: {said}")
+    say(str(agreement))
     tuned.network.graph().save(folder / "network.graph")
     tuned.program.save(folder / "network.program")
     found: dict[str, Any] = {"chip": chip, "epochs": chosen.epochs, "float_accuracy": whole, "chip_before": before}
     found |= {"chip_after": after, "tested_in_training": tuned.run.final_score, "agreement": agreement.to_dict()}
     write_json(folder / "qat.json", found)
-    console.print(f"written to {folder}: network.graph, network.program, qat.json")
+    say(f"written to {folder}: network.graph, network.program, qat.json")
 
 
 def _batches(given: Source, images: int) -> list[tuple[Tensor, Tensor]]:

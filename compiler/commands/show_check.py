@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,9 +11,7 @@ from compiler.checking import Report
 from compiler.errors import Violation
 from compiler.exchange.speck import Configuration
 from compiler.exchange.speck.configuration import CAVEAT
-from snnkit.engine.progress import console
-
-_WIDTH = 80
+from snnkit.engine.progress import console, say, wrapped
 
 
 def needs(report: Report) -> None:
@@ -37,9 +34,9 @@ def report(found: Report, misfits: Sequence[Violation] = ()) -> None:
         for line in lines:
             console.print(line)
     for doubt in found.doubtful:
-        _say(f"note: {doubt}")
+        say(f"note: {doubt}")
     if found.described_only and found.unchecked:
-        _say(f"not checked: {'; '.join(found.unchecked)}")
+        say(f"not checked: {'; '.join(found.unchecked)}")
     if found.cores:
         _cores(found)
     if violations:
@@ -60,9 +57,9 @@ def grouped(violations: Iterable[Violation]) -> list[list[str]]:
         names = layers[0] if len(layers) == 1 else f"{', '.join(layers[:-1])} and {layers[-1]}"
         doubt = "" if confirmed else " (that number was not checked against its source)"
         verb = "needs" if len(layers) == 1 else "each need"
-        lines = _wrapped(f"{names} {verb} {need}, {_without(limit, rewrite)}{doubt}", "  ", "    ")
+        lines = wrapped(f"{names} {verb} {need}, {_without(limit, rewrite)}{doubt}", "  ", "    ")
         if rewrite:
-            lines += _wrapped(f"would fit: {rewrite}", "    ", "      ")
+            lines += wrapped(f"would fit: {rewrite}", "    ", "      ")
         found.append(lines)
     return found
 
@@ -74,17 +71,6 @@ def _without(limit: str, rewrite: str) -> str:
             if said and limit.endswith(advice):
                 return limit.removesuffix(advice).rstrip(" :;,")
     return limit
-
-
-def _wrapped(text: str, first: str, other: str) -> list[str]:
-    return textwrap.wrap(
-        text, _WIDTH, initial_indent=first, subsequent_indent=other, break_long_words=False, break_on_hyphens=False
-    )
-
-
-def _say(text: str) -> None:
-    for line in _wrapped(text, "", "  "):
-        console.print(line)
 
 
 def _cores(found: Report) -> None:
@@ -107,8 +93,8 @@ def exported(made: Configuration, path: Path) -> None:
     """Print what the configuration of a Speck holds and what it does not promise."""
     worst = max(made.cores, key=lambda core: core.rounding)
     rounded = f"rounding of a step's current up to {worst.rounding:.3g} ({worst.name})" if worst.rounding else "exact"
-    _say(f"{path}: {len(made.cores)} layers on as many cores of {made.chip}, {rounded}")
+    say(f"{path}: {len(made.cores)} layers on as many cores of {made.chip}, {rounded}")
     clipped = [core.name for core in made.cores if core.clips]
     if clipped:
-        _say(f"note: membranes of {', '.join(clipped)} could reach their lower limit, where they stay")
-    _say(f"note: {CAVEAT}")
+        say(f"note: membranes of {', '.join(clipped)} could reach their lower limit, where they stay")
+    say(f"note: {CAVEAT}")

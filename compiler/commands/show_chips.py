@@ -16,7 +16,7 @@ from hw.describing import dumps
 from hw.layers import LayerLimits
 from hw.numbers import MEMORIES, NUMBERS
 from hw.quantity import Quantity
-from snnkit.engine.progress import console
+from snnkit.engine.progress import console, say
 
 _RANGE = " … "
 _UNCHECKED = "? not checked against its source, or assumed"
@@ -38,12 +38,10 @@ def listed() -> None:
         cores, neurons, weights = (_short(chip, key) for key in ("cores", "neurons_per_core", "weight_bits"))
         title = chip.title.split(",")[0].removeprefix("Design study").strip() or "of your own"
         table.add_row(chip.name, title, cores, neurons, weights, "compile" if _compiles(chip) else "check")
-    _print(table)
+    console.print(table)
     console.print()
-    _print("neurons: of a core; weights: bits; " + _UNCHECKED)
-    _print(
-        "compile: programs are made and simulated in the chip's integers; check: networks are held against its limits"
-    )
+    say("neurons: of a core; weights: bits; " + _UNCHECKED)
+    say("compile: programs are made and simulated in the chip's integers; check: networks are held against its limits")
 
 
 def _compiles(chip: Chip) -> bool:
@@ -66,7 +64,7 @@ def as_toml(chip: Chip) -> None:
 
 def card(chip: Chip) -> None:
     """Print everything that is known of a chip."""
-    _print(f"{chip.name}: {chip.title}")
+    say(f"{chip.name}: {chip.title}")
     console.print()
     _facts(_words(chip))
     sources: dict[str, int] = {}
@@ -75,7 +73,7 @@ def card(chip: Chip) -> None:
         note = sources.setdefault(number.source, len(sources) + 1)
         table.add_row(key, _text(key, number), f"{_mark(number)}[{note}]")
     console.print()
-    _print(table)
+    console.print(table)
     if chip.layers is not None:
         console.print("\nlimits of a layer")
         _facts(dict(_limits(chip.layers, sources)))
@@ -83,12 +81,12 @@ def card(chip: Chip) -> None:
     for source, note in sources.items():
         _hanging(f"[{note}]", source, 5)
     if not all(number.confirmed for number in chip.numbers.values()):
-        _print(_UNCHECKED)
+        say(_UNCHECKED)
     if chip.name.split(":")[0] == "mesh":
         console.print("\nparameters, as in mesh:width=16,height=16")
         _facts({name: f"{p.text}{'' if p.default is None else f' ({p.default:g})'}" for name, p in PARAMETERS.items()})
     console.print()
-    _print(chip.notes)
+    say(chip.notes, other="")
 
 
 def _words(chip: Chip) -> dict[str, str]:
@@ -167,7 +165,7 @@ def side_by_side(a: Chip, b: Chip) -> None:
     one, other = _words(a), _words(b)
     for name in dict.fromkeys((*one, *other)):
         words.add_row(name, one.get(name, "–"), other.get(name, "–"))
-    _print(words)
+    console.print(words)
     both = [key for key in NUMBERS if key in a.numbers and key in b.numbers]
     if both:
         table = Table(
@@ -177,7 +175,7 @@ def side_by_side(a: Chip, b: Chip) -> None:
             x, y = a.numbers[key], b.numbers[key]
             table.add_row(key, f"{value(x)}{_mark(x)}", f"{value(y)}{_mark(y)}", ratio(x, y, NUMBERS[key].formats))
         console.print()
-        _print(table)
+        console.print(table)
     for chip, rest in ((a, b), (b, a)):
         only = [key for key in chip.numbers if key not in rest.numbers]
         if only:
@@ -187,10 +185,10 @@ def side_by_side(a: Chip, b: Chip) -> None:
             console.print(f"\nlimits of a layer of {chip.name}")
             _facts({name: text.rpartition(" ")[0] for name, text in _limits(chip.layers, {})})
     console.print()
-    _print(_UNCHECKED)
-    _print(f"ratio: {b.name} by {a.name}, and what it can be by their ranges")
+    say(_UNCHECKED)
+    say(f"ratio: {b.name} by {a.name}, and what it can be by their ranges")
     if "pj_per_synop" in both:
-        _print(_PROMISE)
+        say(_PROMISE)
 
 
 def ratio(a: Quantity, b: Quantity, formats: bool = False) -> str:
@@ -217,7 +215,3 @@ def _hanging(name: str, text: str, width: int) -> None:
     """Print a text beside its name, its further lines below the first."""
     lines = textwrap.wrap(text, max(console.width - width, 20), break_on_hyphens=False) or [""]
     console.print(f"{name:{width}}" + f"\n{'':{width}}".join(lines))
-
-
-def _print(what: Table | str) -> None:
-    console.print(textwrap.fill(what, console.width, break_on_hyphens=False) if isinstance(what, str) else what)

@@ -11,7 +11,7 @@ from rich.table import Table
 from compiler.converting import Converted
 from compiler.converting.comparing import Comparison, FormResult
 from compiler.converting.planning import MACHINES, Plan
-from snnkit.engine.progress import console
+from snnkit.engine.progress import console, say
 from snnkit.report.values import plural
 
 _MACHINES = {
@@ -52,7 +52,7 @@ def plan(found: Plan, nodes: bool) -> None:
 
 def shares(found: Plan) -> None:
     """Print how much of the synaptic operations each kind of machine runs, and how many neurons there would be."""
-    console.print(f"{found.graph.name}: {found.macs:,.0f} multiply-accumulates a sample; of their events run on")
+    say(f"{found.graph.name}: {found.macs:,.0f} multiply-accumulates a sample; of their events run on")
     for machine in MACHINES:
         console.print(f"  {machine:8} {found.share(machine):7.2%}  {_MACHINES[machine]}")
     console.print(f"{plural(found.quantisers, 'layer')} of neurons, {plural(found.neurons, 'neuron')}")

@@ -44,23 +44,22 @@ def _card(info: ModelInfo) -> None:
     """Print what is known of one model and its family."""
     from rich.table import Column, Table
 
-    from snnkit.engine.progress import console
+    from snnkit.engine.progress import console, say
 
-    console.print(f"{info.name} ({info.kind}): {info.summary}")
-    console.print(f"parameters {info.params:,} at its default sizes\npaper      {info.paper}\nsource     {info.source}")
+    say(f"{info.name} ({info.kind}): {info.summary}")
+    facts = [("parameters", f"{info.params:,} at its default sizes"), ("paper", info.paper), ("source", info.source)]
     family = info.family
-    if family is None:
-        return
-    for link in family.checkpoints:
-        console.print(f"weights    {link}")
-    for note in family.unconfirmed:
-        console.print(f"open       {note}")
-    if not family.published:
+    if family is not None:
+        facts += [("weights", link) for link in family.checkpoints]
+        facts += [("open", note) for note in family.unconfirmed]
+    for what, text in facts:
+        say(f"{what:10} {text}", " " * 11)
+    if family is None or not family.published:
         return
     columns = {
         "published": [result.model for result in family.published],
         "top-1 %": [_shown(result.top1) for result in family.published],
-        "parameters M": [_shown(result.params_m) for result in family.published],
+        "params M": [_shown(result.params_m) for result in family.published],
         "energy mJ": [_shown(result.energy_mj) for result in family.published],
         "T": [_shown(result.timesteps) for result in family.published],
         "pixels": [str(result.img_size) for result in family.published],
@@ -69,7 +68,8 @@ def _card(info: ModelInfo) -> None:
     columns = {head: cells for head, cells in columns.items() if any(cells)}
     named, *others = columns
     # A name that was cut short would be no name: other columns give way.
-    table = Table(Column(named, no_wrap=True, min_width=max(map(len, columns[named]))), *others, box=None)
+    first = Column(named, no_wrap=True, min_width=max(map(len, columns[named])))
+    table = Table(first, *(Column(name, overflow="fold") for name in others), box=None, pad_edge=False)
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     console.print(table)

@@ -11,19 +11,20 @@ def recipes(name: str | None = None) -> None:
     name
         Name of a recipe; its complete configuration is printed, key by key, as --set takes it.
     """
-    from rich.table import Column, Table
 
     from snnkit.engine.config import settings
-    from snnkit.engine.progress import console
+    from snnkit.engine.progress import console, say
     from snnkit.recipes import RECIPES, get_recipe
 
     if name is None:
-        table = Table(Column("recipe", no_wrap=True), "what", "expected", "paper", box=None)
         for key, entry in sorted(RECIPES.items()):
-            table.add_row(key, entry.summary, entry.expected, entry.paper)
-        console.print(table)
+            console.print(key)
+            for text in (entry.summary, f"expected: {entry.expected}", f"paper: {entry.paper}"):
+                say(f"  {text}", "    ")
         return
     config, entry = get_recipe(name), RECIPES[name]
-    console.print(f"{name}: {entry.summary}\npaper     {entry.paper}\nexpected  {entry.expected}")
+    say(f"{name}: {entry.summary}")
+    say(f"paper     {entry.paper}", " " * 10)
+    say(f"expected  {entry.expected}", " " * 10)
     for key, value in settings(config):
         console.print(f"{key}={value}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,18 @@ console = Console(
     markup=False,
     quiet=any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK")),
 )
+
+
+def wrapped(text: str, first: str = "", other: str = "  ") -> list[str]:
+    """Return a sentence in lines of 80 columns, of fewer in a narrower terminal; names and paths stay whole."""
+    indents = {"initial_indent": first, "subsequent_indent": other}
+    return textwrap.wrap(text, min(console.width, 80), **indents, break_long_words=False, break_on_hyphens=False)
+
+
+def say(text: str, other: str = "  ") -> None:
+    """Print a sentence; its further lines are indented."""
+    for line in wrapped(text, other=other):
+        console.print(line)
 
 
 @contextmanager
