@@ -58,6 +58,8 @@ class DataConfig:
         metadata: table of the creators of the images ("pass"); "" = pass_metadata.csv in ``source`` or beside it.
         on_missing: "stop" at images without a creator, or "skip" and count them.
         holdout: share of a data set without labels and splits that is tested on; at least one image.
+        tokenizer: how texts of pairs become numbers: "bytes", or a .json file of the library tokenizers.
+        context: the most tokens of a text; longer ones are cut, which is counted.
         shuffle_window: images of tar shards are shuffled within so many, after the shards were; 0 = among all.
     """
 
@@ -98,11 +100,13 @@ class DataConfig:
     metadata: str = ""
     on_missing: str = "stop"
     holdout: float = 0.01
+    tokenizer: str = "bytes"
+    context: int = 64
     shuffle_window: int = 10_000
 
     def check(self) -> None:
         """Raise InvalidArgumentError for a setting outside its range; names are checked where they are looked up."""
-        for key, low in (("batch_size", 1), ("repeats", 1), ("frame_stride", 1), ("test_clips", 1)):
+        for key, low in (("batch_size", 1), ("repeats", 1), ("frame_stride", 1), ("test_clips", 1), ("context", 1)):
             if getattr(self, key) < low:
                 raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be ≥ {low}.")
         for key in _NOT_NEGATIVE:

@@ -11,11 +11,23 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from snnkit.data import event_folder, fashion_mnist, image_folder, parts, pass_images, tar_shards, video_folder
+from snnkit.data import (
+    captioned_fashion_mnist,
+    captioned_folder,
+    event_folder,
+    fashion_mnist,
+    image_folder,
+    pair_shards,
+    parts,
+    pass_images,
+    tar_shards,
+    video_folder,
+)
 from snnkit.data.batches import Batches, OrderedBatches
 from snnkit.data.config import DataConfig
 from snnkit.data.order import EpochOrder, Skipped
 from snnkit.data.samples import Splits
+from snnkit.data.tokens import BytePairs, Bytes
 from snnkit.data.transforms import for_testing, for_training
 from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 
@@ -24,8 +36,8 @@ from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 class ImageData:
     """Two splits ready to be looped over, and what is known about them; ``validation`` is set aside of training.
 
-    ``frames``, ``time_first``, ``views`` and ``notes`` are those of ``Splits``. A test batch of B samples in several
-    views holds B · views of them, those of one sample side by side, and B labels.
+    ``frames``, ``time_first``, ``views``, ``notes``, ``tokens`` and ``prompts`` are those of ``Splits``. A test batch
+    of B samples in several views holds B · views of them, those of one sample side by side, and B labels.
     """
 
     train: Batches
@@ -37,6 +49,8 @@ class ImageData:
     views: int = 1
     validation: OrderedBatches | None = None
     notes: tuple[str, ...] = ()
+    tokens: Bytes | BytePairs | None = None
+    prompts: torch.Tensor | None = None
 
     @cached_property
     def sample_shape(self) -> tuple[int, ...]:
@@ -109,8 +123,11 @@ def _fashion_mnist(config: DataConfig) -> Splits:
 
 DATASETS: dict[str, Callable[[DataConfig], Splits]] = {
     "fashion_mnist": _fashion_mnist,
+    "captioned_fashion_mnist": captioned_fashion_mnist.load,
+    "captioned_folder": captioned_folder.load,
     "image_folder": image_folder.load,
     "tar_shards": tar_shards.load,
+    "pair_shards": pair_shards.load,
     "video_folder": video_folder.load,
     "event_folder": event_folder.load,
     "pass": pass_images.load,
@@ -163,6 +180,8 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
         views=splits.views,
         validation=None if validation is None else batches(validation),
         notes=splits.notes,
+        tokens=splits.tokens,
+        prompts=splits.prompts,
     )
 
 

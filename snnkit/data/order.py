@@ -137,10 +137,20 @@ def seed_generators(seed: int) -> None:
 @contextmanager
 def kept_generators() -> Iterator[None]:
     """Put the generators of torch (CPU), NumPy and Python back as they were, at the end of the block."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    states = generators()
     try:
         yield
     finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
+        put_back(states)
+
+
+def generators() -> tuple[Any, ...]:
+    """Return the states of the generators of torch (CPU), NumPy and Python."""
+    return torch.get_rng_state(), np.random.get_state(), random.getstate()
+
+
+def put_back(states: tuple[Any, ...]) -> None:
+    """Put the generators back to what ``generators`` returned."""
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])

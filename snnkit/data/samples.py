@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from snnkit.data.order import Noted, Skipped
+from snnkit.data.tokens import BytePairs, Bytes
 from snnkit.errors import CorruptFileError
 
 
@@ -27,6 +28,8 @@ class Splits:
         views: views of each test sample, in front of its other dimensions where there are several.
         runs: lengths of the stretches of training samples that are best read in one go (shards); empty if none are.
         notes: what the user is told when it is loaded, such as images that were left out.
+        tokens: how texts became numbers, where samples are pairs (image, tokens, label).
+        prompts: tokens of texts that name each class, (K, M, L), where there are classes beside texts.
     """
 
     train: Dataset
@@ -38,6 +41,8 @@ class Splits:
     views: int = 1
     runs: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    tokens: Bytes | BytePairs | None = None
+    prompts: Tensor | None = None
 
 
 class Partly(NamedTuple):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,25 @@ def read_members(file: io.BufferedReader) -> tuple[list[tarfile.TarInfo], str]:
 def _is_note(name: str) -> bool:
     base = name.rpartition("/")[2]
     return base.startswith(".") or (base.startswith("__") and base.endswith("__"))
+
+
+CUT_OFF = "the shard is cut off inside it"
+
+
+def samples_of(members: Iterable[tarfile.TarInfo]) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """Yield webdataset's samples: consecutive members with the same name up to its first dot, by their endings."""
+    for key, group in groupby(members, _key):
+        yield key, {member.name[len(key) + 1 :].lower(): member for member in group}
+
+
+def _key(member: tarfile.TarInfo) -> str:
+    folder, slash, name = member.name.rpartition("/")
+    return folder + slash + name.partition(".")[0]
+
+
+def cut_off(parts: Mapping[str, tarfile.TarInfo], total: int) -> bool:
+    """Whether a sample goes on beyond the ``total`` bytes of its shard."""
+    return max(member.offset_data + member.size for member in parts.values()) > total
 
 
 def kept_index(kept: Path, paths: Sequence[Path], keys: Sequence[str], make: Callable[[], Arrays]) -> Arrays:

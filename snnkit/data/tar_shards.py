@@ -26,11 +26,13 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from snnkit.data.config import DataConfig
 from snnkit.data.image_folder import MEAN, STD, read_image
 from snnkit.data.samples import Samples, Splits
-from snnkit.data.tar_index import Arrays, kept_index, read_members
+from snnkit.data.tar_index import CUT_OFF, Arrays, cut_off, kept_index, read_members, samples_of
 from snnkit.data.transforms import for_testing, for_training
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 
-_IMAGES = tuple(ending.removeprefix(".") for ending in IMG_EXTENSIONS)
+IMAGES = tuple(ending.removeprefix(".") for ending in IMG_EXTENSIONS)
+"""Endings of images, without the dot."""
+
 _LONGEST_LABEL, _LARGEST_LABEL = 32, 9_999_999  # bytes; each label up to the largest is a class
 
 
@@ -117,14 +119,19 @@ def load(config: DataConfig) -> Splits:
     return Splits(
         Samples(train, for_training(config, size, MEAN, STD), skip),
         Samples(test, for_testing(config, size, MEAN, STD), skip),
-        _class_names(root, 1 + max(int(train.labels.max()), int(test.labels.max()))),
+        class_names(root, 1 + max(int(train.labels.max()), int(test.labels.max()))),
         str(root),
         runs=train.runs,
         views=config.test_crops,
     )
 
 
-def _class_names(root: Path, count: int) -> tuple[str, ...]:
+def class_names(root: Path, count: int) -> tuple[str, ...]:
+    """Return the names of classes in ``classes.txt``, or their numbers where there is none.
+
+    Raises:
+        InvalidArgumentError: more labels than names.
+    """
     path = root / "classes.txt"
     if not path.exists():
         return tuple(str(label) for label in range(count))
@@ -163,39 +170,33 @@ _ARRAYS = ("shard", "key", "offset", "size", "label", "wrong")
 
 def _scan(path: Path) -> Iterator[_Entry]:
     """Yield the samples of a shard; damage is a sample of its own, at its end."""
-    total = path.stat().st_size
     with open(path, "rb") as file:
         members, wrong = read_members(file)
-        group: list[tarfile.TarInfo] = []
-        for member in members:
-            if group and _key(group[0]) != _key(member):
-                yield _entry(file, group, total)
-                group = []
-            group.append(member)
-        if group:
-            yield _entry(file, group, total)
+        for key, parts in samples_of(members):
+            yield _entry(file, key, parts, path.stat().st_size)
     if wrong:
         yield _Entry("(end)", 0, 0, 0, wrong)
 
 
-def _key(member: tarfile.TarInfo) -> str:
-    folder, slash, name = member.name.rpartition("/")
-    return folder + slash + name.partition(".")[0]
-
-
-def _entry(file: io.BufferedReader, group: list[tarfile.TarInfo], total: int) -> _Entry:
+def _entry(file: io.BufferedReader, key: str, parts: dict[str, tarfile.TarInfo], total: int) -> _Entry:
     """Make a sample of the members that share a key."""
-    key = _key(group[0])
-    parts = {member.name[len(key) + 1 :].lower(): member for member in group}
-    if max(member.offset_data + member.size for member in group) > total:
-        return _Entry(key, 0, 0, 0, "the shard is cut off inside it")
-    image = next((parts[ending] for ending in _IMAGES if ending in parts), None)
+    if cut_off(parts, total):
+        return _Entry(key, 0, 0, 0, CUT_OFF)
+    image = next((parts[ending] for ending in IMAGES if ending in parts), None)
     label = parts.get("cls")
     if image is None or label is None:
         lacks = "an image" if image is None else "KEY.cls, its label"
         return _Entry(key, 0, 0, 0, f"it has {', '.join(parts)}, but not {lacks}")
-    file.seek(label.offset_data)
-    text = file.read(min(label.size, _LONGEST_LABEL)).decode("latin-1").strip()
+    number = read_label(file, label)
+    if isinstance(number, str):
+        return _Entry(key, 0, 0, 0, number)
+    return _Entry(key, image.offset_data, image.size, number, "")
+
+
+def read_label(file: io.BufferedReader, member: tarfile.TarInfo) -> int | str:
+    """Return the label that a member ``KEY.cls`` holds, or what is wrong with it."""
+    file.seek(member.offset_data)
+    text = file.read(min(member.size, _LONGEST_LABEL)).decode("latin-1").strip()
     if not text.isascii() or not text.isdigit() or int(text) > _LARGEST_LABEL:
-        return _Entry(key, 0, 0, 0, f"its label is {text!r}, not a whole number from 0 to {_LARGEST_LABEL:,}")
-    return _Entry(key, image.offset_data, image.size, int(text), "")
+        return f"its label is {text!r}, not a whole number from 0 to {_LARGEST_LABEL:,}"
+    return int(text)

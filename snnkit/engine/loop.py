@@ -56,6 +56,7 @@ class Loop:
     steps: dict[str, int] = field(init=False)
     best: dict[str, Any] = field(init=False)
     results: dict[str, Any] = field(init=False)
+    _second: tuple[int, Iterator[Any]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         optim, runtime = self.config.optim, self.config.runtime
@@ -111,7 +112,8 @@ class Loop:
             small = (large[0], data.local_size, data.local_size)
             shapes = (large, large, *[small] * data.local_crops)
         plan = (self.config.epochs, self.steps_per_epoch, data.batch_size, self.fabric.world_size, shapes)
-        task.begin(Plan(*plan, runtime.strategy, runtime.precision))
+        about = (self.config.optim.accumulate, self.data.classes, self.data.tokens, self.data.prompts)
+        task.begin(Plan(*plan, runtime.strategy, runtime.precision, *about))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -159,7 +161,7 @@ class Loop:
                 live.warn(f"step {progress['step']}: {remark}")
             if self.fabric.is_global_zero:
                 line = {"step": progress["step"], "epoch": epoch, "loss": loss, "learning_rate": self._schedule.rate()}
-                append_metrics(self.folder, line, "steps.jsonl")
+                append_metrics(self.folder, line | self.task.step_values(), "steps.jsonl")
             if progress["batch"] >= self.steps_per_epoch * accumulate:
                 return  # the end of the epoch, which saves
             if self._any(stop.asked):
@@ -178,8 +180,8 @@ class Loop:
         """One optimizer step over ``accumulate`` batches; returns the mean loss."""
         optim = self.config.optim
         total = 0.0
-        for part in range(optim.accumulate):
-            batch = self._mix(self.fabric.to_device(next(batches)))
+        incoming = _Incoming(self, epoch, batches)
+        for part, batch in enumerate(self.task.parts(incoming, self._module)):
             with self._unsynchronised(part < optim.accumulate - 1):
                 loss = self._module(batch)
                 value = float(loss.detach())
@@ -198,6 +200,19 @@ class Loop:
         if self._ema is not None:
             self._ema.update()
         return total
+
+    def prepared(self, batch: Any) -> Any:
+        """Return a batch from the loader as the task gets it."""
+        return self._mix(self.fabric.to_device(batch))
+
+    def reread(self, epoch: int) -> Iterator[Any]:
+        """Return the epoch's batches from the step on that is being made, from a loader that is read beside the first.
+
+        It goes on from step to step, so that it is opened once an epoch.
+        """
+        if self._second is None or self._second[0] != epoch:
+            self._second = epoch, self.data.train.epoch(epoch, self.state.progress["batch"])
+        return self._second[1]
 
     def _unsynchronised(self, enabled: bool) -> AbstractContextManager[None]:
         if self.fabric.world_size == 1:
@@ -315,6 +330,21 @@ class Loop:
             Live.warn("tensorboard is not installed (pip install 'snnkit[tensorboard]'); metrics.jsonl has everything.")
             return None
         return SummaryWriter(self.folder / "tensorboard")
+
+
+class _Incoming:
+    """The batches of the step that begins: ``tasks.task.StepBatches``."""
+
+    def __init__(self, loop: Loop, epoch: int, batches: Iterator[Any]):
+        self.size = loop.config.optim.accumulate
+        self._loop, self._epoch, self._batches = loop, epoch, batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._loop.prepared(next(self._batches)) for _ in range(self.size))
+
+    def again(self) -> Iterator[Any]:
+        batches = self._loop.reread(self._epoch)
+        return (self._loop.prepared(next(batches)) for _ in range(self.size))
 
 
 def _whole(value: Tensor) -> Tensor:

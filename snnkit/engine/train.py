@@ -199,6 +199,8 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
         arguments["num_frames"] = data.frames
     if data.time_first and accepts(given.name, "timesteps"):
         arguments["timesteps"] = data.frames
+    if data.tokens is not None and accepts(given.name, "vocabulary"):
+        arguments |= {"vocabulary": data.tokens.vocabulary, "context": config.data.context}
     if given.timesteps:
         arguments["timesteps"] = given.timesteps
     arguments |= given.sizes

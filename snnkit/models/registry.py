@@ -101,7 +101,8 @@ def register_method(name: str, build: Callable[..., nn.Module], family: Family) 
 
     Args:
         name: of the method.
-        build: from the encoder, ``in_chans`` and ``img_size``, and keyword arguments of its own.
+        build: from the encoder and keyword arguments of its own; what is called ``in_chans`` or ``img_size`` among
+            these goes to the encoder too.
         family: a card; it is not among ``families()``, which are those of classifiers.
     """
     if name in _METHODS:
@@ -130,7 +131,8 @@ def _entry(name: str) -> Entry:
 def accepts(name: str, argument: str) -> bool:
     """Whether the model called ``name`` takes ``argument``; of timm's models that is known for channels only."""
     if (made := _method(name)) is not None:
-        return argument in ("in_chans", "img_size") or (argument != "num_classes" and accepts(made[1], argument))
+        own = argument in method_arguments(name)
+        return own or (argument != "num_classes" and accepts(made[1], argument))
     if name.startswith(_TIMM):
         return argument in ("in_chans", "num_classes")
     return argument in inspect.signature(_entry(name).build).parameters

@@ -1,9 +1,10 @@
 """Optimizers by name: this package's, timm's and torch's.
 
-Those of this package have 8-bit states: one byte a number instead of four, by block-wise dynamic quantisation
-(``quantisation.py``). To add one: a file in ``eight_bit``, imported below, and its line in the first list.
+Those of ``eight_bit`` have 8-bit states: one byte a number instead of four, by block-wise dynamic quantisation
+(``quantisation.py``). To add one: a file, there or here, imported below, and its line in the first list.
 """
 
+from snnkit.optim.adafactorw import AdaFactorW
 from snnkit.optim.build import OPTIMIZERS, build_optimizer, parameter_groups
 from snnkit.optim.eight_bit.adagrad import Adagrad8bit
 from snnkit.optim.eight_bit.adam import Adam8bit
@@ -18,6 +19,7 @@ from snnkit.optim.quantisation import codebook, dequantise, dynamic_map, quantis
 from snnkit.optim.stable_embedding import StableEmbedding
 
 __all__ = [
+    "AdaFactorW",
     "Adagrad8bit",
     "Adam8bit",
     "AdamW8bit",

@@ -25,9 +25,21 @@ from snnkit.tasks.feature_distillation import FeatureDistillation
 from snnkit.tasks.masked import Masked
 from snnkit.tasks.meal_v2 import MealV2
 from snnkit.tasks.mr_mae import MRMAE
+from snnkit.tasks.pairs.pairs import Pairs
 from snnkit.tasks.task import Task
 
-__all__ = ["DINO", "MRMAE", "Classification", "Distillation", "FeatureDistillation", "Masked", "MealV2", "MoCo", "SwAV"]
+__all__ = [
+    "DINO",
+    "MRMAE",
+    "Classification",
+    "Distillation",
+    "FeatureDistillation",
+    "Masked",
+    "MealV2",
+    "MoCo",
+    "Pairs",
+    "SwAV",
+]
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (globals()[name] for name in __all__)}
 

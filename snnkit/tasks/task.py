@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from snnkit.tasks.energy_penalty import EnergyPenalty
+
+
+class Tokens(Protocol):
+    """How texts become numbers: 0 for padding, up to ``vocabulary`` − 1."""
+
+    vocabulary: int
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text, without padding."""
+
+    def decode(self, tokens: list[int]) -> str:
+        """Return the text that tokens stand for, without padding."""
+
+
+class StepBatches(Protocol):
+    """The batches of one optimizer step of one process: iterated once, and once more by ``again``."""
+
+    size: int
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches."""
+
+    def again(self) -> Iterator[Any]:
+        """Yield them once more, read and augmented anew."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +47,10 @@ class Plan:
         processes: how many train together.
         shapes: (C, H, W) of each view of an image; () where the data have one view (data.views="").
         strategy, precision: of ``runtime``.
+        accumulate: batches of one process in one step.
+        classes: names by label.
+        tokens: how the data's texts became numbers; None where there are no texts.
+        prompts: tokens of texts that name each class, (K, M, L), where there are any.
     """
 
     epochs: int
@@ -31,6 +60,10 @@ class Plan:
     shapes: tuple[tuple[int, ...], ...] = ()
     strategy: str = "auto"
     precision: str = "32-true"
+    accumulate: int = 1
+    classes: tuple[str, ...] = ()
+    tokens: Tokens | None = None
+    prompts: Tensor | None = None
 
     @property
     def steps(self) -> int:
@@ -81,6 +114,15 @@ class Task(nn.Module, ABC):
     def begin(self, plan: Plan) -> None:
         """Take note of the training that is to come; what cannot be in it is refused before anything is written."""
 
+    def parts(self, batches: StepBatches, forward: Callable[[Any], Any]) -> Iterator[Any]:
+        """Yield what the task is called on in a step, as often as there are batches; their gradients are added up.
+
+        Args:
+            batches: of the step.
+            forward: the task as it must be called, through the wrappers for several processes and for precision.
+        """
+        yield from batches
+
     def late_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that ``before_step`` leaves without a gradient for a while."""
         return []
@@ -90,6 +132,10 @@ class Task(nn.Module, ABC):
 
     def after_step(self) -> None:
         """Do what follows every step of the optimizer."""
+
+    def step_values(self) -> dict[str, float]:
+        """Return what is written down of the step beside loss and learning rate."""
+        return {}
 
     def remarks(self) -> list[str]:
         """Return what the user is to be told now, each thing once; the engine asks after every step."""

@@ -57,6 +57,10 @@ def main():
         for p, all_ in zip(sharded, whole, strict=True):
             torch.testing.assert_close(p.full_tensor(), all_.detach(), rtol=1e-6, atol=1e-7)
         assert any(not torch.equal(p.to_local(), part) for p, part in zip(sharded, local, strict=True)), name
+    _, _, sharded, local, whole = train("adafactorw", {"weight_decay": 0.1, "clipping_threshold": 1.0})
+    for p, all_ in zip(sharded, whole, strict=True):
+        torch.testing.assert_close(p.full_tensor(), all_.detach(), rtol=1e-5, atol=1e-6)
+    assert any(not torch.equal(p.to_local(), part) for p, part in zip(sharded, local, strict=True))
     leave_group()
 
 

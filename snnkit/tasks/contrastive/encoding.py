@@ -1,7 +1,4 @@
-"""What an encoder makes of an image as a whole, and which sizes of images it can read.
-
-    ordinary   f = forward_head(forward_features(x), pre_logits=True)                  what its classifier would read
-    spiking    f = mean over time of forward_head(…, pre_logits=True), steps encoded   the same
+"""What encoders make of views of images (``models.image_features``), and which sizes of images they can read.
 
 Letters: B images, F features, V views.
 """
@@ -10,26 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snnkit.archives import first_line
 from snnkit.errors import InvalidArgumentError, SnnkitError
-from snnkit.models.classifier import SpikingClassifier
+from snnkit.models.image_features import features, reads_whole_images, width
 
 _TRIES = 64
-
-
-def features(model: nn.Module, images_BCHW: Tensor) -> Tensor:
-    """Return the features (B, F) of images."""
-    network: Any = model
-    if isinstance(model, SpikingClassifier):
-        maps = model.forward_stages(model.forward_currents(images_BCHW))[-1]
-        return model.forward_head(maps, pre_logits=True).mean(0)
-    found: Tensor = network.forward_head(network.forward_features(images_BCHW), pre_logits=True)
-    return found
 
 
 def features_of_views(model: nn.Module, views: Sequence[Tensor]) -> Tensor:
@@ -44,7 +30,7 @@ def encoder(model: nn.Module, task: str) -> nn.Module:
     Raises:
         InvalidArgumentError: it has no features of whole images.
     """
-    if not hasattr(model, "forward_features") or not hasattr(model, "forward_head"):
+    if not reads_whole_images(model):
         raise InvalidArgumentError(
             f"task {task}: {getattr(model, 'model_name', type(model).__name__)} has no forward_features() and "
             "forward_head(); take a classifier by name, such as timm:resnet50."
@@ -54,12 +40,6 @@ def encoder(model: nn.Module, task: str) -> nn.Module:
         if isinstance(head, nn.Module):
             head.requires_grad_(False)
     return model
-
-
-def width(model: nn.Module) -> int:
-    """Return F."""
-    network: Any = model
-    return int(getattr(network, "head_hidden_size", 0) or network.num_features)
 
 
 @torch.no_grad()

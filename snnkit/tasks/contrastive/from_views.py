@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
+from snnkit.models.image_features import width
 from snnkit.tasks.classification import channels_last
-from snnkit.tasks.contrastive.encoding import check_sizes, encoder, freeze_unread, width
+from snnkit.tasks.contrastive.encoding import check_sizes, encoder, freeze_unread
 from snnkit.tasks.pictures import write_rows
 from snnkit.tasks.pretraining import Collapse, Pretraining
 from snnkit.tasks.task import Plan

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
+from snnkit.models.image_features import features
 from snnkit.tasks.contrastive.average import Follower
-from snnkit.tasks.contrastive.encoding import features
 from snnkit.tasks.contrastive.from_views import FromViews, above_zero, multiple, share, whole
 from snnkit.tasks.contrastive.heads import projection
 from snnkit.tasks.contrastive.losses import at_least_single, contrast_logits

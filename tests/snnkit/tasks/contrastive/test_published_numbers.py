@@ -5,14 +5,14 @@ step, views compared with themselves, assignments with gradients or of another n
 before the loss, another shape of a schedule.
 """
 
-import json
 import re
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from parity import FOLDER, close, draw
+from parity import close, draw
+from support.golden import Golden
 from torch import nn
 
 from snnkit.tasks import DINO, MoCo, SwAV
@@ -21,21 +21,6 @@ from snnkit.tasks.contrastive.losses import centred, self_distillation_loss, swa
 from snnkit.tasks.contrastive.schedules import straight, warmup_cosine
 from snnkit.tasks.contrastive.sinkhorn import SINKHORN
 from snnkit.tasks.task import Plan
-
-
-class Golden:
-    """A file: ``config``, ``how``, ``rtol``, and arrays by name."""
-
-    def __init__(self, name):
-        self.arrays = dict(np.load(FOLDER / f"{name}.npz", allow_pickle=False))
-        about = json.loads(str(self.arrays["json"]))
-        self.config, self.how, self.rtol = about["config"], about["how"], about["rtol"]
-
-    def __getitem__(self, name):
-        return torch.as_tensor(self.arrays[name])
-
-    def count(self, start):
-        return sum(name.startswith(start) for name in self.arrays)
 
 
 class Vectors(nn.Module):
