@@ -158,7 +158,10 @@ class CheckpointConfig:
 
 @dataclass
 class RunConfig:
-    """Everything that decides a run's result; ``threads`` of torch while it trains, 0 for torch's own choice."""
+    """Everything that decides a run's result; ``threads`` of torch while it trains, 0 for torch's own choice.
+
+    ``stages`` are tables of keys that are set one after the other, each a run of its own (``engine.stages``).
+    """
 
     recipe: str = "custom"
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -172,6 +175,7 @@ class RunConfig:
     seed: int = 0
     threads: int = 0
     tensorboard: bool = False
+    stages: list[dict[str, Any]] = field(default_factory=list)
 
     def check(self) -> None:
         """Raise InvalidArgumentError for a setting outside its range."""
@@ -247,6 +251,8 @@ class RunConfig:
                     fill(now, value, f"{prefix}{name}.")
                 elif isinstance(now, dict) and isinstance(value, dict):
                     setattr(target, name, value)
+                elif isinstance(now, list):
+                    setattr(target, name, _stages(value))
                 else:
                     setattr(target, name, _as_type(prefix + name, value, type(now)))
 
@@ -295,6 +301,12 @@ def override(config: RunConfig, key: str, value: Any) -> None:
     if key == "task.energy.per_layer" and str(value).endswith(".json"):
         config.task.energy.per_layer = _read_costs(Path(str(value)))
         return
+    if key == "stages":
+        config.stages = _stages(value)
+        return
+    if key.startswith("stages."):
+        _set_in_stage(config, *key.removeprefix("stages.").partition(".")[::2], value)
+        return
     if key in ("model.sizes", "task.options", "task.energy.per_layer", "optim.options"):
         raise InvalidArgumentError(f"{key}={value!r}: give one at a time, as {key}.NAME=VALUE.")
     if key not in keys:
@@ -306,6 +318,24 @@ def override(config: RunConfig, key: str, value: Any) -> None:
     for part in path:
         target = getattr(target, part)
     setattr(target, last, _as_type(key, value, type(getattr(target, last))))
+
+
+def _stages(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        raise InvalidArgumentError(
+            f"stages={value!r}: must be tables, [[stages]] in a TOML file; one setting of a stage is stages.NAME.KEY."
+        )
+    return [dict(table) for table in value]
+
+
+def _set_in_stage(config: RunConfig, stage: str, key: str, value: Any) -> None:
+    tables = {str(table.get("stage")): table for table in config.stages}
+    if stage not in tables:
+        if not tables:
+            raise InvalidArgumentError(f"stages.{stage}.{key}={value}: {config.recipe} has no stages.")
+        raise unknown_name("stage", stage, tables)
+    override(RunConfig.from_dict({**config.to_dict(), "stages": []}), key, value)  # whether it can be set
+    tables[stage][key] = value
 
 
 def _read_costs(path: Path) -> dict[str, float]:
@@ -396,9 +426,12 @@ def settings(config: RunConfig) -> list[tuple[str, Any]]:
         value: Any = config
         for part in key.split("."):
             value = getattr(value, part)
-        found += (
-            [(f"{key}.{name}", inner) for name, inner in value.items()] if isinstance(value, dict) else [(key, value)]
-        )
+        if isinstance(value, dict):
+            found += [(f"{key}.{name}", inner) for name, inner in value.items()]
+        elif key == "stages":
+            found += [(f"stages.{one.get('stage')}.{name}", one[name]) for one in value for name in one if name != "stage"]
+        else:
+            found.append((key, value))
     return found
 
 

@@ -21,6 +21,9 @@ from snnkit.engine.config import RunConfig
 from snnkit.errors import CorruptFileError, DiskError
 from snnkit.files import atomic_path, read_json, write_json
 
+ENDED = "summary.json"
+"""What a run writes last."""
+
 PACKAGES = ("snnkit", "torch", "torchvision", "numpy", "numba", "lightning-fabric", "nir", "safetensors")
 _METRICS = ("metrics.jsonl", "steps.jsonl")
 
@@ -160,8 +163,8 @@ def cut_metrics(folder: Path, step: int) -> None:
 
 def latest_run(root: str | Path, recipe: str) -> Path | None:
     """Return the run of a recipe under ``root`` that was started last, of those with a training state, else None."""
-    found = Path(root).glob("*/checkpoints/step-*/files.json")
-    folders = {path.parents[2] for path in found}
+    alone, staged = (Path(root).glob(f"{way}/checkpoints/step-*/files.json") for way in ("*", "*/*"))
+    folders = {path.parents[2] for path in alone} | {path.parents[3] for path in staged}
     return max((folder for folder in folders if _recipe_of(folder) == recipe), key=_started, default=None)
 
 

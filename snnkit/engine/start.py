@@ -14,9 +14,11 @@ from snnkit.engine.run_folder import find_checkpoint
 from snnkit.errors import InvalidArgumentError
 from snnkit.models.masked import MaskedModel
 from snnkit.models.registry import pretrains
+from snnkit.models.two_towers import TwoTowers
 
 # What a classifier has behind the encoder that was pre-trained, and what such an encoder ends in.
-_NEW, _OLD = re.compile(r"^(head\w*|fc_norm|fc|classifier)\."), re.compile(r"^(norm|mask_token)(\.|$)")
+_NEW = re.compile(r"^(head\w*|fc_norm|fc|classifier)\.")
+_OLD = re.compile(r"^(norm|mask_token|text|text_projection|image_projection|logit_scale|logit_bias)(\.|$)")
 
 
 def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
@@ -34,19 +36,34 @@ def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
         CorruptFileError, InvalidArgumentError, NonFiniteError: as ``load_weights``.
     """
     path = find_checkpoint(weights) if Path(weights).is_dir() else weights
+    if isinstance(model, TwoTowers) and not _is_two_towers(path):
+        # What a classifier learned is where the image tower begins.
+        report = load_weights(model.encoder, path, strict=False)
+        _check_encoder(model.encoder, path, report, _NEW)
+        console.print(f"{path}: {report} (the image tower)")
+        return report
     fresh = strict and not isinstance(model, MaskedModel) and _is_pretraining(path)
     report = load_weights(model, path, strict=strict and not fresh)
     if fresh:
-        lost = [key for key in (*report.missing, *report.left) if not _NEW.match(key)]
-        unused = [key for key in report.unused if not _OLD.match(key)]
-        if lost or unused:
-            what = f"{len(lost)} missing ({', '.join(lost[:3])})" if lost else f"{len(unused)} unused ({unused[0]} …)"
-            raise InvalidArgumentError(
-                f"{path} does not hold the encoder of this {getattr(model, 'model_name', type(model).__name__)}: "
-                f"{what}. Create it with the sizes of the pre-training (model.sizes.…), or set model.strict=false."
-            )
+        _check_encoder(model, path, report, _OLD)
     console.print(f"{path}: {report}")
     return report
+
+
+def _check_encoder(model: nn.Module, path: str | Path, report: LoadReport, behind: re.Pattern[str]) -> None:
+    """Refuse a checkpoint that fills something else, or that holds more, but for what lies ``behind`` an encoder."""
+    lost = [key for key in (*report.missing, *report.left) if not _NEW.match(key)]
+    unused = [key for key in report.unused if not behind.match(key)]
+    if lost or unused:
+        what = f"{len(lost)} missing ({', '.join(lost[:3])})" if lost else f"{len(unused)} unused ({unused[0]} …)"
+        raise InvalidArgumentError(
+            f"{path} does not hold the encoder of this {getattr(model, 'model_name', type(model).__name__)}: {what}. "
+            "Create it with the sizes of the training before (model.sizes.…), or set model.strict=false."
+        )
+
+
+def _is_two_towers(path: str | Path) -> bool:
+    return str(read_any(path)[1].get("name", "")).startswith("basic:")
 
 
 def _is_pretraining(path: str | Path) -> bool:

@@ -20,10 +20,11 @@ from snnkit.engine.guard import told_in_a_line
 from snnkit.engine.lock import locked
 from snnkit.engine.loop import Loop
 from snnkit.engine.progress import bar, console, track
-from snnkit.engine.run_folder import Run, cut_metrics, new_run_folder, write_provenance
+from snnkit.engine.run_folder import ENDED, Run, cut_metrics, new_run_folder, write_provenance
+from snnkit.engine.stages import run_stages, stage_configs
 from snnkit.engine.start import check_unlabelled, start_from
 from snnkit.errors import CorruptFileError, InvalidArgumentError
-from snnkit.files import write_json
+from snnkit.files import read_json, write_json
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.memory import show_bytes, within_budget
 from snnkit.models import create_model
@@ -53,9 +54,25 @@ def train(
         LockedError: another training writes into ``folder``.
     """
     config.check()
+    if config.stages:
+        return _in_stages(config, folder, command, runs)
     fabric = make_fabric(config.runtime)
     with _as_configured(config), _printing(fabric):
         return _begin(_prepare(config, fabric), folder, command, runs)
+
+
+def _in_stages(config: RunConfig, folder: str | Path | None, command: str | None, runs: str | Path) -> Run:
+    """Begin a run in stages; what its configurations say is checked before anything is written."""
+    stage_configs(config)
+    fabric = make_fabric(config.runtime)
+    with _printing(fabric):
+        if folder is None:
+            folder = fabric.broadcast(new_run_folder(config.recipe, runs) if fabric.is_global_zero else None)
+        if fabric.is_global_zero:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            write_provenance(Path(folder), config, command)
+        fabric.barrier()
+        return run_stages(config, Path(folder), command)
 
 
 def train_task(
@@ -131,6 +148,11 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
     saved = RunConfig.load(folder / "config.json")
     config = changes or saved
     config.check()
+    if config.stages or saved.stages:
+        if [stage.get("stage") for stage in config.stages] != [stage.get("stage") for stage in saved.stages]:
+            raise InvalidArgumentError(f"stages: the run in {folder} has others; go on with its own, or start anew.")
+        write_json(folder / "config.json", config.to_dict())
+        return run_stages(config, folder, None)
     if config.optim.name != saved.optim.name:
         raise InvalidArgumentError(
             f"optim.name={config.optim.name!r}: the state in {folder} is that of {saved.optim.name!r}; go on with it, "
@@ -140,6 +162,22 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
     with _as_configured(config), _printing(fabric), locked(fabric, folder):
         state = _newest(folder)
         return _run(_prepare(config, fabric), folder, state)
+
+
+def finished(folder: Path) -> Run:
+    """Return the run that ended in a folder.
+
+    Raises:
+        CorruptFileError: its files cannot be read.
+    """
+    config, summary = RunConfig.load(folder / "config.json"), read_json(folder / ENDED)
+    try:
+        best, final, measure = summary["best"], summary["final"], "loss" if "loss" in summary["final"] else "accuracy"
+        sign = -1 if measure == "loss" else 1
+        scores = sign * float(final[measure]), sign * float(best[measure])
+        return Run(folder, config, *scores, int(best["epoch"]), str(best["split"]), measure)
+    except (KeyError, TypeError, ValueError):
+        raise CorruptFileError(f"{folder / ENDED} does not say how the run ended; remove it to go on.") from None
 
 
 def _go_on(loop: Loop, folder: Path) -> Run:
@@ -273,7 +311,7 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
         "classes": list(loop.data.classes),
     }
     if fabric.is_global_zero:
-        write_json(folder / "summary.json", summary)
+        write_json(folder / ENDED, summary)
     fabric.barrier()
     best = loop.best
     return Run(folder, config, test["score"], best["accuracy"], best["epoch"], best["split"], loop.task.measure)

@@ -1,6 +1,7 @@
 """Recipes: functions that return one complete configuration, a file a paper. To add one: a file, and its line here."""
 
 from snnkit.recipes import (
+    basic,
     convmae,
     demo,
     dino,
@@ -24,6 +25,7 @@ from snnkit.recipes.recipe import RECIPES, Recipe, get_recipe, recipe
 __all__ = [
     "RECIPES",
     "Recipe",
+    "basic",
     "convmae",
     "demo",
     "dino",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snnkit.files import atomic_path
-from snnkit.report import chip, comparison, conversion, energy, headline, network, sections, values
+from snnkit.report import chip, comparison, conversion, energy, headline, network, pairs, pretraining, sections, values
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run, is_ordinary, read_runs
 from snnkit.report.single_file import ASSETS, allowed, asset, embedded, templates
@@ -16,12 +16,15 @@ _STYLES = ("style.css",)
 _FIRST = "errors.js"
 _SCRIPTS = (
     *("core.js", "walk.js", "charts_training.js", "charts_energy.js", "charts_layers.js"),
+    *("curves.js", "charts_pairs.js", "charts_pretraining.js"),
     *("charts_forms.js", "charts_chip.js", "page.js"),
 )
 
 # key, title, function, and the command that adds what is missing (nothing where most runs have no such section)
 _SECTIONS = (
     ("training", "Learning", sections.training, "snnkit train"),
+    ("pretraining", "Pre-training", pretraining.pretraining, ""),
+    ("pairs", "Images and texts", pairs.pairs, ""),
     ("network", "Network", network.network, "snnkit capture {run}"),
     ("rates", "Firing rates", sections.rates, "snnkit energy {run}"),
     ("energy", "Energy", energy.energy, "snnkit energy {run}"),
@@ -39,7 +42,7 @@ _OF_SPIKES = ("rates", "cores", "raster", "equality")  # what no command adds to
 def write_report(run_folder: str | Path, *others: str | Path) -> Path:
     """Write `report.html` into `run_folder` and return its path; `others` are folders of runs to compare it with.
 
-    The page is a single file that opens without a network. It is made from the JSON in the folders alone: a file that
+    The page is a single file that opens without a network. It is made from the JSON and the pictures in the folders: a file that
     is missing leaves its section out. Raises ReportError when a folder is no run folder, is given twice, or one of its
     files is damaged; an earlier report.html then stays as it was.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,16 @@ class Run:
     others: tuple[Run, ...] = ()
     stale: tuple[str, ...] = ()
     """Files of results that are of other weights than those that lie in the folder now; they are left out."""
+    pairs: dict[str, Any] = field(default_factory=dict)
+    pretraining: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """A line for each step, read of image–text runs alone."""
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    """The PNG files that training drew, by name."""
 
 
+_PICTURES = ("pairs.png", "reconstructions.png", "views.png")
 _RENEWED_BY = {"counts": "snnkit energy", "energy": "snnkit energy", "mapping": "snnkit simulate"}
 
 
@@ -96,6 +104,11 @@ def read_run(folder: Path) -> Run:
         raster=_read_object(folder / "raster.json"),
         conversion=_read_object(folder / "converted" / "convert.json"),
         converted_mapping=_read_object(folder / "converted" / "mapping.json"),
+        pairs=_read_object(folder / "pairs.json"),
+        pretraining=_read_object(folder / "pretraining.json"),
+        memory=_read_object(folder / "memory.json"),
+        steps=_read_lines(folder / "steps.jsonl") if (folder / "pairs.json").is_file() else [],
+        pictures={name: (folder / name).read_bytes() for name in _PICTURES if (folder / name).is_file()},
         stale=tuple(f"{name}.json is of other weights: left out; {_RENEWED_BY[name]} {folder}" for name in stale),
     )
 
