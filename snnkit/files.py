@@ -45,6 +45,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a text file, stripped, without empty ones.
+
+    Raises:
+        CorruptFileError: it cannot be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise CorruptFileError(f"{path} cannot be read: {reason}.") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically. NaN is refused: it is not JSON."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)

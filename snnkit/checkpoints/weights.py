@@ -202,7 +202,7 @@ _TIMM_WORDS = ("global_pool", "stem_type")  # looked up in a list of forms
 # What timm's models may be given by a file: sizes. Its other arguments download, or open files.
 _TIMM_SIZES = re.compile(
     r"(num_classes|in_chans|img_size|drop_rate|drop_path_rate|features_only|embed_dim|depths?|num_heads|mlp_ratio"
-    r"|patch_size|window_size|qkv_bias|global_pool|stem_type|stem_width|output_stride|width|widths|channels|layers"
+    r"|patch_size|window_size|qkv_bias|global_pool|stem_type|stem_width|output_stride|width|widths|dims|channels|layers"
     r"|cardinality|base_width|dynamic_img_size)"
 )
 

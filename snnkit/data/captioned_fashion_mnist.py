@@ -131,7 +131,7 @@ def load(config: DataConfig) -> Splits:
     return Splits(
         Pairs(train, for_training(plain, size, mean, std), config),
         Pairs(test, for_testing(plain, size, mean, std), config),
-        arrays.classes,
+        NAMES,
         f"{arrays.origin}, with captions",
         tokens=tokens,
         prompts=prompts(NAMES, PROMPTS, tokens, config.context),

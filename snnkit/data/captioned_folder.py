@@ -19,7 +19,8 @@ from snnkit.data.image_folder import MEAN, STD, read_image
 from snnkit.data.samples import Splits
 from snnkit.data.tokens import make_tokens
 from snnkit.data.transforms import for_testing, for_training
-from snnkit.errors import CorruptFileError, InvalidArgumentError
+from snnkit.errors import InvalidArgumentError
+from snnkit.files import read_lines
 
 
 class FolderPairs:
@@ -72,10 +73,7 @@ def read_templates(path: Path) -> tuple[str, ...]:
     """
     if not path.exists():
         return PROMPTS
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{path} cannot be read: {error}.") from None
+    lines = read_lines(path)
     wrong = [line for line in lines if line.count("{}") != 1 or line.replace("{}", "").count("{")]
     if wrong or not lines:
         raise InvalidArgumentError(

@@ -135,6 +135,7 @@ class RuntimeConfig:
         precision: Fabric's: 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true.
         compile: whether the task goes through ``torch.compile``.
         grad_checkpointing: keep block inputs only, compute blocks again in the backward.
+        selective_checkpointing: keep products, compute what is cheap again; of image and text towers.
         memory_budget: most bytes of a training step of one process, such as "2GiB" ("" = no limit); see snnkit.memory.
     """
 
@@ -145,6 +146,7 @@ class RuntimeConfig:
     precision: str = "32-true"
     compile: bool = False
     grad_checkpointing: bool = False
+    selective_checkpointing: bool = False
     memory_budget: str = ""
 
 
@@ -429,7 +431,9 @@ def settings(config: RunConfig) -> list[tuple[str, Any]]:
         if isinstance(value, dict):
             found += [(f"{key}.{name}", inner) for name, inner in value.items()]
         elif key == "stages":
-            found += [(f"stages.{one.get('stage')}.{name}", one[name]) for one in value for name in one if name != "stage"]
+            found += [
+                (f"stages.{one.get('stage')}.{name}", one[name]) for one in value for name in one if name != "stage"
+            ]
         else:
             found.append((key, value))
     return found

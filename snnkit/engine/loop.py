@@ -70,9 +70,21 @@ class Loop:
                 "task.energy with runtime.compile=true: spikes are counted as a network runs function by function, "
                 "which a compiled one does not. Leave one of the two out."
             )
+        if runtime.compile and self.task.in_parts:
+            raise InvalidArgumentError(
+                f"runtime.compile=true: task {self.task.name} runs a step's batches twice, which is not compiled; set "
+                "it to false."
+            )
         self._tell_plan()
         if runtime.grad_checkpointing:
             self.task.model.set_grad_checkpointing(True)
+        if runtime.selective_checkpointing:
+            if not hasattr(self.task.model, "set_selective_checkpointing"):
+                raise InvalidArgumentError(
+                    "runtime.selective_checkpointing=true: is for image and text towers (basic:NAME); set it to false, "
+                    "and runtime.grad_checkpointing=true for blocks."
+                )
+            self.task.model.set_selective_checkpointing(True)
         self._mix = Mixing(self.config.data, len(self.data.classes), self.data.time_first)
         forward = torch.compile(self.task) if runtime.compile else self.task
         self._module = self.fabric.setup_module(forward, move_to_device=runtime.strategy != "fsdp2")

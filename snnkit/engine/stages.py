@@ -3,8 +3,8 @@
     RunConfig(…, stages=[{"stage": "image", "task.name": "classification", …}, {"stage": "text", …}, …])
 
 A stage's configuration is that of the run with the keys of its table set, as ``--set`` takes them; ``model.name`` lets
-go of the sizes of the model before, ``task.name`` of the options of the task. Whatever was set for the run holds in every stage that does not set it. A run that
-stopped goes on where it stopped: stages that ended are left as they are.
+go of the sizes of the model before, ``task.name`` of the options of the task. Whatever was set for the run holds in
+every stage that does not set it. A run that stopped goes on where it stopped: stages that ended are left as they are.
 """
 
 from __future__ import annotations

@@ -26,13 +26,15 @@ from snnkit.engine.start import check_unlabelled, start_from
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.files import read_json, write_json
 from snnkit.layers.memory_order import channels_innermost
-from snnkit.memory import show_bytes, within_budget
+from snnkit.memory import parse_bytes, show_bytes, within_budget
 from snnkit.models import create_model
 from snnkit.models.masked import MaskedModel
 from snnkit.models.registry import accepts
+from snnkit.models.two_towers import TwoTowers
 from snnkit.optim import optimizer_bytes
 from snnkit.tasks import Classification, EnergyPenalty, Task, build_task
 from snnkit.tasks.classification import channels_last
+from snnkit.tasks.pairs.predicted import predict
 
 
 def train(
@@ -245,7 +247,7 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     model = create_model(given.name, **arguments)
     if given.weights:
         arguments |= start_from(model, given.weights, given.strict).form
-    model = _within_budget(model, config, data.batch_shape(config.data.batch_size))
+    model = _within_budget(model, config, data.batch_shape(config.data.batch_size), fabric.world_size)
     options = dict(config.task.options)
     if config.task.label_smoothing:
         options["label_smoothing"] = config.task.label_smoothing
@@ -268,7 +270,9 @@ def _loop(config: RunConfig, fabric: Fabric, task: Task, data: ImageData, model_
     return Loop(config, fabric, task, data, model_config, sizes)
 
 
-def _within_budget(model: torch.nn.Module, config: RunConfig, batch: tuple[int, ...]) -> torch.nn.Module:
+def _within_budget(
+    model: torch.nn.Module, config: RunConfig, batch: tuple[int, ...], processes: int
+) -> torch.nn.Module:
     """Return what trains in place of ``model`` within ``runtime.memory_budget``, and say what was planned."""
     budget = config.runtime.memory_budget
     if not budget:
@@ -278,6 +282,9 @@ def _within_budget(model: torch.nn.Module, config: RunConfig, batch: tuple[int, 
             f"runtime.memory_budget={budget!r}: no plan is made for masked models, whose masks are drawn anew; leave "
             "it empty, and set runtime.grad_checkpointing=true or a smaller data.batch_size."
         )
+    if isinstance(model, TwoTowers):
+        _check_towers(model, config, batch, processes)
+        return model
     dtype = TRUE_DTYPES.get(config.runtime.precision, torch.float32)
     channels_innermost(model.train().to(dtype=dtype))
     example = channels_last(torch.zeros(batch, dtype=dtype))
@@ -287,6 +294,20 @@ def _within_budget(model: torch.nn.Module, config: RunConfig, batch: tuple[int, 
         f"{budget} allowed"
     )
     return planned
+
+
+def _check_towers(model: TwoTowers, config: RunConfig, batch: tuple[int, ...], processes: int) -> None:
+    """Say how much memory a step of two towers takes; refuse one that takes more than is allowed."""
+    model.set_selective_checkpointing(config.runtime.selective_checkpointing)
+    reread = bool(config.task.options.get("reread", False))
+    found = predict(model.train(), batch, config.data.context, config.optim.accumulate, processes, kept=not reread)
+    console.print(f"memory of a step: {found}", soft_wrap=False)
+    if found.peak > parse_bytes(config.runtime.memory_budget):
+        raise InvalidArgumentError(
+            f"runtime.memory_budget={config.runtime.memory_budget!r}: a step of {config.optim.accumulate} parts of "
+            f"{batch[0]} pairs takes {show_bytes(found.peak)}; make parts smaller (data.batch_size, with more of "
+            "optim.accumulate), or set task.options.reread=true."
+        )
 
 
 def _run(loop: Loop, folder: Path, state: Path | None) -> Run:

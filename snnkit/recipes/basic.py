@@ -65,7 +65,9 @@ def _without_pairs(**options: Any) -> dict[str, Any]:
 
 def captioned(source: str = "auto", **changes: Any) -> DataConfig:
     """Return Fashion-MNIST with captions, mirrored at random."""
-    return DataConfig("captioned_fashion_mnist", source, batch_size=64, img_size=28, shift_pixels=0, **changes)
+    return DataConfig(
+        "captioned_fashion_mnist", source, batch_size=64, img_size=28, shift_pixels=0, context=80, **changes
+    )
 
 
 def _small(tower: ModelConfig) -> RunConfig:

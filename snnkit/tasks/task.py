@@ -86,6 +86,8 @@ class Task(nn.Module, ABC):
     labels: ClassVar[bool] = True
     takes_views: ClassVar[bool] = False
     """Whether batches hold several views of each image (``data.views``)."""
+    in_parts: ClassVar[bool] = False
+    """Whether the batches of a step belong together, as parts of one (``parts``)."""
     model: nn.Module
     energy: EnergyPenalty | None
     """A penalty on synaptic operations, for any task."""

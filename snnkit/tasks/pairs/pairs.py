@@ -78,6 +78,7 @@ class Pairs(Task):
     name: ClassVar[str] = "pairs"
     measure: ClassVar[str] = "loss"
     labels: ClassVar[bool] = False
+    in_parts: ClassVar[bool] = True
     model: TwoTowers
 
     def __init__(

@@ -1,0 +1,70 @@
+"""``snnkit zeroshot``: classify by texts, and find texts of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def zeroshot(
+    run: Path,
+    *,
+    dataset: str | None = None,
+    source: str | None = None,
+    classes: Path | None = None,
+    templates: Path | None = None,
+    images: int = 0,
+    retrieval: bool = False,
+    output: Path | None = None,
+) -> None:
+    """Test two towers (task pairs) on images of classes that only texts name, or on finding each other's pairs.
+
+    Parameters
+    ----------
+    run
+        Folder of a run of task pairs, or a checkpoint.
+    dataset
+        Name of a labelled data set (with --retrieval one of pairs); by default that of the run.
+    source
+        Where it lies.
+    classes
+        Text file with a name a line, in the order of the labels; by default the data set's names.
+    templates
+        Text file with a template a line, {} where the name goes.
+    images
+        Use only so many test images, of every class its share.
+    retrieval
+        Recall@1, 5, 10 among the test pairs, in place of classification.
+    output
+        JSON file for the results; by default zeroshot.json or retrieval.json in the run's folder.
+    """
+    from snnkit.data.captioned_folder import read_templates
+    from snnkit.engine.progress import console, say
+    from snnkit.errors import InvalidArgumentError
+    from snnkit.files import read_lines, write_json
+    from snnkit.zeroshot import classify, load_towers, retrieve
+
+    if images < 0:
+        raise InvalidArgumentError(f"--images {images}: must be ≥ 0; 0 for all.")
+    for name, path in (("--classes", classes), ("--templates", templates)):
+        if path is not None and not path.is_file():
+            raise InvalidArgumentError(f"{name} {path}: there is no such file.")
+    trained = load_towers(run)
+    if retrieval:
+        result, _ = retrieve(trained, dataset, source, images)
+        say(f"{run}: {result['pairs']:,} test pairs, {result['texts']:,} different texts")
+        console.print("                 @1      @5     @10")
+        for way, title in (("image_recall", "text of image"), ("text_recall", "image of text")):
+            console.print(f"{title:14}" + "".join(f"{result[f'{way}_{k}']:8.2%}" for k in (1, 5, 10)))
+    else:
+        names = [] if classes is None else read_lines(classes)
+        texts = () if templates is None else read_templates(templates)
+        result = classify(trained, dataset, source, names, texts, images)
+        say(
+            f"{run}: zero-shot accuracy {result['accuracy']:.2%} (top 5 {result['top5']:.2%}) on "
+            f"{result['images']:,} test images of {len(result['classes'])} classes, {len(result['templates'])} "
+            f"templates ({result['origin']})"
+        )
+    path = output or (trained.folder and trained.folder / ("retrieval.json" if retrieval else "zeroshot.json"))
+    if path:
+        write_json(path, result)
+        say(f"written: {path}")

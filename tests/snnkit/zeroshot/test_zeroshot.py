@@ -1,0 +1,124 @@
+"""Classifiers out of texts: logits by hand, kept features, what a run is tested on, bad input.
+
+Would break it: features kept for other texts or other weights, names in another order than the labels, recalls of
+another data set.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import snnkit
+from snnkit.data.tokens import Bytes, fitted
+from snnkit.engine import train
+from snnkit.errors import CorruptFileError, InvalidArgumentError
+from snnkit.recipes import get_recipe
+from snnkit.zeroshot import load_towers, zero_shot
+
+
+def towers():
+    torch.manual_seed(0)
+    sizes = {"text_width": 16, "text_depth": 1, "text_heads": 2, "dim": 8}
+    return snnkit.create_model("basic:timm:resnet10t", in_chans=1, **sizes).eval()
+
+
+def test_logits(tmp_path):
+    model, images = towers(), torch.randn(3, 1, 28, 28)
+    network = zero_shot(model, ["cat", "dog"], ["a {}", "the {}."], kept=tmp_path)
+    with torch.no_grad():
+        f = model.encode_images(images)
+        for k, name in enumerate(("cat", "dog")):
+            rows = torch.stack([fitted(Bytes().encode(t.format(name)), 64)[0] for t in ("a {}", "the {}.")])
+            w = F.normalize(model.encode_texts(rows).mean(0), dim=0)
+            torch.testing.assert_close(network(images)[:, k], model.scale() * f @ w)
+
+
+def test_features_are_kept_for_these_texts_and_weights(tmp_path, monkeypatch):
+    model = towers()
+    first = zero_shot(model, ["cat", "dog"], kept=tmp_path).weights
+    calls = []
+    encode = model.encode_texts
+    monkeypatch.setattr(model, "encode_texts", lambda tokens: calls.append(1) or encode(tokens))
+    assert torch.equal(zero_shot(model, ["cat", "dog"], kept=tmp_path).weights, first)
+    assert not calls
+    zero_shot(model, ["dog", "cat"], kept=tmp_path)
+    assert calls
+    calls.clear()
+    with torch.no_grad():
+        model.text.norm.bias += 1
+    assert not torch.equal(zero_shot(model, ["cat", "dog"], kept=tmp_path).weights, first)
+    assert calls
+    for path in tmp_path.glob("*.safetensors"):
+        path.write_bytes(b"damaged")
+    calls.clear()
+    zero_shot(model, ["cat", "dog"], kept=tmp_path)
+    assert calls
+
+
+@pytest.mark.parametrize(
+    ("classes", "templates", "words"),
+    [([], ["{}"], "one class"), (["a", " "], ["{}"], "none of them empty"), (["a"], ["b"], "one {}")],
+)
+def test_bad_texts(classes, templates, words):
+    with pytest.raises(InvalidArgumentError, match=words):
+        zero_shot(towers(), classes, templates)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = get_recipe("pairs_fashion_mnist")
+    config.data.source, config.data.train_limit, config.data.test_limit = "vendored", 512, 80
+    config.data.batch_size, config.optim.accumulate, config.epochs, config.threads = 32, 2, 1, 1
+    return train(config, tmp_path_factory.mktemp("zeroshot") / "run").folder
+
+
+def test_a_run(run, call):
+    code, out, err = call("zeroshot", str(run))
+    assert code == 0, err
+    assert "test images of 10 classes, 5 templates" in " ".join(out.split())
+    found = json.loads((run / "zeroshot.json").read_text())
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["test"]
+    assert found["accuracy"] == pytest.approx(last["accuracy"])
+    code, out, err = call("zeroshot", str(run), "--retrieval")
+    assert code == 0, err
+    recalls = json.loads((run / "retrieval.json").read_text())
+    for key in ("image_recall_1", "text_recall_10"):
+        assert recalls[key] == pytest.approx(last[key])
+    assert recalls["pairs"] == 80
+
+
+def test_names_and_templates_of_files(run, call, tmp_path):
+    Path("names.txt").write_text("\n".join(f"thing {n}" for n in range(10)) + "\n")
+    Path("templates.txt").write_text("one {}\n")
+    code, _, err = call("zeroshot", str(run), "--classes", "names.txt", "--templates", "templates.txt")
+    assert code == 0, err
+    assert json.loads((run / "zeroshot.json").read_text())["templates"] == ["one {}"]
+    Path("names.txt").write_text("one\n")
+    code, _, err = call("zeroshot", str(run), "--classes", "names.txt")
+    assert code == 2
+    assert "10 classes, and 1 names" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(("--images", "-1"), "--images -1"), (("--classes", "none.txt"), "no such file"), (("--dataset", "x"), "dataset")],
+)
+def test_bad_words(run, call, words, told):
+    code, _, err = call("zeroshot", str(run), *words)
+    assert code == 2
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_one_tower(tmp_path):
+    from snnkit.checkpoints import save_tensors
+
+    model = snnkit.create_model("spiking_cnn_small", num_classes=3)
+    save_tensors(model.state_dict(), tmp_path / "c.safetensors", {"name": "spiking_cnn_small", "num_classes": 3})
+    with pytest.raises(InvalidArgumentError, match="one tower"):
+        load_towers(tmp_path / "c.safetensors")
+    with pytest.raises(CorruptFileError, match="does not exist"):
+        load_towers(tmp_path / "nothing")
