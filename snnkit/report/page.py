@@ -42,9 +42,9 @@ _OF_SPIKES = ("rates", "cores", "raster", "equality")  # what no command adds to
 def write_report(run_folder: str | Path, *others: str | Path) -> Path:
     """Write `report.html` into `run_folder` and return its path; `others` are folders of runs to compare it with.
 
-    The page is a single file that opens without a network. It is made from the JSON and the pictures in the folders: a file that
-    is missing leaves its section out. Raises ReportError when a folder is no run folder, is given twice, or one of its
-    files is damaged; an earlier report.html then stays as it was.
+    The page is a single file that opens without a network. It is made from the JSON and the pictures in the folders: a
+    file that is missing leaves its section out. Raises ReportError when a folder is no run folder, is given twice, or
+    one of its files is damaged; an earlier report.html then stays as it was.
     """
     run_folder = Path(run_folder)
     run = read_runs([run_folder, *map(Path, others)])

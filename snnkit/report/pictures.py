@@ -38,21 +38,17 @@ def groups(shown: Picture, columns: int, count: int | None = None) -> list[str]:
     """Return the box of every group as an SVG view box "x y width height"; empty where the picture has another layout.
 
     Args:
-        shown: the picture.
+        shown: the picture, of square images.
         columns: versions of an image in a group.
-        count: of groups; None finds it, of square images, and counts groups left white in the last row.
+        count: of groups; None takes those left white in the last row for groups too.
     """
-    across, lines = _layout(shown, columns) if count is None else (min(_ACROSS, count), -(-count // _ACROSS))
-    if not across or not lines or shown.width % across or shown.height % lines:
+    across, lines = _layout(shown, columns)
+    count = across * lines if count is None else count
+    if not across or count < across or -(-count // _ACROSS) != lines:
         return []
     wide, tall = shown.width // across, shown.height // lines
-    inside = wide - _AFTER - _GAP
-    if inside < 1 or tall <= _GAP:
-        return []
-    boxes = [
-        f"{wide * column} {tall * line} {inside} {tall - _GAP}" for line in range(lines) for column in range(across)
-    ]
-    return boxes[:count]
+    inside = f"{wide - _AFTER - _GAP} {tall - _GAP}"
+    return [f"{wide * column} {tall * line} {inside}" for line in range(lines) for column in range(across)][:count]
 
 
 def _layout(shown: Picture, columns: int) -> tuple[int, int]:
@@ -61,7 +57,7 @@ def _layout(shown: Picture, columns: int) -> tuple[int, int]:
         tall, rest = divmod(shown.height, lines)
         wide = columns * tall + _AFTER
         across = shown.width // wide
-        if rest or shown.width % wide or not 1 <= across <= _ACROSS or (lines > 1 and across < _ACROSS):
+        if rest or tall <= _GAP or shown.width % wide or not 1 <= across <= _ACROSS or (lines > 1 and across < _ACROSS):
             continue
         return across, lines
     return 0, 0
