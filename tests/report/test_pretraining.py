@@ -237,7 +237,7 @@ def test_names_stay_words(tmp_path):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_it_can_be_used_in_a_browser(tmp_path):
-    """Breaks on a script error, on what is wider than a phone, on crossing words, or where a spread of 0 is not drawn."""
+    """Breaks on a script error, on what is wider than a phone, crossing words, or a spread of 0 not drawn."""
     collapsed = found(collapsed=True)
     collapsed["epochs"][-1] |= {"feature_spread": 0.0, "matched": 0.3}
     run = write_pretraining_run(tmp_path / "run", collapsed)

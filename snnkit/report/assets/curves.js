@@ -20,7 +20,8 @@
     const onLog = log === "auto" ? spans(lines) : log, few = x.length < 40;
     const series = lines.map((line, index) => {
       const [colour, dash, symbol] = LOOKS[index % LOOKS.length], rgb = R.colour(line.colour || colour);
-      const values = line.drawn || line.values;
+      // 0.35000000000000003 would lie outside of an axis that ends at 0.35, and have no box.
+      const values = (line.drawn || line.values).map((value) => (R.isNumber(value) ? Number(value.toPrecision(12)) : null));
       return {
         name: line.name, type: "line", connectNulls: true, silent: line.silent === true, symbol: line.silent ? "none" : symbol, symbolSize: 6, showSymbol: few,
         data: number ? values.map((value, at) => [x[at], value]) : values, lineStyle: { width: index ? 1.8 : 2.4, type: line.dash || dash, color: rgb }, itemStyle: { color: rgb },
