@@ -196,14 +196,14 @@ def _percent(value: float | None) -> str:
 
 def _means(result: Result) -> list[str]:
     """Return sentences with the means over corruptions, and what is to be known of the baseline."""
-    mean, lines = result.mean_corruption_error(), []
+    mean = result.mean_corruption_error()
     if mean is None:
-        return lines
+        return []
     kinds = f"{len(result.scores)} corruption{'s' * (len(result.scores) != 1)}"
     if result.baseline is None:
         return [f"mean corruption error {mean:.1%} over {kinds}, without a baseline (mCE needs one: --baseline)"]
     base = result.baseline
-    lines.append(f"mean corruption error {mean:.1%} over {kinds}; the baseline is {base.about.get('file')}")
+    lines = [f"mean corruption error {mean:.1%} over {kinds}; the baseline is {base.about.get('file')}"]
     for title, value in (("mCE", result.mce()), ("relative mCE", result.relative_mce())):
         if value is not None:
             lines.append(f"{title} {value:.1%} of the baseline's errors")

@@ -81,7 +81,8 @@ def find(
     table = _by_name(classes)
     chosen = _read_mapping(Path(mapping), table) if mapping is not None else {}
     by_number = not chosen and not any(_plain(name) in table for name in files) and _are_numbers(files, len(classes))
-    known, missing = {}, {}
+    known: dict[str, tuple[int, ...]] = {}
+    missing: dict[str, int] = {}
     for name in files:
         if by_number:
             known[name] = (int(name),)

@@ -43,7 +43,7 @@ def zoom_blur(image: Pixels, severity: int, draw: np.random.Generator) -> Pixels
     """The mean of the image and of it enlarged by factors from 1 on, about its middle."""
     del draw
     end, step = _ZOOM[severity - 1]
-    factors = torch.from_numpy(np.arange(1, end, step, np.float32))
+    factors = torch.from_numpy(np.arange(1.0, end, step)).float()
     turned = torch.diag_embed(1 / factors[:, None].expand(-1, 2))
     affine = torch.cat([turned, torch.zeros(len(factors), 2, 1)], 2)
     seen = torch.from_numpy(image).expand(len(factors), -1, -1, -1)
