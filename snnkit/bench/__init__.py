@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, str] = {
     "memory": "peak memory of training that transformer with and without a plan, against the original",
     "memory_pages": "training steps with huge pages and kept memory against plain memory",
     "ssl": "masked pre-training: visible tokens only against all, and the published step",
+    "pairs": "image–text steps in parts against one pass, and a batch of 65,536",
     "data": "batches of image folders and of arrays against torchvision's data sets under torch's loader",
 }
 

@@ -242,7 +242,7 @@ class Loop:
 
     def _diverged(self, value: float, epoch: int, part: int, batch: Any) -> None:
         progress = self.state.progress
-        cause = first_non_finite(self.task, batch) if self.fabric.world_size == 1 else "not looked for"
+        cause = first_non_finite(self.task, self.task.alone(batch)) if self.fabric.world_size == 1 else "not looked for"
         raise DivergedError(
             f"the loss is {value} at step {progress['step'] + 1} (epoch {epoch}), first in {cause}, on "
             f"{self.data.train.name(epoch, progress['batch'] + part)}; lower optim.lr={self.config.optim.lr:g}, or set "

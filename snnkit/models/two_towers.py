@@ -14,6 +14,7 @@ Letters: B pairs, L tokens, D width of common features.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -81,17 +82,21 @@ class TwoTowers(nn.Module):
 
     def encode_images(self, images_BCHW: Tensor) -> Tensor:
         """Return the unit features (B, D) of images."""
-        found = (
-            selectively(features, self.encoder, images_BCHW)
-            if self._recomputes
-            else features(self.encoder, images_BCHW)
-        )
-        return F.normalize(self.image_projection(found).float() if _half(found) else self.image_projection(found))
+        return self._unit(self.image_projection(self._run(features, self.encoder, images_BCHW)))
 
     def encode_texts(self, tokens_BL: Tensor) -> Tensor:
         """Return the unit features (B, D) of texts."""
-        found = selectively(self.text, tokens_BL) if self._recomputes else self.text(tokens_BL)
-        return F.normalize(self.text_projection(found).float() if _half(found) else self.text_projection(found))
+        return self._unit(self.text_projection(self._run(self.text, tokens_BL)))
+
+    def _run(self, tower: Callable[..., Tensor], *given: Any) -> Tensor:
+        recomputes = self._selective and self.training and torch.is_grad_enabled()
+        found: Tensor = selectively(tower, *given) if recomputes else tower(*given)
+        return found
+
+    @staticmethod
+    def _unit(rows: Tensor) -> Tensor:
+        """Rows of unit length, at least float32: half precision rounds scores by more than they differ."""
+        return F.normalize(rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows)
 
     def scale(self) -> Tensor:
         """Return s, ()."""
@@ -100,10 +105,6 @@ class TwoTowers(nn.Module):
     def bias(self) -> Tensor | None:
         """Return b, (), or None."""
         return self.logit_bias
-
-    @property
-    def _recomputes(self) -> bool:
-        return self._selective and self.training and torch.is_grad_enabled()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep only the inputs of the towers' blocks while training, and compute the blocks again in the backward."""
@@ -124,10 +125,6 @@ class TwoTowers(nn.Module):
         found = {"logit_scale", "logit_bias", *(f"text.{name}" for name in self.text.no_weight_decay())}
         own = self.encoder.no_weight_decay() if hasattr(self.encoder, "no_weight_decay") else ()
         return found | {f"encoder.{name}" for name in own}  # type: ignore[union-attr]
-
-
-def _half(values: Tensor) -> bool:
-    return values.dtype in (torch.float16, torch.bfloat16)
 
 
 FAMILY = Family(

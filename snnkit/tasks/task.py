@@ -125,6 +125,10 @@ class Task(nn.Module, ABC):
         """
         yield from batches
 
+    def alone(self, batch: Any) -> Any:
+        """Return what can be run by itself, to look for what is not finite, of what ``parts`` gave."""
+        return batch
+
     def late_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that ``before_step`` leaves without a gradient for a while."""
         return []

@@ -64,12 +64,12 @@ class Finding:
         first = torch.full((int(own.max()) + 1,), len(own)).scatter_reduce_(0, own, torch.arange(len(own)), "amin")
         found = self.last = Found(images, texts, tokens, labels, own, first)
         image_rank, text_rank = ranks(images, texts[first], own)
-        result = {f"image_recall_{k}": float((image_rank < k).float().mean()) for k in TOPS}
-        result |= {f"text_recall_{k}": float((text_rank < k).float().mean()) for k in TOPS}
+        result = {f"image_recall_{k}": float((image_rank < k).double().mean()) for k in TOPS}
+        result |= {f"text_recall_{k}": float((text_rank < k).double().mean()) for k in TOPS}
         known = labels >= 0
         if weights_KD is not None and known.any():
             found.classes = (images @ weights_KD.float().cpu().t()).argmax(1)
-            result["accuracy"] = float((found.classes == labels)[known].float().mean())
+            result["accuracy"] = float((found.classes == labels)[known].double().mean())
         return result
 
 

@@ -219,8 +219,7 @@ class Pairs(Task):
         """Feed the metrics with a test batch (images, tokens), and labels where there are any (−1 for none)."""
         images, tokens = _pair(batch)
         with listening(self.neurons) as rates:
-            f = self.model.encode_images(channels_last(images))
-        g = self.model.encode_texts(tokens)
+            f, g = self.model(channels_last(images), tokens)
         if rates:
             self.rate.update(torch.stack(rates).mean(), len(images))
         found = pull(
@@ -272,6 +271,10 @@ class Pairs(Task):
     def _text(self, number: int) -> str:
         found = self.finding.last
         return "" if found is None or self._tokens is None else self._tokens.decode(found.tokens[number].tolist())
+
+    def alone(self, batch: Any) -> Any:
+        """Return the pairs of a part, without the step that it belongs to."""
+        return batch[:2] if isinstance(batch, PullBack) else batch
 
     def _tell(self, key: str, text: str) -> None:
         if key not in self._said:

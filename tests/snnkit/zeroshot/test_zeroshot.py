@@ -90,7 +90,8 @@ def test_a_run(run, call):
     assert recalls["pairs"] == 80
 
 
-def test_names_and_templates_of_files(run, call, tmp_path):
+def test_names_and_templates_of_files(run, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     Path("names.txt").write_text("\n".join(f"thing {n}" for n in range(10)) + "\n")
     Path("templates.txt").write_text("one {}\n")
     code, _, err = call("zeroshot", str(run), "--classes", "names.txt", "--templates", "templates.txt")
