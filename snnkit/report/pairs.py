@@ -124,8 +124,10 @@ def _confusion(run: Run) -> dict[str, Any] | None:
     if counts is None or len(classes) > _MOST_CLASSES:
         return None
     table, cells = [], []
+    everyone: list[float | int | None] = []
     for place, (name, line) in enumerate(zip(classes, counts, strict=True)):
         images = total(line) or 0
+        everyone.append(images)
         wrong = [(count, classes[at]) for at, count in enumerate(line) if count and at != place]
         most = max(wrong, key=lambda pair: pair[0], default=None)
         table.append(
@@ -141,15 +143,15 @@ def _confusion(run: Run) -> dict[str, Any] | None:
             for at, count in enumerate(line)
             if count
         ]
-    images = total([row["images"] for row in table])
+    tested = total(everyone)
     right = total([line[place] for place, line in enumerate(counts)])
     return {
         "classes": classes,
         "counts": counts,
         "table": table,
         "cells": cells,
-        "images": images,
-        "accuracy": ratio(right, images),
+        "images": tested,
+        "accuracy": ratio(right, tested),
         "chance": 1 / len(classes),
     }
 
@@ -161,7 +163,7 @@ def _recall(run: Run) -> dict[str, Any] | None:
         return None
     keys = {key for line in lines for key in obj(line, "test") if _RECALL.fullmatch(key)}
     parts = sorted((match[1], int(match[2])) for match in map(_RECALL.fullmatch, keys) if match)
-    views = [
+    views: list[dict[str, Any]] = [
         {
             "key": side,
             "label": label,

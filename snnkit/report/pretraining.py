@@ -104,7 +104,8 @@ def _hidden(run: Run, lines: list[dict[str, Any]]) -> str:
 
 def _pictures(run: Run, lines: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The picture that the last epoch names: its groups, and the names of the columns in each."""
-    line = next((line for line in reversed(lines) if line.get("pictures") in _PICTURES), {})
+    none: dict[str, Any] = {}
+    line = next((line for line in reversed(lines) if line.get("pictures") in _PICTURES), none)
     name = text(line.get("pictures"))
     shown: Picture | None = picture(run.pictures.get(name))
     if shown is None:

@@ -5,24 +5,26 @@
   if (!it) return;
   const { similarity, confusion, recall, steps, memory } = it;
 
-  // A square of cells [column, row, value]; those on the diagonal have a frame, drawn over all others.
+  // A square of cells [column, row, value]; those on the diagonal have a frame, drawn over all others. Of many, cells are
+  // too small for frames and gaps, and some rows alone have their name.
   function square({ names, rows, low, high, width, letters, across, tip, words, side }) {
     const cells = rows.flatMap((row, y) => row.map((value, x) => [x, y, value])).filter(([, , value]) => R.isNumber(value));
+    const many = names.length > 30, thin = Math.ceil(names.length / 25) - 1;
     const shade = (value) => R.ramp(high > low ? Math.max(0, Math.min(1, (value - low) / (high - low))) : 0.5);
     return R.base({
       grid: { left: 2, right: 4, top: 26, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
       tooltip: { formatter: ({ value }) => tip(value[0], value[1], value[2]) },
       xAxis: R.axis({ type: "category", position: "top", data: names, splitLine: { show: false },
-        axisLabel: { interval: names.length > 20 || width < 500 ? "auto" : 0, hideOverlap: true, formatter: (_, at) => across(at) } }),
+        axisLabel: { interval: many || width < 500 ? "auto" : 0, hideOverlap: true, formatter: (_, at) => across(at) } }),
       yAxis: R.axis({ type: "category", inverse: true, data: names, splitLine: { show: false },
-        axisLabel: { ...R.text(12, "ink"), interval: names.length > 30 ? "auto" : 0, hideOverlap: true, formatter: (name, at) => side(R.short(name, letters), at) } }),
+        axisLabel: { ...R.text(12, "ink"), interval: many ? thin : 0, hideOverlap: true, formatter: (name, at) => side(R.short(name, letters), at) } }),
       series: [{
         type: "heatmap", progressive: 0, emphasis: { itemStyle: { borderColor: R.colour("ink"), borderWidth: 2 } },
-        data: cells.map(([x, y, value]) => ({ value: [x, y, value], itemStyle: { color: shade(value), borderWidth: 1, borderColor: R.colour("surface") },
+        data: cells.map(([x, y, value]) => ({ value: [x, y, value], itemStyle: { color: shade(value), borderWidth: many ? 0 : 1, borderColor: R.colour("surface") },
           label: { show: Boolean(words), color: R.readableOn(shade(value)), fontSize: 11, formatter: words ? words(x, y, value) : "" } })),
       }, {
-        type: "heatmap", silent: true, progressive: 0, z: 3, data: cells.filter(([x, y]) => x === y)
-          .map((value) => ({ value, itemStyle: { color: "transparent", borderWidth: names.length > 40 ? 1 : 2, borderColor: R.colour("ink") } })),
+        type: "heatmap", silent: true, progressive: 0, z: 3, data: cells.filter(([x, y]) => x === y && !many)
+          .map((value) => ({ value, itemStyle: { color: "transparent", borderWidth: 2, borderColor: R.colour("ink") } })),
       }],
     });
   }
@@ -36,7 +38,7 @@
       across: (at) => String(at + 1), side: (name, at) => `${name}  ${at + 1}`,
       tip: (x, y, value) => R.tip(x === y ? "An image and its own text" : "An image and another text",
         [["Similarity", value.toFixed(3)]], [`Image ${y + 1}: ${texts[y]}`, ...(x === y ? [] : [`Text ${x + 1}: ${texts[x]}`])]),
-    }), { height: tall(texts.length), renderer: texts.length > 40 ? "canvas" : "svg" });
+    }), { height: tall(texts.length), renderer: texts.length > 30 ? "canvas" : "svg" });
   }
 
   if (confusion) {
