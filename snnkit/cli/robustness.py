@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def robustness(
     run: Path,
     *,
-    corruptions: str = "all",
-    severities: str = "1,2,3,4,5",
+    corruptions: Annotated[str, Parameter(help="Names with commas between, all, or none.")] = "all",
+    severities: Annotated[str, Parameter(help="Of 1…5, with commas between.")] = "1,2,3,4,5",
     images: Annotated[int, Parameter(help="Test images, of every class its share; 0 = all.")] = 0,
     seed: Annotated[int, Parameter(help="Of the corruptions.")] = 0,
-    baseline: Path | None = None,
+    baseline: Annotated[Path | None, Parameter(help="robustness.json of a network that mCE is relative to.")] = None,
     folder: list[str] | None = None,
     mapping: list[str] | None = None,
     on_missing: str = "stop",
@@ -29,18 +29,10 @@ def robustness(
 ) -> None:
     """Count the errors of a run's network on corrupted test images, kind by kind, and on natural test sets.
 
-    Results are printed, and kept in the run's folder (robustness.json).
-
     Parameters
     ----------
     run
         Folder of a run, or a checkpoint; one inside a run's folder is fed as that run was.
-    corruptions
-        Names with commas between, all, or none.
-    severities
-        Of 1…5, with commas between.
-    baseline
-        The robustness.json of another network, which mCE is relative to.
     folder
         A natural test set, NAME=PATH, which holds a folder of images for each class; several times for several.
     mapping
@@ -57,15 +49,11 @@ def robustness(
     from snnkit.data import load_images
     from snnkit.engine import find_checkpoint
     from snnkit.engine.feeding import fed_as
-    from snnkit.engine.progress import console
 
     names, levels = _asked(corruptions, severities)
-    folders, mappings = _pairs(folder, "--folder"), _pairs(mapping, "--mapping")
-    _check_mappings(folders, mappings)
+    folders, mappings = _folders(folder, mapping)
     _check_count(images, seed)
-    compared = None if baseline is None else tools.load(baseline)
-    if compared is not None:
-        tools.check_baseline(compared, names, levels)
+    compared = _compared(baseline, names, levels)
     checkpoint = find_checkpoint(run)
     model, _ = build_model(checkpoint)
     config = fed_as(checkpoint, model)
@@ -83,10 +71,7 @@ def robustness(
     result.about = {"network": str(checkpoint), "data": data.origin}
     result.folders = {name: _score(predict, one, data, config, name) for name, one in found.items()}
     _show(result)
-    place = output or _default(checkpoint)
-    if place is not None:
-        result.save(place)
-        console.print(str(place))
+    _keep(result, output or _default(checkpoint))
 
 
 def _asked(corruptions: str, severities: str) -> tuple[list[str], list[int]]:
@@ -107,6 +92,16 @@ def _asked(corruptions: str, severities: str) -> tuple[list[str], list[int]]:
     return names, levels
 
 
+def _compared(baseline: Path | None, names: list[str], levels: list[int]) -> Result | None:
+    from snnkit import robustness as tools
+
+    if baseline is None:
+        return None
+    compared = tools.load(baseline)
+    tools.check_baseline(compared, names, levels)
+    return compared
+
+
 def _pairs(texts: list[str] | None, option: str) -> dict[str, Path]:
     """Read NAME=PATH."""
     from snnkit.errors import InvalidArgumentError
@@ -121,12 +116,15 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, Path]:
     return found
 
 
-def _check_mappings(folders: dict[str, Path], mappings: dict[str, Path]) -> None:
+def _folders(folder: list[str] | None, mapping: list[str] | None) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Read the test sets, and the mappings of some of them."""
     from snnkit.errors import unknown_name
 
+    folders, mappings = _pairs(folder, "--folder"), _pairs(mapping, "--mapping")
     for name in mappings:
         if name not in folders:
             raise unknown_name("test set of --mapping", name, folders, "Name those of --folder.")
+    return folders, mappings
 
 
 def _check_count(images: int, seed: int) -> None:
@@ -151,6 +149,14 @@ def _score(predict: Predict, found: Any, data: ImageData, config: DataConfig, na
 
     skip = config.on_corrupt == "skip"
     return score_folder(predict, found, data.test.dataset, len(data.classes), skip=skip, title=name, **_fed(data))
+
+
+def _keep(result: Result, place: Path | None) -> None:
+    from snnkit.engine.progress import console
+
+    if place is not None:
+        result.save(place)
+        console.print(str(place))
 
 
 def _default(checkpoint: Path) -> Path | None:

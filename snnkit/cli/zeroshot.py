@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 def zeroshot(
@@ -38,7 +39,7 @@ def zeroshot(
         JSON file for the results; by default zeroshot.json or retrieval.json in the run's folder.
     """
     from snnkit.data.captioned_folder import read_templates
-    from snnkit.engine.progress import console, say
+    from snnkit.engine.progress import say
     from snnkit.errors import InvalidArgumentError
     from snnkit.files import read_lines, write_json
     from snnkit.zeroshot import classify, load_towers, retrieve
@@ -51,20 +52,31 @@ def zeroshot(
     trained = load_towers(run)
     if retrieval:
         result, _ = retrieve(trained, dataset, source, images)
-        say(f"{run}: {result['pairs']:,} test pairs, {result['texts']:,} different texts")
-        console.print("                 @1      @5     @10")
-        for way, title in (("image_recall", "text of image"), ("text_recall", "image of text")):
-            console.print(f"{title:14}" + "".join(f"{result[f'{way}_{k}']:8.2%}" for k in (1, 5, 10)))
+        _show_recall(run, result)
     else:
         names = [] if classes is None else read_lines(classes)
         texts = () if templates is None else read_templates(templates)
         result = classify(trained, dataset, source, names, texts, images)
-        say(
-            f"{run}: zero-shot accuracy {result['accuracy']:.2%} (top 5 {result['top5']:.2%}) on "
-            f"{result['images']:,} test images of {len(result['classes'])} classes, {len(result['templates'])} "
-            f"templates ({result['origin']})"
-        )
+        _show_accuracy(run, result)
     path = output or (trained.folder and trained.folder / ("retrieval.json" if retrieval else "zeroshot.json"))
     if path:
         write_json(path, result)
         say(f"written: {path}")
+
+
+def _show_recall(run: Path, result: dict[str, Any]) -> None:
+    from snnkit.engine.progress import console, say
+
+    say(f"{run}: {result['pairs']:,} test pairs, {result['texts']:,} different texts")
+    console.print("                 @1      @5     @10")
+    for way, title in (("image_recall", "text of image"), ("text_recall", "image of text")):
+        console.print(f"{title:14}" + "".join(f"{result[f'{way}_{k}']:8.2%}" for k in (1, 5, 10)))
+
+
+def _show_accuracy(run: Path, result: dict[str, Any]) -> None:
+    from snnkit.engine.progress import say
+
+    say(
+        f"{run}: zero-shot accuracy {result['accuracy']:.2%} (top 5 {result['top5']:.2%}) on {result['images']:,} test "
+        f"images of {len(result['classes'])} classes, {len(result['templates'])} templates ({result['origin']})"
+    )

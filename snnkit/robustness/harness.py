@@ -226,12 +226,7 @@ def robustness(
         CorruptFileError: an image cannot be read.
         NonFiniteError: the classifier gives NaN.
     """
-    names, levels = tuple(dict.fromkeys(corruptions)), tuple(dict.fromkeys(severities))
-    for name in names:
-        for level in levels:
-            checked(name, level)
-    if names and not levels:
-        raise InvalidArgumentError("no severities: give some of 1, 2, 3, 4, 5.")
+    names, levels = _asked(corruptions, severities)
     if baseline is not None and not isinstance(baseline, Result):
         baseline = Result.from_dict(baseline)
     if baseline is not None:
@@ -253,6 +248,17 @@ def robustness(
         for name in names
     }
     return Result(clean, scores, seed, baseline=baseline)
+
+
+def _asked(corruptions: Sequence[str], severities: Sequence[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return each name and severity once, when all of them exist."""
+    names, levels = tuple(dict.fromkeys(corruptions)), tuple(dict.fromkeys(severities))
+    for name in names:
+        for level in levels:
+            checked(name, level)
+    if names and not levels:
+        raise InvalidArgumentError("no severities: give some of 1, 2, 3, 4, 5.")
+    return names, levels
 
 
 def check_baseline(baseline: Result, names: Sequence[str], severities: Sequence[int]) -> None:
