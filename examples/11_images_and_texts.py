@@ -5,13 +5,15 @@
 
 Two towers learn from Fashion-MNIST with captions, in batches of 64 to 4,096 at equal images seen; parts of a batch are
 compared together, so that memory is that of 64. Then BASIC's three stages with an ordinary and with a spiking image
-tower. What is finished in the folder of the runs is not done again.
+tower, and crops of sixteen photographs (pip install scikit-image): learnt on their left parts, told by texts on their
+right ones. What is finished in the folder of the runs is not done again.
 """
 
 import argparse
 import json
 import statistics
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import compiler
@@ -22,6 +24,8 @@ from snnkit.engine.progress import console
 from snnkit.engine.run_folder import begun
 from snnkit.files import read_json, write_json
 from snnkit.recipes import get_recipe
+from snnkit.tasks.pairs.predicted import measured, over_batches
+from snnkit.tasks.pairs.records import keep_memory
 from snnkit.zeroshot import classify, load_towers, retrieve
 
 BATCHES, PART = (64, 256, 1024, 4096), 64
@@ -39,6 +43,21 @@ def prepared(recipe: str, batch: int, seed: int, full: bool) -> RunConfig:
     if not full:
         config.data.batch_size, config.optim.accumulate, config.threads = 32, max(min(batch // 64, 4), 1), 1
     return config
+
+
+def of_photographs(batch: int, seed: int, full: bool) -> RunConfig:
+    """Return the configuration of a run on crops of photographs, 64 pixels wide."""
+    config = prepared("pairs_fashion_mnist", batch, seed, full)
+    config.data.dataset, config.data.source, config.epochs = "captioned_photographs", "auto", 20 if full else 1
+    return config
+
+
+def remembered(folder: Path, most: int) -> None:
+    """Measure, for the report of a run, what steps of each batch up to ``most`` take in memory."""
+    towers = load_towers(folder).towers.train()
+    shape, tokens = (PART, 1, 28, 28), load_towers(folder).data.context
+    predicted = over_batches(towers, shape, tokens, most // PART // 4, kept=False)
+    keep_memory(folder, predicted, {batch: measured(towers, shape, tokens, batch // PART) for batch in predicted})
 
 
 def result(config: RunConfig, folder: Path, priced: int = 0) -> dict[str, float]:
@@ -70,7 +89,7 @@ def told(name: str, results: list[dict[str, float]]) -> str:
         cells.append(f"{statistics.mean(values):5.1f}{spread}")
     if "energy" in results[0]:
         cells.append(f"{statistics.mean([one['energy'] for one in results]):.3g} {results[0]['unit']}")
-    return f"| {name:>10} | " + " | ".join(cells) + " |"
+    return f"| {name:>11} | " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -82,7 +101,7 @@ def main() -> None:
     given = parser.parse_args()
     seeds = given.seeds or (3 if given.full else 1)
     runs = given.runs or (Path("runs/images_and_texts") if given.full else Path(tempfile.mkdtemp()))
-    tables: dict[str, dict[str, list[dict[str, float]]]] = {"batch": {}, "tower": {}}
+    tables: dict[str, dict[str, list[dict[str, float]]]] = {"batch": {}, "tower": {}, "photographs": {}}
     for seed in range(seeds):
         for batch in BATCHES if given.full else BATCHES[:2]:
             config = prepared("pairs_fashion_mnist", batch, seed, given.full)
@@ -92,9 +111,14 @@ def main() -> None:
             config = prepared(recipe, 256, seed, given.full)
             found = result(config, runs / f"{name}-seed-{seed}", 200 if given.full else 10)
             tables["tower"].setdefault(name, []).append(found)
-    for title, rows in tables.items():
+        for batch in BATCHES[::2] if given.full and find_spec("skimage") else ():
+            found = result(of_photographs(batch, seed, given.full), runs / f"photographs-{batch}-seed-{seed}")
+            tables["photographs"].setdefault(f"{batch:,}", []).append(found)
+    if given.full:
+        remembered(runs / f"batch-{BATCHES[-1]}-seed-0", 4 * BATCHES[-1])
+    for title, rows in ((title, rows) for title, rows in tables.items() if rows):
         console.print(
-            f"| {title:>10} | zero-shot accuracy, % | recall@1, % |" + (" energy |" if title == "tower" else "")
+            f"| {title:>11} | zero-shot accuracy, % | recall@1, % |" + (" energy |" if title == "tower" else "")
         )
         for name, results in rows.items():
             console.print(told(name, results))

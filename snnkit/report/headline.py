@@ -71,6 +71,8 @@ def _learned(run: Run) -> str:
         return ""
     images, steps = number(run.summary.get("test_images")), number(obj(run.config, "model").get("timesteps"))
     of = f"of {whole(images)} test images" if images else "of the test images"
+    if _of_texts(run):
+        return f"it names {percent(reached)} of the labelled test images correctly by the texts of their classes"
     within = f" in {plural(steps, 'time step')}" if steps else ""
     return f"it names {percent(reached)} {of} correctly{within}"
 
@@ -138,7 +140,17 @@ def _accuracy_tile(run: Run) -> dict[str, str] | None:
     epoch, parameters = number(obj(run.summary, "final").get("epoch")), number(run.summary.get("parameters"))
     notes = [f"epoch {whole(epoch)}"] if epoch is not None else []
     notes += [f"{si(parameters)} parameters"] if parameters is not None else []
-    return {"label": "Test accuracy", "value": percent(reached), "note": ", ".join(notes)}
+    return {"label": _measure(run), "value": percent(reached), "note": ", ".join(notes)}
+
+
+def _measure(run: Run) -> str:
+    """What the accuracy of a run is of."""
+    return "Zero-shot accuracy" if _of_texts(run) else "Test accuracy"
+
+
+def _of_texts(run: Run) -> bool:
+    """Whether classes were texts, which not all images of such a test have."""
+    return obj(run.config, "task").get("name") == "pairs"
 
 
 def _spikes_tile(run: Run) -> dict[str, str] | None:

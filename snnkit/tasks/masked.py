@@ -88,6 +88,7 @@ class Masked(Pretraining):
             return
         write_rows(folder / PICTURES, self._shown)
         found = {key: value for key, value in self._tested.items() if key != "score"}
+        found["mask_ratio"] = self.model.mask_ratio
         self.record(folder, epoch, **found, pictures=PICTURES, columns=["given", "seen", "painted"])
         self._shown = None
 

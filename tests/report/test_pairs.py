@@ -11,6 +11,7 @@ import pytest
 from support.browser import CHROMIUM, Browser
 
 from snnkit.report import ReportError, write_report
+from snnkit.report.headline import sentence, tiles
 from snnkit.report.pairs import pairs
 from snnkit.report.palette import Palette
 from snnkit.report.read import read_run
@@ -64,6 +65,20 @@ def write_pairs_run(folder: Path, steps: int = 48, **changed) -> Path:
             (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in walk), encoding="utf-8")
     return folder
+
+
+def test_accuracy_is_that_of_texts(tmp_path):
+    """Not of all test images: pairs without a class have none."""
+    run = write_pairs_run(tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    for task, label, words in (
+        ("pairs", "Zero-shot accuracy", "of the labelled test images correctly by the texts of their classes"),
+        ("classification", "Test accuracy", "of the test images correctly"),
+    ):
+        (run / "config.json").write_text(json.dumps({**config, "task": {"name": task}}))
+        told = read_run(run)
+        assert [tile["label"] for tile in tiles(told) if "ccuracy" in tile["label"]] == [label]
+        assert words in sentence(told)
 
 
 def draw(folder: Path, count: int) -> None:

@@ -30,6 +30,7 @@ from snnkit.tasks.pairs import records
 from snnkit.tasks.pairs.coupling import batch_norms, check_norms
 from snnkit.tasks.pairs.finding import Finding, class_weights
 from snnkit.tasks.pairs.losses import CHUNK, LOSSES, Exchange, contrastive_loss, pull
+from snnkit.tasks.pairs.predicted import over_batches
 from snnkit.tasks.pairs.two_pass import TwoPass
 from snnkit.tasks.task import Plan, StepBatches, Task, Tokens
 
@@ -127,6 +128,8 @@ class Pairs(Task):
         self._tokens: Tokens | None = None
         self._said, self._untold = set[str](), list[str]()
         self._pictures: list[Tensor] = []
+        self._plan: Plan | None = None
+        self._part: tuple[tuple[int, ...], int] | None = None
         self._norm = 0.0
 
     def _frozen_parameters(self) -> Iterator[nn.Parameter]:
@@ -169,6 +172,7 @@ class Pairs(Task):
                 f"{plan.tokens.vocabulary - 1}; set it to {plan.tokens.vocabulary}."
             )
         self._prompts, self._classes, self._tokens = plan.prompts, plan.classes, plan.tokens
+        self._plan = plan
 
     def parts(self, batches: StepBatches, forward: Callable[[Any], Any]) -> Iterator[Any]:
         """Yield what the engine runs in a step: a batch as it is, or the parts of one in the second pass."""
@@ -179,6 +183,7 @@ class Pairs(Task):
         kept = []
         for batch in batches:
             images, tokens = _pair(batch)
+            self._part = tuple(images.shape), tokens.shape[1]
             with torch.no_grad():
                 forward(Look(images, tokens, step))
             kept += [] if self.reread else [(images, tokens)]
@@ -207,6 +212,7 @@ class Pairs(Task):
             # The engine takes the mean of a step's parts; the shares of these add up.
             return batch.step.pull_back(channels_last(batch.images), batch.tokens) * batch.step.parts
         images, tokens = _pair(batch)
+        self._part = tuple(images.shape), tokens.shape[1]
         f, g = self.model(channels_last(images), tokens)
         found = contrastive_loss(
             f, g, self.model.scale(), self.model.bias(), loss=self.kind, exchange=self.exchange, chunk=self.chunk
@@ -267,6 +273,16 @@ class Pairs(Task):
         if self.finding.last is not None:
             records.keep(folder, epoch, self.finding.last, self._pictures, self._text, self._classes)
         self._pictures = []
+        self._keep_memory(folder)
+
+    def _keep_memory(self, folder: Path) -> None:
+        """Predict, once, what a step of each batch takes; not of shards, whose parts other processes hold."""
+        sharded = any(isinstance(p, DTensor) for p in self.model.parameters())
+        if self._part is None or self._plan is None or sharded or (folder / records.MEMORY).exists():
+            return
+        images, tokens = self._part
+        found = over_batches(self.model.train(), images, tokens, self._plan.accumulate, self.chunk, not self.reread)
+        records.keep_memory(folder, found)
 
     def _text(self, number: int) -> str:
         found = self.finding.last

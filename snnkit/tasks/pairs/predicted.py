@@ -10,16 +10,18 @@ B pairs of all have features in each; parts and pairs are its own. Bytes are abo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from snnkit.memory import show_bytes, simulate
+from snnkit.memory.allocations import allocations, highest
 from snnkit.models.two_towers import TwoTowers
 from snnkit.tasks.classification import channels_last
 from snnkit.tasks.pairs.losses import CHUNK
+from snnkit.tasks.pairs.two_pass import TwoPass
 
 _CHUNKS = 3  # of the matrix that are alive at once: scores, their gradient, one on the way
 
@@ -87,6 +89,54 @@ def predict(
         return Prediction(part + comparing, 0, 0, 0)
     waiting = own * (x[0].numel() * x.element_size() + 8 * tokens) if kept else 0
     return Prediction(part, 2 * number * width * own, comparing, waiting)
+
+
+def over_batches(
+    towers: TwoTowers, images: Sequence[int], tokens: int, parts: int = 1, chunk: int = CHUNK, kept: bool = True
+) -> dict[int, int]:
+    """Return the predicted peak in bytes by batch: of two parts, four, …, beyond ``parts`` up to four times as many.
+
+    The arguments are those of ``predict``, which is asked for one process.
+    """
+    found, count = {}, 2
+    while count <= max(4 * parts, 64):
+        found[count * images[0]] = predict(towers, images, tokens, count, 1, chunk, kept).peak
+        count *= 2
+    return found
+
+
+def measured(towers: TwoTowers, images: Sequence[int], tokens: int, parts: int, chunk: int = CHUNK) -> int:
+    """Return the most bytes that a step in parts takes, above parameters, on the CPU; parts are made when asked for.
+
+    Args:
+        towers: in training mode, on the CPU; its gradients are dropped.
+        images: shape of one part, (b, C, H, W).
+        tokens: L, of its texts.
+        parts: of the batch.
+        chunk: numbers of the matrix in memory at once.
+    """
+
+    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(parts):
+            made = torch.rand(tuple(images), generator=generator)
+            yield (
+                channels_last(made),
+                torch.randint(1, towers.text.vocabulary, (images[0], tokens), generator=generator),
+            )
+
+    def step() -> None:
+        one = TwoPass(towers, chunk=chunk)
+        for pair in pairs():
+            one.look(*pair)
+        one.compare()
+        for pair in pairs():
+            one.pull_back(*pair).backward()
+
+    towers.zero_grad(set_to_none=True)
+    found = highest(allocations(step))
+    towers.zero_grad(set_to_none=True)
+    return found
 
 
 class _Pulled(nn.Module):

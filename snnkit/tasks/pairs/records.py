@@ -7,7 +7,7 @@ confusion    how many images of each class the prompts put into each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from snnkit.files import write_json
 from snnkit.tasks.pairs.finding import Found
 from snnkit.tasks.pictures import write_rows
 
-RECORDS, PICTURE = "pairs.json", "pairs.png"
+RECORDS, PICTURE, MEMORY = "pairs.json", "pairs.png", "memory.json"
 PICTURES = 16
 _NEAREST, _MOST_CLASSES = 3, 100
 
@@ -58,6 +58,16 @@ def keep(
         counts = torch.bincount(cells, minlength=len(classes) ** 2).view(len(classes), -1)
         about["confusion"] = {"classes": list(classes), "counts": counts.tolist()}
     write_json(folder / RECORDS, about)
+
+
+def keep_memory(folder: Path, predicted: Mapping[int, int], measured: Mapping[int, int] | None = None) -> None:
+    """Write memory.json: the peak of a step in bytes by the batch, predicted and, where known, measured."""
+    columns = {
+        "batch": sorted(predicted),
+        "predicted_bytes": [predicted[batch] for batch in sorted(predicted)],
+        "peak_bytes": [(measured or {}).get(batch) for batch in sorted(predicted)],
+    }
+    write_json(folder / MEMORY, columns)
 
 
 def _examples(found: Found, count: int, texts: Callable[[int], str]) -> list[dict[str, Any]]:

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 import snnkit
-from snnkit.memory.allocations import allocations, highest
-from snnkit.tasks.classification import channels_last
-from snnkit.tasks.pairs.predicted import predict
-from snnkit.tasks.pairs.two_pass import TwoPass
+from snnkit.files import read_json
+from snnkit.tasks.pairs import records
+from snnkit.tasks.pairs.predicted import measured, over_batches, predict
 
 CHUNK = 1 << 16
 
@@ -24,26 +23,7 @@ def towers():
 
 def taken(model, batch, part):
     """The most bytes of a step whose parts are made when they are asked for."""
-
-    def pairs():
-        generator = torch.Generator().manual_seed(0)
-        for _ in range(batch // part):
-            images = torch.rand(part, 1, 28, 28, generator=generator)
-            yield channels_last(images), torch.randint(1, 257, (part, 24), generator=generator)
-
-    def step():
-        one = TwoPass(model, chunk=CHUNK)
-        for pair in pairs():
-            one.look(*pair)
-        one.compare()
-        for pair in pairs():
-            one.pull_back(*pair).backward()
-        assert one.exact
-
-    model.zero_grad(set_to_none=True)
-    found = highest(allocations(step))
-    model.zero_grad(set_to_none=True)
-    return found
+    return measured(model, (part, 1, 28, 28), 24, batch // part, CHUNK)
 
 
 @pytest.mark.parametrize("batch", [256, 2048])
@@ -67,3 +47,15 @@ def test_one_pass_holds_the_batch():
     parts = predict(model, (64, 1, 28, 28), 24, 8, kept=False)
     assert parts.peak < 0.4 * one.peak
     assert "for a part" in str(parts)
+
+
+def test_what_a_run_keeps_of_it(tmp_path):
+    """Prediction by prediction, doubling up to four times the batch; measured where it was measured."""
+    model = towers()
+    found = over_batches(model, (64, 1, 28, 28), 24, parts=32, kept=False)
+    assert list(found) == [128 << n for n in range(7)]
+    assert found[1024] == predict(model, (64, 1, 28, 28), 24, 16, kept=False).peak
+    records.keep_memory(tmp_path, found, {1024: 5})
+    kept = read_json(tmp_path / "memory.json")
+    assert kept["predicted_bytes"] == list(found.values())
+    assert [(b, p) for b, p in zip(kept["batch"], kept["peak_bytes"], strict=True) if p] == [(1024, 5)]
