@@ -210,11 +210,10 @@ def product_scale(quantisers: Sequence[Quantiser], dtype: torch.dtype) -> Tensor
     return (left * right).to(dtype)
 
 
-# One rounding a value at most, whatever order and layout; layers that read the input are computed once, in one way.
+# One rounding a value at most, whatever order and layout.
 _ROUNDED_ONCE = (
     *("add", "sub", "mul", "div", "neg", "abs", "sign", "maximum", "minimum", "where", "scale", "relu", "clamp"),
     *("max_pool", "adaptive_max_pool", "max", "min", "sqrt", "floor", "ceil", "round", "trunc", "argsort", "argmax"),
-    *("conv", "conv_transpose", "linear", "matmul", "einsum"),
 )
 
 
