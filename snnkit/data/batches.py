@@ -96,7 +96,7 @@ class OrderedBatches:
     def __init__(
         self, dataset: Dataset, batch_size: int, collate: Callable[[list[Any]], Any], workers: int = 0, views: int = 1
     ):
-        self.dataset, self.batch_size, self.workers = dataset, batch_size, workers
+        self.dataset, self.batch_size, self.workers, self.collate = dataset, batch_size, workers, collate
         self.skipped: list[str] = []
         self._loader = DataLoader(
             _Told(dataset),

@@ -12,6 +12,7 @@ ON_CORRUPT = ("stop", "skip")
 ON_MISSING = ("stop", "skip")
 STRAY = ("stop", "drop")
 VIEWS = ("moco_v2", "swav", "dino")
+TARGETS = ("", "labels", "maps")
 _NOT_NEGATIVE = (
     *("shift_pixels", "train_limit", "test_limit", "sample_seed", "workers", "img_size", "mixup", "cutmix", "frames"),
     *("local_crops", "local_size", "target_fps", "sensor_height", "sensor_width", "shuffle_window"),
@@ -25,6 +26,8 @@ class DataConfig:
     Attributes:
         dataset: a name in ``DATASETS``.
         source: where it lies (see the dataset's module).
+        targets: what is learned of an image, where a data set knows more than labels: "maps", the class of every pixel;
+            "" is what the task asks for.
         batch_size: images of one process in one step.
         img_size: side in pixels of what the model gets; 0 leaves images as they are.
         train_limit, test_limit: keep only so many images, of every class its share (0 = all).
@@ -65,6 +68,7 @@ class DataConfig:
 
     dataset: str = "fashion_mnist"
     source: str = "auto"
+    targets: str = ""
     batch_size: int = 64
     img_size: int = 0
     train_limit: int = 0
@@ -125,7 +129,7 @@ class DataConfig:
         if self.test_crops not in (1, 3):
             raise InvalidArgumentError(f"data.test_crops={self.test_crops}: must be 1 (the middle) or 3.")
         choices = {"on_corrupt": ON_CORRUPT, "sampling": SAMPLINGS, "part_by": PARTS, "stray_events": STRAY}
-        choices["on_missing"] = ON_MISSING
+        choices |= {"on_missing": ON_MISSING, "targets": TARGETS}
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise unknown_name(f"value of data.{key}", getattr(self, key), allowed)

@@ -22,11 +22,13 @@ from snnkit.data import (
     parts,
     pass_images,
     photographs,
+    scene_sets,
     tar_shards,
     video_folder,
 )
 from snnkit.data.batches import Batches, OrderedBatches
 from snnkit.data.config import DataConfig
+from snnkit.data.dense import check_augmentations
 from snnkit.data.order import EpochOrder, Skipped
 from snnkit.data.samples import Splits
 from snnkit.data.tokens import BytePairs, Bytes
@@ -38,8 +40,8 @@ from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 class ImageData:
     """Two splits ready to be looped over, and what is known about them; ``validation`` is set aside of training.
 
-    ``frames``, ``time_first``, ``views``, ``notes``, ``tokens`` and ``prompts`` are those of ``Splits``. A test batch
-    of B samples in several views holds B · views of them, those of one sample side by side, and B labels.
+    ``frames``, ``time_first``, ``views``, ``notes``, ``tokens``, ``prompts`` and ``targets`` are those of ``Splits``. A
+    test batch of B samples in several views holds B · views of them, those of one sample side by side, and B labels.
     """
 
     train: Batches
@@ -53,6 +55,7 @@ class ImageData:
     notes: tuple[str, ...] = ()
     tokens: Bytes | BytePairs | None = None
     prompts: torch.Tensor | None = None
+    targets: str = "labels"
 
     @cached_property
     def sample_shape(self) -> tuple[int, ...]:
@@ -87,7 +90,7 @@ class ImageData:
             whole = getattr(self, name)
             if world > 1 and whole is not None:
                 part = torch.utils.data.Subset(whole.dataset, range(rank, len(whole.dataset), world))
-                loader = _test_batches(part, whole.batch_size, whole.workers, self.time_first, self.views)
+                loader = OrderedBatches(part, whole.batch_size, whole.collate, whole.workers, self.views)
                 object.__setattr__(self, name, loader)
 
 
@@ -130,6 +133,7 @@ DATASETS: dict[str, Callable[[DataConfig], Splits]] = {
     "captioned_photographs": captioned_photographs.load,
     "image_folder": image_folder.load,
     "photographs": photographs.load,
+    "scenes": scene_sets.load,
     "tar_shards": tar_shards.load,
     "pair_shards": pair_shards.load,
     "video_folder": video_folder.load,
@@ -150,6 +154,13 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
         raise unknown_name("dataset", config.dataset, DATASETS)
     config.check()
     splits = DATASETS[config.dataset](config)
+    if splits.targets != (config.targets or "labels"):
+        raise InvalidArgumentError(
+            f"data.dataset={config.dataset}: has {splits.targets}, and {config.targets or 'labels'} are asked for; "
+            "give a data set that has them (scenes has all but labels)."
+        )
+    if splits.targets != "labels":
+        check_augmentations(config)
     if splits.views != config.test_clips * config.test_crops:
         raise InvalidArgumentError(
             f"data.test_clips={config.test_clips}, test_crops={config.test_crops}: {config.dataset} has "
@@ -171,11 +182,13 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
     # A hundred images are little; as many clips may not fit into memory.
     batch_size = max(config.batch_size // splits.views, 1) if splits.frames else max(config.batch_size, 100)
 
+    collate = time_first if splits.time_first else splits.collate
+
     def batches(dataset: Dataset) -> OrderedBatches:
-        return _test_batches(dataset, batch_size, config.workers, splits.time_first, splits.views)
+        return OrderedBatches(dataset, batch_size, collate or default_collate, config.workers, splits.views)
 
     return ImageData(
-        train=Batches(train, order, time_first if splits.time_first else None, config.workers),
+        train=Batches(train, order, collate, config.workers),
         test=batches(test),
         classes=splits.classes,
         origin=splits.origin,
@@ -186,6 +199,7 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
         notes=splits.notes,
         tokens=splits.tokens,
         prompts=splits.prompts,
+        targets=splits.targets,
     )
 
 
@@ -193,7 +207,3 @@ def time_first(samples: list[Any]) -> Any:
     """Make a batch (T, B, C, H, W), labels (B,) of sequences (T, C, H, W) and labels."""
     sequences, labels = zip(*samples, strict=True)
     return torch.stack(sequences, 1), torch.tensor(labels)
-
-
-def _test_batches(dataset: Dataset, batch_size: int, workers: int, sequences: bool, views: int) -> OrderedBatches:
-    return OrderedBatches(dataset, batch_size, time_first if sequences else default_collate, workers, views)

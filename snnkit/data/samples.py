@@ -30,6 +30,8 @@ class Splits:
         notes: what the user is told when it is loaded, such as images that were left out.
         tokens: how texts became numbers, where samples are pairs (image, tokens, label).
         prompts: tokens of texts that name each class, (K, M, L), where there are classes beside texts.
+        targets: what is beside a sample in place of a label ("maps", "objects" …; ``data.dense``).
+        collate: from a list of samples to a batch; torch's own if not given.
     """
 
     train: Dataset
@@ -43,6 +45,8 @@ class Splits:
     notes: tuple[str, ...] = ()
     tokens: Bytes | BytePairs | None = None
     prompts: Tensor | None = None
+    targets: str = "labels"
+    collate: Callable[[list[Any]], Any] | None = None
 
 
 class Partly(NamedTuple):

@@ -33,7 +33,7 @@ def for_training(config: DataConfig, size: tuple[int, int], mean: Sequence[float
         mean, std: of each channel on the scale 0…1.
     """
     if config.views:
-        return v2.Compose([training_views(config, _side(config, size)[0], len(mean), _Normalise(mean, std))])
+        return v2.Compose([training_views(config, _side(config, size)[0], len(mean), Normalise(mean, std))])
     steps: list[Any] = []
     if config.crop_scale < 1:
         side = _side(config, size)
@@ -58,7 +58,7 @@ def for_testing(config: DataConfig, size: tuple[int, int], mean: Sequence[float]
     ``config.test_crops`` makes several views, (crops, C, H, W) or, of several clips, (crops · clips, F, C, H, W).
     """
     if config.views:
-        return v2.Compose([SameViews(training_views(config, _side(config, size)[0], len(mean), _Normalise(mean, std)))])
+        return v2.Compose([SameViews(training_views(config, _side(config, size)[0], len(mean), Normalise(mean, std)))])
     steps: list[Any] = []
     if config.test_crops > 1:
         steps.append(v2.Resize(_side(config, size)[0], interpolation=_BICUBIC, antialias=True))
@@ -83,7 +83,7 @@ def _side(config: DataConfig, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _normalise(mean: Sequence[float], std: Sequence[float]) -> list[Any]:
-    return [_Normalise(mean, std)]
+    return [Normalise(mean, std)]
 
 
 class _CropsAlong:
@@ -100,13 +100,14 @@ class _CropsAlong:
         return found.flatten(0, 1) if image.ndim == _CLIPS_NDIM else found
 
 
-class _Normalise:
+class Normalise:
     """uint8 (…, C, H, W) → (value / 255 - mean) / std, float32; torchvision's arithmetic to the bit, in one tensor."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         self._mean, self._std = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
 
     def __call__(self, image: Tensor) -> Tensor:
+        """Return the values."""
         scaled = image.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
         return scaled.sub_(self._mean).div_(self._std)
 

@@ -16,6 +16,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from snnkit.measures import MEASURES
+
 T = TypeVar("T")
 # No markup: what is printed holds names of files, and brackets in them are theirs.
 # Of several processes that train together, the first speaks; launchers number the others in their environment.
@@ -132,7 +134,8 @@ class Live:
         if measure == "loss":
             shown = "  ".join(f"{split} loss {found['loss']:.4f}" for split, found in results.items())
         else:
-            scores = "  ".join(f"{split} {found['score']:.1%}" for split, found in results.items())
+            name = "" if measure == "accuracy" else f" {MEASURES[measure].words}"
+            scores = "  ".join(f"{split}{name} {MEASURES[measure].shown(f['score'])}" for split, f in results.items())
             shown = f"loss {train['loss']:.3f}  {scores}"
         console.print(f"epoch {epoch:>3}/{epochs}  {shown}  {images_per_second:,.0f} images/s")
 

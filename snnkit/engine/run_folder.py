@@ -20,6 +20,7 @@ from snnkit import allocator
 from snnkit.engine.config import RunConfig
 from snnkit.errors import CorruptFileError, DiskError
 from snnkit.files import atomic_path, read_json, write_json
+from snnkit.measures import MEASURES
 
 ENDED = "summary.json"
 """What a run writes last."""
@@ -34,7 +35,7 @@ class Run:
 
     ``best_split`` says on which images the best epoch was chosen and scored: "validation" where ``data.validation`` set
     some aside, else "test", and that score is then optimistic. ``checkpoint`` is the last. ``measure`` is what scores
-    are: "accuracy", or "loss", of which they are the negative.
+    are: a key of ``measures``, where those of "loss" are the negative.
     """
 
     folder: Path
@@ -60,7 +61,8 @@ class Run:
                 f"test loss {-self.final_score:.4f}; weights {self.checkpoint}; {chosen}. Fine-tune them with "
                 f"--set model.weights={self.folder}"
             )
-        return f"test accuracy {self.final_score:.1%}; weights {self.checkpoint}; {chosen}"
+        measure = MEASURES[self.measure]
+        return f"test {measure.words} {measure.shown(self.final_score)}; weights {self.checkpoint}; {chosen}"
 
 
 def new_run_folder(name: str, root: str | Path = "runs") -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from snnkit import allocator
-from snnkit.data import ImageData, attribution, load_images
+from snnkit.data import DataConfig, ImageData, attribution, load_images
 from snnkit.engine.checkpoint import find_states, load_state
 from snnkit.engine.config import ModelConfig, RunConfig
 from snnkit.engine.fabric import TRUE_DTYPES, make_fabric
@@ -23,16 +23,17 @@ from snnkit.engine.progress import bar, console, track
 from snnkit.engine.run_folder import ENDED, Run, cut_metrics, new_run_folder, write_provenance
 from snnkit.engine.stages import run_stages, stage_configs
 from snnkit.engine.start import check_unlabelled, start_from
-from snnkit.errors import CorruptFileError, InvalidArgumentError
+from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 from snnkit.files import read_json, write_json
 from snnkit.layers.memory_order import channels_innermost
+from snnkit.measures import MEASURES
 from snnkit.memory import parse_bytes, show_bytes, within_budget
 from snnkit.models import create_model
 from snnkit.models.masked import MaskedModel
 from snnkit.models.registry import accepts
 from snnkit.models.two_towers import TwoTowers
 from snnkit.optim import optimizer_bytes
-from snnkit.tasks import Classification, EnergyPenalty, Task, build_task
+from snnkit.tasks import TASKS, Classification, EnergyPenalty, Task, build_task
 from snnkit.tasks.classification import channels_last
 from snnkit.tasks.pairs.predicted import predict
 
@@ -174,11 +175,12 @@ def finished(folder: Path) -> Run:
     """
     config, summary = RunConfig.load(folder / "config.json"), read_json(folder / ENDED)
     try:
-        best, final, measure = summary["best"], summary["final"], "loss" if "loss" in summary["final"] else "accuracy"
+        best, final = summary["best"], summary["final"]
+        measure = next(key for key in MEASURES if key in final)
         sign = -1 if measure == "loss" else 1
         scores = sign * float(final[measure]), sign * float(best[measure])
         return Run(folder, config, *scores, int(best["epoch"]), str(best["split"]), measure)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, StopIteration):
         raise CorruptFileError(f"{folder / ENDED} does not say how the run ended; remove it to go on.") from None
 
 
@@ -227,7 +229,7 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
         )
     allocator.prepare()
     torch.manual_seed(config.seed)
-    data = load_images(config.data, config.seed)
+    data = load_images(asked(config), config.seed)
     given = config.model
     arguments: dict[str, Any] = {"num_classes": len(data.classes)} if accepts(given.name, "num_classes") else {}
     channels, height, width = data.image_shape
@@ -256,6 +258,23 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     if energy.wanted:
         task.energy = EnergyPenalty(task.model, energy.weight, energy.target, energy.per_layer, energy.input_type)
     return _loop(config, fabric, task, data, {"name": given.name, **arguments, "trained_size": (height, width)})
+
+
+def asked(config: RunConfig) -> DataConfig:
+    """Return what is fed to a run: with each image what its task learns from, unless the configuration says it.
+
+    Raises:
+        UnknownNameError: no such task.
+        InvalidArgumentError: other targets than the task's.
+    """
+    name, data = config.task.name, config.data
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    if data.targets not in ("", TASKS[name].takes):
+        raise InvalidArgumentError(
+            f"data.targets={data.targets}: task {name} learns from {TASKS[name].takes}; leave it empty."
+        )
+    return replace(data, targets=TASKS[name].takes)
 
 
 def _loop(config: RunConfig, fabric: Fabric, task: Task, data: ImageData, model_config: dict[str, Any]) -> Loop:
@@ -340,13 +359,17 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
 
 def _scores(loop: Loop) -> dict[str, Any]:
     """Best and last results under the name of what they are."""
-    test = loop.results["test"]
-    score = test["score"]
-    if loop.task.measure == "accuracy":
-        spent = {name: test[name] for name in ("synaptic_operations", "energy") if name in test}
-        return {"best": loop.best, "final": {"epoch": loop.config.epochs, "accuracy": score, **spent}}
-    best = {"epoch": loop.best["epoch"], "loss": -loop.best["accuracy"], "split": loop.best["split"]}
-    return {"task": loop.task.name, "best": best, "final": {"epoch": loop.config.epochs, "loss": -score}}
+    test, measure = loop.results["test"], loop.task.measure
+    spent = {name: test[name] for name in ("synaptic_operations", "energy") if name in test}
+    last = {"epoch": loop.config.epochs, measure: test["score"], **spent}
+    if measure == "accuracy":
+        return {"best": loop.best, "final": last}
+    best = {"epoch": loop.best["epoch"], measure: loop.best["accuracy"], "split": loop.best["split"]}
+    if measure == "loss":
+        last, best["loss"] = {"epoch": loop.config.epochs, "loss": -test["score"]}, -best["loss"]
+        return {"task": loop.task.name, "best": best, "final": last}
+    words = asdict(MEASURES[measure]) | {"key": measure}
+    return {"task": loop.task.name, "measure": words, "best": best, "final": last}
 
 
 def _keep_attribution(loop: Loop, folder: Path) -> None:

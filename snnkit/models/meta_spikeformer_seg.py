@@ -1,10 +1,8 @@
 """Semantic segmentation on Meta-SpikeFormer: a spiking feature pyramid and a head of convolutions.
 
     backbone       maps at strides 2, 4, 8, 16, each the mean over time of its currents: neck and head run one step
-    lateral        LIF, 1×1 to the pyramid's channels; each level adds the next, enlarged to the nearest pixel
-    pyramid        LIF, 3×3
-    head           1, 1, 2, 3 times (LIF, 3×3, norm), each but level 0's enlarged twofold; all levels summed at stride 2
-    → LIF → dropout → 1×1 to the classes
+    neck           ``layers.spiking_pyramid.SpikingFPN``
+    head           ``SpikingScaleSum`` on all four: logits at stride 2
 
 Source: BICLab/Spike-Driven-Transformer-V3 @00fcd1f, ``Segmentation`` (Semantic FPN). Letters: T steps, B images,
 C channels, H and W pixels, K classes.
@@ -19,51 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.layers import ConvBN, over_time
-from snnkit.layers.sequence import Conv2d, Dropout2d  # type: ignore[attr-defined]
+from snnkit.layers.spiking_pyramid import SpikingFPN, SpikingScaleSum
 from snnkit.models.family import StateDict, renamed
 from snnkit.models.meta_spikeformer import FAMILY, SIZES, MetaSpikeFormer, backbone_keys
 from snnkit.models.registry import register_variant
-from snnkit.neurons import LIF
 
-_LAYERS_OF_LEVEL = (1, 1, 2, 3)
-
-
-class SpikingFPN(nn.Module):
-    """Four maps (T, B, Cᵢ, Hᵢ, Wᵢ), fine to coarse, to four of the same sizes with ``channels`` channels."""
-
-    def __init__(self, in_channels: Sequence[int], channels: int):
-        super().__init__()
-        self.lateral_lifs = nn.ModuleList(LIF() for _ in in_channels)
-        self.laterals = nn.ModuleList(Conv2d(c, channels, 1) for c in in_channels)
-        self.pyramid_lifs = nn.ModuleList(LIF() for _ in in_channels)
-        self.pyramid = nn.ModuleList(Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Return currents."""
-        levels = [conv(lif(x_TBCHW)) for conv, lif, x_TBCHW in zip(self.laterals, self.lateral_lifs, maps, strict=True)]
-        for i in range(len(levels) - 1, 0, -1):
-            levels[i - 1] = levels[i - 1] + _resized(levels[i], levels[i - 1].shape[-2:], "nearest")
-        return [conv(lif(x)) for conv, lif, x in zip(self.pyramid, self.pyramid_lifs, levels, strict=True)]
-
-
-class ScaleHead(nn.Module):
-    """So many times LIF, 3×3, norm, each enlarged twofold where ``enlarge``."""
-
-    def __init__(self, in_channels: int, channels: int, layers: int, enlarge: bool):
-        super().__init__()
-        self.lifs = nn.ModuleList(LIF() for _ in range(layers))
-        self.convs = nn.ModuleList(ConvBN(channels if i else in_channels, channels, 3) for i in range(layers))
-        self.enlarge = enlarge
-
-    def forward(self, x_TBCHW: Tensor) -> Tensor:
-        """Return currents."""
-        for lif, conv in zip(self.lifs, self.convs, strict=True):
-            x_TBCHW = conv(lif(x_TBCHW))
-            if self.enlarge:
-                height, width = x_TBCHW.shape[-2:]
-                x_TBCHW = _resized(x_TBCHW, (2 * height, 2 * width), "bilinear")
-        return x_TBCHW
+_RATIOS = (1, 2, 4, 8)
 
 
 class MetaSpikeFormerSegmenter(nn.Module):
@@ -97,13 +56,7 @@ class MetaSpikeFormerSegmenter(nn.Module):
         self.backbone = backbone
         info = backbone.feature_info.channels()
         self.neck = SpikingFPN((info[0] // 2, info[0], info[1], info[3]), fpn_channels)
-        self.scale_heads = nn.ModuleList(
-            ScaleHead(fpn_channels, head_channels, layers, enlarge=level > 0)
-            for level, layers in enumerate(_LAYERS_OF_LEVEL)
-        )
-        self.lif = LIF()
-        self.dropout = Dropout2d(dropout)
-        self.classify = Conv2d(head_channels, num_classes, 1)
+        self.head = SpikingScaleSum(fpn_channels, head_channels, num_classes, _RATIOS, dropout)
 
     @property
     def timesteps(self) -> int:
@@ -130,11 +83,7 @@ class MetaSpikeFormerSegmenter(nn.Module):
         Raises:
             InvalidArgumentError: not images or sequences of the model's channels.
         """
-        levels = [head(y) for head, y in zip(self.scale_heads, self.neck(self.forward_maps(x)), strict=True)]
-        total = levels[0]
-        for level in levels[1:]:
-            total = total + _resized(level, total.shape[-2:], "bilinear")
-        return self.classify(self.dropout(self.lif(total)))[0]
+        return self.head(self.neck(self.forward_maps(x)))[0]
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
@@ -152,17 +101,9 @@ class MetaSpikeFormerSegmenter(nn.Module):
 _HEAD_KEYS = (
     (r"^neck\.lateral_convs\.(\d)\.1\.0\.conv\.", r"neck.laterals.\1."),
     (r"^neck\.fpn_convs\.(\d)\.1\.0\.conv\.", r"neck.pyramid.\1."),
-    (r"^decode_head\.scale_heads\.(\d)\.(\d)\.1\.0\.", r"scale_heads.\1.convs.\2."),
-    (r"^decode_head\.conv_seg\.", "classify."),
+    (r"^decode_head\.scale_heads\.(\d)\.(\d)\.1\.0\.", r"head.scale_heads.\1.convs.\2."),
+    (r"^decode_head\.conv_seg\.", "head.classify."),
 )
-
-
-def _resized(x_TBCHW: Tensor, size: Sequence[int], mode: str) -> Tensor:
-    """Bring maps to another size in pixels; where they have it, nothing happens."""
-    if tuple(x_TBCHW.shape[-2:]) == tuple(size):
-        return x_TBCHW
-    corners = False if mode == "bilinear" else None
-    return over_time(lambda y: F.interpolate(y, tuple(size), mode=mode, align_corners=corners), x_TBCHW)
 
 
 def meta_spikeformer_seg(

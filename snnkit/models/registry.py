@@ -2,8 +2,8 @@
 
 A family is one file: its card (``Family``), and functions with ``@register_model`` or a table of sizes given to
 ``register_variant``. Adding a family is that file and its line in ``snnkit.models``. ``timm:NAME`` builds timm's model.
-``METHOD:NAME`` builds what a method of pre-training (``register_method``) trains the model called NAME within:
-``mae:timm:vit_base_patch16_224``.
+``METHOD:NAME`` builds what a method (``register_method``) puts around the model called NAME, for pre-training
+(``mae:timm:vit_base_patch16_224``) or on its feature maps (``semantic_fpn:swinv2_tiny_window8_256``).
 """
 
 from __future__ import annotations
@@ -48,10 +48,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Method:
-    """What pre-trains an encoder: ``build`` takes the encoder first, and its card says how published weights load."""
+    """What is built around an encoder: ``build`` takes it first, and the card says how published weights load.
+
+    ``maps`` says whether the encoder gives its feature maps; ``classes`` whether what is built has classes, and is then
+    no pre-training.
+    """
 
     build: Callable[..., nn.Module]
     family: Family
+    maps: bool = False
+
+    @property
+    def classes(self) -> bool:
+        """Whether what is built takes ``num_classes``."""
+        return "num_classes" in inspect.signature(self.build).parameters
 
 
 _MODELS: dict[str, Entry] = {}
@@ -96,18 +106,19 @@ def _add(name: str, entry: Entry) -> None:
     _MODELS[name] = replace(entry, summary=entry.summary.removesuffix("."))
 
 
-def register_method(name: str, build: Callable[..., nn.Module], family: Family) -> None:
-    """Register what is built around an encoder for pre-training as ``name:ENCODER``.
+def register_method(name: str, build: Callable[..., nn.Module], family: Family, maps: bool = False) -> None:
+    """Register what is built around an encoder, for pre-training or for more than classes, as ``name:ENCODER``.
 
     Args:
         name: of the method.
         build: from the encoder and keyword arguments of its own; what is called ``in_chans`` or ``img_size`` among
             these goes to the encoder too.
         family: a card; it is not among ``families()``, which are those of classifiers.
+        maps: whether the encoder is made with ``features_only``.
     """
     if name in _METHODS:
         raise ValueError(f"two methods are called {name!r}")
-    _METHODS[name] = Method(build, family)
+    _METHODS[name] = Method(build, family, maps)
 
 
 def _method(name: str) -> tuple[Method, str] | None:
@@ -251,18 +262,23 @@ def method_arguments(name: str) -> set[str]:
 def pretrains(name: str) -> bool:
     """Whether the model called ``name`` is one for pre-training: around an encoder, and without classes of its own."""
     if ":" in name:
-        return name.partition(":")[0] in _METHODS
+        made = _METHODS.get(name.partition(":")[0])
+        return made is not None and not made.classes
     return name in _MODELS and "mask_ratio" in inspect.signature(_MODELS[name].build).parameters
 
 
 def _around(method: Method, encoder: str, given: dict[str, Any]) -> nn.Module:
-    """Build an encoder without classes, and what pre-trains it; arguments that are not the method's are its."""
+    """Build an encoder without classes, and what the method puts around it; what is not the method's goes to it."""
     shared = ("in_chans", "img_size")
-    if "num_classes" in given:
+    if "num_classes" in given and not method.classes:
         raise InvalidArgumentError(f"num_classes={given['num_classes']}: what pre-trains a model has no classes.")
     names = set(inspect.signature(method.build).parameters) - {"encoder"}
     own = {key: given[key] for key in given if key in names}
     inner = {key: value for key, value in given.items() if key not in names or key in shared}
+    if method.maps:
+        # What has no such argument gives nothing but maps, or none.
+        asked = encoder.startswith(_TIMM) or accepts(encoder, "features_only")
+        return method.build(create_model(encoder, features_only=asked, **inner), **own)
     made = create_model(encoder, num_classes=0, **inner)
     return method.build(made, **own)
 

@@ -26,6 +26,7 @@ from snnkit.tasks.masked import Masked
 from snnkit.tasks.meal_v2 import MealV2
 from snnkit.tasks.mr_mae import MRMAE
 from snnkit.tasks.pairs.pairs import Pairs
+from snnkit.tasks.segmentation import Segmentation
 from snnkit.tasks.task import Task
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "MealV2",
     "MoCo",
     "Pairs",
+    "Segmentation",
     "SwAV",
 ]
 

@@ -77,13 +77,14 @@ class Task(nn.Module, ABC):
     ``model`` is the network whose weights are the result. Whatever else has parameters (a discriminator, a projection)
     is a submodule beside it and is trained too; what must not be trained (a teacher) is kept out of the submodules.
     The engine calls the task itself, so that wrappers for several processes see every use. ``name`` is how a run calls
-    it; ``measure`` what its ``score`` is: "accuracy", or "loss", of which the score is the negative; ``labels`` whether
-    it asks for them.
+    it; ``measure`` what its ``score`` is: a key of ``measures``, where that of "loss" is the negative; ``labels``
+    whether it asks for them; ``takes`` what beside images its batches hold (``data.targets``).
     """
 
     name: ClassVar[str]
     measure: ClassVar[str] = "accuracy"
     labels: ClassVar[bool] = True
+    takes: ClassVar[str] = "labels"
     takes_views: ClassVar[bool] = False
     """Whether batches hold several views of each image (``data.views``)."""
     in_parts: ClassVar[bool] = False

@@ -1,0 +1,167 @@
+"""Semantic FPN: the class of every pixel from a feature pyramid, on any backbone, spiking or ordinary.
+
+    ordinary   levels = FPN(maps);  logits = 1×1(dropout(Σ scaled levels)), where a level r times coarser than the finest is
+               scaled by log₂ r times (3×3, group norm, ReLU, ×2), and by the first three once where r = 1
+    spiking    ``layers.spiking_pyramid``, at every time step; logits are averaged over the steps
+
+Logits are at the stride of the finest map. Source: Kirillov et al., "Panoptic Feature Pyramid Networks", arXiv
+1901.02446; the published spiking form, which averages maps over time before the pyramid, is
+``meta_spikeformer_seg``. Letters: T steps, B images, C channels, H and W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+
+from snnkit.errors import InvalidArgumentError
+from snnkit.layers.spiking_pyramid import SpikingFPN, SpikingScaleSum
+from snnkit.models.backbones import Backbone
+from snnkit.models.family import Family
+from snnkit.models.registry import register_method
+from snnkit.models.sizes import check_whole
+from snnkit.readouts import Mean
+
+_GROUPS = 32
+
+
+class ScaleSum(nn.Module):
+    """Levels of a pyramid (B, C, Hᵢ, Wᵢ) → logits (B, K, H₀, W₀).
+
+    Args:
+        in_channels: of every level.
+        channels: of the head; group norm wants a multiple of 32, or has one group where it is none.
+        num_classes: K.
+        ratios: how much coarser than the finest each level is, powers of two.
+        dropout: probability that training silences a channel before the last layer.
+    """
+
+    def __init__(self, in_channels: int, channels: int, num_classes: int, ratios: Sequence[int], dropout: float):
+        super().__init__()
+        groups = _GROUPS if channels % _GROUPS == 0 else 1
+        self.scale_heads = nn.ModuleList(nn.Sequential() for _ in ratios)
+        for head, ratio in zip(self.scale_heads, ratios, strict=True):
+            for number in range(max(ratio.bit_length() - 1, 1)):
+                width = channels if number else in_channels
+                head.append(nn.Conv2d(width, channels, 3, padding=1, bias=False))
+                head.append(nn.GroupNorm(groups, channels))
+                head.append(nn.ReLU(inplace=True))
+                if ratio > 1:
+                    head.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+        self.dropout = nn.Dropout2d(dropout)
+        self.classify = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Return logits at the size of the first level."""
+        first, *rest = (head(x_BCHW) for head, x_BCHW in zip(self.scale_heads, levels, strict=True))
+        for level in rest:
+            if level.shape[-2:] != first.shape[-2:]:
+                level = F.interpolate(level, first.shape[-2:], mode="bilinear", align_corners=False)
+            first = first + level
+        logits: Tensor = self.classify(self.dropout(first))
+        return logits
+
+
+class SemanticFPN(nn.Module):
+    """Images (B, C, H, W), or sequences (T, B, C, H, W) for spiking backbones → logits (B, K, ⌈H/s⌉, ⌈W/s⌉).
+
+    s is the stride of the backbone's finest map.
+
+    Args:
+        backbone: whose maps are read; it decides whether pyramid and head are spiking.
+        num_classes: K.
+        fpn_channels, head_channels: of pyramid and head.
+        dropout: probability that training silences a channel before the last layer.
+
+    Raises:
+        InvalidArgumentError: a number outside its range.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        fpn_channels: int = 128,
+        head_channels: int = 128,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        check_whole(num_classes=num_classes, fpn_channels=fpn_channels, head_channels=head_channels)
+        if not 0 <= dropout < 1:
+            raise InvalidArgumentError(f"dropout={dropout!r}: must be at least 0 and below 1.")
+        self.num_classes, self.backbone = num_classes, backbone
+        ratios = [stride // backbone.strides[0] for stride in backbone.strides]
+        sizes = fpn_channels, head_channels, num_classes, ratios, dropout
+        self.neck: nn.Module
+        if backbone.spiking:
+            self.neck, self.head = SpikingFPN(backbone.channels, fpn_channels), SpikingScaleSum(*sizes)
+            self.readout = Mean()
+        else:
+            self.neck, self.head = FeaturePyramidNetwork(list(backbone.channels), fpn_channels), ScaleSum(*sizes)
+
+    @property
+    def timesteps(self) -> int | None:
+        """T for still images; None where the backbone is ordinary."""
+        return self.backbone.timesteps
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of the images."""
+        return self.backbone.in_chans
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep only the inputs of the backbone's blocks while training and compute them again in the backward."""
+        self.backbone.set_grad_checkpointing(enable)
+
+    def no_weight_decay(self) -> set[str]:
+        """The backbone's own."""
+        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
+
+    def forward_sequence(self, x: Tensor) -> Tensor:
+        """Return the logits of every step of a spiking network, (T, B, K, h, w), of images or a sequence."""
+        logits: Tensor = self.head(self.neck(self.backbone(x)))
+        return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, K, h, w).
+
+        Raises:
+            InvalidArgumentError: not images or sequences of the backbone's channels.
+        """
+        if self.backbone.spiking:
+            return self.readout(self.forward_sequence(x))
+        maps = {str(level): x_BCHW for level, x_BCHW in enumerate(self.backbone(x))}
+        logits: Tensor = self.head(list(self.neck(maps).values()))
+        return logits
+
+
+FAMILY = Family(
+    name="semantic_fpn",
+    title="Semantic FPN",
+    kind="ann",
+    paper="Kirillov et al., Panoptic Feature Pyramid Networks, arXiv 1901.02446",
+    source="the paper",
+    tiny={
+        "name": "semantic_fpn:timm:resnet10t", "num_classes": 3, "img_size": 32, "fpn_channels": 8, "head_channels": 8,
+    },
+    unconfirmed=("published weights of other code's Semantic FPN are not read; those of meta_spikeformer_seg are",),
+)  # fmt: skip
+
+
+def build(
+    encoder: nn.Module,
+    num_classes: int = 150,
+    fpn_channels: int = 128,
+    head_channels: int = 128,
+    dropout: float = 0.1,
+    levels: int = 4,
+    finest: int = 4,
+) -> SemanticFPN:
+    """Build a Semantic FPN on an encoder's maps; arguments as in ``SemanticFPN`` and ``Backbone``."""
+    return SemanticFPN(Backbone(encoder, levels, finest), num_classes, fpn_channels, head_channels, dropout)
+
+
+register_method("semantic_fpn", build, FAMILY, maps=True)

@@ -1,0 +1,204 @@
+"""Semantic segmentation: cross-entropy of every pixel, mean IoU, pixel accuracy, and every class by itself.
+
+    loss = − Σ w_k log softmax(z)_k / Σ w_k  over the pixels whose class k is known; z: logits, enlarged to the classes'
+    IoU_k = hits / (hits + misses + false alarms) over all pixels of a split;  mIoU: its mean over classes that occur
+
+A class that neither occurs nor is predicted has no IoU. Letters: B images, K classes, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from snnkit.data.dense import IGNORED
+from snnkit.errors import InvalidArgumentError
+from snnkit.files import write_json
+from snnkit.layers.memory_order import channels_innermost
+from snnkit.tasks.classification import channels_last
+from snnkit.tasks.firing import firing_neurons, listening
+from snnkit.tasks.task import Plan, Task
+
+
+class Segmentation(Task):
+    """Train a network (B, C, H, W) → logits (B, K, h, w) on the classes (B, H, W) of pixels, 255 where none is known.
+
+    Args:
+        model: the network.
+        num_classes: K.
+        class_weights: w_k, one number a class; empty for 1 each.
+        label_smoothing: share of probability spread over all classes in the training loss.
+        window: test images are read in square windows of so many pixels, whose probabilities are averaged where they
+            overlap; 0 reads them whole.
+        overlap: share of a window that the next one covers too.
+
+    Raises:
+        InvalidArgumentError: an option outside its range.
+    """
+
+    name: ClassVar[str] = "segmentation"
+    measure: ClassVar[str] = "miou"
+    takes: ClassVar[str] = "maps"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        num_classes: int,
+        class_weights: Sequence[float] = (),
+        label_smoothing: float = 0.0,
+        window: int = 0,
+        overlap: float = 1 / 3,
+    ):
+        super().__init__()
+        if len(class_weights) not in (0, num_classes) or any(not 0 <= w < math.inf for w in class_weights):
+            raise InvalidArgumentError(
+                f"task.options.class_weights={list(class_weights)}: give {num_classes} numbers ≥ 0, one a class."
+            )
+        if window < 0 or not 0 <= overlap < 1:
+            raise InvalidArgumentError(
+                f"task.options.window={window}, overlap={overlap:g}: must be a whole number ≥ 0, and at least 0 and "
+                "below 1."
+            )
+        self.model, self.num_classes = channels_innermost(model), num_classes
+        self.label_smoothing, self.window, self.overlap = label_smoothing, window, overlap
+        weights = torch.tensor(class_weights, dtype=torch.float32) if class_weights else None
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.losses, self.rate = MeanMetric(), MeanMetric()
+        self.confusion = MulticlassConfusionMatrix(num_classes, ignore_index=IGNORED)
+        self.classes: tuple[str, ...] = ()
+        self._neurons = firing_neurons(model)
+        self._found: Tensor | None = None
+
+    def begin(self, plan: Plan) -> None:
+        """Take note of the classes' names."""
+        self.classes = plan.classes
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the loss of a training batch; a batch without any known pixel is worth 0."""
+        images, maps = batch
+        logits = _enlarged(self.model(channels_last(images)), maps)
+        loss = self._cross_entropy(logits, maps, self.label_smoothing)
+        self._note(loss, logits, maps)
+        return loss
+
+    def evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Feed the metrics with a test batch."""
+        images, maps = batch
+        with listening(self._neurons) as rates, torch.no_grad():
+            logits = self.logits(images)
+        self._note(self._cross_entropy(logits, maps, 0.0), logits, maps)
+        if rates:
+            self.rate.update(torch.stack(rates).mean(), len(images))
+
+    @torch.compiler.disable  # counting branches on values; the network and its loss are one graph without it
+    def _note(self, loss: Tensor, logits: Tensor, maps: Tensor) -> None:
+        self.losses.update(loss.detach(), len(maps))
+        self.confusion.update(logits.detach().argmax(1), maps)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits (B, K, H, W) of images, read whole or in windows."""
+        if not self.window or self.window >= max(images.shape[-2:]):
+            return _enlarged(self.model(channels_last(images)), images).float()
+        return in_windows(self.model, images, self.window, self.overlap)
+
+    def _cross_entropy(self, logits: Tensor, maps: Tensor, smoothing: float) -> Tensor:
+        if not (maps != IGNORED).any():
+            return logits.sum() * 0.0
+        return F.cross_entropy(
+            logits.float(), maps, self.class_weights, ignore_index=IGNORED, label_smoothing=smoothing
+        )
+
+    def compute(self) -> dict[str, float]:
+        """Return loss, mIoU (= score), pixel accuracy and, after ``evaluate``, the mean firing rate over layers."""
+        self._found = self.confusion.compute()
+        miou = float(mean_iou(self._found))
+        result = {"loss": float(self.losses.compute()), "miou": miou, "score": miou}
+        result["pixel_accuracy"] = float(self._found.trace() / self._found.sum().clamp(min=1))
+        if self.rate.update_called:
+            result["firing_rate"] = float(self.rate.compute())
+        for metric in (self.losses, self.confusion, self.rate):
+            metric.reset()
+        return result
+
+    def keep_records(self, folder: Path, epoch: int) -> None:
+        """Write segmentation.json: the confusion matrix of the last test, rows the truth, and IoU by class."""
+        if self._found is None:
+            return
+        names = self.classes or tuple(map(str, range(self.num_classes)))
+        write_json(folder / "segmentation.json", {"epoch": epoch, **per_class(self._found, names)})
+
+
+def ious(confusion_KK: Tensor) -> Tensor:
+    """Return IoU_k (K,) of a confusion matrix, NaN for a class that neither occurs nor is predicted."""
+    confusion = confusion_KK.double()
+    hits = confusion.diagonal()
+    return hits / (confusion.sum(0) + confusion.sum(1) - hits)
+
+
+def mean_iou(confusion_KK: Tensor) -> Tensor:
+    """Return the mean IoU over classes that have one; 0 where none has."""
+    return ious(confusion_KK).nanmean().nan_to_num(0.0)
+
+
+def per_class(confusion_KK: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    """Return what a confusion matrix says of every class, as plain numbers; None for what is not defined."""
+    confusion = confusion_KK.double()
+    hits, truth, said = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    rows = [
+        {"name": name, "iou": _plain(iou), "recall": _plain(recall), "precision": _plain(precision), "pixels": int(n)}
+        for name, iou, recall, precision, n in zip(
+            names, ious(confusion), hits / truth, hits / said, truth, strict=True
+        )
+    ]
+    return {"classes": rows, "confusion": confusion_KK.long().tolist()}
+
+
+def _plain(value: Tensor) -> float | None:
+    return None if value.isnan() else float(value)
+
+
+def in_windows(model: nn.Module, images: Tensor, side: int, overlap: float) -> Tensor:
+    """Return the logarithm of the mean probability (B, K, H, W) over square windows that cover the images.
+
+    Args:
+        model: of (B, C, side, side).
+        images: (B, C, H, W) or a sequence (T, B, C, H, W).
+        side: of a window; the last of a row or column ends with the image.
+        overlap: share of a window that the next one covers too.
+    """
+    height, width = images.shape[-2:]
+    total: Tensor | None = None
+    count = images.new_zeros(1, 1, height, width)
+    for top in _starts(height, side, overlap):
+        for left in _starts(width, side, overlap):
+            part = images[..., top : top + side, left : left + side]
+            found = _enlarged(model(channels_last(part)), part).float().softmax(1)
+            if total is None:
+                total = found.new_zeros(*found.shape[:2], height, width)
+            total[..., top : top + side, left : left + side] += found
+            count[..., top : top + side, left : left + side] += 1
+    assert total is not None  # a window at least covers an image
+    return (total / count).clamp(min=torch.finfo(total.dtype).tiny).log()
+
+
+def _starts(length: int, side: int, overlap: float) -> list[int]:
+    if length <= side:
+        return [0]
+    stride = max(int(side * (1 - overlap)), 1)
+    return [*range(0, length - side, stride), length - side]
+
+
+def _enlarged(logits_BKHW: Tensor, like: Tensor) -> Tensor:
+    """Bring logits to the height and width of ``like``."""
+    size = tuple(like.shape[-2:])
+    if tuple(logits_BKHW.shape[-2:]) == size:
+        return logits_BKHW
+    return F.interpolate(logits_BKHW, size, mode="bilinear", align_corners=False)
