@@ -1,7 +1,7 @@
 """Semantic FPN: the class of every pixel from a feature pyramid, on any backbone, spiking or ordinary.
 
-    ordinary   levels = FPN(maps);  logits = 1×1(dropout(Σ scaled levels)), where a level r times coarser than the finest is
-               scaled by log₂ r times (3×3, group norm, ReLU, ×2), and by the first three once where r = 1
+    ordinary   levels = FPN(maps);  logits = 1×1(dropout(Σ scaled levels)), where a level r times coarser than the finest
+               is scaled by log₂ r times (3×3, group norm, ReLU, ×2), and by the first three once where r = 1
     spiking    ``layers.spiking_pyramid``, at every time step; logits are averaged over the steps
 
 Logits are at the stride of the finest map. Source: Kirillov et al., "Panoptic Feature Pyramid Networks", arXiv
