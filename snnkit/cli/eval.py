@@ -1,4 +1,4 @@
-"""``snnkit eval``: accuracy of a trained network."""
+"""``snnkit eval``: how good a trained network is."""
 
 from __future__ import annotations
 
@@ -19,17 +19,27 @@ def eval_(run: Path, *, dataset: str | None = None, source: str | None = None) -
     """
     from snnkit.checkpoints import build_model
     from snnkit.data import load_images
-    from snnkit.engine import evaluate, find_checkpoint
+    from snnkit.engine import find_checkpoint
+    from snnkit.engine.evaluating import learns_more, run_of, test
     from snnkit.engine.feeding import fed_as
-    from snnkit.engine.progress import console
+    from snnkit.engine.progress import console, say
+    from snnkit.measures import MEASURES, Measure
 
     checkpoint = find_checkpoint(run)
     model, _ = build_model(checkpoint)
-    config = fed_as(checkpoint, model)
+    config, trained = fed_as(checkpoint, model), run_of(checkpoint)
     config.dataset, config.source = dataset or config.dataset, source or config.source
     data = load_images(config, seed=0)
-    result = evaluate(model, data)
-    console.print(
-        f"{checkpoint}: accuracy {result['accuracy']:.2%}, loss {result['loss']:.4f}, "
-        f"firing rate {result.get('firing_rate', 0.0):.3f} on {len(data.test.dataset):,} test images ({data.origin})"  # type: ignore[arg-type]
-    )
+    result = test(trained, model, data)
+    on = f"on {len(data.test.dataset):,} test images ({data.origin})"  # type: ignore[arg-type]
+    if not learns_more(trained):
+        console.print(
+            f"{checkpoint}: accuracy {result['accuracy']:.2%}, loss {result['loss']:.4f}, "
+            f"firing rate {result.get('firing_rate', 0.0):.3f} {on}"
+        )
+        return
+    say(f"{checkpoint}: {on}")
+    for key, value in result.items():
+        if key != "score":
+            known = MEASURES.get(key, Measure(key.replace("_", " "), share=False))
+            console.print(f"  {known.words:<24} {known.shown(value)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from snnkit.data.clips import SAMPLINGS
@@ -12,7 +13,7 @@ ON_CORRUPT = ("stop", "skip")
 ON_MISSING = ("stop", "skip")
 STRAY = ("stop", "drop")
 VIEWS = ("moco_v2", "swav", "dino")
-TARGETS = ("", "labels", "maps")
+TARGETS = ("", "labels", "maps", "captions")
 _NOT_NEGATIVE = (
     *("shift_pixels", "train_limit", "test_limit", "sample_seed", "workers", "img_size", "mixup", "cutmix", "frames"),
     *("local_crops", "local_size", "target_fps", "sensor_height", "sensor_width", "shuffle_window"),
@@ -26,7 +27,7 @@ class DataConfig:
     Attributes:
         dataset: a name in ``DATASETS``.
         source: where it lies (see the dataset's module).
-        targets: what is learned of an image, where a data set knows more than labels: "maps", the class of every pixel;
+        targets: what is learned of an image, where a data set knows more than labels: "maps", the class of every pixel, "captions", texts;
             "" is what the task asks for.
         batch_size: images of one process in one step.
         img_size: side in pixels of what the model gets; 0 leaves images as they are.
@@ -39,6 +40,8 @@ class DataConfig:
         shift_pixels: random shift by at most so many pixels, black shifted in.
         flip: mirror half of the images.
         crop_scale: smallest share of the area that a random resized crop keeps; 1 = no such crop.
+        smallest_scale, largest_scale: images that come with maps, boxes or points are scaled by a factor drawn between
+            them and then cut or filled up to ``img_size`` (large-scale jitter: 0.1 and 2); 1 and 1 for none.
         rand_augment: timm's text, such as "rand-m9-mstd0.5-inc1"; "" = none.
         erase: probability that a random rectangle is replaced by noise.
         repeats: copies of an image in an epoch, each augmented anew (repeated augmentation).
@@ -80,6 +83,8 @@ class DataConfig:
     shift_pixels: int = 2
     flip: bool = True
     crop_scale: float = 1.0
+    smallest_scale: float = 1.0
+    largest_scale: float = 1.0
     rand_augment: str = ""
     erase: float = 0.0
     repeats: int = 1
@@ -125,6 +130,11 @@ class DataConfig:
         for key in ("crop_scale", "local_scale"):
             if not 0 < getattr(self, key) <= 1:
                 raise InvalidArgumentError(f"data.{key}={getattr(self, key)}: must be above 0 and at most 1.")
+        if not 0 < self.smallest_scale <= self.largest_scale < math.inf:
+            raise InvalidArgumentError(
+                f"data.smallest_scale={self.smallest_scale}, largest_scale={self.largest_scale}: must be above 0, the "
+                "first at most the second."
+            )
         self._check_views()
         if self.test_crops not in (1, 3):
             raise InvalidArgumentError(f"data.test_crops={self.test_crops}: must be 1 (the middle) or 3.")

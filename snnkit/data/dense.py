@@ -19,8 +19,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as vision
+from torchvision.transforms.v2._utils import query_size
 
 from snnkit.data.config import DataConfig
+from snnkit.data.image_captions import collate_captions
 from snnkit.data.order import Skipped
 from snnkit.data.transforms import Normalise
 from snnkit.errors import CorruptFileError, InvalidArgumentError
@@ -72,8 +75,9 @@ class Dense(Dataset):
 class Maps:
     """Transform an image and the classes of its pixels: uint8 (C, H, W), ``Mask`` (H, W) → floats, int64.
 
-    Training mirrors (``flip``), and where ``crop_scale`` is below 1 cuts a part out and scales it; nearest pixels are
-    taken of classes. Testing leaves images as they are, or scales both to ``img_size``.
+    Training mirrors (``flip``), shifts, and scales: by a factor (``smallest_scale`` to ``largest_scale``) before a part
+    is cut out, or a part to the whole size (``crop_scale`` below 1). Classes take the nearest pixel; what lies outside
+    of the image is 255. Testing leaves images as they are, or scales both to ``size``.
 
     Args:
         config: which augmentations.
@@ -86,21 +90,43 @@ class Maps:
         self, config: DataConfig, size: tuple[int, int], train: bool, mean: Sequence[float], std: Sequence[float]
     ):
         steps: list[Any] = []
-        if train and config.crop_scale < 1:
+        outside = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORED}
+        scales = config.smallest_scale, config.largest_scale
+        if train and scales != (1.0, 1.0):
+            steps.append(Scaled(scales))
+            steps.append(v2.RandomCrop(size, pad_if_needed=True, fill=outside))
+        elif train and config.crop_scale < 1:
             steps.append(v2.RandomResizedCrop(size, scale=(config.crop_scale, 1.0), antialias=True))
         elif size != (0, 0):
             steps.append(v2.Resize(size, antialias=True))
         if train and config.flip:
             steps.append(v2.RandomHorizontalFlip())
         if train and config.shift_pixels and size != (0, 0):
-            fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORED}
-            steps.append(v2.RandomCrop(size, padding=config.shift_pixels, fill=fill))
+            steps.append(v2.RandomCrop(size, padding=config.shift_pixels, fill=outside))
         self._both, self._pixels = v2.Compose(steps or [v2.Identity()]), Normalise(mean, std)
 
     def __call__(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two."""
         image, target = self._both(image, target)
         return self._pixels(image.as_subclass(Tensor)), target.as_subclass(Tensor).long()
+
+
+class Scaled(v2.Transform):
+    """Scale an image and what belongs to it by a factor drawn evenly between two."""
+
+    def __init__(self, scales: tuple[float, float]):
+        super().__init__()
+        self._scales = scales
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the factor and return the size."""
+        factor = float(torch.empty(()).uniform_(*self._scales))
+        height, width = query_size(flat_inputs)
+        return {"size": (max(round(height * factor), 1), max(round(width * factor), 1))}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Scale one of them."""
+        return self._call_kernel(vision.resize, inpt, params["size"], antialias=True)
 
 
 def collate_maps(samples: list[Any]) -> tuple[Tensor, Tensor]:
@@ -114,7 +140,7 @@ def collate_maps(samples: list[Any]) -> tuple[Tensor, Tensor]:
     return torch.stack([filled(x, 0) for x in images]), torch.stack([filled(x, IGNORED) for x in maps])
 
 
-COLLATES: dict[str, Callable[[list[Any]], Any]] = {"maps": collate_maps}
+COLLATES: dict[str, Callable[[list[Any]], Any]] = {"maps": collate_maps, "captions": collate_captions}
 """How batches are made, by targets; those of labels by torch's own."""
 
 _LABELLED_ONLY = {"mixup": 0.0, "cutmix": 0.0, "rand_augment": "", "erase": 0.0, "views": "", "test_crops": 1}

@@ -15,13 +15,16 @@ from snnkit.data import (
     captioned_fashion_mnist,
     captioned_folder,
     captioned_photographs,
+    coco_captions,
     event_folder,
     fashion_mnist,
     image_folder,
+    moving_things,
     pair_shards,
     parts,
     pass_images,
     photographs,
+    pixel_folder,
     scene_sets,
     tar_shards,
     video_folder,
@@ -131,9 +134,12 @@ DATASETS: dict[str, Callable[[DataConfig], Splits]] = {
     "captioned_fashion_mnist": captioned_fashion_mnist.load,
     "captioned_folder": captioned_folder.load,
     "captioned_photographs": captioned_photographs.load,
+    "coco_captions": coco_captions.load,
     "image_folder": image_folder.load,
     "photographs": photographs.load,
+    "pixel_folder": pixel_folder.load,
     "scenes": scene_sets.load,
+    "moving_things": moving_things.load,
     "tar_shards": tar_shards.load,
     "pair_shards": pair_shards.load,
     "video_folder": video_folder.load,
@@ -181,6 +187,8 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
     order = EpochOrder(len(train), config.batch_size, seed, config.repeats, runs=runs, window=config.shuffle_window)
     # A hundred images are little; as many clips may not fit into memory.
     batch_size = max(config.batch_size // splits.views, 1) if splits.frames else max(config.batch_size, 100)
+    if splits.targets != "labels":
+        batch_size = splits.test_batch or config.batch_size
 
     collate = time_first if splits.time_first else splits.collate
 

@@ -32,6 +32,7 @@ class Splits:
         prompts: tokens of texts that name each class, (K, M, L), where there are classes beside texts.
         targets: what is beside a sample in place of a label ("maps", "objects" …; ``data.dense``).
         collate: from a list of samples to a batch; torch's own if not given.
+        test_batch: samples of a test batch; 0 for as many as are trained on, or a hundred small ones.
     """
 
     train: Dataset
@@ -47,6 +48,7 @@ class Splits:
     prompts: Tensor | None = None
     targets: str = "labels"
     collate: Callable[[list[Any]], Any] | None = None
+    test_batch: int = 0
 
 
 class Partly(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 
 from snnkit.data import DataConfig
 from snnkit.engine.config import RunConfig
+from snnkit.tasks import TASKS
 
 
 def fed_as(checkpoint: str | Path, model: Any) -> DataConfig:
@@ -30,4 +31,6 @@ def fed_in(folder: str | Path) -> DataConfig | None:
     saved = Path(folder) / "config.json"
     if not saved.exists():
         return None
-    return replace(RunConfig.load(saved).data, views="", local_crops=0)  # whoever tests sees an image once
+    config = RunConfig.load(saved)
+    targets = TASKS[config.task.name].takes if config.task.name in TASKS else config.data.targets
+    return replace(config.data, views="", local_crops=0, targets=targets)  # whoever tests sees an image once

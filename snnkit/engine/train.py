@@ -233,6 +233,8 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     given = config.model
     arguments: dict[str, Any] = {"num_classes": len(data.classes)} if accepts(given.name, "num_classes") else {}
     channels, height, width = data.image_shape
+    if data.targets != "labels" and config.data.img_size:  # tests see images as they are
+        height = width = config.data.img_size
     if accepts(given.name, "in_chans"):
         arguments["in_chans"] = channels
     if accepts(given.name, "img_size"):

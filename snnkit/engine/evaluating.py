@@ -1,0 +1,52 @@
+"""Testing a network on what its run's task is: classes of images, or what else it learned of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from snnkit.data import ImageData
+from snnkit.engine.config import RunConfig
+from snnkit.engine.progress import bar, track
+from snnkit.engine.train import evaluate
+from snnkit.tasks import TASKS, Task, build_task
+from snnkit.tasks.task import Plan
+
+
+def run_of(checkpoint: str | Path) -> RunConfig | None:
+    """Return the configuration of the run that a checkpoint lies in; None where it lies in none.
+
+    Raises:
+        CorruptFileError: the configuration cannot be read.
+    """
+    folder = Path(checkpoint).absolute().parent
+    saved = folder.parent / "config.json"
+    return RunConfig.load(saved) if folder.name == "checkpoints" and saved.exists() else None
+
+
+def learns_more(config: RunConfig | None) -> bool:
+    """Whether a run's task learns from more than labels, so that only it can say how good a network is."""
+    return config is not None and config.task.name in TASKS and TASKS[config.task.name].takes != "labels"
+
+
+def task_of(config: RunConfig, model: nn.Module, data: ImageData) -> Task:
+    """Return the task of a run around a network, ready to be tested."""
+    task = build_task(config.task.name, model, len(data.classes), config.task.options)
+    task.begin(Plan(1, 1, config.data.batch_size, classes=data.classes, tokens=data.tokens))
+    return task.eval()
+
+
+def test(config: RunConfig | None, model: nn.Module, data: ImageData) -> dict[str, float]:
+    """Return what the run's task measures on the test split; without a run that of a classifier.
+
+    Raises:
+        InvalidArgumentError: a network that the task or the data cannot use.
+    """
+    if config is None or not learns_more(config):
+        return evaluate(model, data)
+    task = task_of(config, model, data)
+    with bar("evaluating", len(data.test)) as progress:
+        for batch in track(data.test, progress):
+            task(batch)
+    return task.results()
