@@ -24,6 +24,7 @@ class Measure:
 
 MEASURES = {
     "accuracy": Measure("accuracy"),
+    "cider": Measure("CIDEr-D", share=False),
     "loss": Measure("loss", share=False),
     "miou": Measure("mean IoU"),
 }

@@ -16,8 +16,10 @@ from torchvision import tv_tensors
 from snnkit.data.captioned_fashion_mnist import NAMES
 from snnkit.data.config import DataConfig
 from snnkit.data.dense import COLLATES, Dense, Maps
+from snnkit.data.image_captions import Captions
 from snnkit.data.image_folder import MEAN, STD
 from snnkit.data.samples import Splits
+from snnkit.data.scene_captions import SceneCaptions
 from snnkit.data.scenes import SIDE, Scene, Scenes
 from snnkit.errors import unknown_name
 
@@ -48,7 +50,10 @@ def class_map(scene: Scene) -> Tensor:
     return found
 
 
-SOURCES: dict[str, tuple[type, Callable[..., Any]]] = {"maps": (SceneMaps, Maps)}
+SOURCES: dict[str, tuple[type, Callable[..., Any]]] = {
+    "maps": (SceneMaps, Maps),
+    "captions": (SceneCaptions, Captions),
+}
 """What can be asked for: the source, and what transforms it."""
 
 
@@ -70,5 +75,11 @@ def load(config: DataConfig) -> Splits:
         for scenes, train in zip(parts, (True, False), strict=True)
     ]
     return Splits(
-        made[0], made[1], source.classes, parts[0].origin, targets=config.targets, collate=COLLATES[config.targets]
+        made[0],
+        made[1],
+        source.classes,
+        parts[0].origin,
+        tokens=getattr(made[0].transform, "tokens", None),
+        targets=config.targets,
+        collate=COLLATES[config.targets],
     )

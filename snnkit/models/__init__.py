@@ -1,6 +1,7 @@
 """Model families, one file a paper; importing this package fills the registry."""
 
 from snnkit.models import (
+    captioner,
     convmae,
     e_spikeformer,
     e_spikeformer_large,
@@ -43,6 +44,7 @@ __all__ = [
     "Family",
     "ModelInfo",
     "Published",
+    "captioner",
     "convmae",
     "create_model",
     "e_spikeformer",

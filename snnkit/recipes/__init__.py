@@ -2,6 +2,7 @@
 
 from snnkit.recipes import (
     basic,
+    captioning,
     convmae,
     demo,
     dino,
@@ -27,6 +28,7 @@ __all__ = [
     "RECIPES",
     "Recipe",
     "basic",
+    "captioning",
     "convmae",
     "demo",
     "dino",

@@ -15,6 +15,7 @@ from torch import nn
 
 from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.models.masked import MaskedModel
+from snnkit.tasks.captioning import Captioning
 from snnkit.tasks.classification import Classification
 from snnkit.tasks.contrastive.dino import DINO
 from snnkit.tasks.contrastive.moco import MoCo
@@ -32,6 +33,7 @@ from snnkit.tasks.task import Task
 __all__ = [
     "DINO",
     "MRMAE",
+    "Captioning",
     "Classification",
     "Distillation",
     "FeatureDistillation",
