@@ -28,6 +28,7 @@ from snnkit.data import (
     scene_sets,
     tar_shards,
     video_folder,
+    video_lists,
 )
 from snnkit.data.batches import Batches, OrderedBatches
 from snnkit.data.config import DataConfig
@@ -143,6 +144,7 @@ DATASETS: dict[str, Callable[[DataConfig], Splits]] = {
     "tar_shards": tar_shards.load,
     "pair_shards": pair_shards.load,
     "video_folder": video_folder.load,
+    "video_lists": video_lists.load,
     "event_folder": event_folder.load,
     "pass": pass_images.load,
 }

@@ -21,6 +21,7 @@ from snnkit.recipes import (
     swav,
     swin_v2,
     uniformer,
+    video,
 )
 from snnkit.recipes.recipe import RECIPES, Recipe, get_recipe, recipe
 
@@ -49,4 +50,5 @@ __all__ = [
     "swav",
     "swin_v2",
     "uniformer",
+    "video",
 ]
