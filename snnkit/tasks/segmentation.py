@@ -18,12 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
+from torchvision.utils import draw_segmentation_masks
 
 from snnkit.data.dense import IGNORED
 from snnkit.errors import InvalidArgumentError
 from snnkit.files import write_json
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.tasks.classification import channels_last
+from snnkit.tasks.drawing import colours
 from snnkit.tasks.firing import firing_neurons, listening
 from snnkit.tasks.task import Plan, Task
 
@@ -128,11 +130,30 @@ class Segmentation(Task):
             metric.reset()
         return result
 
+    @torch.no_grad()
+    def predict(self, image: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+        """Return ``map``, the class of every pixel, and the share of the picture that each class covers."""
+        logits = F.interpolate(self.logits(image), size, mode="bilinear", align_corners=False)
+        classes = logits[0].argmax(0)
+        shares = torch.bincount(classes.flatten(), minlength=self.num_classes) / classes.numel()
+        covered = [
+            {"class": self._name(k), "share": round(float(share), 4)} for k, share in enumerate(shares) if share > 0
+        ]
+        return {"covered": sorted(covered, key=lambda one: -one["share"]), "map": classes}
+
+    def draw(self, picture: Tensor, found: dict[str, Any]) -> Tensor:
+        """Return the picture under half-transparent colours, one a class; the first class, the background, has none."""
+        masks = torch.stack([found["map"] == k for k in range(1, self.num_classes)])
+        return draw_segmentation_masks(picture, masks, alpha=0.55, colors=colours(self.num_classes - 1))
+
+    def _name(self, number: int) -> str:
+        return self.classes[number] if number < len(self.classes) else str(number)
+
     def keep_records(self, folder: Path, epoch: int) -> None:
         """Write segmentation.json: the confusion matrix of the last test, rows the truth, and IoU by class."""
         if self._found is None:
             return
-        names = self.classes or tuple(map(str, range(self.num_classes)))
+        names = [self._name(number) for number in range(self.num_classes)]
         write_json(folder / "segmentation.json", {"epoch": epoch, **per_class(self._found, names)})
 
 

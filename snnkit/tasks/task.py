@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from snnkit.errors import InvalidArgumentError
 from snnkit.tasks.energy_penalty import EnergyPenalty
 
 
@@ -150,6 +151,22 @@ class Task(nn.Module, ABC):
 
     def keep_records(self, folder: Path, epoch: int) -> None:
         """Write what is to be seen of the epoch into the run's folder; one process is asked, after every test."""
+
+    def predict(self, image: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+        """Return what the network says of an image, as plain numbers and texts, or maps (H, W) of whole numbers.
+
+        Args:
+            image: as a test batch of one holds it.
+            size: height and width of the picture as the user has it, in whose pixels the answer is.
+
+        Raises:
+            InvalidArgumentError: the task says nothing of an image.
+        """
+        raise InvalidArgumentError(f"task {self.name}: its network says nothing of a single image.")
+
+    def draw(self, picture: Tensor, found: dict[str, Any]) -> Tensor | None:
+        """Return a picture uint8 (3, H, W) with what was found drawn on it; None where there is nothing to draw."""
+        return None
 
     def forward(self, batch: Any) -> Tensor | None:
         """Return the loss in training mode, with the energy's penalty; feed the metrics in eval mode."""

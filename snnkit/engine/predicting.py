@@ -1,0 +1,171 @@
+"""What a trained network says of files: pictures, folders of them, frames of videos.
+
+A picture is fed as the run's test images were: grey where the network reads one channel, at the size that the run had,
+normalised by the data set's mean and deviation. Answers are in the picture's own pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms.v2 import functional as vision
+
+from snnkit.checkpoints import build_model
+from snnkit.data import fashion_mnist, image_folder
+from snnkit.data.transforms import Normalise
+from snnkit.data.video_folder import ENDINGS, read_frames, video_info
+from snnkit.engine.config import RunConfig
+from snnkit.engine.evaluating import run_of
+from snnkit.engine.run_folder import ENDED, find_checkpoint
+from snnkit.errors import InvalidArgumentError
+from snnkit.files import read_json
+from snnkit.tasks import TASKS, Task, build_task
+from snnkit.tasks.task import Plan
+
+_GREY = ("fashion_mnist", "captioned_fashion_mnist")
+_NATIVE = ("pixel_folder", "coco")
+"""Data sets whose tests see images at their own size."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to look at.
+
+    Attributes:
+        file: where it is from.
+        name: what files about it are called.
+        frame: its number in a video; None for a still.
+        pixels: uint8 (3, H, W).
+    """
+
+    file: Path
+    name: str
+    frame: int | None
+    pixels: Tensor
+
+
+def files_in(paths: Sequence[Path]) -> list[Path]:
+    """Return the pictures and videos that are named, and those in named folders in the order of their names.
+
+    Raises:
+        InvalidArgumentError: no such file, one that is neither, or a folder without any.
+    """
+    return [file for path in paths for file in _files(path)]
+
+
+def pictures(file: Path, name: str, every: float = 1.0) -> Iterator[Picture]:
+    """Yield the picture in a file, or of a video a frame every so many seconds.
+
+    Args:
+        file: of a picture or a video.
+        name: what files about it are called; of a frame its number is appended.
+        every: seconds.
+
+    Raises:
+        CorruptFileError: it cannot be read.
+    """
+    if file.suffix.lower() not in ENDINGS:
+        yield Picture(file, name, None, image_folder.read_image(file))
+        return
+    info = video_info(str(file))
+    for number in range(0, info.total, max(round(info.fps * every), 1)):
+        yield Picture(file, f"{name}-{number:06d}", number, read_frames(file, [number], info)[0])
+
+
+def _files(path: Path) -> list[Path]:
+    kinds = (*IMG_EXTENSIONS, *ENDINGS)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in kinds and not p.name.startswith("."))
+        if not found:
+            raise InvalidArgumentError(f"{path} holds no picture and no video.")
+        return found
+    if not path.exists():
+        raise InvalidArgumentError(f"{path} does not exist; give pictures, videos, or folders of them.")
+    if path.suffix.lower() not in kinds:
+        raise InvalidArgumentError(f"{path}: is neither a picture ({', '.join(IMG_EXTENSIONS)}) nor a video.")
+    return [path]
+
+
+class Predictor:
+    """A run's network, ready to be shown pictures.
+
+    Args:
+        run: folder of a run, or a checkpoint in one.
+        top: how many classes a classifier names.
+
+    Raises:
+        CorruptFileError: there is no run, or its files cannot be read.
+        InvalidArgumentError: a network that was not trained to say anything of an image.
+    """
+
+    def __init__(self, run: str | Path, top: int = 5):
+        checkpoint = find_checkpoint(run)
+        config = run_of(checkpoint)
+        if config is None:
+            raise InvalidArgumentError(f"{run} lies in no run's folder, which says what it was trained for and on.")
+        self.config: RunConfig = config
+        model, _ = build_model(checkpoint)
+        self.model: Any = model.eval()
+        self.top = top
+        self.classes = _classes(checkpoint.parent.parent)
+        self.task = self._task(config, model)
+        self._channels = int(getattr(model, "in_chans", 3))
+        grey = config.data.dataset in _GREY
+        means = ([fashion_mnist.MEAN], [fashion_mnist.STD]) if grey else (image_folder.MEAN, image_folder.STD)
+        self._normalise = Normalise(*means)
+        height, width = getattr(model, "trained_size", (0, 0))
+        self._size = (0, 0) if config.data.dataset in _NATIVE else (int(height), int(width))
+
+    def _task(self, config: RunConfig, model: nn.Module) -> Task | None:
+        """The task where it learnt more than classes; None for a classifier."""
+        kind = TASKS.get(config.task.name)
+        if kind is None or (kind.takes == "labels" and not (kind.labels and getattr(model, "num_classes", 0))):
+            raise InvalidArgumentError(
+                f"task {config.task.name}: its network says nothing of a single image. Train one that does: snnkit "
+                "train RECIPE --set model.weights=RUN."
+            )
+        if kind.takes == "labels":
+            return None
+        task = build_task(config.task.name, model, len(self.classes), config.task.options)
+        task.begin(Plan(1, 1, 1, classes=self.classes))
+        return task.eval()
+
+    @torch.no_grad()
+    def __call__(self, picture: Picture) -> dict[str, Any]:
+        """Return what the network says of a picture."""
+        size = (picture.pixels.shape[-2], picture.pixels.shape[-1])
+        image = self._normalise(self._fitted(picture.pixels))[None]
+        if self.task is not None:
+            return self.task.predict(image, size)
+        probabilities = self.model(image)[0].float().softmax(0)
+        best = probabilities.topk(min(self.top, len(probabilities)))
+        return {
+            "classes": [
+                {"class": self.classes[number] if self.classes else str(number), "probability": round(share, 4)}
+                for share, number in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            ]
+        }
+
+    def _fitted(self, pixels: Tensor) -> Tensor:
+        if self._channels == 1:
+            pixels = vision.rgb_to_grayscale(pixels, 1)
+        if self._size == (0, 0) or tuple(pixels.shape[-2:]) == self._size:
+            return pixels
+        return vision.resize(pixels, list(self._size), antialias=True)
+
+    def draw(self, picture: Picture, found: dict[str, Any]) -> Tensor | None:
+        """Return the picture with what was found on it; None where there is nothing to draw."""
+        return None if self.task is None else self.task.draw(picture.pixels, found)
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    """The names that a finished run wrote down."""
+    summary = folder / ENDED
+    found = read_json(summary).get("classes") if summary.exists() else None
+    return tuple(map(str, found)) if isinstance(found, list) else ()
