@@ -27,8 +27,8 @@ class DataConfig:
     Attributes:
         dataset: a name in ``DATASETS``.
         source: where it lies (see the dataset's module).
-        targets: what is learned of an image, where a data set knows more than labels: "maps", the class of every pixel, "captions", texts;
-            "" is what the task asks for.
+        targets: what is learned of an image, where a data set knows more than labels: "maps", the class of every pixel;
+            "captions", texts; "" is what the task asks for.
         batch_size: images of one process in one step.
         img_size: side in pixels of what the model gets; 0 leaves images as they are.
         train_limit, test_limit: keep only so many images, of every class its share (0 = all).

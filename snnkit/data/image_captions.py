@@ -35,8 +35,8 @@ class Texts(NamedTuple):
 class Captions:
     """Transform an image and its captions: uint8 (C, H, W), ``Texts`` → (floats, tokens (L,), texts).
 
-    Training shifts (``shift_pixels``), and where ``crop_scale`` is below 1 cuts a part out and scales it. Testing leaves
-    images as they are, or scales them to ``img_size``.
+    Training shifts (``shift_pixels``), and where ``crop_scale`` is below 1 cuts a part out and scales it. Testing
+    leaves images as they are, or scales them to ``size``.
 
     Args:
         config: which augmentations, ``tokenizer`` and ``context``.
@@ -55,6 +55,11 @@ class Captions:
         if config.flip:
             raise InvalidArgumentError(
                 "data.flip=true: captions say left and right, which a mirrored image does not show; set it to false."
+            )
+        if (config.smallest_scale, config.largest_scale) != (1.0, 1.0):
+            raise InvalidArgumentError(
+                f"data.smallest_scale={config.smallest_scale}, largest_scale={config.largest_scale}: captions speak of "
+                "the whole image; set both to 1."
             )
         steps: list[Any] = []
         if train and config.crop_scale < 1:

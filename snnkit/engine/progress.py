@@ -135,7 +135,8 @@ class Live:
             shown = "  ".join(f"{split} loss {found['loss']:.4f}" for split, found in results.items())
         else:
             name = "" if measure == "accuracy" else f" {MEASURES[measure].words}"
-            scores = "  ".join(f"{split}{name} {MEASURES[measure].shown(f['score'])}" for split, f in results.items())
+            told = {split: f for split, f in results.items() if measure in f or split != "train"}
+            scores = "  ".join(f"{split}{name} {MEASURES[measure].shown(f['score'])}" for split, f in told.items())
             shown = f"loss {train['loss']:.3f}  {scores}"
         console.print(f"epoch {epoch:>3}/{epochs}  {shown}  {images_per_second:,.0f} images/s")
 

@@ -12,6 +12,7 @@ from snnkit.engine.config import RunConfig
 from snnkit.engine.progress import console
 from snnkit.engine.run_folder import find_checkpoint
 from snnkit.errors import InvalidArgumentError
+from snnkit.models.captioner import Captioner
 from snnkit.models.masked import MaskedModel
 from snnkit.models.registry import pretrains
 from snnkit.models.two_towers import TwoTowers
@@ -42,6 +43,12 @@ def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
         _check_encoder(model.encoder, path, report, _NEW)
         console.print(f"{path}: {report} (the image tower)")
         return report
+    if isinstance(model, Captioner) and not _is_captioner(path):
+        encoder = model.backbone.encoder
+        report = load_weights(encoder, path, strict=False)
+        _check_encoder(encoder, path, report, _NEW)
+        console.print(f"{path}: {report} (the image model)")
+        return report
     fresh = strict and not isinstance(model, MaskedModel) and _is_pretraining(path)
     report = load_weights(model, path, strict=strict and not fresh)
     if fresh:
@@ -64,6 +71,10 @@ def _check_encoder(model: nn.Module, path: str | Path, report: LoadReport, behin
 
 def _is_two_towers(path: str | Path) -> bool:
     return str(read_any(path)[1].get("name", "")).startswith("basic:")
+
+
+def _is_captioner(path: str | Path) -> bool:
+    return str(read_any(path)[1].get("name", "")).startswith("captioner:")
 
 
 def _is_pretraining(path: str | Path) -> bool:

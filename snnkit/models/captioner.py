@@ -129,6 +129,7 @@ class Captioner(nn.Module):
         """
         return self.decode(self.encode(images), tokens_BL)
 
+    @torch.compiler.disable  # every step has one token more: each would be compiled anew
     @torch.no_grad()
     def write(self, image_BND: Tensor, beam: int = 1, length_penalty: float = 0.0, keep: bool = True) -> Written:
         """Return captions (B, L) and their scores (B,) from image tokens; ``models.beam_search`` says how.

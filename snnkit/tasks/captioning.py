@@ -158,10 +158,9 @@ class Captioning(Task):
             {"caption": one.caption, "references": list(one.references), "cider": round(score, 4)}
             for one, score in zip(written[:_SHOWN], each, strict=False)
         ]
-        about = {"beam": self.beam, "length_penalty": self.length_penalty, "words": "lower case, without marks"}
-        write_json(
-            folder / RECORDS, {"epoch": epoch, "scores": of_all, "images": len(written), **about, "shown": shown}
-        )
+        search = {"beam": self.beam, "length_penalty": self.length_penalty, "words": "lower case, without marks"}
+        found = {"epoch": epoch, "images": len(written), "scores": of_all, **search, "shown": shown}
+        write_json(folder / RECORDS, found)
 
 
 def _of_all_processes(mine: list[Captioned]) -> list[Captioned]:
@@ -182,6 +181,6 @@ def _parts(batch: Any) -> tuple[Tensor, Tensor, Any]:
     """
     if not isinstance(batch, (tuple, list)) or len(batch) != 3 or batch[1].ndim != 2 or batch[1].is_floating_point():
         raise InvalidArgumentError(
-            "task captioning takes batches (images (B, C, H, W), tokens (B, L), references); give data.targets=captions."
+            "task captioning takes batches (images (B, C, H, W), tokens (B, L), references); give data with captions."
         )
     return batch[0], batch[1], batch[2]
