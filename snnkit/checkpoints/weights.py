@@ -22,6 +22,7 @@ from snnkit.checksum import checksum
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError
 from snnkit.files import atomic_path
 from snnkit.models import create_model
+from snnkit.models.inflation import inflated
 from snnkit.models.registry import method_arguments
 
 
@@ -39,6 +40,7 @@ class LoadReport:
         adapted: first convolutions whose three channels were summed, or repeated, for images of other channels.
         form: arguments of ``create_model`` that the model was changed to, since published weights were trained so.
         untold: arguments that the weights do not tell, as the model has them: "num_heads=8".
+        widened: tensors of a network for images that were widened over time (``models.inflation``).
     """
 
     loaded: tuple[str, ...]
@@ -50,6 +52,7 @@ class LoadReport:
     adapted: tuple[str, ...] = ()
     form: Mapping[str, Any] = field(default_factory=dict)
     untold: tuple[str, ...] = ()
+    widened: int = 0
 
     @property
     def complete(self) -> bool:
@@ -67,6 +70,8 @@ class LoadReport:
             parts.append(_some("ignored", self.ignored))
         if self.adapted:
             parts.append(f"{', '.join(self.adapted)} adapted to the channels of the images")
+        if self.widened:
+            parts.append(f"{self.widened} of them are a network's for images, widened over time")
         if self.form:
             form = ", ".join(f"{key}={value}" for key, value in self.form.items())
             parts.append(f"the model computes as published ({form})")
@@ -107,8 +112,8 @@ def load_weights(
     (``model``, ``state_dict`` …) and behind prefixes (``module.``, ``backbone.`` …).
 
     A first convolution of three channels is summed for images of one, as timm does, and repeated and scaled for other
-    numbers. Weights of a published file whose code computes otherwise than the model's defaults change the model to
-    that form (``LoadReport.form``).
+    numbers. Weights of a network for images are widened for one of clips. Weights of a published file whose code
+    computes otherwise than the model's defaults change the model to that form (``LoadReport.form``).
 
     Args:
         model: to be filled; untouched if anything is wrong.
@@ -129,6 +134,7 @@ def load_weights(
         given, config = path_or_state_dict, {}
     own = model.state_dict()
     given, ignored, source = own_keys(model, unwrap(given, own))
+    given, widened = inflated(model, own, given)
     made, adapted = fitted(model, own, given)
     left = tuple(key for key in own if key in made and made[key].shape != own[key].shape)
     report = LoadReport(
@@ -139,6 +145,7 @@ def load_weights(
         source=source,
         left=left,
         adapted=adapted,
+        widened=widened,
         form=published_form(model, source),
         untold=untold(model, source),
     )

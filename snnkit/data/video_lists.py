@@ -109,8 +109,8 @@ def _parted(file: Path, number: int, line: str) -> tuple[str, str]:
         raise InvalidArgumentError(f"{file}, line {number}: {_short(line)!r} has no label; lines are PATH LABEL.")
     if re.fullmatch(r"\d+[,\s]+\d+", label):
         raise InvalidArgumentError(
-            f"{file}, line {number}: {_short(line)!r} has two numbers, as lists of folders of frames have; give videos, "
-            "one number a line."
+            f"{file}, line {number}: {_short(line)!r} has two numbers, as lists of folders of frames have; give "
+            "videos, and one number a line."
         )
     return path, label
 
@@ -170,7 +170,7 @@ def _classes_file(root: Path) -> dict[int, str] | None:
 def _by_number(said: object) -> dict[int, str] | None:
     """Return names by number of a list of names, or of a dictionary either way; None of anything else."""
     if isinstance(said, list):
-        return {n: name for n, name in enumerate(said)} if all(isinstance(name, str) for name in said) else None
+        return dict(enumerate(said)) if all(isinstance(name, str) for name in said) else None
     if not isinstance(said, dict):
         return None
     if all(_is_number(str(key)) for key in said):

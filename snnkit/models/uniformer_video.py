@@ -2,7 +2,8 @@
 
     clip (B, C, T, H, W) → /(2, 4, 4) → local blocks → /(1, 2, 2) → … → BN → mean over T, H, W → linear
 
-Feature maps are (B, C, T/2, H/s, W/s). ``inflate`` makes a start for training of image weights.
+Feature maps are (B, C, T/2, H/s, W/s). ``inflate`` makes a start for training of image weights; ``load_weights`` does
+so of itself where it is given some (``models.inflation``).
 """
 
 from __future__ import annotations
@@ -148,21 +149,43 @@ def inflate(state: Mapping[str, Tensor], model: UniFormerVideo, center: bool = F
         InvalidArgumentError: not weights of such a model.
     """
     made, own = renamed(state, RULES), model.state_dict()
-    if "patch_embeds.0.proj.weight" not in made or any("scale.gamma" in key for key in made):
-        raise InvalidArgumentError(
-            "inflate takes weights of a UniFormer for images with patch embeddings and without layer scale."
-        )
+    check_of_images(made)
     result = {}
     for key, value in made.items():
         if key in own and own[key].ndim == 5 and value.ndim == 4:
-            frames = own[key].shape[2]
-            wide = value.unsqueeze(2).repeat(1, 1, frames, 1, 1) / (1 if center else frames)
-            if center:
-                wide[:, :, torch.arange(frames) != frames // 2] = 0
-            value = wide
+            value = over_frames(value, own[key].shape[2], center)
         if key in own and own[key].shape == value.shape:
             result[key] = value
     return result
+
+
+def over_frames(kernel: Tensor, frames: int, center: bool = False) -> Tensor:
+    """Return a kernel (O, I, H, W) of images as one of clips, (O, I, frames, H, W), whose sum over frames it is.
+
+    Each frame has an equal share of it, or with ``center`` the middle one all of it.
+    """
+    wide = kernel.unsqueeze(2).repeat(1, 1, frames, 1, 1) / (1 if center else frames)
+    if center:
+        wide[:, :, torch.arange(frames) != frames // 2] = 0
+    return wide
+
+
+def check_of_images(state: Mapping[str, Tensor]) -> None:
+    """Raise InvalidArgumentError unless weights of a UniFormer for images, by own keys, are of a form clips have too."""
+    if "patch_embeds.0.proj.weight" not in state or any("scale.gamma" in key for key in state):
+        raise InvalidArgumentError(
+            "a UniFormer for clips takes weights of a UniFormer for images with patch embeddings and without layer "
+            "scale: it has neither overlapping stem nor layer scale."
+        )
+
+
+def _from_published(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Translate published keys, those of networks for images too: ``models.inflation`` widens their kernels."""
+    made = renamed(state, RULES)
+    first = made.get("patch_embeds.0.proj.weight")
+    if first is not None and first.ndim == 4:
+        return made
+    return from_published(state, model)
 
 
 FAMILY = Family(
@@ -192,7 +215,7 @@ FAMILY = Family(
         "no published weights were run; reference outputs of the published code at small sizes were",
     ),
     marks=(r"^patch_embed1\.proj\.", r"^blocks1\.0\.pos_embed\."),
-    convert=from_published,
+    convert=_from_published,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Clips whose class is a motion (``data.moving_things``): networks for clips, and a spiking one a step of which is a frame."""
+"""Clips whose class is a motion (``data.moving_things``): networks for clips, and one whose time steps are frames."""
 
 from __future__ import annotations
 
