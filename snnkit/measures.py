@@ -24,8 +24,10 @@ class Measure:
 
 MEASURES = {
     "accuracy": Measure("accuracy"),
+    "box_ap": Measure("box AP"),
     "cider": Measure("CIDEr-D", share=False),
     "loss": Measure("loss", share=False),
     "miou": Measure("mean IoU"),
+    "pose_ap": Measure("AP of key points"),
 }
 """By the key in the metrics. The score of "loss" is its negative."""

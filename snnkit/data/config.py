@@ -13,10 +13,11 @@ ON_CORRUPT = ("stop", "skip")
 ON_MISSING = ("stop", "skip")
 STRAY = ("stop", "drop")
 VIEWS = ("moco_v2", "swav", "dino")
-TARGETS = ("", "labels", "maps", "captions")
+TARGETS = ("", "labels", "maps", "captions", "keypoints", "objects")
 _NOT_NEGATIVE = (
     *("shift_pixels", "train_limit", "test_limit", "sample_seed", "workers", "img_size", "mixup", "cutmix", "frames"),
-    *("local_crops", "local_size", "target_fps", "sensor_height", "sensor_width", "shuffle_window"),
+    *("local_crops", "local_size", "target_fps", "sensor_height", "sensor_width", "shuffle_window", "longest_side"),
+    *("crop_height", "crop_width", "rotate"),
 )
 
 
@@ -42,6 +43,10 @@ class DataConfig:
         crop_scale: smallest share of the area that a random resized crop keeps; 1 = no such crop.
         smallest_scale, largest_scale: images that come with maps, boxes or points are scaled by a factor drawn between
             them and then cut or filled up to ``img_size`` (large-scale jitter: 0.1 and 2); 1 and 1 for none.
+        short_sides: shorter sides in pixels, of which one is drawn for each training image with boxes (multi-scale).
+        longest_side: the longer side of an image with boxes is at most this; 0 for no bound.
+        crop_height, crop_width: pixels of a crop around a thing whose key points are learned; 0 = ``img_size``.
+        rotate: training crops of things with key points are turned by at most so many degrees.
         rand_augment: timm's text, such as "rand-m9-mstd0.5-inc1"; "" = none.
         erase: probability that a random rectangle is replaced by noise.
         repeats: copies of an image in an epoch, each augmented anew (repeated augmentation).
@@ -85,6 +90,11 @@ class DataConfig:
     crop_scale: float = 1.0
     smallest_scale: float = 1.0
     largest_scale: float = 1.0
+    short_sides: tuple[int, ...] = ()
+    longest_side: int = 0
+    crop_height: int = 0
+    crop_width: int = 0
+    rotate: float = 0.0
     rand_augment: str = ""
     erase: float = 0.0
     repeats: int = 1
@@ -134,6 +144,11 @@ class DataConfig:
             raise InvalidArgumentError(
                 f"data.smallest_scale={self.smallest_scale}, largest_scale={self.largest_scale}: must be above 0, the "
                 "first at most the second."
+            )
+        if self.targets not in ("", "keypoints") and (self.crop_height or self.crop_width or self.rotate):
+            raise InvalidArgumentError(
+                f"data.crop_height={self.crop_height}, crop_width={self.crop_width}, rotate={self.rotate:g}: are for "
+                "things with key points; set them to 0."
             )
         self._check_views()
         if self.test_crops not in (1, 3):

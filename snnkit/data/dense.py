@@ -2,6 +2,7 @@
 
     targets     a sample                                                    a batch
     maps        image (C, H, W), classes (H, W), 255 where none is known    images (B, C, H, W), classes (B, H, W)
+    keypoints   crop (C, H, W), {points (K, 3), …} (``keypoints``)          crops (B, C, H, W), {points (B, K, 3), …}
     objects     image, {boxes (N, 4), labels (N,), masks (N, H, W), …}      list of images, list of dictionaries
 
 A source reads images as uint8 and targets as torchvision's ``tv_tensors``, so that torchvision's transforms turn, cut
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
@@ -24,6 +25,7 @@ from torchvision.transforms.v2._utils import query_size
 
 from snnkit.data.config import DataConfig
 from snnkit.data.image_captions import collate_captions
+from snnkit.data.object_transforms import collate_objects
 from snnkit.data.order import Skipped
 from snnkit.data.transforms import Normalise
 from snnkit.errors import CorruptFileError, InvalidArgumentError
@@ -140,7 +142,12 @@ def collate_maps(samples: list[Any]) -> tuple[Tensor, Tensor]:
     return torch.stack([filled(x, 0) for x in images]), torch.stack([filled(x, IGNORED) for x in maps])
 
 
-COLLATES: dict[str, Callable[[list[Any]], Any]] = {"maps": collate_maps, "captions": collate_captions}
+COLLATES: dict[str, Callable[[list[Any]], Any]] = {
+    "maps": collate_maps,
+    "captions": collate_captions,
+    "keypoints": default_collate,
+    "objects": collate_objects,
+}
 """How batches are made, by targets; those of labels by torch's own."""
 
 _LABELLED_ONLY = {"mixup": 0.0, "cutmix": 0.0, "rand_augment": "", "erase": 0.0, "views": "", "test_crops": 1}

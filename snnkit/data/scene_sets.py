@@ -18,8 +18,12 @@ from snnkit.data.config import DataConfig
 from snnkit.data.dense import COLLATES, Dense, Maps
 from snnkit.data.image_captions import Captions
 from snnkit.data.image_folder import MEAN, STD
+from snnkit.data.keypoints import TopDown
+from snnkit.data.object_transforms import Objects
 from snnkit.data.samples import Splits
 from snnkit.data.scene_captions import SceneCaptions
+from snnkit.data.scene_keypoints import SceneKeypoints
+from snnkit.data.scene_objects import SceneObjects
 from snnkit.data.scenes import SIDE, Scene, Scenes
 from snnkit.errors import unknown_name
 
@@ -53,6 +57,8 @@ def class_map(scene: Scene) -> Tensor:
 SOURCES: dict[str, tuple[type, Callable[..., Any]]] = {
     "maps": (SceneMaps, Maps),
     "captions": (SceneCaptions, Captions),
+    "keypoints": (SceneKeypoints, TopDown),
+    "objects": (SceneObjects, Objects),
 }
 """What can be asked for: the source, and what transforms it."""
 

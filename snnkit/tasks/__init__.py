@@ -20,6 +20,7 @@ from snnkit.tasks.classification import Classification
 from snnkit.tasks.contrastive.dino import DINO
 from snnkit.tasks.contrastive.moco import MoCo
 from snnkit.tasks.contrastive.swav import SwAV
+from snnkit.tasks.detection import Detection
 from snnkit.tasks.distillation import Distillation
 from snnkit.tasks.energy_penalty import EnergyPenalty
 from snnkit.tasks.feature_distillation import FeatureDistillation
@@ -27,6 +28,7 @@ from snnkit.tasks.masked import Masked
 from snnkit.tasks.meal_v2 import MealV2
 from snnkit.tasks.mr_mae import MRMAE
 from snnkit.tasks.pairs.pairs import Pairs
+from snnkit.tasks.pose import Pose
 from snnkit.tasks.segmentation import Segmentation
 from snnkit.tasks.task import Task
 
@@ -35,12 +37,14 @@ __all__ = [
     "MRMAE",
     "Captioning",
     "Classification",
+    "Detection",
     "Distillation",
     "FeatureDistillation",
     "Masked",
     "MealV2",
     "MoCo",
     "Pairs",
+    "Pose",
     "Segmentation",
     "SwAV",
 ]

@@ -1,0 +1,205 @@
+"""Key points of things by heat maps on crops around them (``data.keypoints``): AP of COCO, and PCK.
+
+    loss = ½ Σ_k w_k mean over cells (h_k − g_k)² / K;  h: heat maps of the network, g: Gaussians around the key points,
+           w_k: 0 for a key point that is not marked or lies off the map (``heat_maps``)
+
+A test takes the mean of the heat maps of a crop and of its mirror image, reads places off them and moves them back to
+the image, where they are compared (``oks``). Of training crops the first 2,000 of an epoch in each process are scored
+alike, as they are augmented and from single heat maps. Source: Xiao et al., "Simple Baselines for Human Pose Estimation
+and Tracking", arXiv 1804.06208. Letters: B crops, K key points, C channels, H and W pixels, h and w cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from snnkit.data.keypoints import moved
+from snnkit.errors import InvalidArgumentError, unknown_name
+from snnkit.files import write_json
+from snnkit.layers.memory_order import channels_innermost
+from snnkit.tasks.classification import channels_last
+from snnkit.tasks.firing import firing_neurons, listening
+from snnkit.tasks.heat_maps import dark, heat_maps, quarter
+from snnkit.tasks.oks import NEAR, KeypointAP, Things, check_installed
+from snnkit.tasks.task import Plan, Task
+
+DECODINGS = ("quarter", "dark")
+_SCORED = 2000  # training crops of an epoch and process
+_SHOWN = 12  # things in the records
+
+Batch = tuple[Tensor, dict[str, Tensor]]
+
+
+class Pose(Task):
+    """Train a network (B, C, H, W) → heat maps (B, K, h, w) on crops around things and their key points.
+
+    Args:
+        model: the network.
+        num_classes: K.
+        sigma: standard deviation of the Gaussians, in cells of the heat maps.
+        flip_test: whether tests take the mean with the mirror image's heat maps.
+        decoding: how places are read off heat maps: "quarter" or "dark" (``heat_maps``).
+        sigmas: how exact each key point is marked, for OKS; empty for what the data say.
+
+    Raises:
+        UnknownNameError: no such decoding.
+        InvalidArgumentError: an option outside its range, or pycocotools is not installed.
+    """
+
+    name: ClassVar[str] = "pose"
+    measure: ClassVar[str] = "pose_ap"
+    takes: ClassVar[str] = "keypoints"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        num_classes: int,
+        sigma: float = 2.0,
+        flip_test: bool = True,
+        decoding: str = "quarter",
+        sigmas: Sequence[float] = (),
+    ):
+        super().__init__()
+        check_installed()
+        if decoding not in DECODINGS:
+            raise unknown_name("value of task.options.decoding", decoding, DECODINGS)
+        if not 0 < sigma < math.inf:
+            raise InvalidArgumentError(f"task.options.sigma={sigma!r}: must be a number of cells above 0.")
+        if len(sigmas) not in (0, num_classes) or any(not 0 < value < math.inf for value in sigmas):
+            raise InvalidArgumentError(
+                f"task.options.sigmas={list(sigmas)}: give {num_classes} numbers above 0, one a key point."
+            )
+        self.model, self.num_classes = channels_innermost(model), num_classes
+        self.sigma, self.flip_test, self.decoding = sigma, flip_test, decoding
+        self.sigmas = tuple(map(float, sigmas))
+        self.losses, self.rate, self.points = MeanMetric(), MeanMetric(), KeypointAP(num_classes)
+        self.classes: tuple[str, ...] = ()
+        self._neurons = firing_neurons(model)
+        self._scored = 0
+        self._found: tuple[Things, dict[float, float]] | None = None
+
+    def begin(self, plan: Plan) -> None:
+        """Take note of the key points' names."""
+        self.classes = plan.classes
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the loss of a training batch; one without any marked key point is worth 0."""
+        crops, targets = batch
+        maps = self.model(channels_last(crops)).float()
+        loss = self._squares(maps, crops, targets)
+        self._note(loss, maps, crops, targets)
+        return loss
+
+    def evaluate(self, batch: Batch) -> None:
+        """Feed the metrics with a test batch."""
+        crops, targets = batch
+        with listening(self._neurons) as rates, torch.no_grad():
+            maps = self.maps(crops, targets["mirror"])
+        self._note(self._squares(maps, crops, targets), maps, crops, targets)
+        if rates:
+            self.rate.update(torch.stack(rates).mean(), len(crops))
+
+    def maps(self, crops: Tensor, mirror_BK: Tensor) -> Tensor:
+        """Return the heat maps of test crops, float32 (B, K, h, w).
+
+        Args:
+            crops: (B, C, H, W).
+            mirror_BK: which key point takes whose name in the mirror image.
+        """
+        maps: Tensor = self.model(channels_last(crops)).float()
+        if not self.flip_test:
+            return maps
+        mirrored = self.model(channels_last(crops.flip(-1))).float().flip(-1)
+        return (maps + mirrored.gather(1, mirror_BK[..., None, None].expand_as(mirrored))) / 2
+
+    def _squares(self, maps: Tensor, crops: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        size = maps.shape[-2], maps.shape[-1]
+        wanted, weights = heat_maps(targets["points"].float(), size, self._stride(maps, crops), self.sigma)
+        return ((maps - wanted).square().mean((-2, -1)) * weights).mean() / 2
+
+    def _stride(self, maps: Tensor, crops: Tensor) -> float:
+        """Return the pixels of a cell: what the network says, or what the sizes tell."""
+        return float(getattr(self.model, "stride", crops.shape[-1] / maps.shape[-1]))
+
+    @torch.compiler.disable  # counting branches on values; the network and its loss are one graph without it
+    def _note(self, loss: Tensor, maps: Tensor, crops: Tensor, targets: dict[str, Tensor]) -> None:
+        self.losses.update(loss.detach(), len(crops))
+        if self.training:
+            if self._scored >= _SCORED:
+                return
+            self._scored += len(crops)
+        cells, peaks = self._places(maps.detach())
+        back = targets["back"].float()
+        seen = moved(targets["points"][..., :2].float(), back)
+        truth = {**targets, "truth": torch.cat([seen, targets["points"][..., 2:].float()], -1)}
+        sigmas = targets["sigmas"]
+        if self.sigmas:
+            sigmas = sigmas.new_tensor(self.sigmas).expand_as(sigmas)
+        self.points.update(moved(cells * self._stride(maps, crops), back), peaks.mean(1), truth, sigmas)
+
+    def _places(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        return dark(maps, self.sigma) if self.decoding == "dark" else quarter(maps)
+
+    def compute(self) -> dict[str, float]:
+        """Return loss, AP (= score), AP at 0.5 and 0.75, PCK and, after ``evaluate``, the mean firing rate."""
+        things = self.points.compute()
+        aps = {} if things is None else things.ap()
+        self._found = None if things is None else (things, aps)
+        ap = sum(aps.values()) / max(len(aps), 1)
+        result = {"loss": float(self.losses.compute()), "pose_ap": ap, "score": ap}
+        result |= {"pose_ap_50": aps.get(0.5, 0.0), "pose_ap_75": aps.get(0.75, 0.0)}
+        result["pck"] = 0.0 if things is None else things.pck()
+        if self.rate.update_called:
+            result["firing_rate"] = float(self.rate.compute())
+        for metric in (self.losses, self.points, self.rate):
+            metric.reset()
+        self._scored = 0
+        return result
+
+    def keep_records(self, folder: Path, epoch: int) -> None:
+        """Write pose.json: AP by threshold, every key point by itself, and some things as they are and were found."""
+        if self._found is None:
+            return
+        things, aps = self._found
+        names = self.classes or tuple(map(str, range(self.num_classes)))
+        record = {"epoch": epoch, "things": len(things), "ap": {f"{key:.2f}": value for key, value in aps.items()}}
+        write_json(folder / "pose.json", record | by_point(things, names) | {"shown": shown(things)})
+
+
+def by_point(things: Things, names: Sequence[str]) -> dict[str, Any]:
+    """Return how near each key point was found, as plain numbers; None where it is marked nowhere."""
+    marked = things.marked.sum(0)
+    near = things.near().sum(0)
+    rows = [
+        {"name": name, "marked": int(count), "pck": float(hits / count) if count else None, "sigma": float(sigma)}
+        for name, count, hits, sigma in zip(names, marked, near, things.sigmas, strict=True)
+    ]
+    return {"pck_within": NEAR, "points": rows}
+
+
+def shown(things: Things) -> list[dict[str, Any]]:
+    """Return things of the first images, with the places in the image that are marked and that were found."""
+    order = torch.argsort(things.image, stable=True)[:_SHOWN].tolist()
+    oks = things.oks()
+    return [
+        {
+            "image": int(things.image[number]),
+            "box": _plain(things.box[number]),
+            "score": float(things.score[number]),
+            "oks": float(oks[number]),
+            "truth": _plain(things.truth[number]),
+            "found": _plain(things.found[number]),
+        }
+        for number in order
+    ]
+
+
+def _plain(values: Tensor) -> Any:
+    return values.mul(100).round().div(100).tolist()
