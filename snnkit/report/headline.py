@@ -14,14 +14,26 @@ def model_name(run: Run) -> str:
     return text(obj(run.config, "model").get("name") or run.config.get("recipe") or run.name)
 
 
+def measure(run: Run) -> tuple[str, str, bool]:
+    """What the run's score is: its key in the metrics, what people call it, and whether it is a share."""
+    found = obj(run.summary, "measure")
+    key = text(found.get("key"))
+    return (key, text(found.get("words")) or key, found.get("share") is True) if key else ("accuracy", "accuracy", True)
+
+
 def accuracy(run: Run) -> float | int | None:
-    """The test accuracy of the last epoch, whose weights the run goes on with."""
+    """The score in the test of the last epoch, whose weights the run goes on with: accuracy, unless it says another."""
+    name = measure(run)[0]
     for key in ("final", "best"):
-        value = number(obj(run.summary, key).get("accuracy"))
+        value = number(obj(run.summary, key).get(name))
         if value is not None:
             return value
-    measured = [number(obj(line, "test").get("accuracy")) for line in run.metrics]
+    measured = [number(obj(line, "test").get(name)) for line in run.metrics]
     return next((value for value in reversed(measured) if value is not None), None)
+
+
+def _score(run: Run, value: float | int) -> str:
+    return percent(value) if measure(run)[2] else f"{value:.3f}"
 
 
 def chip_size(run: Run) -> float | int | None:
@@ -74,6 +86,8 @@ def _learned(run: Run) -> str:
     if _of_texts(run):
         return f"it names {percent(reached)} of the labelled test images correctly by the texts of their classes"
     within = f" in {plural(steps, 'time step')}" if steps else ""
+    if (name := measure(run)[1]) != "accuracy":
+        return f"it reaches a {name} of {_score(run, reached)} on {of.removeprefix('of ')}{within}"
     return f"it names {percent(reached)} {of} correctly{within}"
 
 
@@ -140,12 +154,12 @@ def _accuracy_tile(run: Run) -> dict[str, str] | None:
     epoch, parameters = number(obj(run.summary, "final").get("epoch")), number(run.summary.get("parameters"))
     notes = [f"epoch {whole(epoch)}"] if epoch is not None else []
     notes += [f"{si(parameters)} parameters"] if parameters is not None else []
-    return {"label": _measure(run), "value": percent(reached), "note": ", ".join(notes)}
+    return {"label": _measure(run), "value": _score(run, reached), "note": ", ".join(notes)}
 
 
 def _measure(run: Run) -> str:
     """What the accuracy of a run is of."""
-    return "Zero-shot accuracy" if _of_texts(run) else "Test accuracy"
+    return "Zero-shot accuracy" if _of_texts(run) else f"Test {measure(run)[1]}"
 
 
 def _of_texts(run: Run) -> bool:

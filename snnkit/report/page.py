@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snnkit.files import atomic_path
-from snnkit.report import chip, comparison, conversion, energy, headline, network, pairs, pretraining, sections, values
+from snnkit.report import chip, comparison, conversion, energy, found, headline, network, pairs, pretraining, sections, values
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run, is_ordinary, read_runs
 from snnkit.report.single_file import ASSETS, allowed, asset, embedded, templates
@@ -16,7 +16,7 @@ _STYLES = ("style.css",)
 _FIRST = "errors.js"
 _SCRIPTS = (
     *("core.js", "walk.js", "charts_training.js", "charts_energy.js", "charts_layers.js"),
-    *("curves.js", "charts_pairs.js", "charts_pretraining.js"),
+    *("curves.js", "squares.js", "charts_pairs.js", "charts_found.js", "charts_pretraining.js"),
     *("charts_forms.js", "charts_chip.js", "page.js"),
 )
 
@@ -25,6 +25,7 @@ _SECTIONS = (
     ("training", "Learning", sections.training, "snnkit train"),
     ("pretraining", "Pre-training", pretraining.pretraining, ""),
     ("pairs", "Images and texts", pairs.pairs, ""),
+    ("found", "Predictions", found.found, ""),
     ("network", "Network", network.network, "snnkit capture {run}"),
     ("rates", "Firing rates", sections.rates, "snnkit energy {run}"),
     ("energy", "Energy", energy.energy, "snnkit energy {run}"),

@@ -46,11 +46,14 @@ class Run:
     memory: dict[str, Any] = field(default_factory=dict)
     steps: list[dict[str, Any]] = field(default_factory=list)
     """A line for each step, read of image–text runs alone."""
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What tasks beyond classes left of the last test, by the name of the file."""
     pictures: dict[str, bytes] = field(default_factory=dict)
     """The PNG files that training drew, by name."""
 
 
-_PICTURES = ("pairs.png", "reconstructions.png", "views.png")
+_PICTURES = ("pairs.png", "predictions.png", "reconstructions.png", "views.png")
+_FOUND = ("segmentation",)
 _RENEWED_BY = {"counts": "snnkit energy", "energy": "snnkit energy", "mapping": "snnkit simulate"}
 
 
@@ -108,6 +111,7 @@ def read_run(folder: Path) -> Run:
         pretraining=_read_object(folder / "pretraining.json"),
         memory=_read_object(folder / "memory.json"),
         steps=_read_lines(folder / "steps.jsonl") if (folder / "pairs.json").is_file() else [],
+        found={name: _read_object(folder / f"{name}.json") for name in _FOUND},
         pictures={name: (folder / name).read_bytes() for name in _PICTURES if (folder / name).is_file()},
         stale=tuple(f"{name}.json is of other weights: left out; {_RENEWED_BY[name]} {folder}" for name in stale),
     )

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from snnkit.report import priced
+from snnkit.report.headline import measure
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run
 from snnkit.report.values import names, number, obj, percent, ratio, rows, si, text, total
@@ -21,12 +22,14 @@ def training(run: Run, palette: Palette) -> dict[str, Any] | None:
     """Accuracy, loss and firing rate of each epoch."""
     if not run.metrics:
         return None
+    score, words, share = measure(run)
+    labels = {score: f"{words[:1].upper()}{words[1:]}", **_CURVES}
     curves = {
-        key: {part: [number(obj(line, part).get(key)) for line in run.metrics] for part in _SPLITS} for key in _CURVES
+        key: {part: [number(obj(line, part).get(key)) for line in run.metrics] for part in _SPLITS} for key in labels
     }
     curves["firing_rate"] = {"network": [number(line.get("firing_rate")) for line in run.metrics]}
     views = [
-        {"key": key, "label": {**_CURVES, "firing_rate": "Firing rate"}[key]}
+        {"key": key, "label": {**labels, "firing_rate": "Firing rate"}[key]}
         for key, parts in curves.items()
         if any(value is not None for values in parts.values() for value in values)
     ]
@@ -41,15 +44,19 @@ def training(run: Run, palette: Palette) -> dict[str, Any] | None:
         "seconds": [number(line.get("seconds")) for line in run.metrics],
         "best": {
             "epoch": best.get("epoch"),
-            "accuracy": number(best.get("accuracy")),
+            "key": score,
+            "value": number(best.get(score)),
             "split": best.get("split", "test"),
         },
     }
-    words = {"epochs": len(run.metrics), "duration": _duration(seconds), "states": _states(run)}
-    return {"views": views, "data": data} | words | _epochs(run, curves)
+    said = {"epochs": len(run.metrics), "duration": _duration(seconds), "states": _states(run)}
+    data["shares"] = [key for key in curves if key != "loss" and (key != score or share)]
+    return {"views": views, "data": data} | said | _epochs(run, curves, labels, data["shares"])
 
 
-def _epochs(run: Run, curves: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
+def _epochs(
+    run: Run, curves: dict[str, dict[str, list[Any]]], labels: dict[str, str], shares: list[str]
+) -> dict[str, Any]:
     """The curves as a table: a row an epoch, a column for every curve that has a value."""
     shown = [
         (key, part, values)
@@ -58,13 +65,13 @@ def _epochs(run: Run, curves: dict[str, dict[str, list[Any]]]) -> dict[str, Any]
         if any(value is not None for value in values)
     ]
     titles = [
-        "Firing rate" if key == "firing_rate" else f"{_CURVES[key]}, {part if part != 'train' else 'training'}"
+        "Firing rate" if key == "firing_rate" else f"{labels[key]}, {part if part != 'train' else 'training'}"
         for key, part, _ in shown
     ]
     table = [
         {
             "epoch": text(line.get("epoch", index + 1)) or "–",
-            "values": [si(values[index]) if key == "loss" else percent(values[index], 2) for key, _, values in shown],
+            "values": [percent(values[index], 2) if key in shares else si(values[index]) for key, _, values in shown],
         }
         for index, line in enumerate(run.metrics)
     ]

@@ -1,6 +1,7 @@
 """Semantic segmentation: cross-entropy of every pixel, mean IoU, pixel accuracy, and every class by itself.
 
     loss = − Σ w_k log softmax(z)_k / Σ w_k  over the pixels whose class k is known; z: logits, enlarged to the classes'
+    of auxiliary heads, which a network may have in training, 0.4 of theirs is added
     IoU_k = hits / (hits + misses + false alarms) over all pixels of a split;  mIoU: its mean over classes that occur
 
 A class that neither occurs nor is predicted has no IoU. Letters: B images, K classes, C channels, H and W pixels.
@@ -27,7 +28,11 @@ from snnkit.layers.memory_order import channels_innermost
 from snnkit.tasks.classification import channels_last
 from snnkit.tasks.drawing import colours
 from snnkit.tasks.firing import firing_neurons, listening
+from snnkit.tasks.pictures import write_rows
 from snnkit.tasks.task import Plan, Task
+
+_SHOWN = 8
+_AUXILIARY = 0.4  # of the loss of further logits, as MMSegmentation weighs them
 
 
 class Segmentation(Task):
@@ -78,6 +83,8 @@ class Segmentation(Task):
         self.classes: tuple[str, ...] = ()
         self._neurons = firing_neurons(model)
         self._found: Tensor | None = None
+        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        """Of the first test images: the image, its classes, and those that were predicted."""
 
     def begin(self, plan: Plan) -> None:
         """Take note of the classes' names."""
@@ -86,8 +93,12 @@ class Segmentation(Task):
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the loss of a training batch; a batch without any known pixel is worth 0."""
         images, maps = batch
-        logits = _enlarged(self.model(channels_last(images)), maps)
+        made = self.model(channels_last(images))
+        first, *others = made if isinstance(made, tuple) else (made,)
+        logits = _enlarged(first, maps)
         loss = self._cross_entropy(logits, maps, self.label_smoothing)
+        for auxiliary in others:
+            loss = loss + _AUXILIARY * self._cross_entropy(_enlarged(auxiliary, maps), maps, self.label_smoothing)
         self._note(loss, logits, maps)
         return loss
 
@@ -97,6 +108,9 @@ class Segmentation(Task):
         with listening(self._neurons) as rates, torch.no_grad():
             logits = self.logits(images)
         self._note(self._cross_entropy(logits, maps, 0.0), logits, maps)
+        if images.ndim == 4 and (missing := _SHOWN - len(self._seen)) > 0:
+            said = logits.argmax(1)
+            self._seen += [(images[n].cpu(), maps[n].cpu(), said[n].cpu()) for n in range(min(missing, len(maps)))]
         if rates:
             self.rate.update(torch.stack(rates).mean(), len(images))
 
@@ -150,11 +164,27 @@ class Segmentation(Task):
         return self.classes[number] if number < len(self.classes) else str(number)
 
     def keep_records(self, folder: Path, epoch: int) -> None:
-        """Write segmentation.json: the confusion matrix of the last test, rows the truth, and IoU by class."""
+        """Write segmentation.json: the confusion matrix of the last test, rows the truth, and IoU by class.
+
+        Beside it predictions.png: the first test images, their classes, and those that were predicted.
+        """
         if self._found is None:
             return
         names = [self._name(number) for number in range(self.num_classes)]
         write_json(folder / "segmentation.json", {"epoch": epoch, **per_class(self._found, names)})
+        sides = {tuple(image.shape) for image, _, _ in self._seen}
+        if len(sides) == 1 and (shape := sides.pop())[1] == shape[2]:
+            rows = [self._row(*one) for one in self._seen]
+            write_rows(folder / "predictions.png", [torch.stack(column) for column in zip(*rows, strict=True)])
+        self._seen = []
+
+    def _row(self, image: Tensor, truth: Tensor, said: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """An image 0…1 (3, H, W) as it is, with its classes, and with those that were predicted."""
+        low, high = image.amin(), image.amax()
+        grey = image if len(image) == 3 else image.mean(0, keepdim=True).expand(3, -1, -1)
+        pixels = ((grey - low) / (high - low).clamp(min=1e-6) * 255).round().byte()
+        drawn = [self.draw(pixels, {"map": classes}) for classes in (truth, said)]
+        return pixels / 255, drawn[0] / 255, drawn[1] / 255
 
 
 def ious(confusion_KK: Tensor) -> Tensor:

@@ -3,20 +3,20 @@
 (() => {
   const R = Report, { training, rates, raster } = R.data;
   const NAMES = { train: "Training images", validation: "Images set aside", test: "Test images", network: "Firing rate" };
-  const asPercent = (view) => view === "accuracy" || view === "firing_rate";
+  const asPercent = (view) => training.shares.includes(view);
 
   function curve(view, name, values) {
     const main = name === "test" || name === "network";
     const colour = R.colour(main ? "accent" : "line-strong");
-    const best = view === "accuracy" && name === training.best.split && R.isNumber(training.best.accuracy)
+    const best = view === training.best.key && name === training.best.split && R.isNumber(training.best.value)
       ? training.epochs.indexOf(training.best.epoch) : -1;
     return {
       name: NAMES[name], type: "line", data: values, connectNulls: true, symbol: "circle", symbolSize: 5,
       showSymbol: values.length < 40, lineStyle: { width: main ? 2.5 : 1.5, color: colour }, itemStyle: { color: colour },
       markPoint: best < 0 ? undefined : {
         symbol: "circle", symbolSize: 11, itemStyle: { color: R.colour("surface"), borderColor: colour, borderWidth: 2.5 },
-        label: { ...R.text(13, "ink"), position: "bottom", distance: 12, formatter: `best ${R.percent(training.best.accuracy)}` },
-        data: [{ coord: [best, training.best.accuracy] }],
+        label: { ...R.text(13, "ink"), position: best && best === values.length - 1 ? "left" : "bottom", distance: 12, formatter: `best ${asPercent(view) ? R.percent(training.best.value) : R.si(training.best.value)}` },
+        data: [{ coord: [best, training.best.value] }],
       },
     };
   }

@@ -1,0 +1,152 @@
+"""What a run says of pictures, folders and videos.
+
+Would break it: a picture fed otherwise than the run's test images, an answer in other pixels than the picture's, a file
+that is written over by another of the same name, a damaged picture that loses the answers about the others, a video
+whose frames are counted wrongly.
+"""
+
+import pytest
+import torch
+from support.data import video
+from torchvision.io import ImageReadMode, decode_image, write_png
+from torchvision.transforms.v2 import functional as vision
+
+from snnkit.cli.predict import predict
+from snnkit.data import load_images
+from snnkit.data.scenes import Scenes
+from snnkit.engine import RunConfig, train
+from snnkit.engine.config import ModelConfig, TaskConfig
+from snnkit.engine.predicting import Picture, Predictor, files_in, pictures
+from snnkit.errors import SnnkitError
+from snnkit.files import read_json
+
+SMALL = {"stem_type": "", "stem_width": 8, "channels": (8, 8, 16, 16), "fpn_channels": 8, "head_channels": 8}
+
+
+@pytest.fixture(scope="module")
+def segments(tmp_path_factory):
+    """A run of segmentation whose network knows the background from the rest at least."""
+    pytest.importorskip("skimage", reason="no photographs: pip install scikit-image")
+    config = RunConfig(model=ModelConfig("semantic_fpn:timm:resnet10t", sizes=dict(SMALL)))
+    config.task, config.epochs, config.threads = TaskConfig("segmentation"), 1, 1
+    config.data.dataset, config.data.source, config.data.img_size = "scenes", "vendored", 32
+    config.data.batch_size, config.data.train_limit, config.data.test_limit = 4, 12, 11
+    return train(config, tmp_path_factory.mktemp("seg") / "run")
+
+
+def test_a_classifier_names_its_best_classes(tiny_run, tmp_path, capsys):
+    data = load_images(tiny_run.config.data, 0)
+    image = data.test.dataset.whole.images[0] if hasattr(data.test.dataset, "whole") else data.test.dataset.images[0]
+    write_png(image.expand(3, -1, -1).contiguous(), str(tmp_path / "one.png"))
+    predictor = Predictor(tiny_run.folder, top=3)
+    (picture,) = pictures(tmp_path / "one.png", "one")
+    found = predictor(picture)["classes"]
+    assert len(found) == 3
+    assert [one["probability"] for one in found] == sorted((one["probability"] for one in found), reverse=True)
+    with torch.no_grad():
+        normalised = (image.float() / 255 - 0.2860) / 0.3530
+        expected = predictor.model(normalised[None])[0].softmax(0)
+    assert found[0]["class"] == data.classes[int(expected.argmax())]
+    assert found[0]["probability"] == pytest.approx(float(expected.max()), abs=1e-3)
+    predict(tiny_run.folder, tmp_path / "one.png", output=tmp_path / "out", top=2)
+    assert f"one: {found[0]['class']} {found[0]['probability']}" in capsys.readouterr().out
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.json"]  # nothing to draw
+
+
+def test_maps_are_in_the_pixels_of_the_picture(segments, tmp_path):
+    scene = Scenes("vendored", False, 1, side=48).read(0)
+    write_png(scene.image, str(tmp_path / "a.png"))
+    predict(segments.folder, tmp_path / "a.png", output=tmp_path / "out")
+    (line,) = read_json(tmp_path / "out" / "predictions.json")
+    assert line["map"] == "a.map.png"
+    drawn = decode_image(str(tmp_path / "out" / "a.map.png"))
+    assert drawn.shape == (1, 48, 48)
+    assert sum(one["share"] for one in line["covered"]) == pytest.approx(1, abs=1e-3)
+    shares = [one["share"] for one in line["covered"]]
+    assert shares == sorted(shares, reverse=True)
+    painted = decode_image(str(tmp_path / "out" / line["picture"]), ImageReadMode.RGB)
+    background = drawn[0] == 0
+    assert torch.equal(painted[:, background], scene.image[:, background])  # the background has no colour
+    # By hand: resized to what the run was trained at, and the logits back to the picture.
+    predictor = Predictor(segments.folder)
+    resized = vision.resize(scene.image, [32, 32], antialias=True).float() / 255
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        logits = predictor.model(((resized - mean) / std)[None])
+        for size in ((32, 32), (48, 48)):
+            logits = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+    assert (drawn[0] == logits[0].argmax(0)).float().mean() > 0.999
+
+
+def test_colours_lie_where_classes_do(segments):
+    task = Predictor(segments.folder).task
+    picture, classes = torch.full((3, 4, 4), 100, dtype=torch.uint8), torch.zeros(4, 4).long()
+    classes[0, 0], classes[1, 1] = 1, 2
+    painted = task.draw(picture, {"map": classes})
+    changed = (painted != picture).any(0)
+    assert changed.nonzero().tolist() == [[0, 0], [1, 1]]
+    assert not torch.equal(painted[:, 0, 0], painted[:, 1, 1])
+
+
+def test_files_of_one_name_and_damaged_ones(segments, tmp_path, capsys):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        write_png(torch.zeros(3, 32, 32, dtype=torch.uint8), str(tmp_path / folder / "a.png"))
+    (tmp_path / "x" / "b.png").write_bytes(b"nothing")
+    predict(segments.folder, tmp_path / "x", tmp_path / "y", output=tmp_path / "out")
+    told = read_json(tmp_path / "out" / "predictions.json")
+    assert [one.get("picture") for one in told] == ["a.png", None, "a-2.png"]
+    assert "b.png is not a readable image" in told[1]["error"]
+    assert "2 pictures, 1 could not be read" in capsys.readouterr().out
+
+
+def test_frames_of_a_video(tmp_path):
+    path = video(tmp_path / "v.mp4", frames=20, fps=10, step=10)
+    found = list(pictures(path, "v", every=0.5))
+    assert [one.frame for one in found] == [0, 5, 10, 15]
+    assert [one.name for one in found] == [f"v-{n:06d}" for n in (0, 5, 10, 15)]
+    for one in found:
+        assert abs(float(one.pixels.float().mean()) - 10 * one.frame) < 6
+
+
+def test_folders_are_read_in_the_order_of_names(tmp_path):
+    for name in ("b.png", "a.jpg", "c.txt", ".d.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert [p.name for p in files_in([tmp_path])] == ["a.jpg", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("nowhere.png", "does not exist"), ("notes.txt", "neither a picture"), ("empty", "holds no picture")],
+)
+def test_what_cannot_be_shown(tmp_path, given, words):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(SnnkitError, match=words):
+        files_in([tmp_path / given])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [({}, "no pictures are given"), ({"top": 0}, "--top 0"), ({"every": 0.0}, "--every 0")],
+)
+def test_settings_that_cannot_be(tmp_path, arguments, words):
+    files = () if not arguments else (tmp_path,)
+    with pytest.raises(SnnkitError, match=words):
+        predict(tmp_path, *files, output=tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_without_a_run_are_refused(segments, tmp_path):
+    alone = tmp_path / "last.safetensors"
+    alone.write_bytes(segments.checkpoint.read_bytes())
+    with pytest.raises(SnnkitError, match="lies in no run's folder"):
+        Predictor(alone)
+
+
+def test_a_picture_is_grey_where_the_network_reads_one_channel(tiny_run):
+    pixels = torch.zeros(3, 28, 28, dtype=torch.uint8)
+    pixels[1] = 200
+    said = Predictor(tiny_run.folder)(Picture(None, "x", None, pixels))["classes"]
+    grey = vision.rgb_to_grayscale(pixels, 3)
+    assert said == Predictor(tiny_run.folder)(Picture(None, "y", None, grey))["classes"]
