@@ -16,6 +16,7 @@ from snnkit.data import DataConfig, ImageData, attribution, load_images
 from snnkit.engine.checkpoint import find_states, load_state
 from snnkit.engine.config import ModelConfig, RunConfig
 from snnkit.engine.fabric import TRUE_DTYPES, make_fabric
+from snnkit.engine.framed import check_frames
 from snnkit.engine.guard import told_in_a_line
 from snnkit.engine.lock import locked
 from snnkit.engine.loop import Loop
@@ -231,6 +232,7 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     torch.manual_seed(config.seed)
     data = load_images(asked(config), config.seed)
     given = config.model
+    check_frames(given.name, data)
     arguments: dict[str, Any] = {"num_classes": len(data.classes)} if accepts(given.name, "num_classes") else {}
     channels, height, width = data.image_shape
     if data.targets != "labels" and config.data.img_size:  # tests see images as they are
@@ -419,6 +421,8 @@ def evaluate(model: torch.nn.Module, data: ImageData) -> dict[str, float]:
             "these weights are of a pre-training: they paint hidden pixels and tell no classes apart. Fine-tune them "
             "first: snnkit train RECIPE --set model.weights=RUN."
         )
+    if isinstance(name := getattr(model, "model_name", None), str):
+        check_frames(name, data)
     classes = getattr(model, "num_classes", len(data.classes))
     if classes == 0:
         raise InvalidArgumentError(
