@@ -454,6 +454,9 @@ def _as_type(key: str, value: Any, kind: type) -> Any:
             return float(value)
         if kind is str:
             return str(value)
+        if kind is tuple:
+            made = _guess(value)
+            return tuple(_as_type(key, one, int) for one in (made if isinstance(made, (list, tuple)) else (made,)))
     except (ValueError, KeyError, TypeError):
         pass
     raise InvalidArgumentError(f"{key}={value!r}: must be {wanted}.")
