@@ -9,7 +9,7 @@ from __future__ import annotations
 from snnkit.engine.config import ModelConfig, OptimConfig, RunConfig, ScheduleConfig, TaskConfig
 from snnkit.recipes.recipe import recipe
 
-_RESNET = {"stem_type": "", "stem_width": 32, "channels": (32, 64, 128, 256), "output_stride": 16}
+_RESNET = {"stem_type": "", "stem_width": 32, "channels": (32, 64, 96, 128), "output_stride": 16}
 _SPIKING = {"embed_dim": (32, 64, 96, 128), "depths": (1, 1, 1, 2, 1), "num_heads": 4}
 _TEXT = {"text_width": 128, "text_depth": 2, "text_heads": 4, "text_dropout": 0.0, "frozen": False}
 

@@ -21,7 +21,7 @@ from torchmetrics import MeanMetric
 from snnkit.errors import InvalidArgumentError
 from snnkit.files import write_json
 from snnkit.layers.memory_order import channels_innermost
-from snnkit.layers.text_decoder import as_targets
+from snnkit.layers.text_decoder import END, as_targets
 from snnkit.models.beam_search import check_search
 from snnkit.models.captioner import Captioner
 from snnkit.tasks.caption_scores import Captioned, check_library, scores
@@ -97,6 +97,7 @@ class Captioning(Task):
     def loss(self, batch: Any) -> Tensor:
         """Return the loss of a training batch."""
         images, tokens, _ = _parts(batch)
+        tokens = shortened(tokens)
         return self._cross_entropy(self.model(channels_last(images), tokens), tokens, self.label_smoothing)
 
     def _cross_entropy(self, logits: Tensor, tokens: Tensor, smoothing: float) -> Tensor:
@@ -119,6 +120,7 @@ class Captioning(Task):
             seen = self.model.encode(channels_last(images))
         if rates:
             self.rate.update(torch.stack(rates).mean(), len(images))
+        tokens = shortened(tokens)
         self._cross_entropy(self.model.decode(seen, tokens), tokens, 0.0)
         found = self.model.write(seen, self.beam, self.length_penalty)
         self._written += [
@@ -161,6 +163,13 @@ class Captioning(Task):
         search = {"beam": self.beam, "length_penalty": self.length_penalty, "words": "lower case, without marks"}
         found = {"epoch": epoch, "images": len(written), "scores": of_all, **search, "shown": shown}
         write_json(folder / RECORDS, found)
+
+
+def shortened(tokens_BL: Tensor) -> Tensor:
+    """Return a batch of texts without what pads all of them, but for a last end; compiled networks get all of it."""
+    if torch.compiler.is_compiling():
+        return tokens_BL  # each length would be compiled anew
+    return tokens_BL[:, : int((tokens_BL != END).sum(1).max()) + 1]
 
 
 def _of_all_processes(mine: list[Captioned]) -> list[Captioned]:
