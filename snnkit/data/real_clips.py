@@ -31,7 +31,7 @@ from snnkit.errors import InvalidArgumentError
 
 SOURCES = ("auto", "clips", "photographs")
 CLIPS = ("bikes", "bigbuckbunny", "carphone_pristine")  # carphone_distorted shows what the last of these does
-HEIGHT, LONGEST = 144, 300  # pixels of the height (of photographs the shorter side) kept, and most frames of a video
+HEIGHT, LONGEST = 96, 300  # pixels of the height (of photographs the shorter side) kept, and most frames of a video
 _TRAIN_SHARE, _GAP = 0.6, 4  # columns left out between the parts: a scaled pixel has something of its neighbours
 _SMALLEST, _DRIFT = 0.4, 0.25  # of a part's shorter side: a crop at least, and how far it drifts at most
 _BRIGHTNESS = 0.6  # things stand out before it

@@ -76,12 +76,13 @@ def read_list(file: Path) -> VideoList:
         CorruptFileError: it cannot be read, or has no lines.
         InvalidArgumentError: a line is no path and label (names it).
     """
-    paths, labels, lines = [], [], []
+    paths, labels, lines, begun = [], [], [], False
     for number, line in enumerate(_text(file).splitlines(), 1):
         if not line.strip():
             continue
         path, label = _parted(file, number, line.strip())
-        if not lines and label.lower() in _COLUMNS:
+        first, begun = not begun, True
+        if first and label.lower() in _COLUMNS and not path.lower().endswith(ENDINGS):
             continue
         paths.append(path)
         labels.append(label)
