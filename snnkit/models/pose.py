@@ -118,7 +118,7 @@ FAMILY = Family(
     kind="ann",
     paper="Xiao et al., Simple Baselines for Human Pose Estimation and Tracking, arXiv 1804.06208",
     source="the paper",
-    tiny={"name": "pose:timm:resnet10t", "num_classes": 4, "img_size": 32, "head_channels": 8},
+    tiny={"name": "pose:timm:resnet10t", "num_classes": 4, "head_channels": 8},
     unconfirmed=("published weights of other code's pose networks are not read",),
 )
 

@@ -19,8 +19,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
+from torchvision.utils import draw_keypoints
 
-from snnkit.data.keypoints import moved
+from snnkit.data.keypoints import mirrored, moved
 from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.files import write_json
 from snnkit.layers.memory_order import channels_innermost
@@ -28,11 +29,14 @@ from snnkit.tasks.classification import channels_last
 from snnkit.tasks.firing import firing_neurons, listening
 from snnkit.tasks.heat_maps import dark, heat_maps, quarter
 from snnkit.tasks.oks import NEAR, KeypointAP, Things, check_installed
+from snnkit.tasks.pictures import write_rows
 from snnkit.tasks.task import Plan, Task
 
 DECODINGS = ("quarter", "dark")
 _SCORED = 2000  # training crops of an epoch and process
 _SHOWN = 12  # things in the records
+_TRUE, _SAID = (80, 220, 100), (250, 80, 60)  # colours of marks
+_ROUNDING = ("bf16-true", "16-true")
 
 Batch = tuple[Tensor, dict[str, Tensor]]
 
@@ -84,9 +88,19 @@ class Pose(Task):
         self._neurons = firing_neurons(model)
         self._scored = 0
         self._found: tuple[Things, dict[float, float]] | None = None
+        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def begin(self, plan: Plan) -> None:
-        """Take note of the key points' names."""
+        """Take note of the key points' names.
+
+        Raises:
+            InvalidArgumentError: a precision that places in images do not survive.
+        """
+        if plan.precision in _ROUNDING:
+            raise InvalidArgumentError(
+                f"runtime.precision={plan.precision}: would round places in images to pixels and more; take "
+                f"{plan.precision.replace('true', 'mixed')}."
+            )
         self.classes = plan.classes
 
     def loss(self, batch: Batch) -> Tensor:
@@ -102,7 +116,11 @@ class Pose(Task):
         crops, targets = batch
         with listening(self._neurons) as rates, torch.no_grad():
             maps = self.maps(crops, targets["mirror"])
-        self._note(self._squares(maps, crops, targets), maps, crops, targets)
+        cells = self._note(self._squares(maps, crops, targets), maps, crops, targets)
+        if crops.ndim == 4 and cells is not None and (missing := _SHOWN - len(self._seen)) > 0:
+            places = (cells * self._stride(maps, crops)).cpu()
+            shown = zip(crops.cpu(), targets["points"].cpu(), places, strict=True)
+            self._seen += list(shown)[:missing]
         if rates:
             self.rate.update(torch.stack(rates).mean(), len(crops))
 
@@ -129,11 +147,12 @@ class Pose(Task):
         return float(getattr(self.model, "stride", crops.shape[-1] / maps.shape[-1]))
 
     @torch.compiler.disable  # counting branches on values; the network and its loss are one graph without it
-    def _note(self, loss: Tensor, maps: Tensor, crops: Tensor, targets: dict[str, Tensor]) -> None:
+    def _note(self, loss: Tensor, maps: Tensor, crops: Tensor, targets: dict[str, Tensor]) -> Tensor | None:
+        """Feed the metrics and return the places in cells, (B, K, 2); None where they were not looked for."""
         self.losses.update(loss.detach(), len(crops))
         if self.training:
             if self._scored >= _SCORED:
-                return
+                return None
             self._scored += len(crops)
         cells, peaks = self._places(maps.detach())
         back = targets["back"].float()
@@ -143,6 +162,7 @@ class Pose(Task):
         if self.sigmas:
             sigmas = sigmas.new_tensor(self.sigmas).expand_as(sigmas)
         self.points.update(moved(cells * self._stride(maps, crops), back), peaks.mean(1), truth, sigmas)
+        return cells
 
     def _places(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         return dark(maps, self.sigma) if self.decoding == "dark" else quarter(maps)
@@ -163,14 +183,44 @@ class Pose(Task):
         self._scored = 0
         return result
 
+    @torch.no_grad()
+    def predict(self, image: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+        """Return ``points`` of the one thing that fills the picture: name, x, y in its pixels, height of the peak."""
+        mirror = mirrored(self.classes) if self.classes else torch.arange(self.num_classes)
+        maps = self.maps(image, mirror.to(image.device)[None])
+        cells, peaks = self._places(maps)
+        places = (cells * self._stride(maps, image))[0].cpu() * torch.tensor(
+            [size[1] / image.shape[-1], size[0] / image.shape[-2]]
+        )
+        return {
+            "points": [
+                {"name": name, "x": round(x, 2), "y": round(y, 2), "height": round(height, 4)}
+                for name, (x, y), height in zip(self._names(), places.tolist(), peaks[0].tolist(), strict=True)
+            ]
+        }
+
+    def draw(self, picture: Tensor, found: dict[str, Any]) -> Tensor:
+        """Return the picture with a mark at every key point."""
+        places = torch.tensor([[point["x"], point["y"]] for point in found["points"]])
+        return _with_marks(picture, places, _SAID)
+
+    def _names(self) -> tuple[str, ...]:
+        return self.classes or tuple(map(str, range(self.num_classes)))
+
     def keep_records(self, folder: Path, epoch: int) -> None:
-        """Write pose.json: AP by threshold, every key point by itself, and some things as they are and were found."""
+        """Write pose.json: AP by threshold, every key point by itself, and some things as they are and were found.
+
+        Beside it predictions.png: the first test crops, their marked key points, and those that were found.
+        """
         if self._found is None:
             return
         things, aps = self._found
-        names = self.classes or tuple(map(str, range(self.num_classes)))
         record = {"epoch": epoch, "things": len(things), "ap": {f"{key:.2f}": value for key, value in aps.items()}}
-        write_json(folder / "pose.json", record | by_point(things, names) | {"shown": shown(things)})
+        write_json(folder / "pose.json", record | by_point(things, self._names()) | {"shown": shown(things)})
+        if self._seen:
+            rows = [_row(*one) for one in self._seen]
+            write_rows(folder / "predictions.png", [torch.stack(column) for column in zip(*rows, strict=True)])
+        self._seen = []
 
 
 def by_point(things: Things, names: Sequence[str]) -> dict[str, Any]:
@@ -199,6 +249,20 @@ def shown(things: Things) -> list[dict[str, Any]]:
         }
         for number in order
     ]
+
+
+def _row(crop: Tensor, truth: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A crop as it is, with its marked key points, and with those that were found; 0…255."""
+    low, high = crop.amin(), crop.amax()
+    grey = crop if len(crop) == 3 else crop.mean(0, keepdim=True).expand(3, -1, -1)
+    pixels = ((grey - low) / (high - low).clamp(min=1e-6) * 255).round().byte()
+    marks = _with_marks(pixels, truth[truth[:, 2] > 0, :2], _TRUE), _with_marks(pixels, places, _SAID)
+    return pixels.float(), marks[0].float(), marks[1].float()
+
+
+def _with_marks(pixels: Tensor, places_N2: Tensor, colour: tuple[int, int, int]) -> Tensor:
+    radius = max(round(min(pixels.shape[-2:]) / 40), 1)
+    return draw_keypoints(pixels, places_N2.float().cpu()[None], colors=colour, radius=radius)
 
 
 def _plain(values: Tensor) -> Any:
