@@ -29,6 +29,8 @@ KINDS = {
     "tar_shards": (*CNN, {}),
     "video_folder": (*VIDEO, {"test_clips": 2}),
     "video_folder, time first": (*CNN, {"time_first": True, "frames": 2}),
+    "video_lists": (*VIDEO, {}),
+    "moving_things": (*VIDEO, {}),
     "event_folder": (*CNN, {}),
 }
 

@@ -72,6 +72,15 @@ def videos(folder, **settings):
     return folder
 
 
+def video_lists(folder, **settings):
+    """The same videos in two lists, by the names of their classes."""
+    videos(folder, **settings)
+    for split in ("train", "val"):
+        found = sorted((folder / split).rglob("*.mp4"))
+        (folder / f"{split}.txt").write_text("".join(f"{p.relative_to(folder)} {p.parent.name}\n" for p in found))
+    return folder
+
+
 def random_events(count=200, height=34, width=34, span=100_000, seed=0):
     """Columns t (sorted), x, y, on."""
     generator = np.random.default_rng(seed)
@@ -197,6 +206,15 @@ def small_source(name, folder):
         "image_folder": lambda: {"source": photographs(folder / name), "img_size": 32},
         "tar_shards": lambda: {"source": shards(folder / name, side=32), "img_size": 32},
         "video_folder": lambda: {"source": videos(folder / name), "img_size": 32, "frames": 4, "frame_stride": 2},
+        "video_lists": lambda: {"source": video_lists(folder / name), "img_size": 32, "frames": 4, "frame_stride": 2},
+        "moving_things": lambda: {
+            "source": "photographs",
+            "img_size": 32,
+            "frames": 4,
+            "flip": False,
+            "train_limit": 40,
+            "test_limit": 16,
+        },
         "event_folder": lambda: {"source": recordings(folder / name), "img_size": 32, "frames": 3},
         "pass": lambda: {"source": pass_parts(folder / name), "img_size": 32, "holdout": 0.2},
     }[name]()

@@ -58,7 +58,7 @@ def test_the_state_is_evenly_spread_at_every_frame(name):
         there = (drawn.random(), drawn.random(), drawn.random(), drawn.random())
         states.append(path(there, NAMES.index(name), drawn.uniform(0.35, 0.7) / 7, 8))
     found = torch.tensor(states)  # (clips, frames, coordinates)
-    assert 0 <= found.min()
+    assert found.min() >= 0
     assert found.max() < 1
     for frame in (0, 3, 7):
         for coordinate in range(4):

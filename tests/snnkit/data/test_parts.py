@@ -106,7 +106,7 @@ def test_stretches_are_those_that_are_left():
 
 @pytest.mark.parametrize("kind", sorted(set(DATASETS) - {"pass"}))  # which has no classes
 def test_limits_of_every_kind_of_data_take_every_class(kind, tmp_path):
-    config = DataConfig(**small_source(kind, tmp_path), flip=False, shift_pixels=0)
+    config = DataConfig(**{**small_source(kind, tmp_path), "flip": False, "shift_pixels": 0})
     config.train_limit = config.test_limit = 0
     whole = load_images(config, seed=0)
     classes = len(whole.classes)

@@ -24,6 +24,8 @@ MODELS = {
         ("uniformer_video_small", VIDEO, {"mixup": 0.5, "cutmix": 1.0}),
         ("ms_resnet18", MS, {"time_first": True, "frames": 2}),
     ],
+    "video_lists": [("uniformer_video_small", VIDEO, {"test_clips": 2})],
+    "moving_things": [("uniformer_video_small", VIDEO, {}), ("spiking_cnn_small", {"width": 4}, {"time_first": True})],
     "event_folder": [("spiking_vgg11", VGG, {}), ("ms_resnet18", MS, {"cutmix": 1.0})],
 }
 CASES = [(name, *case) for name, cases in MODELS.items() for case in cases]

@@ -7,7 +7,7 @@ its data have, an eval that gives another figure than the training's last test.
 import re
 
 import pytest
-from support.data import recordings, videos
+from support.data import recordings, video_lists
 
 import snnkit
 from snnkit.checkpoints import save_weights
@@ -28,18 +28,9 @@ NETWORKS = {
 VIEWS = {"dense": {"test_clips": 2, "test_crops": 3}, "segment": {"sampling": "segment", "test_clips": 2}}
 
 
-def lists(folder):
-    """Four videos in two lists."""
-    videos(folder)
-    for split in ("train", "val"):
-        found = sorted((folder / split).rglob("*.mp4"))
-        (folder / f"{split}.txt").write_text("".join(f"{p.relative_to(folder)} {p.parent.name}\n" for p in found))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory):
-    return lists(tmp_path_factory.mktemp("lists"))
+    return video_lists(tmp_path_factory.mktemp("lists"))
 
 
 def settings(folder, time_first, **changes):
