@@ -248,7 +248,8 @@ def _read(dataset: Any, chosen: list[int], data: ImageData, split: str) -> tuple
     if skipped:
         console.print(f"{len(skipped)} of {len(chosen)} {split} samples cannot be read and are left out: {skipped[0]}")
     x = torch.stack([pair[0] for pair in pairs], 1 if data.time_first else 0)
-    return x, torch.tensor([pair[1] for pair in pairs])
+    # What is learned of an image may be more than a label; −1 is no class, and equal to no answer.
+    return x, torch.tensor([pair[1] if isinstance(pair[1], int) else -1 for pair in pairs])
 
 
 def _check_room(sample: Tensor, count: int) -> None:

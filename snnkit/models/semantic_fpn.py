@@ -99,13 +99,9 @@ class SemanticFPN(nn.Module):
         if backbone.spiking:
             self.neck, self.head = SpikingFPN(backbone.channels, fpn_channels), SpikingScaleSum(*sizes)
             self.readout = Mean()
+            self.timesteps = backbone.timesteps
         else:
             self.neck, self.head = FeaturePyramidNetwork(list(backbone.channels), fpn_channels), ScaleSum(*sizes)
-
-    @property
-    def timesteps(self) -> int | None:
-        """T for still images; None where the backbone is ordinary."""
-        return self.backbone.timesteps
 
     @property
     def in_chans(self) -> int:
