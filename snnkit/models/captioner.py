@@ -96,7 +96,7 @@ class Captioner(nn.Module):
             self.backbone.eval()
         return self
 
-    def encode(self, images: Tensor) -> Tensor:
+    def forward_images(self, images: Tensor) -> Tensor:
         """Return image tokens as the decoder reads them, (B, N, D).
 
         Raises:
@@ -112,7 +112,7 @@ class Captioner(nn.Module):
         positions = sin_cos_positions(self.decoder.width, *map_BCHW.shape[-2:])
         return tokens + positions.to(tokens.device, tokens.dtype)
 
-    def decode(self, image_BND: Tensor, tokens_BL: Tensor) -> Tensor:
+    def forward_texts(self, image_BND: Tensor, tokens_BL: Tensor) -> Tensor:
         """Return the logits (B, L, V) of every token of texts, from image tokens and the tokens before it.
 
         Raises:
@@ -125,9 +125,9 @@ class Captioner(nn.Module):
         """Return the logits (B, L, V) of every token of texts, from the images and the tokens before it.
 
         Raises:
-            InvalidArgumentError: as for ``encode`` and ``decode``.
+            InvalidArgumentError: as for ``forward_images`` and ``forward_texts``.
         """
-        return self.decode(self.encode(images), tokens_BL)
+        return self.forward_texts(self.forward_images(images), tokens_BL)
 
     @torch.compiler.disable  # every step has one token more: each would be compiled anew
     @torch.no_grad()
@@ -135,7 +135,7 @@ class Captioner(nn.Module):
         """Return captions (B, L) and their scores (B,) from image tokens; ``models.beam_search`` says how.
 
         Args:
-            image_BND: of ``encode``.
+            image_BND: of ``forward_images``.
             beam: texts that are written at once; 1 is greedy search.
             length_penalty: α.
             keep: keep keys and values of what is written; without, every step computes them all anew, with the same

@@ -117,11 +117,11 @@ class Captioning(Task):
         """Feed the metrics with a test batch, and write captions of its images."""
         images, tokens, references = _parts(batch)
         with listening(self._neurons) as rates:
-            seen = self.model.encode(channels_last(images))
+            seen = self.model.forward_images(channels_last(images))
         if rates:
             self.rate.update(torch.stack(rates).mean(), len(images))
         tokens = shortened(tokens)
-        self._cross_entropy(self.model.decode(seen, tokens), tokens, 0.0)
+        self._cross_entropy(self.model.forward_texts(seen, tokens), tokens, 0.0)
         found = self.model.write(seen, self.beam, self.length_penalty)
         self._written += [
             Captioned(self._text(row), tuple(own)) for row, own in zip(found.tokens.tolist(), references, strict=True)

@@ -67,8 +67,8 @@ def test_a_later_token_changes_nothing_before_it():
 def test_kept_keys_give_what_computing_all_anew_gives():
     model = made(RESNET, text_depth=3).eval()
     images, tokens = pairs()
-    seen = model.encode(images)
-    whole, kept = model.decode(seen, tokens), model.decoder.keeping()
+    seen = model.forward_images(images)
+    whole, kept = model.forward_texts(seen, tokens), model.decoder.keeping()
     inputs = as_inputs(tokens)
     parts = [model.decoder(inputs[:, a:b], seen, kept) for a, b in ((0, 1), (1, 2), (2, 5), (5, 6))]
     torch.testing.assert_close(torch.cat(parts, 1), whole)
@@ -90,7 +90,7 @@ def test_texts_are_the_same_with_and_without_kept_keys(beam):
     assert torch.equal(one.tokens[0], fast.tokens[5])
     if beam == 1:
         row = fast.tokens[:1]
-        steps = model.decode(seen[:1], row)[0].log_softmax(-1)
+        steps = model.forward_texts(seen[:1], row)[0].log_softmax(-1)
         length = min(int((row != 0).sum()) + 1, 6)
         assert steps[:length].argmax(-1).tolist() == row[0, :length].tolist()
         score = steps[:length].gather(1, row[0, :length, None]).sum() / length**0.5
@@ -109,7 +109,7 @@ def test_spiking_maps_are_averaged_over_time():
     sequence = torch.stack([images, images.flip(0)])
     maps = model.backbone(sequence)[-1]
     assert maps.shape == (2, 3, 16, 2, 2)
-    seen = model.encode(sequence)
+    seen = model.forward_images(sequence)
     assert seen.shape == (3, 4, 16)
     plain = model.project(model.norm(maps.mean(0).flatten(2).transpose(1, 2)))
     moved = seen - plain  # positions: the same for every image
@@ -121,9 +121,9 @@ def test_spiking_maps_are_averaged_over_time():
 def test_lookupvit_is_read_by_its_compressed_tokens():
     model = made(LOOKUP).eval()
     images, tokens = pairs()
-    assert model.encode(images).shape == (3, 6, 16)
+    assert model.forward_images(images).shape == (3, 6, 16)
     torch.testing.assert_close(
-        model.encode(images), model.project(model.norm(model.backbone.encoder.forward_tokens(images)[0]))
+        model.forward_images(images), model.project(model.norm(model.backbone.encoder.forward_tokens(images)[0]))
     )
     assert model(images, tokens).shape == (3, 6, 11)
 
