@@ -49,7 +49,11 @@ class CosineWindowAttention(nn.Module):
 
     def set_windows(self, windows: Windows, pretrained: tuple[int, int]) -> None:
         """Serve other windows with the same weights."""
+        unit = (windows.window, windows.shift, pretrained)
+        same = hasattr(self, "windows") and unit == (self.windows.window, self.windows.shift, self.pretrained)
         self.windows, self.pretrained = windows, pretrained
+        if same:  # what depends on a window alone serves a map of another size
+            return
         device = self.qkv.weight.device
         self.register_buffer("offsets", windows.offsets().to(device), persistent=False)
         self.register_buffer("distances", windows.distances().to(device), persistent=False)

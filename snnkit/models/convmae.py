@@ -75,7 +75,8 @@ class ConvViT(ImageClassifier):
     Args:
         num_classes: K; 0 for no head.
         in_chans: channels of the images.
-        img_size: side of the images in pixels, or (height, width): multiples of 16.
+        img_size: side of the images in pixels, or (height, width): multiples of 16; with ``features_only`` others of
+            these work too, for which positions are resized bicubically.
         drop_path_rate: stochastic depth of the last block, growing from 0 over all.
         features_only: return the maps at strides 4, 8, 16.
         embed_dim, depths: channels and blocks of the three stages; the last number of channels is a multiple of 4.
@@ -107,7 +108,8 @@ class ConvViT(ImageClassifier):
         for ratio in ratios if len(ratios) == 3 else (mlp_ratio,):
             check_positive(mlp_ratio=ratio)
         check_divides("embed_dim", dims[2], num_heads, "num_heads, in the last stage")
-        check_sides("img_size", img_size, STRIDE, "the stride of the last stage")
+        if not features_only:
+            check_sides("img_size", img_size, STRIDE, "the stride of the last stage")
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
         self.features_only, self.num_features = features_only, dims[2]
         drops = rates(drop_path_rate, sum(depths))
@@ -123,7 +125,7 @@ class ConvViT(ImageClassifier):
                     for drop in own
                 )
             )
-        self.grid = as_pair(img_size)[0] // STRIDE, as_pair(img_size)[1] // STRIDE
+        self.grid = -(-as_pair(img_size)[0] // STRIDE), -(-as_pair(img_size)[1] // STRIDE)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims[2])) if class_token else None
         self.token_positions = nn.Parameter(sin_cos_positions(dims[2], *self.grid).unsqueeze(0))
         self.norm = ChannelLayerNorm(dims[2], eps=1e-6)
@@ -169,20 +171,36 @@ class ConvViT(ImageClassifier):
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1)
         return self._blocks(self.stages[2], x)
 
+    @property
+    def size_unit(self) -> tuple[int, int]:
+        """Sides that ``features_only`` reads are multiples of these, in pixels."""
+        return STRIDE, STRIDE
+
     def forward_stages(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the maps of the three stages, at strides 4, 8, 16.
 
         Raises:
-            InvalidArgumentError: images of another size than ``img_size``.
+            InvalidArgumentError: images of another size than ``img_size``; with ``features_only``, of a side that 16
+                does not divide.
         """
-        if tuple(x_BCHW.shape[2:]) != as_pair(self.img_size):
+        if self.features_only:
+            check_sides("height or width", (x_BCHW.shape[2], x_BCHW.shape[3]), STRIDE, "the stride of the last stage")
+        elif tuple(x_BCHW.shape[2:]) != as_pair(self.img_size):
             raise InvalidArgumentError(
                 f"images are {tuple(x_BCHW.shape[2:])}, this model serves {as_pair(self.img_size)}: resize them, or "
                 "create the model with img_size=."
             )
         first, second, patches = self.forward_convolutions(x_BCHW)
-        tokens = self.forward_blocks(patches.flatten(2).transpose(1, 2) + self.token_positions)
-        return [first, second, tokens[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)]
+        grid = (patches.shape[2], patches.shape[3])
+        tokens = self.forward_blocks(patches.flatten(2).transpose(1, 2) + self._positions(grid))
+        return [first, second, tokens[:, self.prefix :].transpose(1, 2).unflatten(2, grid)]
+
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        """(1, L, C) for patches in rows and columns."""
+        if grid == self.grid:
+            return self.token_positions
+        stored = self.token_positions.transpose(1, 2).unflatten(2, self.grid)
+        return F.interpolate(stored, grid, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
 
 
 class ConvMAE(MaskedAutoencoder):

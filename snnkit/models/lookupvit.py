@@ -146,10 +146,11 @@ class LookupViT(ImageClassifier):
         check_whole(embed_dim=embed_dim, depth=depth, num_heads=num_heads)
         check_positive(mlp_ratio=mlp_ratio, lookup_mlp_ratio=lookup_mlp_ratio)
         check_divides("num_heads", embed_dim, num_heads, "heads share the channels evenly")
-        check_sides("img_size", img_size, PATCH, "patches of 16 pixels")
+        if not features_only:
+            check_sides("img_size", img_size, PATCH, "patches of 16 pixels")
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
         self.num_frames, self.features_only = num_frames, features_only
-        height, width = as_pair(img_size)
+        height, width = (-(-side // PATCH) * PATCH for side in as_pair(img_size))
         times: tuple[int, ...] = ()
         if num_frames:
             _check_frames("num_frames", num_frames)
@@ -205,6 +206,16 @@ class LookupViT(ImageClassifier):
         config = super().pretrained_cfg
         channels, *sides = config["input_size"]
         return {**config, "input_size": (channels, *([self.num_frames] if self.num_frames else []), *sides)}
+
+    @property
+    def size_unit(self) -> tuple[int, int]:
+        """Height and width are multiples of these, in pixels."""
+        return PATCH, PATCH
+
+    @property
+    def dense_maps(self) -> tuple[int, ...]:
+        """The maps that grow with the image: that of the lookup tokens; the grid of the others is set."""
+        return (0,)
 
     def forward_stages(self, x: Tensor) -> list[Tensor]:
         """Return the maps of the lookup tokens (B, C, *patches) and of the compressed ones (B, C, *lookup_grid)."""

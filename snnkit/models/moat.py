@@ -81,7 +81,8 @@ class MOAT(ImageClassifier):
         if pool_size not in (2, 3):
             raise InvalidArgumentError(f"pool_size={pool_size!r}: must be 2 or 3.")
         self.windows = _windows(window_size)
-        _check_windows("img_size", as_pair(img_size), self.windows)
+        if not features_only:
+            _check_windows("img_size", as_pair(img_size), self.windows)
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
         self.features_only, self.half_range = features_only, half_range
         self.stem = nn.Sequential()
@@ -124,6 +125,11 @@ class MOAT(ImageClassifier):
         """timm's description of the input a published checkpoint expects."""
         half = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)} if self.half_range else {}
         return {**super().pretrained_cfg, **half}
+
+    @property
+    def size_unit(self) -> tuple[int, int]:
+        """Height and width are multiples of these, in pixels; 1 without windows."""
+        return _steps(0, self.windows), _steps(1, self.windows)
 
     def forward_stages(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the maps of the stem and of the four stages, strides 2, 4, 8, 16, 32."""
@@ -168,14 +174,18 @@ def _windows(given: Any) -> Windows:
     return tuple(made)
 
 
+def _steps(axis: int, windows: Windows) -> int:
+    """Pixels along an axis whose multiples serve the windows of all stages."""
+    return math.lcm(*(stride * window[axis] for stride, window in zip(STRIDES, windows, strict=True) if window))
+
+
 def _check_windows(name: str, size: tuple[int, int], windows: Windows) -> None:
     """Raise InvalidArgumentError where a window does not divide its stage's map; names sides that serve all stages."""
     for axis, side in enumerate(size):
-        steps = [stride * window[axis] for stride, window in zip(STRIDES, windows, strict=True) if window]
         for stride, window in zip(STRIDES, windows, strict=True):
             cells = -(-side // stride)
             if window and cells % window[axis]:
-                step = math.lcm(*steps)
+                step = _steps(axis, windows)
                 lower, upper = side // step * step, (side // step + 1) * step
                 raise InvalidArgumentError(
                     f"{name}={size}: at stride {stride} that is {cells} cells, which windows of {window[axis]} do not "

@@ -276,11 +276,24 @@ def _around(method: Method, encoder: str, given: dict[str, Any]) -> nn.Module:
     own = {key: given[key] for key in given if key in names}
     inner = {key: value for key, value in given.items() if key not in names or key in shared}
     if method.maps:
-        # What has no such argument gives nothing but maps, or none.
-        asked = encoder.startswith(_TIMM) or accepts(encoder, "features_only")
-        return method.build(create_model(encoder, features_only=asked, **inner), **own)
+        return method.build(_of_maps(encoder, inner), **own)
     made = create_model(encoder, num_classes=0, **inner)
     return method.build(made, **own)
+
+
+def _of_maps(encoder: str, given: dict[str, Any]) -> nn.Module:
+    """Build an encoder that gives its maps, has no classes, and reads images of any size where it can."""
+    if encoder.startswith(_TIMM):
+        try:  # transformers of one size unless told otherwise
+            return create_model(encoder, features_only=True, **{"dynamic_img_size": True, **given})
+        except InvalidArgumentError as error:
+            if "dynamic_img_size" not in str(error):
+                raise
+        return create_model(encoder, features_only=True, **given)
+    if accepts(encoder, "num_classes"):
+        given = {"num_classes": 0, **given}
+    # What has no such argument gives nothing but maps, or none.
+    return create_model(encoder, features_only=accepts(encoder, "features_only"), **given)
 
 
 def _timm_model(name: str, given: dict[str, Any]) -> nn.Module:
@@ -323,11 +336,19 @@ def list_models(pattern: str = "*", kind: Kind | None = None) -> list[str]:
     return sorted(n for n, e in _MODELS.items() if fnmatch.fnmatchcase(n, pattern) and kind in (None, e.family.kind))
 
 
+def _kind(name: str) -> Kind:
+    """Of a model, or of what a method builds on its maps."""
+    if (made := _method(name)) is not None:
+        return _kind(made[1])
+    return "ann" if name.startswith(_TIMM) else _entry(name).family.kind
+
+
 def model_info(name: str) -> ModelInfo:
     """Return paper, source, parameter count, one-line summary and family of a model without building it."""
     if (made := _method(name)) is not None:
         params, card = sum(p.numel() for p in create_model(name).parameters()), made[0].family
-        return ModelInfo(name, card.kind, card.paper, card.source, f"{card.title} around {made[1]}", params, card)
+        kind = _kind(made[1]) if made[0].maps else card.kind
+        return ModelInfo(name, kind, card.paper, card.source, f"{card.title} around {made[1]}", params, card)
     if name.startswith(_TIMM):
         params = sum(p.numel() for p in create_model(name).parameters())
         return ModelInfo(name, "ann", "see timm's documentation", "timm", "one of timm's models", params)

@@ -5,6 +5,9 @@
 
 The norms stand at the end of the branches (residual post-norm) and begin at zero. Distances are measured by the window
 of the pre-training, so weights serve another window and another image size as they are, without interpolation.
+With ``features_only`` images may have any multiple of 4 pixels: where windows do not divide a map, it is filled up at
+bottom and right with zeros, which attention sees, before it is shifted, as torchvision's Swin does (timm's is shifted
+first, and its mask then lets tokens of opposite borders see each other).
 Tokens are kept in the order of the windows within a stage; feature maps are (B, C, H, W), other than timm's.
 Letters: B images, N tokens, C channels, H and W sides of a map, K classes.
 """
@@ -14,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
@@ -26,7 +31,7 @@ from snnkit.layers.shifted_windows import Windows
 from snnkit.models.classifier import Feature, FeatureInfo, ImageClassifier, linear_head
 from snnkit.models.family import Family, Published, StateDict, renamed
 from snnkit.models.registry import register_variant
-from snnkit.models.sizes import as_pair, check_positive, check_whole, whole_numbers
+from snnkit.models.sizes import as_pair, check_positive, check_sides, check_whole, whole_numbers
 
 _PATCH = 4
 _STAGES = 4
@@ -47,7 +52,10 @@ class PatchEmbed(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Four neighbours become one token of twice the width, normed after the product: (B, N, C) → (B, N/4, 2·C)."""
+    """Four neighbours become one token of twice the width, normed after the product: (B, N, C) → (B, N/4, 2·C).
+
+    Odd sides are filled up with a row or column of zeros.
+    """
 
     def __init__(self, dim: int):
         super().__init__()
@@ -56,7 +64,8 @@ class PatchMerging(nn.Module):
 
     def forward(self, x_BNC: Tensor, size: Pair) -> Tensor:
         """Merge tokens of a map (height, width) = ``size``."""
-        x = x_BNC.unflatten(1, (size[0] // 2, 2, size[1] // 2, 2))
+        x = _filled_up(x_BNC, size, (2, 2))
+        x = x.unflatten(1, (-(-size[0] // 2), 2, -(-size[1] // 2), 2))
         # The published order of the four: down first, then right.
         x = x.permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)
         return self.norm(self.reduction(x))
@@ -90,7 +99,8 @@ class SwinStage(nn.Module):
 
     Args:
         dim: C of the blocks. depth: number of blocks. heads: of their attention.
-        size: (height, width) of the map. window, pretrained: sides of the windows, now and in pre-training.
+        size: (height, width) of the map; before: of the map that comes in, which is halved, rounding up.
+        window, pretrained: sides of the windows, now and in pre-training.
         mlp_ratio: width of the MLPs. drops: stochastic depth of each block.
         merge: whether the stage halves the map first.
         extra_norm_period: a norm on the main branch after so many blocks; 0 for none.
@@ -103,6 +113,7 @@ class SwinStage(nn.Module):
         depth: int,
         heads: int,
         size: Pair,
+        before: Pair,
         window: Pair,
         pretrained: Pair,
         mlp_ratio: float,
@@ -119,36 +130,52 @@ class SwinStage(nn.Module):
         )
         ends = range(extra_norm_period, depth + 1, extra_norm_period) if extra_norm_period else ()
         self.extra_norms = nn.ModuleDict({str(end - 1): nn.LayerNorm(dim) for end in ends})
-        self.set_size(size, window, pretrained)
+        self.set_size(size, before, window, pretrained)
 
-    def set_size(self, size: Pair, window: Pair, pretrained: Pair) -> None:
+    def set_size(self, size: Pair, before: Pair, window: Pair, pretrained: Pair) -> None:
         """Serve another map or window with the same weights."""
-        self.size = size
+        self.size, self.before, self.window = size, before, window
+        full = (-(-size[0] // window[0]) * window[0], -(-size[1] // window[1]) * window[1])
         shift = (0 if size[0] <= window[0] else window[0] // 2, 0 if size[1] <= window[1] else window[1] // 2)
         for i, block in enumerate(self.blocks):
-            block.attn.set_windows(Windows(size, window, shift if i % 2 else (0, 0)), pretrained)
-        plain, shifted = Windows(size, window, (0, 0)).order(), Windows(size, window, shift).order()
+            block.attn.set_windows(Windows(full, window, shift if i % 2 else (0, 0)), pretrained)
+        plain, shifted = Windows(full, window, (0, 0)).order(), Windows(full, window, shift).order()
         last = plain if len(self.blocks) % 2 else shifted
         moves = {"enter": plain, "shift": plain.argsort()[shifted], "unshift": shifted.argsort()[plain]}
+        leave = last.argsort().unflatten(0, full)[: size[0], : size[1]].flatten()
+        # Which tokens are none of the map's, in either order.
+        added = [(order // full[1] >= size[0]) | (order % full[1] >= size[1]) for order in (plain, shifted)]
+        buffers = {**moves, "leave": leave, "added_plain": added[0][:, None], "added_shifted": added[1][:, None]}
         device = self.blocks[0].norm1.weight.device
-        for name, order in {**moves, "leave": last.argsort()}.items():
-            self.register_buffer(name, order.to(device), persistent=False)
+        for name, values in buffers.items():
+            self.register_buffer(name, values.to(device), persistent=False)
+        self.filled = full != size
         # One window as wide as the map: its tokens are in the map's order already.
         self.windowed, self.shifted = window[1] < size[1], shift != (0, 0)
 
     def forward(self, x_BNC: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         """Return the tokens of the stage's map; ``run`` calls a block."""
-        x = x_BNC if self.merge is None else self.merge(x_BNC, (2 * self.size[0], 2 * self.size[1]))
+        x = x_BNC if self.merge is None else self.merge(x_BNC, self.before)
+        if self.filled:
+            x = _filled_up(x, self.size, self.window)
         if self.windowed:
             x = x.index_select(1, self.enter)
         for i, block in enumerate(self.blocks):
             if i and self.shifted:
                 x = x.index_select(1, self.shift if i % 2 else self.unshift)
+            if i and self.filled:  # every block sees zeros there
+                x = x.masked_fill(self.added_shifted if i % 2 else self.added_plain, 0.0)
             x = run(block, x)
             if str(i) in self.extra_norms:
                 x = self.extra_norms[str(i)](x)
-        moved = self.windowed or (self.shifted and len(self.blocks) > 1)
+        moved = self.windowed or self.filled or (self.shifted and len(self.blocks) > 1)
         return x.index_select(1, self.leave) if moved else x
+
+
+def _filled_up(x_BNC: Tensor, size: Pair, unit: Pair) -> Tensor:
+    """Return the tokens of a map (height, width) = ``size`` with zeros at bottom and right: sides multiples of unit."""
+    below, right = -size[0] % unit[0], -size[1] % unit[1]
+    return F.pad(x_BNC.unflatten(1, size), (0, 0, 0, right, 0, below)).flatten(1, 2) if below or right else x_BNC
 
 
 class SwinV2(ImageClassifier):
@@ -157,7 +184,7 @@ class SwinV2(ImageClassifier):
     Args:
         num_classes: K; 0 for no head.
         in_chans: channels of the images.
-        img_size: side of the images in pixels, or (height, width).
+        img_size: side of the images in pixels, or (height, width); with ``features_only`` others work too.
         window_size: side of the windows in tokens, or (height, width); where a map is smaller, the map is the window.
         pretrained_window_size: side of the windows in pre-training, one number or one per stage; 0 for ``window_size``.
         embed_dim: C of the first stage, doubled by each further one. depths, num_heads: per stage.
@@ -201,8 +228,8 @@ class SwinV2(ImageClassifier):
                     f"num_heads={num_heads}: {heads} does not divide the {dim} channels of stage {i}."
                 )
         self.in_chans, self.num_classes, self.features_only = in_chans, num_classes, features_only
-        sizes, windows, pretrained = _geometry(img_size, window_size, pretrained_window_size)
-        self.img_size, self.window_size = img_size, window_size
+        sizes, windows, pretrained = _geometry(img_size, window_size, pretrained_window_size, features_only)
+        self.img_size, self.window_size, self._served = img_size, window_size, as_pair(img_size)
         self.patch_embed = PatchEmbed(in_chans, embed_dim)
         drops = rates(drop_path_rate, sum(depths))
         self.stages = nn.ModuleList(
@@ -211,6 +238,7 @@ class SwinV2(ImageClassifier):
                 depths[i],
                 num_heads[i],
                 sizes[i],
+                sizes[max(i - 1, 0)],
                 windows[i],
                 pretrained[i],
                 mlp_ratio,
@@ -252,24 +280,42 @@ class SwinV2(ImageClassifier):
         Raises:
             InvalidArgumentError: sizes that do not fit each other.
         """
-        if any(isinstance(part, FixedWindowBlock) for part in self.modules()):
-            raise InvalidArgumentError("a deployed model serves the size it was made for: set that first, then deploy.")
         img_size = self.img_size if img_size is None else img_size
         window_size = self.window_size if window_size is None else window_size
-        sizes, windows, pretrained = _geometry(img_size, window_size, pretrained_window_size or 0)
+        self._serve(img_size, window_size, pretrained_window_size)
+        self.img_size, self.window_size = img_size, window_size
+
+    @torch.compiler.disable  # it makes new buffers; what is compiled finds them in place
+    def _serve(
+        self, img_size: int | Pair, window_size: int | Pair, pretrained_window_size: int | tuple[int, ...] | None
+    ) -> None:
+        if any(isinstance(part, FixedWindowBlock) for part in self.modules()):
+            raise InvalidArgumentError("a deployed model serves the size it was made for: set that first, then deploy.")
+        sizes, windows, pretrained = _geometry(img_size, window_size, pretrained_window_size or 0, self.features_only)
         if pretrained_window_size is None:
             pretrained = [stage.blocks[0].attn.pretrained for stage in self.stages]
-        self.img_size, self.window_size = img_size, window_size
-        for stage, size, window, unit in zip(self.stages, sizes, windows, pretrained, strict=True):
-            stage.set_size(size, window, unit)
+        self._served = as_pair(img_size)
+        befores = [sizes[0], *sizes[:-1]]
+        with torch.inference_mode(False):  # what is made serves training too
+            for stage, size, before, window, unit in zip(self.stages, sizes, befores, windows, pretrained, strict=True):
+                stage.set_size(size, before, window, unit)
+
+    @property
+    def size_unit(self) -> Pair:
+        """Sides that ``features_only`` reads are multiples of these, in pixels."""
+        return _PATCH, _PATCH
 
     def forward_stages(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the maps of the four stages, (B, C, H, W), with strides 4, 8, 16, 32.
 
         Raises:
-            InvalidArgumentError: images of another size than ``img_size``.
+            InvalidArgumentError: images of another size than ``img_size``; with ``features_only``, of a side that 4
+                does not divide.
         """
-        if tuple(x_BCHW.shape[2:]) != as_pair(self.img_size):
+        size = (x_BCHW.shape[2], x_BCHW.shape[3])
+        if self.features_only and size != self._served:
+            self._serve(size, self.window_size, None)
+        if size != self._served:
             raise InvalidArgumentError(
                 f"images are {tuple(x_BCHW.shape[2:])}, this model serves {as_pair(self.img_size)}: resize them, or "
                 "call model.set_input_size(img_size=…), which needs no other weights."
@@ -297,9 +343,9 @@ class SwinV2(ImageClassifier):
 
 
 def _geometry(
-    img_size: int | Pair, window_size: int | Pair, pretrained_window_size: int | tuple[int, ...]
+    img_size: int | Pair, window_size: int | Pair, pretrained_window_size: int | tuple[int, ...], any_size: bool = False
 ) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """(size of the map, window, window of the pre-training) of every stage."""
+    """(size of the map, window, window of the pre-training) of every stage; ``any_size`` fills maps up to windows."""
     sides, windows = as_pair(img_size), as_pair(window_size)
     for window in windows:
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
@@ -308,14 +354,16 @@ def _geometry(
     per_stage = tuple(given) if isinstance(given, (tuple, list)) else (given,) * _STAGES
     if len(per_stage) != _STAGES or any(not isinstance(v, int) or v < 0 for v in per_stage):
         raise InvalidArgumentError(f"pretrained_window_size={given!r}: must be one whole number ≥ 0, or one per stage.")
+    if any_size:
+        check_sides("height or width", sides, _PATCH, "patches of 4 pixels")
     for side, window in zip(sides, windows, strict=True):
-        if not _fits(side, window):
+        if not (any_size or _fits(side, window)):
             raise InvalidArgumentError(
                 f"img_size={img_size}: windows of {window} tokens do not divide the maps of {side} pixels, which are "
                 f"1/4, 1/8, 1/16 and 1/32 as wide. {_nearest_sizes(side, window)} pixels would do."
             )
     reach = [_PATCH * 2**i for i in range(_STAGES)]
-    sizes = [(sides[0] // stride, sides[1] // stride) for stride in reach]
+    sizes = [(-(-sides[0] // stride), -(-sides[1] // stride)) for stride in reach]
     clamped = [(min(size[0], windows[0]), min(size[1], windows[1])) for size in sizes]
     pretrained = [(unit, unit) if unit else window for unit, window in zip(per_stage, clamped, strict=True)]
     return sizes, clamped, pretrained
@@ -434,9 +482,11 @@ def _build(
     img_size = trained_at[0] if img_size is None else img_size
     window_size = trained_at[1] if window_size is None else window_size
     if pretrained_window_size is None:
-        then, now = _geometry(*trained_at, 0)[1], _geometry(img_size, window_size, 0)[1]
-        if then != now:
-            known = tuple(window[0] for window in then)
+        then, now = _geometry(*trained_at, 0)[1], _geometry(img_size, window_size, 0, features_only)[1]
+        known = tuple(window[0] for window in then)
+        if then != now and features_only:  # images of any size come: distances are measured as in the training
+            pretrained_window_size = known
+        elif then != now:
             raise InvalidArgumentError(
                 f"window_size={window_size}, img_size={img_size}: the windows of the stages are no longer {known}. "
                 f"Give pretrained_window_size={known} to use weights trained with those, or 0 to train anew."

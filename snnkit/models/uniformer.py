@@ -69,7 +69,8 @@ class UniFormer(ImageClassifier):
         depths, dims = whole_numbers("depths", depths, 4), whole_numbers("dims", dims, 4)
         check_heads(head_dim, dims[2:])
         check_positive(mlp_ratio=mlp_ratio)
-        check_sides("img_size", img_size, STRIDE, "the last stride")
+        if not features_only:
+            check_sides("img_size", img_size, STRIDE, "the last stride")
         self.in_chans, self.img_size, self.num_classes = in_chans, img_size, num_classes
         self.features_only = features_only
         embeds = []
@@ -92,6 +93,11 @@ class UniFormer(ImageClassifier):
         self.aux_head = linear_head(dims[3], num_classes) if aux_head and num_classes else None
         self.feature_info = feature_info(dims)
         init_uniformer(self)
+
+    @property
+    def size_unit(self) -> tuple[int, int]:
+        """Height and width are multiples of these, in pixels."""
+        return STRIDE, STRIDE
 
     def forward_stages(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the four maps, strides 4, 8, 16, 32."""

@@ -164,7 +164,8 @@ class UniFormerLight(ImageClassifier):
         depths, dims = whole_numbers("depths", depths, 4), whole_numbers("dims", dims, 4)
         check_heads(head_dim, dims[2:])
         check_positive(mlp_ratio=mlp_ratio)
-        check_sides("img_size", img_size, STRIDE, "the last stride")
+        if not features_only:
+            check_sides("img_size", img_size, STRIDE, "the last stride")
         for name, value in (("keep", keep), ("trade", trade)):
             if not 0 < value <= 1:
                 raise InvalidArgumentError(f"{name}={value!r}: must be above 0 and at most 1.")
@@ -204,6 +205,11 @@ class UniFormerLight(ImageClassifier):
                     x_BCHW, cls, scores = self._block(block, x_BCHW, cls, scores)
             maps.append(x_BCHW)
         return maps, cls
+
+    @property
+    def size_unit(self) -> tuple[int, int]:
+        """Height and width are multiples of these, in pixels."""
+        return STRIDE, STRIDE
 
     def forward_stages(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the four maps, strides 4, 8, 16, 32."""
