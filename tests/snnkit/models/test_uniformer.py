@@ -225,7 +225,7 @@ def test_image_weights_start_a_backbone():
         ("uniformer_image_layerscale", "uniformer_image", "lack layer scale"),
         ("uniformer_image", "uniformer_image_convstem", "overlapping.*overlapping_stem="),
         ("uniformer_image", "uniformer_video", "weights for clips"),
-        ("uniformer_video", "uniformer_image", "weights for images.*inflate"),
+        ("uniformer_video", "uniformer_image_layerscale", "neither overlapping stem nor layer scale"),
         ("uniformer_video", "uniformer_video_split", "divided"),
         ("uniformer_dense_window", "uniformer_image_layerscale", "have layer scale"),
     ],
