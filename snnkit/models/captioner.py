@@ -52,6 +52,8 @@ class Captioner(nn.Module):
         self.norm = nn.LayerNorm(backbone.channels[-1])
         self.project = nn.Linear(backbone.channels[-1], decoder.width)
         self.readout = Mean() if backbone.spiking else None
+        if isinstance(backbone.encoder, LookupViT):
+            backbone.encoder.norm.requires_grad_(True)  # behind its maps, but before the tokens that are read
         for parameter in self._untrained():
             parameter.requires_grad_(False)
         self.train(self.training)

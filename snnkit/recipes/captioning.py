@@ -10,7 +10,7 @@ from snnkit.engine.config import ModelConfig, OptimConfig, RunConfig, ScheduleCo
 from snnkit.recipes.recipe import recipe
 
 _RESNET = {"stem_type": "", "stem_width": 32, "channels": (32, 64, 96, 128), "output_stride": 16}
-_SPIKING = {"embed_dim": (32, 64, 96, 128), "depths": (1, 1, 1, 2, 1), "num_heads": 4}
+_SPIKING = {"embed_dim": (16, 32, 64, 96), "depths": (1, 1, 1, 2, 1), "num_heads": 4}
 _TEXT = {"text_width": 128, "text_depth": 2, "text_heads": 4, "text_dropout": 0.0, "frozen": False}
 
 

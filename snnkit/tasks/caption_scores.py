@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from snnkit.errors import InvalidArgumentError
@@ -59,11 +60,9 @@ def scores(found: Sequence[Captioned]) -> tuple[dict[str, float], list[float]]:
 
 def _library() -> tuple[Any, Any, Any]:
     try:
-        from pycocoevalcap.bleu.bleu import Bleu
-        from pycocoevalcap.cider.cider import Cider
-        from pycocoevalcap.rouge.rouge import Rouge
+        bleu, cider, rouge = (import_module(f"pycocoevalcap.{name}.{name}") for name in ("bleu", "cider", "rouge"))
     except ImportError:
         raise InvalidArgumentError(
             "scores of captions need the library pycocoevalcap (pip install 'snnkit[captions]')."
         ) from None
-    return Bleu, Cider, Rouge
+    return bleu.Bleu, cider.Cider, rouge.Rouge

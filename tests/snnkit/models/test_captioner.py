@@ -136,6 +136,7 @@ def test_all_that_is_trained_gets_a_gradient(sizes):
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     assert not [name for name, p in trained if p.grad is None]
     assert any(name.startswith("backbone.") for name, _ in trained)
+    assert sizes is not LOOKUP or "backbone.encoder.norm.weight" in dict(trained)
 
 
 @pytest.mark.parametrize("sizes", [RESNET, SPIKING], ids=lambda sizes: sizes["name"])

@@ -254,3 +254,27 @@ def test_the_spikes_of_an_image_model_are_counted():
     assert tested["synaptic_operations"] > 0
     assert 0 < tested["firing_rate"] < 1
     assert tested["cider"] == tested["score"]
+
+
+def test_it_learns_to_say_what_it_sees():
+    texts = ["a red coat is here", "two dogs run on grass", "no one is at home", "one cat sleeps a lot"]
+    rows = [[*Bytes().encode(text)] for text in texts]
+    made = task(vocabulary=257, context=24, beam=3, length_penalty=1.0).train()
+    made.begin(Plan(1, 1, 4, tokens=Bytes()))
+    given = batch([row + [0] * (24 - len(row)) for row in rows], [(text,) for text in texts])
+    optimizer = torch.optim.AdamW([p for p in made.model.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(300):
+        loss = made(given)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if float(loss.detach()) < 0.02:
+            break
+    made.compute()
+    made.eval()(given)
+    found = made.compute()
+    assert found["cider"] == pytest.approx(10.0)
+    assert found["token_accuracy"] == 1.0
+    other = (given[0].flip(0), given[1], given[2])  # the captions are read off the images, not known by heart
+    made(other)
+    assert made.compute()["cider"] < 1
