@@ -129,6 +129,10 @@ def _check(config: DataConfig) -> None:
             "data.smallest_scale and largest_scale, data.short_sides, data.crop_scale: are three ways of scaling an "
             "image with things; set one."
         )
+    if any(not isinstance(side, int) or side < 1 for side in config.short_sides):
+        raise InvalidArgumentError(
+            f"data.short_sides={config.short_sides}: must be whole numbers ≥ 1, such as 480,512."
+        )
     if (jitter or config.crop_scale < 1) and not config.img_size:
         raise InvalidArgumentError("data.img_size=0: what is cut out of scaled images needs a size, such as 640.")
 
