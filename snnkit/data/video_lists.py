@@ -16,6 +16,7 @@ as ``data.on_corrupt`` asks. Clips are made as in ``data.video_folder``.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ def _the_list(root: Path, words: Sequence[str]) -> Path:
                 f"{root} holds {len(named)} lists with {word} in their names ({', '.join(p.name for p in named[:3])}); "
                 "leave one there."
             )
-    have = ", ".join(p.name for p in texts[:5]) or "none"
+    have = ", ".join(p.name for p in texts[:5]) or "none (but for names of classes)"
     raise InvalidArgumentError(
         f"{root} holds no list with {' or '.join(words)} in its name, such as {words[0]}.txt; text files there: {have}."
     )
@@ -157,7 +158,7 @@ def _classes_file(root: Path) -> dict[int, str] | None:
     else:
         try:
             said = json.loads(_text(file))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise CorruptFileError(f"{file} is no JSON ({error}); give a dictionary from name to number.") from None
     names = _by_number(said)
     if names is None or sorted(names) != list(range(len(names))) or len(set(names.values())) < len(names) or not names:
@@ -250,7 +251,7 @@ def _found(root: Path, one: VideoList, labels: Sequence[int]) -> tuple[list[tupl
     """Return the videos that are there with their labels, and the paths of those that are not."""
     there, missing = [], []
     for path, label in zip(one.paths, labels, strict=True):
-        file = next((str(p) for p in _places(root, path) if p.is_file()), None)
+        file = next((str(p) for p in _places(root, path) if os.path.isfile(p)), None)
         if file is None:
             missing.append(path)
         else:
