@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +51,13 @@ PERSON = {
 _CROWD, _UNMARKED, _FLAT, _WRONG = "crowds", "without marked key points", "with a box of no area", "that are wrong"
 
 
-@dataclass
 class MarkedFiles:
     """A ``DenseSource`` of things: of each its image file and what is marked; ``classes`` names the key points."""
 
-    classes: tuple[str, ...]
-    names: list[str] = field(default_factory=list)
-    things: list[Marked] = field(default_factory=list)
-
-    @property
-    def labels(self) -> list[int]:
-        """One class: parts are drawn from all things alike."""
-        return [0] * len(self.names)
+    def __init__(self, classes: tuple[str, ...], files: Sequence[str], things: Sequence[Marked]):
+        self.classes, self.things = classes, things
+        self.names: Sequence[str] = files
+        self.labels: Sequence[int] = [0] * len(files)  # one class: parts are drawn from all things alike
 
     def read(self, index: int) -> tuple[Tensor, Marked]:
         """Return an image and a thing on it.
@@ -97,7 +92,8 @@ def load(config: DataConfig) -> Splits:
         )
     made = [Dense(source, transform, skip) for source, transform in zip(sources, transforms, strict=True)]
     return Splits(
-        *made,
+        made[0],
+        made[1],
         sources[0].classes,
         str(root),
         notes=tuple(notes),
@@ -155,7 +151,9 @@ def read_things(path: Path, folder: Path, skip: bool) -> tuple[MarkedFiles, str]
     names = _point_names(path, categories)
     marks = torch.tensor([PERSON[name] if names == tuple(PERSON) else SIGMA for name in names]), mirrored(names)
     numbers, places = {image: number for number, image in enumerate(files)}, set(categories)
-    source, left = MarkedFiles(names), Counter[str]()
+    kept: list[str] = []
+    things: list[Marked] = []
+    left = Counter[str]()
     for number, row in enumerate(rows, 1):
         try:
             thing = _thing(row, numbers, places, len(names))
@@ -169,12 +167,12 @@ def read_things(path: Path, folder: Path, skip: bool) -> tuple[MarkedFiles, str]
         if isinstance(thing, str):
             left[thing] += 1
         else:
-            source.names.append(str(folder / files[row["image_id"]]))
-            source.things.append(Marked(*thing, *marks))
+            kept.append(str(folder / files[row["image_id"]]))
+            things.append(Marked(*thing, *marks))
     said = ", ".join(f"{count} {what}" for what, count in sorted(left.items()))
-    if not source.things:
+    if not things:
         raise CorruptFileError(f"{path}: no thing of it has key points that are marked ({said or 'none listed'}).")
-    return source, f"{path.name}: of {len(rows)} things left out: {said}" if left else ""
+    return MarkedFiles(names, kept, things), f"{path.name}: of {len(rows)} things left out: {said}" if left else ""
 
 
 def _point_names(path: Path, categories: dict[Any, Any]) -> tuple[str, ...]:

@@ -6,8 +6,7 @@ from snnkit.engine.config import ModelConfig, OptimConfig, RunConfig, TaskConfig
 from snnkit.recipes.recipe import recipe
 
 _RESNET = {"stem_type": "", "stem_width": 32, "channels": (32, 64, 128, 256)}
-_SPIKING = {"embed_dim": (32, 64, 96, 128), "depths": (1, 1, 1, 2, 1), "num_heads": 4}
-_HEAD = {"head_channels": 64}
+_SPIKING = {"embed_dim": (16, 32, 48, 64), "depths": (1, 1, 1, 1, 1), "num_heads": 4}
 
 
 @recipe(
@@ -16,13 +15,13 @@ _HEAD = {"head_channels": 64}
 )
 def pose_scenes() -> RunConfig:
     """The corners of things in composed scenes: heat maps on a narrow ten-layer ResNet of timm."""
-    return _pose(ModelConfig("pose:timm:resnet10t", sizes={**_RESNET, **_HEAD}))
+    return _pose(ModelConfig("pose:timm:resnet10t", sizes={**_RESNET, "head_channels": 64}))
 
 
 @recipe(paper="Yao et al., Spike-driven Transformer V2, arXiv 2404.03663", expected="not measured")
 def pose_scenes_spiking() -> RunConfig:
     """The same with a small Meta-SpikeFormer, its deconvolutions spiking too."""
-    return _pose(ModelConfig("pose:meta_spikeformer_15m", timesteps=2, sizes={**_SPIKING, **_HEAD}))
+    return _pose(ModelConfig("pose:meta_spikeformer_15m", timesteps=2, sizes={**_SPIKING, "head_channels": 32}))
 
 
 def _pose(model: ModelConfig) -> RunConfig:

@@ -6,8 +6,8 @@
     PCK   share of the marked key points with d ≤ 0.1 · the longer side of the thing's box
 
 A crop around a thing is one detection, whose score is the mean height of its heat maps' peaks; in an image each matches
-the thing it resembles most. Things that are no samples (crowds, unmarked ones) take no part. Source: cocodataset.org,
-"Keypoint evaluation" (pycocotools). Letters: N things, K key points.
+the thing it resembles most, and the 20 surest count, as COCO has it. Things that are no samples (crowds, unmarked ones)
+take no part. Source: cocodataset.org, "Keypoint evaluation" (pycocotools). Letters: N things, K key points.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import contextlib
 import io
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -31,7 +30,7 @@ _HEAD = 7  # numbers of a row before its key points: image, score, area, box
 def check_installed() -> None:
     """Raise InvalidArgumentError unless pycocotools is installed."""
     try:
-        import pycocotools.cocoeval  # noqa: F401
+        import pycocotools.cocoeval  # type: ignore[import-untyped]  # noqa: F401
     except ImportError:
         raise InvalidArgumentError(
             "AP of key points is computed by pycocotools, which is not installed: pip install 'snnkit[coco]'."
@@ -91,9 +90,10 @@ class Things:
     def __init__(self, rows: Tensor, count: int):
         self.image, self.score, self.area = rows[:, 0].long(), rows[:, 1], rows[:, 2]
         self.box = rows[:, 3:_HEAD]
-        truth, found, sigmas = rows[:, _HEAD:].split([3 * count, 2 * count, count], 1)
-        self.truth, self.found = truth.unflatten(1, (count, 3)), found.unflatten(1, (count, 2))
-        self.sigmas = sigmas[0]
+        truth, found, sigmas = torch.split(rows[:, _HEAD:], [3 * count, 2 * count, count], 1)
+        self.truth: Tensor = truth.unflatten(1, (count, 3))
+        self.found: Tensor = found.unflatten(1, (count, 2))
+        self.sigmas: Tensor = sigmas[0]
 
     def __len__(self) -> int:
         return len(self.image)
@@ -105,13 +105,13 @@ class Things:
 
     def distances(self) -> Tensor:
         """Return how far from its mark each key point was found, in pixels (N, K)."""
-        return (self.found - self.truth[..., :2]).norm(dim=-1)
+        return torch.linalg.vector_norm(self.found - self.truth[..., :2], dim=-1)
 
     def oks(self) -> Tensor:
         """Return the similarity of each thing with what was found of it, (N,)."""
-        likeness = torch.exp(-(self.distances() ** 2) / (2 * self.area[:, None] * (2 * self.sigmas) ** 2))
-        marked = self.marked
-        return (likeness * marked).sum(1) / marked.sum(1).clamp(min=1)
+        marked, spread = self.marked, 2 * self.sigmas
+        likeness: Tensor = torch.exp(-(self.distances() ** 2) / (2 * self.area[:, None] * spread**2)) * marked
+        return likeness.sum(1) / marked.sum(1).clamp(min=1)
 
     def near(self) -> Tensor:
         """Return which key points were found near enough, (N, K)."""
@@ -129,7 +129,7 @@ class Things:
             InvalidArgumentError: pycocotools is not installed.
         """
         check_installed()
-        from pycocotools.coco import COCO
+        from pycocotools.coco import COCO  # type: ignore[import-untyped]
         from pycocotools.cocoeval import COCOeval
 
         marked = [self._annotation(number) for number in range(len(self))]
@@ -145,7 +145,6 @@ class Things:
             test = COCOeval(*known, iouType="keypoints")
             test.params.kpt_oks_sigmas = self.sigmas.numpy()
             test.params.areaRng, test.params.areaRngLbl = test.params.areaRng[:1], test.params.areaRngLbl[:1]
-            test.params.maxDets = [max(20, int(np.bincount(self.image.numpy()).max()))]
             test.evaluate()
             test.accumulate()
         precision = test.eval["precision"][:, :, 0, 0, -1].mean(1)

@@ -89,6 +89,7 @@ class Pose(Task):
         self._scored = 0
         self._found: tuple[Things, dict[float, float]] | None = None
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._shown: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def begin(self, plan: Plan) -> None:
         """Take note of the key points' names.
@@ -134,8 +135,8 @@ class Pose(Task):
         maps: Tensor = self.model(channels_last(crops)).float()
         if not self.flip_test:
             return maps
-        mirrored = self.model(channels_last(crops.flip(-1))).float().flip(-1)
-        return (maps + mirrored.gather(1, mirror_BK[..., None, None].expand_as(mirrored))) / 2
+        flipped: Tensor = self.model(channels_last(crops.flip(-1))).float().flip(-1)
+        return (maps + flipped.gather(1, mirror_BK[..., None, None].expand_as(flipped))) / 2
 
     def _squares(self, maps: Tensor, crops: Tensor, targets: dict[str, Tensor]) -> Tensor:
         size = maps.shape[-2], maps.shape[-1]
@@ -181,6 +182,7 @@ class Pose(Task):
         for metric in (self.losses, self.points, self.rate):
             metric.reset()
         self._scored = 0
+        self._shown, self._seen = self._seen, []  # of the last split alone
         return result
 
     @torch.no_grad()
@@ -217,10 +219,9 @@ class Pose(Task):
         things, aps = self._found
         record = {"epoch": epoch, "things": len(things), "ap": {f"{key:.2f}": value for key, value in aps.items()}}
         write_json(folder / "pose.json", record | by_point(things, self._names()) | {"shown": shown(things)})
-        if self._seen:
-            rows = [_row(*one) for one in self._seen]
+        if self._shown:
+            rows = [_row(*one) for one in self._shown]
             write_rows(folder / "predictions.png", [torch.stack(column) for column in zip(*rows, strict=True)])
-        self._seen = []
 
 
 def by_point(things: Things, names: Sequence[str]) -> dict[str, Any]:
@@ -262,7 +263,8 @@ def _row(crop: Tensor, truth: Tensor, places: Tensor) -> tuple[Tensor, Tensor, T
 
 def _with_marks(pixels: Tensor, places_N2: Tensor, colour: tuple[int, int, int]) -> Tensor:
     radius = max(round(min(pixels.shape[-2:]) / 40), 1)
-    return draw_keypoints(pixels, places_N2.float().cpu()[None], colors=colour, radius=radius)
+    drawn: Tensor = draw_keypoints(pixels, places_N2.float().cpu()[None], colors=colour, radius=radius)
+    return drawn
 
 
 def _plain(values: Tensor) -> Any:

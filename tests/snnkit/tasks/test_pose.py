@@ -249,6 +249,13 @@ def test_ap_is_cocos(seed):
         assert test.ious[image, 1][of_found, of_truth] == pytest.approx(float(things.oks()[n]), abs=1e-6)
 
 
+def test_the_twenty_surest_of_an_image_count_as_coco_has_it():
+    truth = drawn(25, points=3)
+    things = rows_of(truth, truth[..., :2], torch.rand(25), torch.full((25,), 900.0), torch.zeros(25).long()).compute()
+    assert np.mean(list(things.ap().values())) == pytest.approx(cocos(things).stats[0])
+    assert 0.75 < things.ap()[0.5] < 0.85  # a fifth is never recalled
+
+
 def test_near_enough_is_a_tenth_of_the_longer_side():
     truth = drawn(1, points=3)
     truth[0, 2, 2] = 0.0
