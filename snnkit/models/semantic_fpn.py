@@ -1,7 +1,7 @@
 """Semantic FPN: the class of every pixel from a feature pyramid, on any backbone, spiking or ordinary.
 
-    ordinary   levels = FPN(maps);  logits = 1×1(dropout(Σ scaled levels)), where a level r times coarser than the finest
-               is scaled by log₂ r times (3×3, group norm, ReLU, ×2), and by the first three once where r = 1
+    ordinary   levels = FPN(maps);  logits = 1×1(dropout(Σ scaled levels)), where a level r times coarser than the
+               finest is scaled by log₂ r times (3×3, group norm, ReLU, ×2), and by the first three once where r = 1
     spiking    ``layers.spiking_pyramid``, at every time step; logits are averaged over the steps
 
 Logits are at the stride of the finest map. Source: Kirillov et al., "Panoptic Feature Pyramid Networks", arXiv
@@ -65,43 +65,19 @@ class ScaleSum(nn.Module):
         return logits
 
 
-class SemanticFPN(nn.Module):
-    """Images (B, C, H, W), or sequences (T, B, C, H, W) for spiking backbones → logits (B, K, ⌈H/s⌉, ⌈W/s⌉).
+class _OnBackbone(nn.Module):
+    """What both networks share. Arguments as theirs."""
 
-    s is the stride of the backbone's finest map.
-
-    Args:
-        backbone: whose maps are read; it decides whether pyramid and head are spiking.
-        num_classes: K.
-        fpn_channels, head_channels: of pyramid and head.
-        dropout: probability that training silences a channel before the last layer.
-
-    Raises:
-        InvalidArgumentError: a number outside its range.
-    """
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        num_classes: int,
-        fpn_channels: int = 128,
-        head_channels: int = 128,
-        dropout: float = 0.1,
-    ):
+    def __init__(self, backbone: Backbone, num_classes: int, fpn_channels: int, head_channels: int, dropout: float):
         super().__init__()
         check_whole(num_classes=num_classes, fpn_channels=fpn_channels, head_channels=head_channels)
         if not 0 <= dropout < 1:
             raise InvalidArgumentError(f"dropout={dropout!r}: must be at least 0 and below 1.")
         self.num_classes, self.backbone = num_classes, backbone
-        ratios = [stride // backbone.strides[0] for stride in backbone.strides]
-        sizes = fpn_channels, head_channels, num_classes, ratios, dropout
-        self.neck: nn.Module
-        if backbone.spiking:
-            self.neck, self.head = SpikingFPN(backbone.channels, fpn_channels), SpikingScaleSum(*sizes)
-            self.readout = Mean()
-            self.timesteps = backbone.timesteps
-        else:
-            self.neck, self.head = FeaturePyramidNetwork(list(backbone.channels), fpn_channels), ScaleSum(*sizes)
+
+    def _ratios(self) -> list[int]:
+        """How much coarser than the finest each map is."""
+        return [stride // self.backbone.strides[0] for stride in self.backbone.strides]
 
     @property
     def in_chans(self) -> int:
@@ -116,8 +92,53 @@ class SemanticFPN(nn.Module):
         """The backbone's own."""
         return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
+
+class SemanticFPN(_OnBackbone):
+    """Images (B, C, H, W) → logits (B, K, ⌈H/s⌉, ⌈W/s⌉), s the stride of the backbone's finest map.
+
+    Args:
+        backbone: whose maps are read; an ordinary one.
+        num_classes: K.
+        fpn_channels, head_channels: of pyramid and head.
+        dropout: probability that training silences a channel before the last layer.
+
+    Raises:
+        InvalidArgumentError: a number outside its range.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int, fpn_channels: int, head_channels: int, dropout: float):
+        super().__init__(backbone, num_classes, fpn_channels, head_channels, dropout)
+        self.neck = FeaturePyramidNetwork(list(backbone.channels), fpn_channels)
+        self.head = ScaleSum(fpn_channels, head_channels, num_classes, self._ratios(), dropout)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return logits (B, K, h, w).
+
+        Raises:
+            InvalidArgumentError: not images of the backbone's channels.
+        """
+        maps = {str(level): map_BCHW for level, map_BCHW in enumerate(self.backbone(x_BCHW))}
+        logits: Tensor = self.head(list(self.neck(maps).values()))
+        return logits
+
+
+class SpikingSemanticFPN(_OnBackbone):
+    """Images (B, C, H, W), or sequences (T, B, C, H, W) → logits (B, K, ⌈H/s⌉, ⌈W/s⌉), averaged over the steps.
+
+    Arguments and errors as of ``SemanticFPN``; the backbone is a spiking one.
+
+    Attributes:
+        timesteps: T for still images.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int, fpn_channels: int, head_channels: int, dropout: float):
+        super().__init__(backbone, num_classes, fpn_channels, head_channels, dropout)
+        self.neck = SpikingFPN(backbone.channels, fpn_channels)
+        self.head = SpikingScaleSum(fpn_channels, head_channels, num_classes, self._ratios(), dropout)
+        self.readout, self.timesteps = Mean(), backbone.timesteps
+
     def forward_sequence(self, x: Tensor) -> Tensor:
-        """Return the logits of every step of a spiking network, (T, B, K, h, w), of images or a sequence."""
+        """Return the logits of every step, (T, B, K, h, w), of images or a sequence."""
         logits: Tensor = self.head(self.neck(self.backbone(x)))
         return logits
 
@@ -127,11 +148,7 @@ class SemanticFPN(nn.Module):
         Raises:
             InvalidArgumentError: not images or sequences of the backbone's channels.
         """
-        if self.backbone.spiking:
-            return self.readout(self.forward_sequence(x))
-        maps = {str(level): x_BCHW for level, x_BCHW in enumerate(self.backbone(x))}
-        logits: Tensor = self.head(list(self.neck(maps).values()))
-        return logits
+        return self.readout(self.forward_sequence(x))
 
 
 FAMILY = Family(
@@ -141,7 +158,7 @@ FAMILY = Family(
     paper="Kirillov et al., Panoptic Feature Pyramid Networks, arXiv 1901.02446",
     source="the paper",
     tiny={
-        "name": "semantic_fpn:timm:resnet10t", "num_classes": 3, "img_size": 32, "fpn_channels": 8, "head_channels": 8,
+        "name": "semantic_fpn:timm:resnet10t", "num_classes": 3, "fpn_channels": 8, "head_channels": 8,
     },
     unconfirmed=("published weights of other code's Semantic FPN are not read; those of meta_spikeformer_seg are",),
 )  # fmt: skip
@@ -155,9 +172,11 @@ def build(
     dropout: float = 0.1,
     levels: int = 4,
     finest: int = 4,
-) -> SemanticFPN:
+) -> SemanticFPN | SpikingSemanticFPN:
     """Build a Semantic FPN on an encoder's maps; arguments as in ``SemanticFPN`` and ``Backbone``."""
-    return SemanticFPN(Backbone(encoder, levels, finest), num_classes, fpn_channels, head_channels, dropout)
+    backbone = Backbone(encoder, levels, finest)
+    kind = SpikingSemanticFPN if backbone.spiking else SemanticFPN
+    return kind(backbone, num_classes, fpn_channels, head_channels, dropout)
 
 
 register_method("semantic_fpn", build, FAMILY, maps=True)

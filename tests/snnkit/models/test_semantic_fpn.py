@@ -1,12 +1,14 @@
-"""Semantic FPN on ordinary and spiking backbones: arithmetic by hand, steps, gradients, what is known of a name.
+"""Semantic FPN on ordinary and spiking backbones: arithmetic by hand, steps, gradients, graphs, what names say.
 
 Would break it: a level that is scaled once too often, sums of other sizes, membranes that outlive a call or mix steps,
-logits that are no mean over steps, a weight that nothing trains, the kind of a network that is not its backbone's.
+logits that are no mean over steps, a graph that computes something else, a weight that nothing trains, the kind of a
+network that is not its backbone's.
 """
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support.captured import check_plain, check_spiking
 from torch import nn
 
 import snnkit
@@ -35,7 +37,8 @@ def image(model, *lead, size=(64, 64)):
 def firing(model):
     """Give the norms the statistics of data, and layers without a norm larger weights, so that neurons fire."""
     for layer in (*model.neck.laterals, *model.neck.pyramid):
-        layer.weight.mul_(20.0)
+        layer.weight.mul_(6.0)
+        nn.init.uniform_(layer.bias, 0.4, 1.4)
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.momentum = 1.0
@@ -68,6 +71,25 @@ def test_logits_are_the_mean_over_steps_and_a_stream_gives_the_steps(name):
     torch.testing.assert_close(found, steps, rtol=0, atol=1e-12)
     assert not torch.equal(steps[0], steps[1])
     assert model.timesteps == 3
+
+
+def test_only_networks_of_steps_have_steps():
+    assert hasattr(build("qkformer"), "forward_sequence")
+    ordinary = build("mobilenet_v1")
+    assert not hasattr(ordinary, "forward_sequence")
+    assert not hasattr(ordinary, "timesteps")
+
+
+@pytest.mark.parametrize(("name", "size"), [("mobilenet_v1", (64, 64)), ("uniformer", (72, 100))])
+def test_graphs_of_ordinary_networks(name, size):
+    model = build(name).eval()
+    check_plain(model, (model.in_chans, *size))
+
+
+def test_the_graph_of_a_spiking_network():
+    model = firing(build("ms_resnet", timesteps=2)).double()
+    graph = check_spiking(model, model.in_chans, 64, 64)
+    assert graph.states
 
 
 # Arithmetic.
