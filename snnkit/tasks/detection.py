@@ -50,6 +50,18 @@ _VALUES = {"map": "", "map_50": "50", "map_75": "75", "map_small": "_small", "ma
 _VALUES |= {"map_large": "_large", "mar_100": "_recall"}
 _KINDS = {"bbox": "box", "segm": "mask"}
 _FEW = 50  # a result with more boxes is drawn with those alone
+_COLOURS = (
+    "#e6194b",
+    "#3cb44b",
+    "#4363d8",
+    "#f58231",
+    "#911eb4",
+    "#42d4f4",
+    "#f032e6",
+    "#bfef45",
+    "#9a6324",
+    "#ffe119",
+)
 _DRAWN = 0.5  # and with no thing that is found with less
 
 
@@ -214,11 +226,14 @@ class Detection(Task):
         shown = [number for number, one in enumerate(found["things"]) if one["score"] >= _DRAWN][:_FEW]
         if not shown:
             return picture
+        names = [found["things"][number]["name"] for number in shown]
+        known = list(dict.fromkeys([*self.class_names, *names]))
+        colours: Any = [_COLOURS[known.index(name) % len(_COLOURS)] for name in names]
         if "masks" in found:
             masks = torch.stack([found["masks"] == number + 1 for number in shown])
-            picture = draw_segmentation_masks(picture, masks, alpha=0.4)
+            picture = draw_segmentation_masks(picture, masks, alpha=0.4, colors=colours)
         boxes = torch.tensor([found["things"][number]["box"] for number in shown])
-        return draw_bounding_boxes(picture, boxes, [found["things"][number]["name"] for number in shown])
+        return draw_bounding_boxes(picture, boxes, names, colours)
 
 
 def average_precision(masks: bool) -> MeanAveragePrecision:
