@@ -219,8 +219,7 @@ def build(
         mask_layers: 3×3 convolutions of the mask head.
         masks: whether there is one.
         levels, finest: how many maps, and their smallest stride.
-        anchor_scale: side of a square anchor, in strides of its level; 8 fits photographs and small images alike, since
-            small images have small things on fine levels; less for things below 20 pixels.
+        anchor_scale: side of a square anchor, in strides of its level; less than 8 for things below 20 pixels.
         anchor_ratios: height per width of the anchors.
         proposals: boxes an image that the second stage is asked about, at most; in training twice as many are drawn
             from.
@@ -245,12 +244,11 @@ def build(
     backbone = Backbone(encoder, levels, finest)
     sides = [[anchor_scale * backbone.strides[0] * 2**level] for level in range(len(backbone.strides) + 1)]
     rpn = _proposals(backbone, fpn_channels, Anchors(sides, anchor_ratios), proposals)
-    widths = fpn_channels, box_channels
-    heads = _box_heads(backbone, num_classes, widths, regions, score_threshold, overlap, detections)
+    selected = regions, score_threshold, overlap, detections
+    heads = _box_heads(backbone, num_classes, (fpn_channels, box_channels), *selected)
     if masks:
         _add_masks(heads, backbone, num_classes, fpn_channels, mask_channels, mask_layers)
-    transform = Scaling(min_size, max_size)
-    return MaskRCNN(backbone, num_classes, rpn, heads, fpn_channels, transform, nominal_strides)
+    return MaskRCNN(backbone, num_classes, rpn, heads, fpn_channels, Scaling(min_size, max_size), nominal_strides)
 
 
 def check_shares(**shares: float) -> None:

@@ -81,6 +81,11 @@ class Detection(Task):
     measure: ClassVar[str] = "box_ap"
     takes: ClassVar[str] = "objects"
     model: Detector
+    losses: MeanMetric
+    rate: MeanMetric
+    by_part: nn.ModuleDict
+    precision: MeanAveragePrecision
+    things: Tensor
 
     def __init__(
         self,
