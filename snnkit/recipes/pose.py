@@ -11,14 +11,17 @@ _SPIKING = {"embed_dim": (16, 32, 48, 64), "depths": (1, 1, 1, 1, 1), "num_heads
 
 @recipe(
     paper="Xiao et al., Simple Baselines for Human Pose Estimation and Tracking, arXiv 1804.06208",
-    expected="not measured",
+    expected="AP 47.4 %, PCK 87.8 % of 250 test crops after 8 epochs",
 )
 def pose_scenes() -> RunConfig:
     """The corners of things in composed scenes: heat maps on a narrow ten-layer ResNet of timm."""
     return _pose(ModelConfig("pose:timm:resnet10t", sizes={**_RESNET, "head_channels": 64}))
 
 
-@recipe(paper="Yao et al., Spike-driven Transformer V2, arXiv 2404.03663", expected="not measured")
+@recipe(
+    paper="Yao et al., Spike-driven Transformer V2, arXiv 2404.03663",
+    expected="AP 0.7 %, PCK 23.5 % of 100 test crops after 248 steps (all 1,000 were not measured)",
+)
 def pose_scenes_spiking() -> RunConfig:
     """The same with a small Meta-SpikeFormer, its deconvolutions spiking too."""
     return _pose(ModelConfig("pose:meta_spikeformer_15m", timesteps=2, sizes={**_SPIKING, "head_channels": 32}))
