@@ -96,7 +96,7 @@ class Backbone(nn.Module):
     @property
     def timesteps(self) -> int | None:
         """T for still images; None for ordinary models."""
-        return self.encoder.timesteps if self.spiking else None  # type: ignore[union-attr,return-value]
+        return self.encoder.timesteps if self.spiking else None  # type: ignore[return-value]
 
     @property
     def in_chans(self) -> int:
@@ -104,7 +104,7 @@ class Backbone(nn.Module):
         known = getattr(self.encoder, "in_chans", None)
         if known is None:  # timm's: of the first convolution
             known = next(m for m in self.encoder.modules() if isinstance(m, nn.Conv2d)).in_channels
-        return int(known)  # type: ignore[arg-type]
+        return int(known)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the maps, fine to coarse."""
@@ -158,7 +158,7 @@ def _size_unit(encoder: nn.Module) -> tuple[int, int]:
     for part in encoder.modules():  # timm's patches are of one size; its convolutions read any
         if getattr(part, "dynamic_img_pad", None) is False:
             height, width = part.patch_size  # type: ignore[misc]
-            return int(height), int(width)  # type: ignore[arg-type]
+            return int(height), int(width)
     return 1, 1
 
 
