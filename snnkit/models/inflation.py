@@ -26,9 +26,7 @@ from snnkit.models.uniformer_video import UniFormerVideo, check_of_images, over_
 _FIRST = {UniFormerVideo: "patch_embeds.0.proj.weight", LookupViT: "patch_embed.weight"}
 
 
-def inflated(
-    model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], int]:
+def inflated(model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
     """Return weights as a network for clips has them, and how many were widened; others unchanged, and 0.
 
     Args:

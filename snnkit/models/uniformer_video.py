@@ -171,7 +171,7 @@ def over_frames(kernel: Tensor, frames: int, center: bool = False) -> Tensor:
 
 
 def check_of_images(state: Mapping[str, Tensor]) -> None:
-    """Raise InvalidArgumentError unless weights of a UniFormer for images, by own keys, are of a form clips have too."""
+    """Raise InvalidArgumentError unless weights of a UniFormer for images (own keys) are of a form that clips have."""
     if "patch_embeds.0.proj.weight" not in state or any("scale.gamma" in key for key in state):
         raise InvalidArgumentError(
             "a UniFormer for clips takes weights of a UniFormer for images with patch embeddings and without layer "

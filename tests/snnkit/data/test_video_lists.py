@@ -193,9 +193,7 @@ def test_missing_videos_are_counted_and_named(tmp_path):
     write(tmp_path, ["a.mp4 0", "gone.mp4 1", "b.mp4 1", "lost.mp4 0"], ["c.mp4 0", "d.mp4 1"])
     for name in ("gone", "lost"):
         (tmp_path / f"{name}.mp4").unlink()
-    with pytest.raises(
-        InvalidArgumentError, match=r"2 of 4 videos are missing \(gone.mp4, lost.mp4\).*missing=skip"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"2 of 4 videos are missing \(gone.mp4, lost.mp4\).*missing=skip"):
         loaded(tmp_path)
     data, names, labels = loaded(tmp_path, on_missing="skip")
     assert (names[0], labels[0]) == (["a.mp4", "b.mp4"], [0, 1])
