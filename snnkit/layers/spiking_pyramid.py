@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from snnkit.layers.conv_bn import ConvBN
 from snnkit.layers.sequence import Conv2d, Dropout2d, over_time  # type: ignore[attr-defined]
+from snnkit.layers.spiking_draw import drawn
 from snnkit.neurons import LIF
 
 
@@ -28,9 +29,9 @@ class SpikingFPN(nn.Module):
     def __init__(self, in_channels: Sequence[int], channels: int):
         super().__init__()
         self.lateral_lifs = nn.ModuleList(LIF() for _ in in_channels)
-        self.laterals = nn.ModuleList(Conv2d(c, channels, 1) for c in in_channels)
+        self.laterals = nn.ModuleList(drawn(Conv2d(c, channels, 1)) for c in in_channels)
         self.pyramid_lifs = nn.ModuleList(LIF() for _ in in_channels)
-        self.pyramid = nn.ModuleList(Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
+        self.pyramid = nn.ModuleList(drawn(Conv2d(channels, channels, 3, padding=1)) for _ in in_channels)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return currents."""

@@ -35,7 +35,6 @@ from snnkit.layers.spiking_heads import (
     SpikingMaskHead,
     SpikingMaskPredictor,
     SpikingRPNHead,
-    drawn,
     subsampled,
 )
 from snnkit.layers.spiking_pyramid import SpikingFPN
@@ -99,8 +98,6 @@ class MaskRCNN(Detector):
         self.neck: nn.Module
         if backbone.spiking:
             self.neck = SpikingFPN(backbone.channels, channels)
-            for conv in (*self.neck.laterals, *self.neck.pyramid):
-                drawn(conv)
         else:
             self.neck = FeaturePyramidNetwork(list(backbone.channels), channels, LastLevelMaxPool())
         self.rpn, self.roi_heads = rpn, roi_heads

@@ -21,7 +21,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.layers.spiking_heads import SpikingCoarser, SpikingRetinaHead, drawn
+from snnkit.layers.spiking_heads import SpikingCoarser, SpikingRetinaHead
 from snnkit.layers.spiking_pyramid import SpikingFPN
 from snnkit.models.backbones import Backbone
 from snnkit.models.detector import Anchors, Detector, Found, Scaling
@@ -42,8 +42,6 @@ class RetinaNet(Detector):
         self.neck: nn.Module
         if backbone.spiking:
             self.neck, self.coarser = SpikingFPN(backbone.channels, channels), SpikingCoarser(channels)
-            for conv in (*self.neck.laterals, *self.neck.pyramid):
-                drawn(conv)
         else:
             coarser = LastLevelP6P7(channels, channels)
             self.neck = FeaturePyramidNetwork(list(backbone.channels), channels, coarser)
