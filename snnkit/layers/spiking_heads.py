@@ -64,7 +64,7 @@ class SpikingBoxPredictor(nn.Module):
         super().__init__()
         self.lif = LIF()
         self.cls_score = small(Linear(width, num_classes + 1))
-        self.bbox_pred = small(Linear(width, 4 * num_classes), _SMALL / 10)
+        self.bbox_pred = small(Linear(width, 4 * num_classes), 0.001)
         self.readout = Mean()
 
     def forward(self, x_TRF: Tensor) -> tuple[Tensor, Tensor]:

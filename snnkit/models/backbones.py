@@ -164,3 +164,33 @@ def _size_unit(encoder: nn.Module) -> tuple[int, int]:
 
 def _cut(x: Tensor, height: int, width: int) -> Tensor:
     return x[..., :height, :width] if x.shape[-2] > height or x.shape[-1] > width else x
+
+
+class OnBackbone(nn.Module):
+    """What networks on a backbone have in common, to derive from once.
+
+    Args:
+        backbone: whose maps are read.
+
+    Attributes:
+        timesteps: T for still images; a network on an ordinary backbone has no such attribute.
+    """
+
+    def __init__(self, backbone: Backbone):
+        super().__init__()
+        self.backbone = backbone
+        if backbone.timesteps is not None:
+            self.timesteps = backbone.timesteps
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of the images."""
+        return self.backbone.in_chans
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep only the inputs of the backbone's blocks while training and compute them again in the backward."""
+        self.backbone.set_grad_checkpointing(enable)
+
+    def no_weight_decay(self) -> set[str]:
+        """The backbone's own."""
+        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from snnkit.layers.masked import sin_cos_positions
 from snnkit.layers.text_decoder import TextDecoder, as_inputs
-from snnkit.models.backbones import Backbone
+from snnkit.models.backbones import Backbone, OnBackbone
 from snnkit.models.beam_search import Written, beam_search, check_search
 from snnkit.models.family import Family
 from snnkit.models.lookupvit import LookupViT
@@ -33,7 +33,7 @@ _UNREAD = ("head", "head_dist", "head_lookup", "head_norm", "norm")
 """What image models have behind their maps."""
 
 
-class Captioner(nn.Module):
+class Captioner(OnBackbone):
     """Images (B, C, H, W), or sequences (T, B, C, H, W) for spiking models, and tokens (B, L) → logits (B, L, V).
 
     Args:
@@ -46,9 +46,9 @@ class Captioner(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, decoder: TextDecoder, frozen: bool = True):
-        super().__init__()
+        super().__init__(backbone)
         check_divides("text_width", decoder.width, 4, "image positions are two waves for either axis")
-        self.backbone, self.decoder, self.frozen = backbone, decoder, bool(frozen)
+        self.decoder, self.frozen = decoder, bool(frozen)
         self.norm = nn.LayerNorm(backbone.channels[-1])
         self.project = nn.Linear(backbone.channels[-1], decoder.width)
         self.readout = Mean() if backbone.spiking else None
@@ -67,16 +67,6 @@ class Captioner(nn.Module):
     def context(self) -> int:
         """The most tokens of a text."""
         return self.decoder.context
-
-    @property
-    def timesteps(self) -> int | None:
-        """T for still images; None where the image model is ordinary."""
-        return self.backbone.timesteps
-
-    @property
-    def in_chans(self) -> int:
-        """Channels of the images."""
-        return self.backbone.in_chans
 
     def _untrained(self) -> list[nn.Parameter]:
         """What is frozen, or else what no caption depends on: several processes must not wait for its gradients."""

@@ -33,7 +33,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.models.backbones import Backbone
+from snnkit.models.backbones import Backbone, OnBackbone
 
 Targets = Sequence[Mapping[str, Tensor]]
 Found = dict[str, Tensor]
@@ -105,7 +105,7 @@ class Seen:
     levels: list[Tensor]
 
 
-class Detector(nn.Module, ABC):
+class Detector(OnBackbone, ABC):
     """The interface: a detector writes ``levels``, ``losses`` and ``select``.
 
     Args:
@@ -117,8 +117,8 @@ class Detector(nn.Module, ABC):
     predicts_masks = False
 
     def __init__(self, backbone: Backbone, num_classes: int, transform: Scaling):
-        super().__init__()
-        self.num_classes, self.backbone, self.transform = num_classes, backbone, transform
+        super().__init__(backbone)
+        self.num_classes, self.transform = num_classes, transform
 
     @abstractmethod
     def levels(self, images_BCHW: Tensor) -> list[Tensor]:
@@ -131,24 +131,6 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def select(self, images: ImageList, levels: list[Tensor]) -> list[Found]:
         """Return what is found, as in tests, in pixels of the batch; labels count from 0."""
-
-    @property
-    def timesteps(self) -> int | None:
-        """T for still images; None where the backbone is ordinary."""
-        return self.backbone.timesteps
-
-    @property
-    def in_chans(self) -> int:
-        """Channels of the images."""
-        return self.backbone.in_chans
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the inputs of the backbone's blocks while training and compute them again in the backward."""
-        self.backbone.set_grad_checkpointing(enable)
-
-    def no_weight_decay(self) -> set[str]:
-        """The backbone's own."""
-        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
     def forward(self, images: Any, targets: Targets | None = None, sizes: Sequence[tuple[int, int]] = ()) -> Any:
         """Return the losses in training, else what is found, in pixels of ``sizes`` (H, W), if not of the images.

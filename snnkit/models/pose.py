@@ -17,7 +17,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from snnkit.layers.sequence import BatchNorm2d, Conv2d, ConvTranspose2d  # type: ignore[attr-defined]
-from snnkit.models.backbones import Backbone
+from snnkit.models.backbones import Backbone, OnBackbone
 from snnkit.models.family import Family
 from snnkit.models.registry import register_method
 from snnkit.models.sizes import check_whole
@@ -29,11 +29,11 @@ STRIDE = 4
 _SMALL = 0.001  # standard deviation of the last layer's weights: a new network sees nothing anywhere
 
 
-class Pose(nn.Module):
-    """Images (B, C, H, W), or sequences (T, B, C, H, W) for spiking backbones → heat maps (B, K, ⌈H/s⌉, ⌈W/s⌉).
+class Pose(OnBackbone):
+    """Images (B, C, H, W) → heat maps (B, K, ⌈H/s⌉, ⌈W/s⌉).
 
     Args:
-        backbone: whose coarsest map is read; it decides whether the head is spiking.
+        backbone: whose coarsest map is read; an ordinary one.
         num_classes: K.
         head_channels: of the deconvolutions.
 
@@ -45,41 +45,38 @@ class Pose(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, head_channels: int = 256):
-        super().__init__()
+        super().__init__(backbone)
         check_whole(num_classes=num_classes, head_channels=head_channels)
-        self.num_classes, self.backbone = num_classes, backbone
-        doublings = max(round(math.log2(backbone.strides[-1] / STRIDE)), 0)
-        self.stride = backbone.strides[-1] / 2**doublings
-        widths = [backbone.channels[-1], *[head_channels] * doublings]
-        make = _spiking_head if backbone.spiking else _head
-        self.head = make(widths, num_classes)
-        nn.init.normal_(self.head[-1].weight, std=_SMALL)  # type: ignore[arg-type]
-        nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
+        self.num_classes = num_classes
+        doublings, self.stride = _doublings(backbone)
+        self.head = _begun(_head([backbone.channels[-1], *[head_channels] * doublings], num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return heat maps (B, K, h, w).
+
+        Raises:
+            InvalidArgumentError: not images of the backbone's channels.
+        """
+        return _cut(self.head(self.backbone(x)[-1]), x, self.stride)
+
+
+class SpikingPose(OnBackbone):
+    """Images (B, C, H, W), or sequences (T, B, C, H, W) → heat maps (B, K, ⌈H/s⌉, ⌈W/s⌉), averaged over the steps.
+
+    Arguments, attributes and errors as of ``Pose``; the backbone is a spiking one.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int, head_channels: int = 256):
+        super().__init__(backbone)
+        check_whole(num_classes=num_classes, head_channels=head_channels)
+        self.num_classes = num_classes
+        doublings, self.stride = _doublings(backbone)
+        self.head = _begun(_spiking_head([backbone.channels[-1], *[head_channels] * doublings], num_classes))
         self.readout = Mean()
 
-    @property
-    def timesteps(self) -> int | None:
-        """T for still images; None where the backbone is ordinary."""
-        return self.backbone.timesteps
-
-    @property
-    def in_chans(self) -> int:
-        """Channels of the images."""
-        return self.backbone.in_chans
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the inputs of the backbone's blocks while training and compute them again in the backward."""
-        self.backbone.set_grad_checkpointing(enable)
-
-    def no_weight_decay(self) -> set[str]:
-        """The backbone's own."""
-        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
-
     def forward_sequence(self, x: Tensor) -> Tensor:
-        """Return the heat maps of every step of a spiking network, (T, B, K, h, w), of images or a sequence."""
-        height, width = (math.ceil(size / self.stride) for size in x.shape[-2:])
-        maps: Tensor = self.head(self.backbone(x)[-1])
-        return maps[..., :height, :width]
+        """Return the heat maps of every step, (T, B, K, h, w), of images or a sequence."""
+        return _cut(self.head(self.backbone(x)[-1]), x, self.stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return heat maps (B, K, h, w).
@@ -87,8 +84,25 @@ class Pose(nn.Module):
         Raises:
             InvalidArgumentError: not images or sequences of the backbone's channels.
         """
-        maps = self.forward_sequence(x)
-        return self.readout(maps) if self.backbone.spiking else maps
+        return self.readout(self.forward_sequence(x))
+
+
+def _doublings(backbone: Backbone) -> tuple[int, float]:
+    """How often the coarsest map is enlarged, and the pixels of a cell of the heat maps."""
+    count = max(round(math.log2(backbone.strides[-1] / STRIDE)), 0)
+    return count, backbone.strides[-1] / 2**count
+
+
+def _begun(head: nn.Sequential) -> nn.Sequential:
+    """Draw the last layer's weights: a new network sees nothing anywhere."""
+    nn.init.normal_(head[-1].weight, std=_SMALL)  # type: ignore[arg-type]
+    nn.init.zeros_(head[-1].bias)  # type: ignore[arg-type]
+    return head
+
+
+def _cut(maps: Tensor, x: Tensor, stride: float) -> Tensor:
+    height, width = (math.ceil(size / stride) for size in x.shape[-2:])
+    return maps[..., :height, :width]
 
 
 def _head(widths: list[int], num_classes: int) -> nn.Sequential:
@@ -123,9 +137,10 @@ FAMILY = Family(
 )
 
 
-def build(encoder: nn.Module, num_classes: int = 17, head_channels: int = 256) -> Pose:
+def build(encoder: nn.Module, num_classes: int = 17, head_channels: int = 256) -> Pose | SpikingPose:
     """Build the heat-map head on an encoder's coarsest map; arguments as in ``Pose``."""
-    return Pose(Backbone(encoder, levels=1, finest=STRIDE), num_classes, head_channels)
+    backbone = Backbone(encoder, levels=1, finest=STRIDE)
+    return (SpikingPose if backbone.spiking else Pose)(backbone, num_classes, head_channels)
 
 
 register_method("pose", build, FAMILY, maps=True)

@@ -19,7 +19,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers.spiking_pyramid import SpikingFPN, SpikingScaleSum
-from snnkit.models.backbones import Backbone
+from snnkit.models.backbones import Backbone, OnBackbone
 from snnkit.models.family import Family
 from snnkit.models.registry import register_method
 from snnkit.models.sizes import check_whole
@@ -65,35 +65,18 @@ class ScaleSum(nn.Module):
         return logits
 
 
-class _OnBackbone(nn.Module):
-    """What both networks share. Arguments as theirs."""
-
-    def __init__(self, backbone: Backbone, num_classes: int, fpn_channels: int, head_channels: int, dropout: float):
-        super().__init__()
-        check_whole(num_classes=num_classes, fpn_channels=fpn_channels, head_channels=head_channels)
-        if not 0 <= dropout < 1:
-            raise InvalidArgumentError(f"dropout={dropout!r}: must be at least 0 and below 1.")
-        self.num_classes, self.backbone = num_classes, backbone
-
-    def _ratios(self) -> list[int]:
-        """How much coarser than the finest each map is."""
-        return [stride // self.backbone.strides[0] for stride in self.backbone.strides]
-
-    @property
-    def in_chans(self) -> int:
-        """Channels of the images."""
-        return self.backbone.in_chans
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the inputs of the backbone's blocks while training and compute them again in the backward."""
-        self.backbone.set_grad_checkpointing(enable)
-
-    def no_weight_decay(self) -> set[str]:
-        """The backbone's own."""
-        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
+def _check(dropout: float, **sizes: int) -> None:
+    check_whole(**sizes)
+    if not 0 <= dropout < 1:
+        raise InvalidArgumentError(f"dropout={dropout!r}: must be at least 0 and below 1.")
 
 
-class SemanticFPN(_OnBackbone):
+def _ratios(backbone: Backbone) -> list[int]:
+    """How much coarser than the finest each map is."""
+    return [stride // backbone.strides[0] for stride in backbone.strides]
+
+
+class SemanticFPN(OnBackbone):
     """Images (B, C, H, W) → logits (B, K, ⌈H/s⌉, ⌈W/s⌉), s the stride of the backbone's finest map.
 
     Args:
@@ -107,9 +90,11 @@ class SemanticFPN(_OnBackbone):
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, fpn_channels: int, head_channels: int, dropout: float):
-        super().__init__(backbone, num_classes, fpn_channels, head_channels, dropout)
+        super().__init__(backbone)
+        _check(dropout, num_classes=num_classes, fpn_channels=fpn_channels, head_channels=head_channels)
+        self.num_classes = num_classes
         self.neck = FeaturePyramidNetwork(list(backbone.channels), fpn_channels)
-        self.head = ScaleSum(fpn_channels, head_channels, num_classes, self._ratios(), dropout)
+        self.head = ScaleSum(fpn_channels, head_channels, num_classes, _ratios(backbone), dropout)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return logits (B, K, h, w).
@@ -122,7 +107,7 @@ class SemanticFPN(_OnBackbone):
         return logits
 
 
-class SpikingSemanticFPN(_OnBackbone):
+class SpikingSemanticFPN(OnBackbone):
     """Images (B, C, H, W), or sequences (T, B, C, H, W) → logits (B, K, ⌈H/s⌉, ⌈W/s⌉), averaged over the steps.
 
     Arguments and errors as of ``SemanticFPN``; the backbone is a spiking one.
@@ -132,10 +117,12 @@ class SpikingSemanticFPN(_OnBackbone):
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, fpn_channels: int, head_channels: int, dropout: float):
-        super().__init__(backbone, num_classes, fpn_channels, head_channels, dropout)
+        super().__init__(backbone)
+        _check(dropout, num_classes=num_classes, fpn_channels=fpn_channels, head_channels=head_channels)
+        self.num_classes = num_classes
         self.neck = SpikingFPN(backbone.channels, fpn_channels)
-        self.head = SpikingScaleSum(fpn_channels, head_channels, num_classes, self._ratios(), dropout)
-        self.readout, self.timesteps = Mean(), backbone.timesteps
+        self.head = SpikingScaleSum(fpn_channels, head_channels, num_classes, _ratios(backbone), dropout)
+        self.readout = Mean()
 
     def forward_sequence(self, x: Tensor) -> Tensor:
         """Return the logits of every step, (T, B, K, h, w), of images or a sequence."""

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.models.backbones import Backbone
+from snnkit.models.backbones import Backbone, OnBackbone
 from snnkit.models.family import Family
 from snnkit.models.registry import register_method
 from snnkit.models.sizes import check_whole
@@ -108,7 +108,7 @@ class FCNHead(nn.Sequential):
         self.append(nn.Conv2d(channels, num_classes, 1))
 
 
-class UPerNet(nn.Module):
+class UPerNet(OnBackbone):
     """Images (B, C, H, W) → logits (B, K, ⌈H/s⌉, ⌈W/s⌉); in training with ``auxiliary`` (logits, auxiliary logits).
 
     s is the stride of the backbone's finest map.
@@ -134,7 +134,7 @@ class UPerNet(nn.Module):
         auxiliary: bool = True,
         auxiliary_channels: int = 256,
     ):
-        super().__init__()
+        super().__init__(backbone)
         check_whole(num_classes=num_classes, head_channels=head_channels, auxiliary_channels=auxiliary_channels)
         if not 0 <= dropout < 1:
             raise InvalidArgumentError(f"dropout={dropout!r}: must be at least 0 and below 1.")
@@ -151,22 +151,9 @@ class UPerNet(nn.Module):
                 "auxiliary=True: the second head reads the map before the coarsest, and the backbone gives one; set it "
                 "to false, or give a smaller finest."
             )
-        self.num_classes, self.backbone = num_classes, backbone
+        self.num_classes = num_classes
         self.head = UPerHead(backbone.channels, head_channels, num_classes, dropout)
         self.auxiliary = FCNHead(backbone.channels[-2], auxiliary_channels, num_classes, dropout) if auxiliary else None
-
-    @property
-    def in_chans(self) -> int:
-        """Channels of the images."""
-        return self.backbone.in_chans
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the inputs of the backbone's blocks while training and compute them again in the backward."""
-        self.backbone.set_grad_checkpointing(enable)
-
-    def no_weight_decay(self) -> set[str]:
-        """The backbone's own."""
-        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return logits (B, K, h, w); in training with an auxiliary head its logits too, at its own map's size.
