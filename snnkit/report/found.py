@@ -15,19 +15,22 @@ from snnkit.report.values import names, number, percent, ratio, rows, text, tota
 _MOST_CLASSES = 200
 _COLUMNS = {"segmentation": ("as it is", "its classes", "predicted")}
 _NUMBERS = {
-    "segmentation": (("iou", "IoU"), ("recall", "Recall"), ("precision", "Precision"), ("pixels", "Pixels of the truth"))
+    "segmentation": (
+        ("iou", "IoU"),
+        ("recall", "Recall"),
+        ("precision", "Precision"),
+        ("pixels", "Pixels of the truth"),
+    )
 }
 _COUNTED = ("pixels",)
 
 
 def found(run: Run, palette: Palette) -> dict[str, Any] | None:
     """The table of classes, the confusion and the pictures of the last test."""
-    for kind, numbers in _NUMBERS.items():
-        records = run.found.get(kind, {})
-        if records:
-            break
-    else:
+    kind = next((kind for kind in _NUMBERS if run.found.get(kind)), None)
+    if kind is None:
         return None
+    records, numbers = run.found[kind], _NUMBERS[kind]
     table = [
         {"name": text(row.get("name")), "cells": [_cell(key, number(row.get(key))) for key, _ in numbers]}
         for row in rows(records.get("classes"))

@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from snnkit.files import atomic_path
-from snnkit.report import chip, comparison, conversion, energy, found, headline, network, pairs, pretraining, sections, values
+from snnkit.report import (
+    chip,
+    comparison,
+    conversion,
+    energy,
+    found,
+    headline,
+    network,
+    pairs,
+    pretraining,
+    sections,
+    values,
+)
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run, is_ordinary, read_runs
 from snnkit.report.single_file import ASSETS, allowed, asset, embedded, templates
