@@ -30,6 +30,7 @@ def together(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_are_one(case, together, tmp_path):
     """Losses of every step and the weights after three."""
