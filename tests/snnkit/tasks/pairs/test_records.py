@@ -15,9 +15,9 @@ TEXT = {"text_width": 16, "text_depth": 1, "text_heads": 2, "dim": 8, "width": 4
 
 
 def norms(folder, clip, parts):
-    config = RunConfig(
-        "custom", ModelConfig("basic:spiking_cnn_small", 2, dict(TEXT)), captioned("vendored"), TaskConfig("pairs")
-    )
+    tower, task = ModelConfig("basic:spiking_cnn_small", 2, dict(TEXT)), TaskConfig("pairs")
+    task.options = {"batch_norm": "frozen"}  # or two parts would be refused
+    config = RunConfig("custom", tower, captioned("vendored"), task)
     config.data.batch_size, config.data.train_limit, config.data.test_limit = 8, 16 * parts, 20
     config.optim, config.epochs, config.threads = OptimConfig(lr=1e-12, clip=clip, accumulate=parts), 1, 1
     train(config, folder)
