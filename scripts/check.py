@@ -1,7 +1,9 @@
 """Every check, in order of speed; stops at the first that fails and ends with pytest's own summary.
 
-python scripts/check.py            # ruff, mypy (hw and compiler), import-linter, the examples, and pytest
-python scripts/check.py --slow     # the tests that the other leaves out: ten seconds and more each
+    python scripts/check.py            # ruff, mypy (hw and compiler), import-linter, the examples, and pytest
+    python scripts/check.py --slow     # the tests that the other leaves out: ten seconds and more each
+
+Pytest includes the browser's look at a report.
 """
 
 from __future__ import annotations
