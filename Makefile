@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test sanitize lava peers clean
+.PHONY: demo test slow sanitize lava peers clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -12,6 +12,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/check.py
+
+slow: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/check.py --slow
 
 sanitize: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/sanitize.py

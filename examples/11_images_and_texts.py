@@ -1,7 +1,7 @@
 """Zero-shot accuracy against the contrastive batch, and a spiking image tower beside an ordinary one.
 
     python examples/11_images_and_texts.py            # a few images, to see that it runs
-    python examples/11_images_and_texts.py --full     # all of Fashion-MNIST, three seeds: the tables in README.md
+    python examples/11_images_and_texts.py --full     # all of Fashion-MNIST, three seeds, for hours
 
 Two towers learn from Fashion-MNIST with captions, in batches of 64 to 4,096 at equal images seen; parts of a batch are
 compared together, so that memory is that of 64. Then BASIC's three stages with an ordinary and with a spiking image

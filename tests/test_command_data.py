@@ -26,6 +26,7 @@ VIDEO = ("uniformer_video_small", {"depths": (1, 1, 1, 1), "dims": (4, 4, 8, 8),
 KINDS = {
     "fashion_mnist": (*CNN, {"train_limit": 8, "test_limit": 5}),
     "image_folder": (*CNN, {"test_crops": 3}),
+    "photographs": (*CNN, {}),
     "tar_shards": (*CNN, {}),
     "video_folder": (*VIDEO, {"test_clips": 2}),
     "video_folder, time first": (*CNN, {"time_first": True, "frames": 2}),
@@ -50,8 +51,9 @@ def event_run(tmp_path_factory):
 
 
 def test_every_data_set_is_here():
-    """But for images without labels, which no network is trained on that could be counted."""
-    assert {kind.partition(",")[0] for kind in KINDS} == set(DATASETS) - {"pass"}
+    """But for images without labels, which no network is trained on that could be counted, and pairs with texts."""
+    pairs = {"captioned_fashion_mnist", "captioned_folder", "captioned_photographs", "pair_shards"}
+    assert {kind.partition(",")[0] for kind in KINDS} == set(DATASETS) - {"pass"} - pairs
 
 
 def counted(call, folder, images):

@@ -73,13 +73,18 @@ def _measure(name: str, module: str, repeats: int, threads: int, output: Path) -
     console.print(f"written to {path}")
 
 
+def _value(row: dict) -> str:
+    value = row["value"]
+    return f"{value if isinstance(value, str) else f'{value:.4g}'} {row['unit']}".rstrip()
+
+
 def _table(name: str, rows: list[dict]) -> object:
     from rich.table import Table
 
     table = Table("case", "variant", "min ms", "median ms", "times the peer", "bar", title=name, box=None)
     for row in rows:
         mark = {True: " reached", False: " NOT reached"}.get(row.get("reached"), "")
-        shown = f"{row['ratio']:.2f}x {row['against']}" if "ratio" in row else f"{row['value']:.4g} {row['unit']}"
+        shown = f"{row['ratio']:.2f}x {row['against']}" if "ratio" in row else _value(row)
         times = [f"{row[key]:.3f}" if key in row else "" for key in ("min_ms", "median_ms")]
         table.add_row(row["case"], row["variant"], *times, shown, f"{row.get('bar', '')}{mark}")
     return table

@@ -12,19 +12,19 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from snnkit.data.captions import PROMPTS, Pair, Pairs, prompts
 from snnkit.data.config import DataConfig
 from snnkit.data.image_folder import MEAN, STD, read_image
-from snnkit.data.samples import Splits
-from snnkit.data.tar_index import CUT_OFF, Arrays, cut_off, kept_index, read_members, samples_of
+from snnkit.data.samples import Names, Splits
+from snnkit.data.tar_index import CUT_OFF, Arrays, cut_off, find_shards, index_of, kept_index, tested_split
 from snnkit.data.tar_shards import IMAGES, class_names, read_label
 from snnkit.data.tokens import make_tokens
 from snnkit.data.transforms import for_testing, for_training
@@ -32,7 +32,6 @@ from snnkit.errors import CorruptFileError, InvalidArgumentError
 
 _TEXTS = ("txt", "json")
 _LONGEST = 1 << 20  # bytes of a text
-_ARRAYS = ("shard", "key", "offset", "size", "text", "length", "form", "label", "hash", "wrong")
 
 
 class _Entry(NamedTuple):
@@ -49,6 +48,9 @@ class _Entry(NamedTuple):
     wrong: str = ""
 
 
+_ARRAYS = ("shard", *_Entry._fields)
+
+
 class ShardPairs:
     """A ``PairSource`` of the pairs of an index.
 
@@ -59,7 +61,7 @@ class ShardPairs:
 
     def __init__(self, paths: Sequence[str], found: Arrays):
         self.files, self._found, self.labels = tuple(paths), found, found["label"]
-        self.names = _Names(self)
+        self.names = Names(len(self.labels), self.name)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -105,19 +107,6 @@ class ShardPairs:
         return {bytes(one) for one in self._found["hash"]} - {b""}
 
 
-class _Names(Sequence[str]):
-    """Shard and key by index, made when asked for."""
-
-    def __init__(self, pairs: ShardPairs):
-        self._pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._pairs.name(index)
-
-
 def load(config: DataConfig) -> Splits:
     """Return the pairs of the shards in ``config.source``.
 
@@ -126,7 +115,7 @@ def load(config: DataConfig) -> Splits:
     """
     root, size = Path(config.source), (0, 0)
     train = _pairs(root, "train")
-    test = _pairs(root, "test" if any(root.glob("test-*.tar")) else "val")
+    test = _pairs(root, tested_split(root))
     apart = train.without(test.hashes)
     notes = ()
     if len(apart) < len(train):
@@ -149,37 +138,10 @@ def load(config: DataConfig) -> Splits:
 
 
 def _pairs(root: Path, split: str) -> ShardPairs:
-    paths = sorted(root.glob(f"{split}-*.tar"))
-    if not paths:
-        raise InvalidArgumentError(
-            f"{root} holds no {split}-*.tar: give a folder with train-000000.tar … and val-000000.tar … (data.source)."
-        )
-    names = tuple(str(path) for path in paths)
-    make = partial(_entries, root, split, paths)
-    return ShardPairs(names, kept_index(root / f"{split}.pairs.npz", paths, _ARRAYS, make))
-
-
-def _entries(root: Path, split: str, paths: Sequence[Path]) -> Arrays:
-    entries = [(number, entry) for number, path in enumerate(paths) for entry in _scan(path)]
-    if all(entry.wrong for _, entry in entries):
-        reason = f", first: {entries[0][1].wrong}" if entries else ""
-        raise InvalidArgumentError(f"{root}/{split}-*.tar hold no pair that is whole{reason}.")
-    arrays: Arrays = {"shard": np.array([number for number, _ in entries], np.int32)}
-    for key in _ARRAYS[1:]:
-        values = [getattr(entry, key) for _, entry in entries]
-        kind = {int: np.int64, bytes: np.dtype("S16")}.get(type(values[0]))
-        arrays[key] = np.array(values, kind)
-    return arrays
-
-
-def _scan(path: Path) -> Iterator[_Entry]:
-    """Yield the pairs of a shard; damage is a pair of its own, at its end."""
-    with open(path, "rb") as file:
-        members, wrong = read_members(file)
-        for key, parts in samples_of(members):
-            yield _entry(file, key, parts, path.stat().st_size)
-    if wrong:
-        yield _Entry("(end)", wrong=wrong)
+    paths = find_shards(root, split)
+    make = partial(index_of, paths, _entry, lambda wrong: _Entry("(end)", wrong=wrong), "pair")
+    found = kept_index(root / f"{split}.pairs.npz", paths, _ARRAYS, make)
+    return ShardPairs(tuple(str(path) for path in paths), found)
 
 
 def _entry(file: io.BufferedReader, key: str, parts: dict[str, tarfile.TarInfo], total: int) -> _Entry:
@@ -199,7 +161,7 @@ def _entry(file: io.BufferedReader, key: str, parts: dict[str, tarfile.TarInfo],
             return _Entry(key, wrong=number)
         label = number
     file.seek(image.offset_data)
-    found = hashlib.blake2b(file.read(image.size), digest_size=15).hexdigest().encode()[:16]
+    found = hashlib.blake2b(file.read(image.size), digest_size=16).hexdigest().encode()
     return _Entry(key, image.offset_data, image.size, text.offset_data, text.size, form, label, found)
 
 

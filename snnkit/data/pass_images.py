@@ -25,7 +25,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from snnkit.data.config import DataConfig
 from snnkit.data.image_folder import MEAN, STD, read_image
 from snnkit.data.pass_metadata import Credit, Metadata, find_metadata
-from snnkit.data.samples import Samples, Splits
+from snnkit.data.samples import Names, Samples, Splits
 from snnkit.data.tar_index import Arrays, kept_index, read_members
 from snnkit.data.transforms import for_testing, for_training
 from snnkit.errors import CorruptFileError, InvalidArgumentError
@@ -110,22 +110,11 @@ class Credits(Sequence[Credit]):
         return self._metadata.credits(self._rows.tolist())
 
 
-class _Names(Sequence[str]):
-    def __init__(self, index: PassIndex):
-        self._index = index
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._index.called(index)
-
-
 class PassImages:
     """A ``Source`` of the images of an index, each with its credit."""
 
     def __init__(self, index: PassIndex, credits: Credits):
-        self.index, self.credits, self.names = index, credits, _Names(index)
+        self.index, self.credits, self.names = index, credits, Names(len(index), index.called)
         self.labels = np.zeros(len(index), np.int64)
 
     @property

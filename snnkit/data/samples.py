@@ -58,6 +58,24 @@ class Partly(NamedTuple):
     reason: str
 
 
+class Names(Sequence[str]):
+    """Names of so many samples, made when asked for.
+
+    Args:
+        count: how many.
+        name: from a number to a name.
+    """
+
+    def __init__(self, count: int, name: Callable[[int], str]):
+        self._count, self._name = count, name
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._name(index)
+
+
 class Source(Protocol):
     """Samples by index, as they are stored."""
 

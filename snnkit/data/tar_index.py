@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from snnkit.archives import read_npz
-from snnkit.errors import CorruptFileError, DiskError
+from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError
 from snnkit.files import atomic_path
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -64,6 +64,70 @@ def _key(member: tarfile.TarInfo) -> str:
 def cut_off(parts: Mapping[str, tarfile.TarInfo], total: int) -> bool:
     """Whether a sample goes on beyond the ``total`` bytes of its shard."""
     return max(member.offset_data + member.size for member in parts.values()) > total
+
+
+def find_shards(root: Path, split: str) -> list[Path]:
+    """Return the shards of a split in the order of their names.
+
+    Raises:
+        InvalidArgumentError: there are none.
+    """
+    paths = sorted(root.glob(f"{split}-*.tar"))
+    if not paths:
+        raise InvalidArgumentError(
+            f"{root} holds no {split}-*.tar: give a folder with train-000000.tar … and val-000000.tar … (data.source)."
+        )
+    return paths
+
+
+def tested_split(root: Path) -> str:
+    """Return the split of shards that is tested on: "test" where there is one, else "val"."""
+    return "test" if any(root.glob("test-*.tar")) else "val"
+
+
+class Entry(Protocol):
+    """What an index holds of a sample, a named tuple: its key, what is wrong with it (empty if nothing), and more."""
+
+    key: str
+    wrong: str
+    _fields: tuple[str, ...]
+
+
+MakeEntry = Callable[[io.BufferedReader, str, dict[str, tarfile.TarInfo], int], Entry]
+"""From an opened shard, a key, the members that share it and the bytes of the shard, to an entry."""
+
+
+def index_of(paths: Sequence[Path], make: MakeEntry, damaged: Callable[[str], Entry], what: str) -> Arrays:
+    """Read the headers of shards: return an array (N,) of every field of their entries, and ``shard``, counting paths.
+
+    Args:
+        paths: of the shards of a split.
+        make: makes an entry.
+        damaged: makes one that stands for damage, which is a sample of its own at the end of its shard.
+        what: a sample is called in messages.
+
+    Raises:
+        InvalidArgumentError: no sample is whole.
+    """
+    entries = [(number, entry) for number, path in enumerate(paths) for entry in _scan(path, make, damaged)]
+    if all(entry.wrong for _, entry in entries):
+        reason = f", first: {entries[0][1].wrong}" if entries else ""
+        split = paths[0].name.partition("-")[0]
+        raise InvalidArgumentError(f"{paths[0].parent}/{split}-*.tar hold no {what} that is whole{reason}.")
+    arrays: Arrays = {"shard": np.array([number for number, _ in entries], np.int32)}
+    for key in entries[0][1]._fields:
+        values = [getattr(entry, key) for _, entry in entries]
+        arrays[key] = np.array(values, np.int64 if isinstance(values[0], int) else None)
+    return arrays
+
+
+def _scan(path: Path, make: MakeEntry, damaged: Callable[[str], Entry]) -> Iterator[Entry]:
+    with open(path, "rb") as file:
+        members, wrong = read_members(file)
+        for key, parts in samples_of(members):
+            yield make(file, key, parts, path.stat().st_size)
+    if wrong:
+        yield damaged(wrong)
 
 
 def kept_index(kept: Path, paths: Sequence[Path], keys: Sequence[str], make: Callable[[], Arrays]) -> Arrays:

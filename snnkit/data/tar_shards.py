@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +25,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from snnkit.data.config import DataConfig
 from snnkit.data.image_folder import MEAN, STD, read_image
-from snnkit.data.samples import Samples, Splits
-from snnkit.data.tar_index import CUT_OFF, Arrays, cut_off, kept_index, read_members, samples_of
+from snnkit.data.samples import Names, Samples, Splits
+from snnkit.data.tar_index import CUT_OFF, cut_off, find_shards, index_of, kept_index, tested_split
 from snnkit.data.transforms import for_testing, for_training
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 
@@ -58,12 +58,16 @@ class ShardIndex:
     label: np.ndarray
     wrong: np.ndarray
 
+    def name(self, index: int) -> str:
+        """Return shard and key of an image."""
+        return f"{self.paths[self.shard[index]]}:{self.key[index]}"
+
 
 class ShardImages:
     """A ``Source`` of the images of an index."""
 
     def __init__(self, index: ShardIndex):
-        self._index, self.labels, self.names = index, index.label, _Names(index)
+        self._index, self.labels, self.names = index, index.label, Names(len(index.label), index.name)
 
     @property
     def runs(self) -> tuple[int, ...]:
@@ -93,19 +97,6 @@ class ShardImages:
         return read_image(io.BytesIO(content), name)
 
 
-class _Names:
-    """Shard and key by index, made when asked for."""
-
-    def __init__(self, index: ShardIndex):
-        self._index = index
-
-    def __len__(self) -> int:
-        return len(self._index.label)
-
-    def __getitem__(self, index: int) -> str:
-        return f"{self._index.paths[self._index.shard[index]]}:{self._index.key[index]}"
-
-
 def load(config: DataConfig) -> Splits:
     """Return the images of the shards in ``config.source``.
 
@@ -114,7 +105,7 @@ def load(config: DataConfig) -> Splits:
     """
     root = Path(config.source)
     train = ShardImages(_index(root, "train"))
-    test = ShardImages(_index(root, "test" if any(root.glob("test-*.tar")) else "val"))
+    test = ShardImages(_index(root, tested_split(root)))
     skip, size = config.on_corrupt == "skip", (0, 0)
     return Splits(
         Samples(train, for_training(config, size, MEAN, STD), skip),
@@ -142,40 +133,15 @@ def class_names(root: Path, count: int) -> tuple[str, ...]:
     return names
 
 
+_ARRAYS = ("shard", *_Entry._fields)
+
+
 def _index(root: Path, split: str) -> ShardIndex:
     """Read the index of a split from its file, or from the shards where it is missing or older than they are."""
-    paths = sorted(root.glob(f"{split}-*.tar"))
-    if not paths:
-        raise InvalidArgumentError(
-            f"{root} holds no {split}-*.tar: give a folder with train-000000.tar … and val-000000.tar … (data.source)."
-        )
-    names = tuple(str(path) for path in paths)
-    arrays = kept_index(root / f"{split}.index.npz", paths, _ARRAYS, lambda: _entries(root, split, paths))
-    return ShardIndex(names, *(arrays[key] for key in _ARRAYS))
-
-
-def _entries(root: Path, split: str, paths: Sequence[Path]) -> Arrays:
-    entries = [(number, entry) for number, path in enumerate(paths) for entry in _scan(path)]
-    if all(entry.wrong for _, entry in entries):
-        reason = f", first: {entries[0][1].wrong}" if entries else ""
-        raise InvalidArgumentError(f"{root}/{split}-*.tar hold no sample that is whole{reason}.")
-    arrays = {"shard": np.array([number for number, _ in entries], np.int32)}
-    for key, kind in (("key", None), ("offset", np.int64), ("size", np.int64), ("label", np.int64), ("wrong", None)):
-        arrays[key] = np.array([getattr(entry, key) for _, entry in entries], kind)
-    return arrays
-
-
-_ARRAYS = ("shard", "key", "offset", "size", "label", "wrong")
-
-
-def _scan(path: Path) -> Iterator[_Entry]:
-    """Yield the samples of a shard; damage is a sample of its own, at its end."""
-    with open(path, "rb") as file:
-        members, wrong = read_members(file)
-        for key, parts in samples_of(members):
-            yield _entry(file, key, parts, path.stat().st_size)
-    if wrong:
-        yield _Entry("(end)", 0, 0, 0, wrong)
+    paths = find_shards(root, split)
+    make = partial(index_of, paths, _entry, partial(_Entry, "(end)", 0, 0, 0), "sample")
+    arrays = kept_index(root / f"{split}.index.npz", paths, _ARRAYS, make)
+    return ShardIndex(tuple(str(path) for path in paths), *(arrays[key] for key in _ARRAYS))
 
 
 def _entry(file: io.BufferedReader, key: str, parts: dict[str, tarfile.TarInfo], total: int) -> _Entry:

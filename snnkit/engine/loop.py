@@ -57,6 +57,7 @@ class Loop:
     best: dict[str, Any] = field(init=False)
     results: dict[str, Any] = field(init=False)
     _second: tuple[int, Iterator[Any]] | None = field(init=False, default=None)
+    _norm: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         optim, runtime = self.config.optim, self.config.runtime
@@ -173,7 +174,7 @@ class Loop:
                 live.warn(f"step {progress['step']}: {remark}")
             if self.fabric.is_global_zero:
                 line = {"step": progress["step"], "epoch": epoch, "loss": loss, "learning_rate": self._schedule.rate()}
-                append_metrics(self.folder, line | self.task.step_values(), "steps.jsonl")
+                append_metrics(self.folder, line | self._step_values(), "steps.jsonl")
             if progress["batch"] >= self.steps_per_epoch * accumulate:
                 return  # the end of the epoch, which saves
             if self._any(stop.asked):
@@ -181,6 +182,13 @@ class Loop:
                 self._stop()
             if every and progress["step"] % every == 0:
                 self._save()
+
+    def _step_values(self) -> dict[str, float]:
+        """What the task writes down of the step; a norm of the gradient is that before it was clipped."""
+        values = self.task.step_values()
+        if "gradient_norm" in values and self._norm is not None:
+            values["gradient_norm"] = float(self._norm)
+        return values
 
     def _stop(self) -> None:
         raise StoppedError(
@@ -204,7 +212,10 @@ class Loop:
         if optim.clip and optim.clip_each:
             clip_each(self.fabric, self._optimizer, self.task.parameters(), optim.clip)
         elif optim.clip:
-            self.fabric.clip_gradients(self._module, self._optimizer, max_norm=optim.clip, error_if_nonfinite=False)
+            norm = self.fabric.clip_gradients(
+                self._module, self._optimizer, max_norm=optim.clip, error_if_nonfinite=False
+            )
+            self._norm = None if norm is None else _whole(norm)
         self.task.before_step()
         self._optimizer.step()
         self._optimizer.zero_grad()

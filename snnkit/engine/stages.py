@@ -9,6 +9,7 @@ every stage that does not set it. A run that stopped goes on where it stopped: s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from snnkit.engine.config import RunConfig, override
@@ -41,19 +42,25 @@ def stage_configs(config: RunConfig) -> list[tuple[str, RunConfig]]:
     return list(found.items())
 
 
-def run_stages(config: RunConfig, folder: Path, command: str | None) -> Run:
+def run_stages(
+    config: RunConfig,
+    folder: Path,
+    begin: Callable[[RunConfig, Path], Run],
+    go_on: Callable[[Path, RunConfig], Run],
+    ended: Callable[[Path], Run],
+) -> Run:
     """Run the stages that have not ended, from their own last states or the weights before; return the last run.
 
     Args:
         config: with stages.
         folder: of the whole run.
-        command: how it was started.
+        begin: trains from the start in a folder.
+        go_on: takes up the last state in one.
+        ended: returns the run that ended in one.
 
     Raises:
-        As ``train`` and ``resume``; stages that ended are kept.
+        As ``begin`` and ``go_on``; stages that ended are kept.
     """
-    from snnkit.engine.train import finished, resume, train
-
     stages, before, run = stage_configs(config), "", None
     for number, (name, own) in enumerate(stages, 1):
         part = folder / f"{number}-{name}"
@@ -61,9 +68,9 @@ def run_stages(config: RunConfig, folder: Path, command: str | None) -> Run:
             own.model.weights = before
         before = str(part)
         if (part / ENDED).exists():
-            run = finished(part)
+            run = ended(part)
             continue
         say(f"stage {number} of {len(stages)}: {name}")
-        run = resume(part, own) if begun(part) else train(own, part, command)
+        run = go_on(part, own) if begun(part) else begin(own, part)
     assert run is not None
     return run

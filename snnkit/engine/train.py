@@ -76,7 +76,11 @@ def _in_stages(config: RunConfig, folder: str | Path | None, command: str | None
             Path(folder).mkdir(parents=True, exist_ok=True)
             write_provenance(Path(folder), config, command)
         fabric.barrier()
-        return run_stages(config, Path(folder), command)
+        return _stages(config, Path(folder), command)
+
+
+def _stages(config: RunConfig, folder: Path, command: str | None) -> Run:
+    return run_stages(config, folder, lambda own, part: train(own, part, command), resume, finished)
 
 
 def train_task(
@@ -156,7 +160,7 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
         if [stage.get("stage") for stage in config.stages] != [stage.get("stage") for stage in saved.stages]:
             raise InvalidArgumentError(f"stages: the run in {folder} has others; go on with its own, or start anew.")
         write_json(folder / "config.json", config.to_dict())
-        return run_stages(config, folder, None)
+        return _stages(config, folder, None)
     if config.optim.name != saved.optim.name:
         raise InvalidArgumentError(
             f"optim.name={config.optim.name!r}: the state in {folder} is that of {saved.optim.name!r}; go on with it, "

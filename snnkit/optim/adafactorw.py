@@ -23,7 +23,6 @@ Sources: Shazeer and Stern, "Adafactor", arXiv 1804.04235; Zhai et al., "Scaling
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,11 +30,13 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
 from snnkit.errors import InvalidArgumentError
+from snnkit.optim.checked import CheckedOptimizer, Parameters
+from snnkit.optim.shards import local
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
-class AdaFactorW(torch.optim.Optimizer):
+class AdaFactorW(CheckedOptimizer):
     """AdaFactorW; see the module.
 
     Args:
@@ -52,12 +53,12 @@ class AdaFactorW(torch.optim.Optimizer):
         clipping_threshold: largest root mean square of u; None for no bound.
 
     Raises:
-        InvalidArgumentError: a number outside its range.
+        InvalidArgumentError: a setting out of range; at a step, a sparse or complex gradient.
     """
 
     def __init__(
         self,
-        params: Any,
+        params: Parameters,
         lr: float = 1e-3,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
@@ -69,19 +70,6 @@ class AdaFactorW(torch.optim.Optimizer):
         stochastic: bool = False,
         clipping_threshold: float | None = None,
     ):
-        shares = {"momentum": momentum, "beta2_cap": beta2_cap}
-        for name, value in shares.items():
-            if not 0 <= value < 1:
-                raise InvalidArgumentError(f"{name}={value}: must be at least 0 and below 1.")
-        for name, value in {"lr": lr, "weight_decay": weight_decay, "decay_rate": decay_rate, "eps": eps}.items():
-            if not value >= 0:
-                raise InvalidArgumentError(f"{name}={value}: must be ≥ 0.")
-        if momentum_dtype not in _DTYPES:
-            raise InvalidArgumentError(f"momentum_dtype={momentum_dtype!r}: must be bfloat16 or float32.")
-        if factored_from < 1:
-            raise InvalidArgumentError(f"factored_from={factored_from}: must be ≥ 1.")
-        if clipping_threshold is not None and not clipping_threshold > 0:
-            raise InvalidArgumentError(f"clipping_threshold={clipping_threshold}: must be above 0, or None.")
         given = {
             "lr": lr,
             "momentum": momentum,
@@ -95,22 +83,26 @@ class AdaFactorW(torch.optim.Optimizer):
             "clipping_threshold": clipping_threshold,
         }
         super().__init__(params, given)
-        self.register_load_state_dict_post_hook(_as_kept)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move all parameters that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, group)
-        return loss
+    @staticmethod
+    def check(group: dict[str, Any]) -> None:
+        """Raise InvalidArgumentError for a setting out of range."""
+        for name in ("momentum", "beta2_cap"):
+            if not 0 <= group[name] < 1:
+                raise InvalidArgumentError(f"{name}={group[name]}: must be at least 0 and below 1.")
+        for name in ("lr", "weight_decay", "decay_rate", "eps"):
+            if not group[name] >= 0:
+                raise InvalidArgumentError(f"{name}={group[name]}: must be ≥ 0.")
+        if group["momentum_dtype"] not in _DTYPES:
+            raise InvalidArgumentError(f"momentum_dtype={group['momentum_dtype']!r}: must be bfloat16 or float32.")
+        if group["factored_from"] < 1:
+            raise InvalidArgumentError(f"factored_from={group['factored_from']}: must be ≥ 1.")
+        bound = group["clipping_threshold"]
+        if bound is not None and not bound > 0:
+            raise InvalidArgumentError(f"clipping_threshold={bound}: must be above 0, or None.")
 
-    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        """Take a step with a parameter."""
         gradient: Tensor = parameter.grad.float()  # type: ignore[union-attr]
         state = self.state[parameter]
         axes = factored_axes(tuple(parameter.shape), group["factored_from"])
@@ -124,8 +116,8 @@ class AdaFactorW(torch.optim.Optimizer):
             update = update / (root / group["clipping_threshold"]).clamp(min=1.0)
         if group["momentum"]:
             moment = state["exp_avg"].float()
-            _own(moment).lerp_(_own(update), 1 - group["momentum"])
-            _keep(_own(state["exp_avg"]), _own(moment), group["stochastic"])
+            local(moment).lerp_(local(update), 1 - group["momentum"])
+            _keep(local(state["exp_avg"]), local(moment), group["stochastic"])
             update = state["exp_avg"].float()
         if group["weight_decay"]:
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
@@ -157,7 +149,7 @@ def _scaled(gradient: Tensor, state: dict[str, Any], axes: tuple[int, int] | Non
     """Return u, after the second moments took note of the gradient."""
     square = gradient.square() + eps
     if axes is None:
-        _own(state["exp_avg_sq"]).lerp_(_own(square), rest)
+        local(state["exp_avg_sq"]).lerp_(local(square), rest)
         return gradient * state["exp_avg_sq"].rsqrt()
     small, large = axes
     rows = state["exp_avg_sq_r"].lerp_(_mean(square, (large,)), rest)
@@ -189,17 +181,3 @@ def _keep(kept: Tensor, values: Tensor, stochastic: bool) -> None:
     bits = values.contiguous().view(torch.int32)
     noise = torch.randint(1 << 16, bits.shape, dtype=torch.int32, device=bits.device)
     kept.copy_(((bits + noise) & -65536).view(torch.float32))
-
-
-def _own(values: Tensor) -> Tensor:
-    """This process's part of what may be sharded."""
-    return values.to_local() if isinstance(values, DTensor) else values
-
-
-def _as_kept(optimizer: torch.optim.Optimizer) -> None:
-    """Give first moments their own type again: loading a state gives all of it that of the parameters."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            state = optimizer.state.get(parameter, {})
-            if "exp_avg" in state:
-                state["exp_avg"] = state["exp_avg"].to(_DTYPES[group["momentum_dtype"]])

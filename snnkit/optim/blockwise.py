@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.optim.apply import apply
+from snnkit.optim.checked import CheckedOptimizer
 from snnkit.optim.quantisation import BLOCK_SIZES, codebook
 from snnkit.optim.rules import Moment, Numbers, Rule
 from snnkit.optim.shards import like, local, reblock, square_sums, table, table_shape
@@ -21,10 +22,8 @@ from snnkit.optim.step import Step
 _ABSMAX, _NORMS = "_absmax", "gradient_norms"
 _HISTORY = 100  # steps whose gradient norms are remembered for clipping
 
-Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
-
-class BlockwiseOptimizer(torch.optim.Optimizer, ABC):
+class BlockwiseOptimizer(CheckedOptimizer):
     """An optimizer whose states take one byte and 4/block_size bytes a number.
 
     ``state[p]`` holds, for each moment, its codes (uint8, the shape of p, sharded as p is) under its name, and the
@@ -46,35 +45,30 @@ class BlockwiseOptimizer(torch.optim.Optimizer, ABC):
 
     rule: Rule
 
-    def __init__(self, params: Parameters, defaults: dict[str, Any]):
-        _check(defaults)
-        super().__init__(params, defaults)
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters, here and when the optimizer is made; what it does not say is as in the others.
-
-        Raises:
-            InvalidArgumentError: a setting outside its range; the group is not added.
-        """
-        _check(self.defaults | {key: value for key, value in param_group.items() if key != "params"})
-        super().add_param_group(param_group)
+    @staticmethod
+    def check(group: dict[str, Any]) -> None:
+        """Raise InvalidArgumentError for a setting out of range; rules with others of their own look at them too."""
+        if not group["lr"] >= 0:
+            raise InvalidArgumentError(f"lr={group['lr']}: must be ≥ 0.")
+        if group["block_size"] not in BLOCK_SIZES:
+            raise InvalidArgumentError(f"block_size={group['block_size']}: must be one of {BLOCK_SIZES}.")
+        if group["optim_bits"] not in (8, 32):
+            raise InvalidArgumentError(f"optim_bits={group['optim_bits']}: must be 8 or 32.")
+        percentile = group["percentile_clipping"]
+        if not (isinstance(percentile, int) and 0 <= percentile <= 100):
+            raise InvalidArgumentError(f"percentile_clipping={percentile}: must be a whole number 0 … 100 (100 = off).")
+        if not isinstance(group["guard"], bool):
+            raise InvalidArgumentError(f"guard={group['guard']!r}: must be true or false.")
+        for key in ("weight_decay", "eps", "min_8bit_size"):
+            if not group.get(key, 0) >= 0:
+                raise InvalidArgumentError(f"{key}={group[key]}: must be ≥ 0.")
+        for beta in (*group.get("betas", ()), group.get("momentum", 0.0), group.get("alpha", 0.0)):
+            if not 0 <= beta < 1:
+                raise InvalidArgumentError(f"decay rate {beta}: must be at least 0 and below 1.")
 
     @abstractmethod
     def numbers(self, group: dict[str, Any], step: int) -> Numbers:
         """Return what step number ``step`` (from 1) multiplies by."""
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move all parameters that have a gradient; returns what ``closure`` returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, group)
-        return loss
 
     def keep_float32(self, parameters: nn.Module | Iterable[Tensor]) -> None:
         """Give these parameters, or those of a module, float32 states; to be called before their first step."""
@@ -90,9 +84,8 @@ class BlockwiseOptimizer(torch.optim.Optimizer, ABC):
         """Take one step; rules with a trust ratio do it in two."""
         apply(step)
 
-    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        if parameter.grad.is_sparse or parameter.is_complex():  # type: ignore[union-attr]
-            raise InvalidArgumentError(f"{type(self).__name__} takes dense real gradients; use sparse=False.")
+    def move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        """Take a step with a parameter, by the rule."""
         state = self.state[parameter]
         if not state:
             self._start(parameter, group)
@@ -131,16 +124,6 @@ class BlockwiseOptimizer(torch.optim.Optimizer, ABC):
                 state[moment.key + _ABSMAX] = table(parameter, group["block_size"])
         if group["percentile_clipping"] < 100:
             state[_NORMS] = torch.zeros(_HISTORY, device=local(parameter).device)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what ``state_dict`` returned; codes stay codes."""
-        super().load_state_dict(state_dict)  # which turns every tensor into the parameter's dtype
-        saved = [index for group in state_dict["param_groups"] for index in group["params"]]
-        own = [parameter for group in self.param_groups for parameter in group["params"]]
-        for index, parameter in zip(saved, own, strict=True):
-            for key, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, Tensor):
-                    self.state[parameter][key] = value.to(local(parameter).device, copy=True)
 
     def room_for(self, parameter: Tensor, key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return the tensor that a saved state of this key and shape is to be read into."""
@@ -192,23 +175,3 @@ def common(
         "percentile_clipping": percentile_clipping,
         "optim_bits": optim_bits,
     }
-
-
-def _check(group: dict[str, Any]) -> None:
-    if not group["lr"] >= 0:
-        raise InvalidArgumentError(f"lr={group['lr']}: must be ≥ 0.")
-    if group["block_size"] not in BLOCK_SIZES:
-        raise InvalidArgumentError(f"block_size={group['block_size']}: must be one of {BLOCK_SIZES}.")
-    if group["optim_bits"] not in (8, 32):
-        raise InvalidArgumentError(f"optim_bits={group['optim_bits']}: must be 8 or 32.")
-    percentile = group["percentile_clipping"]
-    if not (isinstance(percentile, int) and 0 <= percentile <= 100):
-        raise InvalidArgumentError(f"percentile_clipping={percentile}: must be a whole number 0 … 100 (100 = off).")
-    if not isinstance(group["guard"], bool):
-        raise InvalidArgumentError(f"guard={group['guard']!r}: must be true or false.")
-    for key in ("weight_decay", "eps", "min_8bit_size"):
-        if not group.get(key, 0) >= 0:
-            raise InvalidArgumentError(f"{key}={group[key]}: must be ≥ 0.")
-    for beta in (*group.get("betas", ()), group.get("momentum", 0.0), group.get("alpha", 0.0)):
-        if not 0 <= beta < 1:
-            raise InvalidArgumentError(f"decay rate {beta}: must be at least 0 and below 1.")

@@ -138,6 +138,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_two_processes_count_what_one_does(net, tmp_path):
     (tmp_path / "run.py").write_text(PROCESSES)
     folder = __file__.rpartition("/")[0]

@@ -3,9 +3,14 @@
 import sys
 from pathlib import Path
 
+import torch
+from torch import distributed
+
 from snnkit.data import DataConfig
 from snnkit.engine import train
 from snnkit.engine.config import ModelConfig, OptimConfig, RunConfig, ScheduleConfig, TaskConfig
+from snnkit.errors import InvalidArgumentError
+from snnkit.tasks.pairs.losses import pull
 
 VIT = {"patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2, "img_size": 16, "drop_rate": 0.0}
 TEXT = {"text_width": 16, "text_depth": 1, "text_heads": 2, "dim": 8}
@@ -43,10 +48,21 @@ def configured(case, processes):
     return config
 
 
+def unequal(folder: Path) -> None:
+    """Compare batches of three and of four pairs, and write down what each process is told."""
+    rank = distributed.get_rank()
+    features = torch.eye(4)[: 3 + rank]
+    try:
+        pull(features, features, torch.tensor(1.0))
+    except InvalidArgumentError as error:
+        (folder / f"unequal-{rank}.txt").write_text(str(error), encoding="utf-8")
+
+
 def main() -> None:
     """Every case."""
     for case in CASES:
         train(configured(case, 2), Path(sys.argv[1]) / case)
+    unequal(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -383,7 +383,7 @@ def test_an_unknown_dataset_names_the_nearest():
 def test_every_dataset_feeds_its_loaders(name, tmp_path):
     data = load_images(DataConfig(**small_source(name, tmp_path)), seed=0)
     batches = [next(iter(data.train)), next(iter(data.test))]
-    for images, labels in batches:
+    for images, *_, labels in batches:  # texts between them, where there are some
         assert images.dtype == torch.float32
         assert images.ndim == (5 if data.frames else 4)
         channels, height, width = data.image_shape

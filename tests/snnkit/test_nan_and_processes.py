@@ -79,6 +79,7 @@ def train(rank, size, rendezvous, folder):
         leave_group()
 
 
+@pytest.mark.slow
 def test_two_processes_are_one():
     with tempfile.TemporaryDirectory() as folder:
         train(0, 1, None, folder)

@@ -51,6 +51,30 @@ def shards(folder, counts=(4, 3, 5), side=8):
     return folder
 
 
+def paired_shards(folder, counts=(4, 2), side=8):
+    """Shards of grey images with texts and labels: image n of the split has value 10·n, label n mod 2."""
+    folder.mkdir(exist_ok=True)
+    for split, base in (("train", 0), ("val", 100)):
+        number = 0
+        for shard, count in enumerate(counts):
+            with tarfile.open(folder / f"{split}-{shard:06d}.tar", "w") as tar:
+                for _ in range(count):
+                    add(tar, f"s{number:04d}.png", png(base + 10 * number, side))
+                    add(tar, f"s{number:04d}.txt", f"grey number {number}".encode())
+                    add(tar, f"s{number:04d}.cls", str(number % 2).encode())
+                    number += 1
+    return folder
+
+
+def two_photographs(folder):
+    """Two images of noise, large enough to be cut into crops."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, name in enumerate(("one", "two")):
+        pixels = np.random.default_rng(seed).integers(0, 256, (60, 100, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder
+
+
 def video(path, frames=20, fps=10, side=32, step=4):
     """A video whose frame n has the grey level step · n."""
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="no encoder: pip install imageio-ffmpeg")
@@ -216,6 +240,11 @@ def small_source(name, folder):
             "test_limit": 16,
         },
         "event_folder": lambda: {"source": recordings(folder / name), "img_size": 32, "frames": 3},
+        "photographs": lambda: {"source": two_photographs(folder / name), "img_size": 32},
+        "captioned_fashion_mnist": lambda: {"source": "vendored", "train_limit": 50, "test_limit": 20},
+        "captioned_folder": lambda: {"source": photographs(folder / name), "img_size": 32},
+        "captioned_photographs": lambda: {"source": two_photographs(folder / name), "img_size": 32},
+        "pair_shards": lambda: {"source": paired_shards(folder / name), "img_size": 32},
         "pass": lambda: {"source": pass_parts(folder / name), "img_size": 32, "holdout": 0.2},
     }[name]()
     return {"dataset": name, "batch_size": 4, **made, "source": str(made["source"])}

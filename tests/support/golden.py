@@ -12,8 +12,8 @@ class Golden:
 
     def __init__(self, name):
         self.arrays = dict(np.load(FOLDER / f"{name}.npz", allow_pickle=False))
-        about = json.loads(str(self.arrays["json"]))
-        self.config, self.how, self.rtol = about["config"], about["how"], about["rtol"]
+        self.about = json.loads(str(self.arrays["json"]))
+        self.config, self.how, self.rtol = self.about["config"], self.about.get("how"), self.about["rtol"]
 
     def __getitem__(self, name):
         return torch.as_tensor(self.arrays[name])

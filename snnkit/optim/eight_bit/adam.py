@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from snnkit.optim.blockwise import BlockwiseOptimizer, Parameters, common
+from snnkit.optim.blockwise import BlockwiseOptimizer, common
+from snnkit.optim.checked import Parameters
 from snnkit.optim.eight_bit.adamw import numbers_of_adam
 from snnkit.optim.rules import ADAM, Numbers
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from snnkit.optim.blockwise import BlockwiseOptimizer, Parameters, common
+from snnkit.optim.blockwise import BlockwiseOptimizer, common
+from snnkit.optim.checked import Parameters
 from snnkit.optim.rules import ADAM, Numbers
 
 

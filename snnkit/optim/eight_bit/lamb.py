@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from snnkit.optim.blockwise import BlockwiseOptimizer, Parameters, common
+from snnkit.optim.blockwise import BlockwiseOptimizer, common
+from snnkit.optim.checked import Parameters
 from snnkit.optim.rules import LAMB, Numbers
 from snnkit.optim.step import Step
 from snnkit.optim.trust import exempt, go_along

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.optim.apply import apply
-from snnkit.optim.blockwise import BlockwiseOptimizer, Parameters, common
+from snnkit.optim.blockwise import BlockwiseOptimizer, common
+from snnkit.optim.checked import Parameters
 from snnkit.optim.rules import MOMENTUM, Numbers
 from snnkit.optim.step import Step
 from snnkit.optim.trust import exempt, go_along, norms

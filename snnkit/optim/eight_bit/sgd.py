@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from snnkit.errors import InvalidArgumentError
-from snnkit.optim.blockwise import BlockwiseOptimizer, Parameters, common
+from snnkit.optim.blockwise import BlockwiseOptimizer, common
+from snnkit.optim.checked import Parameters
 from snnkit.optim.rules import MOMENTUM, Numbers
 
 

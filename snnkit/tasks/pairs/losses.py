@@ -30,7 +30,7 @@ from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.tasks.contrastive.losses import at_least_single, uncast
 from snnkit.tasks.contrastive.processes import gathered, largest, rank_and_world, summed
 
-CHUNK = 1 << 22
+CHUNK = 1 << 20
 """Numbers of the matrix that are in memory at once, unless the caller says otherwise."""
 
 

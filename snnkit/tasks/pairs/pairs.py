@@ -157,6 +157,11 @@ class Pairs(Task):
                 "task pairs: the data have no texts. Take data.dataset=pair_shards, captioned_folder or "
                 "captioned_fashion_mnist."
             )
+        if self.energy is not None:
+            raise InvalidArgumentError(
+                "task.energy: a step of task pairs runs its images twice, which would be counted twice; leave it out, "
+                "and count the image tower when it is trained: compiler.count(model.encoder, …)."
+            )
         parts = plan.accumulate * plan.processes
         self.train()
         check_norms(self.model, self.batch_norm, parts)

@@ -1,7 +1,7 @@
 """What is to be seen of image–text training, for the run's report: pairs.json and a picture of the first test images.
 
 similarity   f_i · g_j of the first test pairs with different texts
-examples     the texts that lie nearest to the first test images, and the images nearest to their texts
+examples     the texts that lie nearest to the first test images
 confusion    how many images of each class the prompts put into each
 """
 

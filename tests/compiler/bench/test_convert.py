@@ -216,6 +216,7 @@ def test_runs_with_other_settings_have_other_folders(tmp_path):
     assert run_of("vit", fewer, tmp_path, tuned=True) != run_of("vit", TINY, tmp_path, tuned=True)
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_converted_and_kept(tmp_path, monkeypatch):
     """The whole on a few images: every row is there, what was measured is not measured again, unless it was another."""
     (rows,) = convert.measured(TINY, tmp_path, ("vit",), others=False)

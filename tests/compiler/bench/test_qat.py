@@ -38,6 +38,7 @@ def test_bits_of_a_weight(bits, most):
     assert max(qat.chip_of(bits).arithmetic.weight_bits) == most
 
 
+@pytest.mark.slow
 def test_the_whole_on_a_few_images(tmp_path, monkeypatch):
     monkeypatch.setattr(console, "quiet", True)
     amounts = qat.Amounts("vendored", epochs=1, test=40, compared=10)

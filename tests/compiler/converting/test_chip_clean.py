@@ -139,6 +139,7 @@ def test_nothing_is_left_that_a_chip_cannot_do_once_it_is_converted():
     }
 
 
+@pytest.mark.slow
 def test_fine_tuning_brings_the_accuracy_back(tmp_path, monkeypatch):
     monkeypatch.setattr(console, "quiet", True)
     model, samples = trained("attention"), [clothes()["train"][0][:256]]

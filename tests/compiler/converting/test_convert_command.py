@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,11 +16,12 @@ from compiler.interpreting import interpret
 from snnkit.files import read_json
 
 
-def snnkit_(*arguments, cwd):
-    command = [sys.executable, "-m", "snnkit", "--plain-memory", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, env={"COLUMNS": "80", "PATH": "/usr/bin:/bin"}
-    )
+@pytest.fixture
+def convert(call, place, monkeypatch):
+    """Run the verb in the folder of the files, 80 columns wide; return (exit code, output, errors)."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("COLUMNS", "80")
+    return lambda *words: call("--plain-memory", "convert", *words)
 
 
 @pytest.fixture(scope="module")
@@ -43,36 +42,36 @@ def place(tmp_path_factory):
     return folder
 
 
-def test_a_plan_names_every_operation_and_runs_nothing(place):
-    done = snnkit_("convert", "net.graph", "--plan", cwd=place)
-    assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
+def test_a_plan_names_every_operation_and_runs_nothing(convert):
+    code, out, errors = convert("net.graph", "--plan")
+    assert code == 0, errors
+    lines = [line.split() for line in out.splitlines()]
     # Conv2d 3 → 6 on 16×16, then 6 → 6 on 7×7, then 6 → 3.
     assert ["real", "input", "conv", "1", "41,472", "host"] in lines
     assert ["accumulate", "conv", "1", "15,876", "static"] in lines
     assert ["accumulate", "linear", "1", "18", "static"] in lines
     assert ["look-up", "gelu", "1", "graded"] in lines
     assert any(line[:2] == ["host", "100.00%"] for line in lines)
-    each = snnkit_("convert", "net.graph", "--plan", "--nodes", cwd=place)
-    assert any(line.split()[:3] == ["accumulate", "2", "conv"] for line in each.stdout.splitlines())
-    spikes = snnkit_("convert", "net.graph", "--plan", "--spike-input", cwd=place)
-    assert "real input" not in spikes.stdout
+    _, each, _ = convert("net.graph", "--plan", "--nodes")
+    assert any(line.split()[:3] == ["accumulate", "2", "conv"] for line in each.splitlines())
+    _, spikes, _ = convert("net.graph", "--plan", "--spike-input")
+    assert spikes
+    assert "real input" not in spikes
 
 
-def test_both_forms_are_written_and_equal(place):
-    arguments = ("convert", "net.graph", "--data", "images", "--levels", 8, "--output", "out")
-    done = snnkit_(*arguments, cwd=place)
-    assert done.returncode == 0, done.stderr
+def test_both_forms_are_written_and_equal(convert, place):
+    code, out, errors = convert("net.graph", "--data", "images", "--levels", 8, "--output", "out")
+    assert code == 0, errors
     found = read_json(place / "out" / "convert.json")
     assert found["verdict"] == "exact"
     assert found["codes_differ"] == 0 < found["codes"]
     assert found["samples"] == 12
-    assert f"0 of {found['codes']:,} codes differ at rest: exact" in " ".join(done.stdout.split())
+    assert f"0 of {found['codes']:,} codes differ at rest: exact" in " ".join(out.split())
     x = torch.rand(2, 3, 16, 16)
     q, _ = interpret(Graph.load(place / "out" / "qann.graph"), x, 1)
     y, _ = interpret(Graph.load(place / "out" / "snn.graph"), x, found["bound"], stepwise=True)
     assert torch.equal(y[-1], q[0])
-    assert max(len(line) for line in done.stdout.splitlines()) <= 80 + len(str(place))
+    assert max(len(line) for line in out.splitlines()) <= 80 + len(str(place))
 
 
 @pytest.mark.parametrize(
@@ -92,11 +91,11 @@ def test_both_forms_are_written_and_equal(place):
         (("spiking_cnn_small", "--plan"), 3, "is a neuron"),
     ],
 )
-def test_bad_input_is_one_line(place, arguments, code, words):
-    done = snnkit_("convert", *arguments, cwd=place)
-    assert done.returncode == code
-    assert words in " ".join((done.stdout + done.stderr).split())
-    assert "Traceback" not in done.stderr
+def test_bad_input_is_one_line(convert, place, arguments, code, words):
+    ended, out, errors = convert(*arguments)
+    assert ended == code
+    assert words in " ".join((out + errors).split())
+    assert "Traceback" not in errors
     assert json.dumps(sorted(p.name for p in place.iterdir())) in (
         json.dumps(["images", "net.graph"]),
         json.dumps(["images", "net.graph", "out"]),

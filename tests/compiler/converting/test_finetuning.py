@@ -33,6 +33,7 @@ def samples(count=256):
     return [clothes()["train"][0][:count]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "levels", "share"), [("conv", 3, 0.6), ("attention", 8, 0.4)])
 def test_it_recovers_what_quantisation_lost(name, levels, share, tmp_path):
     model = trained(name)

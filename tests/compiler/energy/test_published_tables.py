@@ -57,7 +57,8 @@ def sizes(table, fast):
     return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in table]
 
 
-@pytest.mark.parametrize("name", sizes(TABLE, ["meta_spikeformer_15m"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLE)
 def test_meta_spikeformer(name):
     literal, merged = operations(name, False), operations(name, True)
     whole, whole_merged, channel, rep, rep_merged, sepconv, mlp, down, first, sdsa = TABLE[name]

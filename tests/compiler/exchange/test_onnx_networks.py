@@ -64,6 +64,7 @@ def test_every_exporter_has_its_turn():
     assert {kind for _, kind, _ in _FILES} == set(KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "kind", "plain"), _FILES, ids=[f"{case.name} {kind}" for case, kind, _ in _FILES])
 def test_a_network_means_what_it_meant(case, kind, plain, tmp_path):
     model = case.model()

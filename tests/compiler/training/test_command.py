@@ -32,6 +32,7 @@ def call(call):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_for_its_chip(run_folder, call):
     code, out, err = call("qat", run_folder, "--epochs", 1, "--images", 40, "--lr", 1e-4)
     assert code == 0, err

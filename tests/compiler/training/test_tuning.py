@@ -47,6 +47,7 @@ def accuracy(network):
         return float((network.eval()(images).argmax(1) == labels).double().mean())
 
 
+@pytest.mark.slow
 def test_it_recovers_what_coarse_weights_lost_and_training_tells_it(trained, tmp_path):
     network = coarse(trained, 3)
     whole, before = accuracy(trained), accuracy(network)

@@ -99,7 +99,18 @@ def assert_same(one: Graph, other: Graph) -> None:
         assert all(torch.equal(value, b.parameters[key]) for key, value in a.parameters.items())
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def often(number: int, case: Case) -> bool:
+    """Whether a network is tried whenever tests run: all of ours, and of the libraries' hundreds every twentieth."""
+    return number % 20 == 0 or case.name.partition(" ")[0] not in ("timm", "torchvision")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=() if often(number, case) else pytest.mark.slow)
+        for number, case in enumerate(CASES)
+    ],
+)
 def test_the_graph_is_the_model(case, tmp_path):
     model = case.model()
     graph = verify(capture(model, example(case, model)))

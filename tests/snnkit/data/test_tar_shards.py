@@ -131,11 +131,11 @@ def test_a_limit_takes_of_every_shard_and_keeps_to_shards(tmp_path):
 
 
 def test_the_index_is_kept_used_and_made_anew(tmp_path, monkeypatch):
-    from snnkit.data import tar_shards
+    from snnkit.data import tar_index
 
     scans = []
-    scan = tar_shards._scan
-    monkeypatch.setattr(tar_shards, "_scan", lambda path: scans.append(path.name) or scan(path))
+    scan = tar_index._scan
+    monkeypatch.setattr(tar_index, "_scan", lambda path, *making: scans.append(path.name) or scan(path, *making))
     before = epoch(load_images(config(shards(tmp_path)), seed=0))
     assert len(scans) == 4
     assert epoch(load_images(config(tmp_path), seed=0)) == before

@@ -9,7 +9,7 @@ from support.data import small_source
 from snnkit.checkpoints import build_model
 from snnkit.data import DATASETS, DataConfig
 from snnkit.engine import RunConfig, train
-from snnkit.engine.config import ModelConfig
+from snnkit.engine.config import ModelConfig, TaskConfig
 from snnkit.files import read_json
 
 VIDEO = {"depths": (1, 1, 1, 1), "dims": (8, 8, 16, 16), "head_dim": 8}
@@ -19,6 +19,7 @@ MS = {"widths": (8, 16), "depths": (2, 1), "stem_kernel": 3, "stem_stride": 1}
 MODELS = {
     "fashion_mnist": [("spiking_cnn_small", {"width": 4}, {})],
     "image_folder": [("spiking_cnn_small", {"width": 4}, {"mixup": 0.5})],
+    "photographs": [("spiking_cnn_small", {"width": 4}, {})],
     "tar_shards": [("spiking_cnn_small", {"width": 4}, {"workers": 1})],
     "video_folder": [
         ("uniformer_video_small", VIDEO, {"mixup": 0.5, "cutmix": 1.0}),
@@ -28,11 +29,13 @@ MODELS = {
     "moving_things": [("uniformer_video_small", VIDEO, {}), ("spiking_cnn_small", {"width": 4}, {"time_first": True})],
     "event_folder": [("spiking_vgg11", VGG, {}), ("ms_resnet18", MS, {"cutmix": 1.0})],
 }
+PAIRS = ("captioned_fashion_mnist", "captioned_folder", "captioned_photographs", "pair_shards")
+TOWERS = {"text_width": 16, "text_depth": 1, "text_heads": 2, "dim": 8, "width": 4}
 CASES = [(name, *case) for name, cases in MODELS.items() for case in cases]
 
 
 def test_every_data_set_is_trained_on():
-    assert set(MODELS) == set(DATASETS) - {"pass"}  # which has no labels
+    assert {*MODELS, *PAIRS} == set(DATASETS) - {"pass"}  # which has no labels
 
 
 @pytest.mark.parametrize(("name", "model", "sizes", "changes"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
@@ -50,3 +53,16 @@ def test_one_epoch(name, model, sizes, changes, tmp_path):
         assert network.num_frames == data.frames
     assert read_json(run.folder / "summary.json")["final"]["accuracy"] == run.final_score
     assert 0 <= run.final_score <= 1
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_one_epoch_of_pairs(name, tmp_path):
+    data = DataConfig(**{**small_source(name, tmp_path), "batch_size": 3, "context": 32})
+    model = ModelConfig(name="basic:spiking_cnn_small", sizes=TOWERS)
+    config = RunConfig(model=model, task=TaskConfig(name="pairs"), data=data, epochs=1, threads=1)
+    run = train(config, tmp_path / "run")
+    network, made = build_model(run.folder / "checkpoints" / "last.safetensors")
+    assert made["in_chans"] == (1 if name == "captioned_fashion_mnist" else 3)
+    assert (made["context"], made["vocabulary"]) == (32, 257)
+    assert network.text.embedding.weight.isfinite().all()
+    assert read_json(run.folder / "summary.json")["final"]["loss"] == -run.final_score

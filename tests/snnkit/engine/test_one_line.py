@@ -38,8 +38,7 @@ def test_who_started_several_machines_knows_them(monkeypatch, name, value):
     assert config.devices == 8
 
 
-@pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK"])
-@pytest.mark.parametrize("rank", ["0", "1"])
+@pytest.mark.parametrize(("variable", "rank"), [("RANK", "0"), ("LOCAL_RANK", "1")])
 def test_the_first_process_speaks(variable, rank):
     script = (
         "from snnkit.cli import main; from snnkit.engine.progress import console; console.print('heard');"

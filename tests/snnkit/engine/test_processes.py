@@ -60,11 +60,13 @@ def assert_same(folder, other, rtol, atol):
     assert two["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_with_copies_train_as_one(alone, tmp_path):
     run(tmp_path / "run", "runtime.strategy=ddp", processes=2)
     assert_same(tmp_path / "run", alone, 1e-7, 1e-9)
 
 
+@pytest.mark.slow
 def test_a_sharded_run_goes_on_in_one_process_and_back(alone32, tmp_path):
     """An epoch of four steps and two more in two processes, the rest in one; then the other way round."""
     whole, first, second = tmp_path / "whole", tmp_path / "first", tmp_path / "second"
@@ -88,6 +90,7 @@ def cut(folder, copy):
     (copy / "checkpoints" / "last.safetensors").unlink()
 
 
+@pytest.mark.slow
 def test_accumulated_batches_equal_the_big_one(alone, tmp_path):
     run(tmp_path / "run", "data.batch_size=8", "optim.accumulate=4")
     # Fabric hands the loss out as float32; the weights are compared as they are.
@@ -95,6 +98,7 @@ def test_accumulated_batches_equal_the_big_one(alone, tmp_path):
     assert_same(tmp_path / "run", alone, 1e-9, 1e-11)
 
 
+@pytest.mark.slow
 def test_averages_are_the_same_with_copies_and_with_shards(tmp_path):
     """What is kept and tested is the average; of two processes it is that of one, also taken up again."""
     average = ("optim.ema=0.8", "checkpoint.every_steps=4", "checkpoint.keep=9", *SINGLE)
@@ -125,6 +129,7 @@ def assert_near(folder, other, rate=0.002):
         assert (weights(folder)[key] - value).abs().mean() < 0.1 * rate, key
 
 
+@pytest.mark.slow
 def test_eight_bit_states_with_copies(tmp_path):
     """Each process holds the whole state: the same codes in both, and, but for rounding, those of one process."""
     settings = (*SINGLE, *EIGHT_BIT, "optim.lr=0.002")
@@ -141,6 +146,7 @@ def last_state(folder):
     return {path.name: load_file(path) for path in newest.glob("*.safetensors")}
 
 
+@pytest.mark.slow
 def test_eight_bit_states_are_sharded_saved_and_taken_up(tmp_path):
     """In as many processes bit for bit; in one, whose blocks end elsewhere, as close as rounding once more allows."""
     whole, same, single, alone = (tmp_path / name for name in ("whole", "same", "single", "alone"))

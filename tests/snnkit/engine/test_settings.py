@@ -135,6 +135,7 @@ def test_tensorboard_gets_what_the_metrics_file_gets(tmp_path):
         assert [value for _, value in found] == pytest.approx([line[split][name] for line in lines], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_compiled_task_trains_the_same(tmp_path):
     """In float64, where no rounding flips a spike, and without dropout, which a compiled graph draws otherwise."""
     runs = []

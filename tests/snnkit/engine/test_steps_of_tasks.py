@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from snnkit.data import load_images
+from snnkit.data import fashion_mnist, load_images
 from snnkit.engine import evaluate, train_task
 from snnkit.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from snnkit.engine.fabric import clip_each, make_fabric
@@ -102,7 +102,8 @@ def test_a_task_is_told_its_plan_and_every_step_once(tmp_path):
     config.epochs, config.optim = 1, OptimConfig(accumulate=2)
     task = Counting(model, twin)
     run = train_task(task, config, load_images(config.data, 0), tmp_path / "run")
-    assert task.told == [Plan(1, 2, 4), "before", "after", "before", "after"]
+    plan = Plan(1, 2, 4, accumulate=2, classes=fashion_mnist.CLASSES)
+    assert task.told == [plan, "before", "after", "before", "after"]
     from safetensors.torch import load_file
 
     assert torch.equal(load_file(run.checkpoint)["1.weight"], twin[1].weight)

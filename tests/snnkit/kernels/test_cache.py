@@ -242,6 +242,7 @@ def test_a_compiler_of_another_machine_leaves_one_line(place, source, compiler):
     assert "does not run" in native.why_not(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("home", ["/dev/null", "/proc/nowhere"])
 def test_without_a_place_for_it_every_neuron_runs_and_says_why(home):
     """As any user of a container, whose home is missing or cannot be written; not even root can write to these."""

@@ -20,6 +20,7 @@ from snnkit.neurons import ILIF, LIF, CuBaLIF, Tracer
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 def test_under_the_interpreter_they_equal_the_reference():
     pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT / "tests")}

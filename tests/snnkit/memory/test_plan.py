@@ -48,6 +48,7 @@ def test_the_cheapest_choice_that_fits():
     assert measure(planned, x) <= 1.1 * (layers.peak - 1)
 
 
+@pytest.mark.slow
 def test_as_few_blocks_as_fit():
     torch.manual_seed(0)
     model, x = Transformer(width=16, depth=6, dropout=0.0).train(), torch.randn(4, 4, 16, 24)

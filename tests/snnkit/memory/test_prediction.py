@@ -33,6 +33,7 @@ def check(model, x, choice):
     assert abs(predicted - measured) <= 0.1 * measured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timesteps", [4, 16])
 @pytest.mark.parametrize(
     "name", ["cnn", "per step", "rect", "transformer", "residuals", "ordinary", "e_spikeformer", "spikingjelly"]

@@ -219,6 +219,7 @@ def test_a_file_says_what_it_was_saved_from(tmp_path):
         snnkit.load_weights(snnkit.create_model(**TINY["spikformer"]), tmp_path / "w.safetensors")
 
 
+@pytest.mark.slow
 @every
 def test_compiled_equals_eager(name):
     """Whole model as one graph, forward and backward."""

@@ -151,6 +151,7 @@ def test_every_parameter_gets_a_gradient_and_checkpointing_changes_nothing(name)
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @every
 def test_exported_and_compiled(name):
     torch._dynamo.reset()

@@ -81,16 +81,22 @@ def test_small_changes_count_on_average():
     assert moment(False) < 0.9
 
 
-def test_states_come_back_as_they_were():
+@pytest.mark.parametrize("moment", ["bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_states_come_back_as_they_were(dtype, moment):
     torch.manual_seed(0)
-    weight = nn.Parameter(torch.randn(32, 32))
-    optimizer = build_optimizer("adafactorw", [{"params": [weight], "weight_decay": 0.1}], 0.01, {})
+    weight = nn.Parameter(torch.randn(32, 32).to(dtype))
+    groups = [{"params": [weight], "weight_decay": 0.1}]
+    optimizer = build_optimizer("adafactorw", groups, 0.01, {"momentum_dtype": moment})
     weight.grad = torch.randn_like(weight)
     optimizer.step()
     other_weight = nn.Parameter(weight.detach().clone())
     other = AdaFactorW([other_weight])
     other.load_state_dict(optimizer.state_dict())
-    assert other.state[other_weight]["exp_avg"].dtype == torch.bfloat16
+    for key, value in optimizer.state[weight].items():
+        assert other.state[other_weight][key].dtype == value.dtype, key
+        assert torch.equal(other.state[other_weight][key], value), key
+    assert other.state[other_weight]["exp_avg"].dtype == getattr(torch, moment)
     other_weight.grad = weight.grad.clone()
     optimizer.step()
     other.step()
@@ -110,3 +116,19 @@ def test_states_come_back_as_they_were():
 def test_bad_numbers(options, words):
     with pytest.raises(InvalidArgumentError, match=words):
         AdaFactorW([nn.Parameter(torch.zeros(1))], **options)
+
+
+def test_a_group_s_own_numbers_are_looked_at():
+    optimizer = AdaFactorW([nn.Parameter(torch.zeros(1))])
+    with pytest.raises(InvalidArgumentError, match=r"lr=-1\.0"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": -1.0})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("kind", ["complex", "sparse"])
+def test_gradients_that_it_would_misread_are_refused(kind):
+    weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.complex64 if kind == "complex" else torch.float32))
+    weight.grad = torch.ones_like(weight) if kind == "complex" else torch.eye(4).to_sparse()
+    with pytest.raises(InvalidArgumentError, match="AdaFactorW takes dense real gradients"):
+        AdaFactorW([weight]).step()
+    assert (weight == 0).all()

@@ -16,8 +16,8 @@ from torch import nn
 from snnkit import optim
 from snnkit.errors import InvalidArgumentError, SnnkitError
 from snnkit.kernels import layout, native
+from snnkit.optim import OPTIMIZERS as ALL
 from snnkit.optim import (
-    OPTIMIZERS,
     AdamW8bit,
     LAMB8bit,
     LARS8bit,
@@ -35,6 +35,7 @@ from snnkit.optim.rules import Moment, Numbers, Rule
 
 needs_c = pytest.mark.skipif(bool(native.why_not(SOURCE)), reason="no C compiler")
 SMALL = {"min_8bit_size": 64}
+OPTIMIZERS = {name: made for name, made in ALL.items() if issubclass(made, BlockwiseOptimizer)}
 
 
 def gradients(count, steps, seed=1):
@@ -61,6 +62,10 @@ def assert_equal(one, two):
     for key, value in one.items():
         assert value.dtype == two[key].dtype, key
         assert torch.equal(value, two[key]), key
+
+
+def test_these_are_all_but_those_of_other_states():
+    assert set(ALL) - set(OPTIMIZERS) == {"adafactorw"}
 
 
 @needs_c

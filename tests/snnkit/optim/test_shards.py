@@ -4,6 +4,7 @@ Would break it: blocks that run across shards, an empty shard, a trust ratio or 
 that are read with the absmax of other blocks.
 """
 
+import pytest
 import torch
 from support.processes import launched
 from torch import nn
@@ -12,6 +13,7 @@ from snnkit.optim import dequantise, quantise
 from snnkit.optim.shards import reblock
 
 
+@pytest.mark.slow
 def test_two_processes_with_shards():
     launched("sharded_8bit.py", None)
 

@@ -15,6 +15,7 @@ from snnkit.optim import codebook
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 def test_under_the_interpreter_it_equals_the_reference():
     pytest.importorskip("triton")
     environment = {

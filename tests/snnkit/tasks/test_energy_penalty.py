@@ -60,7 +60,16 @@ def batch():
 
 
 def test_these_are_all_tasks():
-    assert {"classification", *TAUGHT, *VIEWS, *AUTOENCODERS} == set(TASKS)
+    assert {"classification", *TAUGHT, *VIEWS, *AUTOENCODERS, "pairs"} == set(TASKS)
+
+
+def test_pairs_whose_steps_run_twice_refuse_it(tmp_path):
+    config = get_recipe("pairs_fashion_mnist")
+    config.model.name, config.model.sizes = "basic:spiking_cnn_small", {"text_width": 16, "text_depth": 1, "dim": 8}
+    config.data.source, config.data.train_limit, config.data.test_limit = "vendored", 512, 20
+    config.task.energy.measure = True
+    with pytest.raises(InvalidArgumentError, match=r"task\.energy: a step of task pairs runs its images twice"):
+        train(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", VIEWS)

@@ -11,7 +11,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from parity import FOLDER, Reference, close, draw
+from parity import Reference, close, draw
+from support.golden import Golden
 
 import snnkit
 from snnkit.layers.masked import mask_from_noise, patchify
@@ -20,23 +21,15 @@ from snnkit.layers.sparse import spread
 from snnkit.tasks import MRMAE
 
 
-class Method:
-    """A file of a method: its configuration, arrays by name, and the published weights by their keys."""
-
-    def __init__(self, name):
-        self.arrays = dict(np.load(FOLDER / f"{name}.npz", allow_pickle=False))
-        about = json.loads(str(self.arrays["json"]))
-        self.config, self.keys, self.rtol = about["config"], about["state_keys"], about["rtol"]
-
-    def __getitem__(self, name):
-        return torch.as_tensor(self.arrays[name])
+class Method(Golden):
+    """A file of a method, with the published weights by their keys."""
 
     def state(self):
         """The published state dict, float64; what the model computes itself is zero."""
         computed = ("relative_position_index", "attn_mask", "relative_coords", "pos_embed")
         return {
             key: torch.zeros(shape, dtype=torch.float64) if any(part in key for part in computed) else draw(key, shape)
-            for key, shape in self.keys
+            for key, shape in self.about["state_keys"]
         }
 
 

@@ -30,6 +30,7 @@ def together(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_are_one(case, together, tmp_path):
     """Losses of every step and the weights after three."""
@@ -50,6 +51,14 @@ def test_two_processes_are_one(case, together, tmp_path):
         torch.testing.assert_close(weights[1][key], value, **(TIGHT if close is TIGHT else AFTER))
     tests = [json.loads((folder / case / "metrics.jsonl").read_text())["test"] for folder in (tmp_path, together)]
     assert tests[0].items() >= {k: v for k, v in tests[1].items() if "recall" in k or k == "accuracy"}.items()
+
+
+@pytest.mark.slow
+def test_batches_of_different_sizes_are_refused_in_every_process(together):
+    """Before the processes wait for each other for ever."""
+    for rank in range(2):
+        told = (together / f"unequal-{rank}.txt").read_text(encoding="utf-8")
+        assert "the processes have batches of 3 to 4 pairs" in told
 
 
 def test_parts_in_one_process(tmp_path):
