@@ -32,7 +32,9 @@ def write(image, drawn, size, value):
 def plain(root, suffix="png"):
     for part in ("train", "val"):
         for number, size in enumerate(SIZES):
-            write(root / "images" / part / f"{number}.{suffix}", root / "maps" / part / f"{number}.png", size, number + 1)
+            write(
+                root / "images" / part / f"{number}.{suffix}", root / "maps" / part / f"{number}.png", size, number + 1
+            )
     (root / "classes.txt").write_text("nothing\none\ntwo\n")
     return root
 
@@ -108,7 +110,9 @@ def test_voc(tmp_path):
 )
 def test_a_map_is_moved_with_its_image(changes):
     """Where a class is known, the image shows it: red is 10 · class, in blocks larger than what resizing blends."""
-    made = Maps(DataConfig(targets="maps", **{"flip": False, "shift_pixels": 0, **changes}), (32, 32), True, [0], [1 / 255])
+    made = Maps(
+        DataConfig(targets="maps", **{"flip": False, "shift_pixels": 0, **changes}), (32, 32), True, [0], [1 / 255]
+    )
     blocks = torch.arange(1, 17).view(4, 4)
     classes = blocks.repeat_interleave(12, 0).repeat_interleave(12, 1)
     image = (classes * 10).to(torch.uint8).expand(3, -1, -1).contiguous()

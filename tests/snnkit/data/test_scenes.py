@@ -78,7 +78,9 @@ def test_a_hidden_corner_is_said(scenes):
 
 
 def test_the_same_number_is_the_same_scene_and_the_label_is_its_first_things():
-    first, again, other = (Scenes("vendored", train, 5, side=48, seed=s) for train, s in ((True, 0), (True, 0), (True, 1)))
+    first, again, other = (
+        Scenes("vendored", train, 5, side=48, seed=s) for train, s in ((True, 0), (True, 0), (True, 1))
+    )
     for number in range(5):
         assert torch.equal(first.read(number).image, again.read(number).image)
         assert not torch.equal(first.read(number).image, other.read(number).image)
