@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,14 +27,15 @@ from torch import Tensor, distributed, nn
 from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 from torchvision.models.detection.transform import resize_boxes
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from snnkit.errors import InvalidArgumentError
 from snnkit.files import write_json
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.models.detector import Detector
 from snnkit.tasks.contrastive.processes import rank_and_world
+from snnkit.tasks.drawing import Colour, colours, fitted, with_things
 from snnkit.tasks.firing import firing_neurons, listening
+from snnkit.tasks.pictures import write_rows
 from snnkit.tasks.task import Plan, Task
 
 RECORDS = "detection.json"
@@ -50,18 +52,7 @@ _VALUES = {"map": "", "map_50": "50", "map_75": "75", "map_small": "_small", "ma
 _VALUES |= {"map_large": "_large", "mar_100": "_recall"}
 _KINDS = {"bbox": "box", "segm": "mask"}
 _FEW = 50  # a result with more boxes is drawn with those alone
-_COLOURS = (
-    "#e6194b",
-    "#3cb44b",
-    "#4363d8",
-    "#f58231",
-    "#911eb4",
-    "#42d4f4",
-    "#f032e6",
-    "#bfef45",
-    "#9a6324",
-    "#ffe119",
-)
+_SHOWN, _SIDE = 6, 288  # images in the picture of a test, and the pixels of their longer side there
 _DRAWN = 0.5  # and with no thing that is found with less
 
 
@@ -116,6 +107,8 @@ class Detection(Task):
         self.class_names: tuple[str, ...] = ()
         self._neurons = firing_neurons(model)
         self._found: dict[str, Any] | None = None
+        self._seen: list[_Shown] = []
+        self._shown: list[_Shown] = []
 
     def begin(self, plan: Plan) -> None:
         """Take note of the classes' names."""
@@ -139,6 +132,9 @@ class Detection(Task):
         if rates:
             self.rate.update(torch.stack(rates).mean(), len(images))
         self.note(found, targets)
+        for image, target, said, size in zip(images, targets, found, sizes, strict=True):
+            if len(self._seen) < _SHOWN and image.ndim == 3:
+                self._seen.append(_Shown(fitted(image.cpu(), _SIDE), size, _there(target), _sure(said)))
 
     def note(self, found: Sequence[dict[str, Tensor]], targets: Sequence[dict[str, Tensor]]) -> None:
         """Feed AP with what was found in images, and with what is on them, in the same pixels."""
@@ -194,23 +190,41 @@ class Detection(Task):
         }
         result = {key: value for key, value in result.items() if value >= 0}  # −1 where nothing can be said
         result.setdefault("box_ap", 0.0)
-        names = self.class_names or tuple(map(str, range(self.num_classes)))
+        names = self._names()
         tables = {_KINDS[kind]: (found, prefixes[kind]) for kind in kinds}
         self._found = {"summary": result, **_records(tables, names, self.things.tolist())}
         self.precision.reset()
         self.things.zero_()
+        self._shown, self._seen = self._seen, []  # of the last split alone
         return result | {"score": result["box_ap"]}
 
     def keep_records(self, folder: Path, epoch: int) -> None:
-        """Write detection.json: AP by class, and precision over recall."""
-        if self._found is not None:
-            write_json(folder / RECORDS, {"epoch": epoch, **self._found})
+        """Write detection.json: AP by class, precision over recall, and what is and was found on the first test images.
+
+        Beside it predictions.png: these images, the things that are on them, and those that were found with a score of
+        at least one half, boxes and masks in the colours of their classes.
+        """
+        if self._found is None:
+            return
+        shades, names = colours(self.num_classes), self._names()
+        classes = [row | {"colour": _hex(shade)} for row, shade in zip(self._found["classes"], shades, strict=True)]
+        shown = [
+            {"truth": _told(one.truth, names), "found": _told(one.found, names), "size": list(one.size)}
+            for one in self._shown
+        ]
+        write_json(folder / RECORDS, {"epoch": epoch, **self._found, "classes": classes, "shown": shown})
+        if self._shown:
+            rows = [[one.drawn(things, shades) for things in (one.truth, one.found)] for one in self._shown]
+            write_rows(folder / "predictions.png", [torch.stack(column) for column in zip(*rows, strict=True)])
+
+    def _names(self) -> tuple[str, ...]:
+        return self.class_names or tuple(map(str, range(self.num_classes)))
 
     @torch.no_grad()
     def predict(self, image: Tensor, size: tuple[int, int]) -> dict[str, Any]:
         """Return the things on an image, best first, and with masks a map: 0 for none, n for the n-th of them."""
         found = self.model(image if image.ndim == 4 else image[None], sizes=[size])[0]
-        names = self.class_names or tuple(map(str, range(self.num_classes)))
+        names = self._names()
         told: dict[str, Any] = {
             "things": [
                 {"name": names[label], "score": round(score, 4), "box": [round(side, 1) for side in box]}
@@ -233,12 +247,61 @@ class Detection(Task):
             return picture
         names = [found["things"][number]["name"] for number in shown]
         known = list(dict.fromkeys([*self.class_names, *names]))
-        colours: Any = [_COLOURS[known.index(name) % len(_COLOURS)] for name in names]
-        if "masks" in found:
-            masks = torch.stack([found["masks"] == number + 1 for number in shown])
-            picture = draw_segmentation_masks(picture, masks, alpha=0.4, colors=colours)
+        shades = colours(len(known))
+        chosen = [shades[known.index(name)] for name in names]
+        masks = torch.stack([found["masks"] == number + 1 for number in shown]) if "masks" in found else None
         boxes = torch.tensor([found["things"][number]["box"] for number in shown])
-        return draw_bounding_boxes(picture, boxes, names, colours)
+        return with_things(picture, boxes, chosen, masks, names)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A test image for a report: its picture, its size (H, W) as it is stored, and things in pixels of that size."""
+
+    picture: Tensor
+    size: tuple[int, int]
+    truth: dict[str, Tensor]
+    found: dict[str, Tensor]
+
+    def drawn(self, things: dict[str, Tensor], shades: Sequence[Colour]) -> Tensor:
+        """Return a square picture 0…255 with things, white where the image leaves room."""
+        now = self.picture.shape[-2], self.picture.shape[-1]
+        boxes = resize_boxes(things["boxes"], list(self.size), list(now))
+        masks = None
+        if "masks" in things and len(things["masks"]):
+            masks = F.interpolate(things["masks"][None].float(), now)[0] > 0.5
+        picture = with_things(self.picture, boxes, [shades[k] for k in things["labels"].tolist()], masks, width=2)
+        return F.pad(picture.float(), (0, _SIDE - now[1], 0, _SIDE - now[0]), value=255.0)
+
+
+def _there(target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What is on an image, without crowds."""
+    count = len(target["labels"])
+    one = target["iscrowd"] == 0 if "iscrowd" in target else torch.ones(count, dtype=torch.bool)
+    kept = {key: target[key] for key in ("boxes", "labels", "masks") if key in target}
+    return {key: value[one].cpu() for key, value in kept.items()}
+
+
+def _sure(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What was found and is surer than one in two, the best first."""
+    kept = {key: found[key] for key in ("boxes", "labels", "scores", "masks") if key in found}
+    sure = torch.nonzero(found["scores"] >= _DRAWN)[:_FEW, 0]
+    return {key: value[sure].cpu() for key, value in kept.items()}
+
+
+def _told(things: dict[str, Tensor], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Things as plain numbers."""
+    boxes = things["boxes"].tolist()
+    told: list[dict[str, Any]] = [
+        {"name": names[label], "box": [round(side, 1) for side in box]}
+        for label, box in zip(things["labels"].tolist(), boxes, strict=True)
+    ]
+    scores = things["scores"].tolist() if "scores" in things else []
+    return [one | {"score": round(score, 4)} for one, score in zip(told, scores, strict=True)] if scores else told
+
+
+def _hex(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def average_precision(masks: bool) -> MeanAveragePrecision:
@@ -311,6 +374,10 @@ def _records(
             rows[label][f"{kind}_ap"] = _known(values[place])
             if precision_TRK.numel():
                 rows[label][f"{kind}_ap50"] = _known(float(precision_TRK[0, :, place].mean()))
+                rows[label][f"{kind}_ap75"] = _known(float(precision_TRK[5, :, place].mean()))
+                for size, name in enumerate(("small", "medium", "large"), start=1):
+                    of_size = found[f"{prefix}precision"][..., place, size, -1]
+                    rows[label][f"{kind}_ap_{name}"] = _known(float(of_size.mean()))
                 rows[label][f"{kind}_precision50"] = _curve(precision_TRK[0, :, place])
         if precision_TRK.numel():
             told = (precision_TRK >= 0).all(1).all(0)
