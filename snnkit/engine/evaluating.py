@@ -32,7 +32,7 @@ def learns_more(config: RunConfig | None) -> bool:
 
 def task_of(config: RunConfig, model: nn.Module, data: ImageData) -> Task:
     """Return the task of a run around a network, ready to be tested."""
-    task = build_task(config.task.name, model, len(data.classes), config.task.options)
+    task = build_task(config.task.name, model, len(data.classes), config.task.options, teach=False)
     task.begin(Plan(1, 1, config.data.batch_size, classes=data.classes, tokens=data.tokens))
     return task.eval()
 

@@ -71,6 +71,11 @@ class Loop:
                 "task.energy with runtime.compile=true: spikes are counted as a network runs function by function, "
                 "which a compiled one does not. Leave one of the two out."
             )
+        if runtime.compile and getattr(self.task, "teaching", None) is not None:
+            raise InvalidArgumentError(
+                "task.options.teacher with runtime.compile=true: what is compared is listened to while a network runs "
+                "layer by layer, which a compiled one does not. Leave one of the two out."
+            )
         if runtime.compile and self.task.in_parts:
             raise InvalidArgumentError(
                 f"runtime.compile=true: task {self.task.name} runs a step's batches twice, which is not compiled; set "

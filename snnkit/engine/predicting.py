@@ -132,7 +132,7 @@ class Predictor:
             )
         if kind.takes == "labels":
             return None
-        task = build_task(config.task.name, model, len(self.classes), config.task.options)
+        task = build_task(config.task.name, model, len(self.classes), config.task.options, teach=False)
         task.begin(Plan(1, 1, 1, classes=self.classes))
         return task.eval()
 

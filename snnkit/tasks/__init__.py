@@ -1,7 +1,8 @@
 """Tasks: what is trained. A task owns forward, loss and metrics; the engine never asks which it is.
 
 To add one: a file, imported below, and its class in the first list. Its arguments after ``model`` and ``num_classes``
-are ``task.options``. What every task can have beside them is a penalty on energy (``energy_penalty``).
+are ``task.options``. What every task can have beside them is a penalty on energy (``energy_penalty``), and tasks beyond
+classes a teacher (``teaching``).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from snnkit.tasks.pairs.pairs import Pairs
 from snnkit.tasks.pose import Pose
 from snnkit.tasks.segmentation import Segmentation
 from snnkit.tasks.task import Task
+from snnkit.tasks.teaching import Taught
 
 __all__ = [
     "DINO",
@@ -52,8 +54,8 @@ __all__ = [
 TASKS: dict[str, type[Task]] = {task.name: task for task in (globals()[name] for name in __all__)}
 
 
-def build_task(name: str, model: nn.Module, num_classes: int, options: Mapping[str, Any]) -> Task:
-    """Return the task called ``name`` for ``model``.
+def build_task(name: str, model: nn.Module, num_classes: int, options: Mapping[str, Any], teach: bool = True) -> Task:
+    """Return the task called ``name`` for ``model``; for a test alone ``teach=False`` leaves its teacher out.
 
     Raises:
         UnknownNameError: no such task, or no such option (names the nearest match).
@@ -66,16 +68,24 @@ def build_task(name: str, model: nn.Module, num_classes: int, options: Mapping[s
             f"task {name}: {getattr(model, 'model_name', type(model).__name__)} paints hidden patches and tells no "
             "classes apart; train it by task.name=masked, or give its encoder's name and model.weights=RUN."
         )
-    parameters = inspect.signature(TASKS[name]).parameters
+    kind: Any = TASKS[name]
+    of_teacher = dict(inspect.signature(Taught.learn_from).parameters) if issubclass(kind, Taught) else {}
+    of_teacher.pop("self", None)
+    parameters = {**inspect.signature(kind).parameters, **of_teacher}
     allowed = set(parameters) - {"model", "num_classes"}
     for key, value in options.items():
         if key not in allowed:
             raise unknown_name(f"option of task {name}", key, allowed)
-        _check_type(key, value, type(parameters[key].default))
+        if not isinstance(value, nn.Module):
+            _check_type(key, value, type(parameters[key].default))
     smoothing = options.get("label_smoothing", 0.0)
     if not 0 <= smoothing <= 1:
         raise InvalidArgumentError(f"task.options.label_smoothing={smoothing}: must be between 0 and 1.")
-    return TASKS[name](model, num_classes, **options)
+    task: Task = kind(model, num_classes, **{key: value for key, value in options.items() if key not in of_teacher})
+    taught = {key: value for key, value in options.items() if key in of_teacher}
+    if taught and teach and isinstance(task, Taught):
+        task.learn_from(**taught)
+    return task
 
 
 def _check_type(key: str, value: Any, kind: type) -> None:
@@ -91,4 +101,4 @@ def _check_type(key: str, value: Any, kind: type) -> None:
         raise InvalidArgumentError(f"task.options.{key}={value!r}: must be {wanted}.")
 
 
-__all__ += ["TASKS", "EnergyPenalty", "Task", "build_task"]
+__all__ += ["TASKS", "EnergyPenalty", "Task", "Taught", "build_task"]

@@ -27,15 +27,18 @@ from snnkit.models.captioner import Captioner
 from snnkit.tasks.caption_scores import Captioned, check_library, scores
 from snnkit.tasks.classification import channels_last
 from snnkit.tasks.contrastive.processes import rank_and_world
+from snnkit.tasks.distillation import soft_loss
 from snnkit.tasks.firing import firing_neurons, listening
-from snnkit.tasks.task import Plan, Task, Tokens
+from snnkit.tasks.tap import Tap
+from snnkit.tasks.task import Plan, Tokens
+from snnkit.tasks.teaching import Taught
 
 RECORDS = "captions.json"
 _SHOWN = 24
 _IGNORED = -100
 
 
-class Captioning(Task):
+class Captioning(Taught):
     """Train ``captioner:NAME`` on batches (images (B, C, H, W), tokens (B, L), a list of B tuples of references).
 
     Args:
@@ -73,7 +76,7 @@ class Captioning(Task):
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"task.options.{error}") from None
         check_library()
-        self.model = channels_innermost(model)  # type: ignore[assignment]
+        self.model, self.num_classes = channels_innermost(model), num_classes  # type: ignore[assignment]
         self.label_smoothing, self.beam, self.length_penalty = label_smoothing, beam, length_penalty
         self.losses, self.hits, self.rate = MeanMetric(), MeanMetric(), MeanMetric()
         self._tokens: Tokens | None = None
@@ -98,7 +101,34 @@ class Captioning(Task):
         """Return the loss of a training batch."""
         images, tokens, _ = _parts(batch)
         tokens = shortened(tokens)
-        return self._cross_entropy(self.model(channels_last(images), tokens), tokens, self.label_smoothing)
+        with self.studying() as seen:
+            logits = self.model(channels_last(images), tokens)
+        loss = self._cross_entropy(logits, tokens, self.label_smoothing)
+        return self.taught(loss, batch, logits, seen)
+
+    def check_teacher(self, teacher: nn.Module, temperature: float) -> None:
+        """Refuse what writes no texts, or with other tokens, or fewer."""
+        if not isinstance(teacher, Captioner):
+            raise InvalidArgumentError(
+                f"task.options.teacher, a {type(teacher).__name__}, writes no texts; give a run of captioning."
+            )
+        for name in ("vocabulary", "context"):
+            mine, theirs = getattr(self.model, name), getattr(teacher, name)
+            if theirs < mine or (name == "vocabulary" and theirs != mine):
+                raise InvalidArgumentError(
+                    f"task.options.teacher has model.sizes.{name}={theirs}, the student {mine}; train it on these data."
+                )
+
+    def ask(self, teacher: nn.Module, batch: Any, seen: Tap) -> Tensor:
+        """Return the teacher's logits (B, L, V) of the batch's captions."""
+        images, tokens, _ = _parts(batch)
+        logits: Tensor = teacher(channels_last(images), shortened(tokens))
+        return logits
+
+    def teacher_loss(self, batch: Any, said: Tensor, answer: Tensor, temperature: float) -> Tensor:
+        """Return τ²·KL of the next tokens, the mean over the captions' own."""
+        known = as_targets(shortened(batch[1]), _IGNORED) != _IGNORED
+        return soft_loss(said[known].float(), answer[known].float(), temperature)
 
     def _cross_entropy(self, logits: Tensor, tokens: Tensor, smoothing: float) -> Tensor:
         targets, flat = as_targets(tokens, _IGNORED).flatten(), logits.float().flatten(0, 1)

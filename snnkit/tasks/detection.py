@@ -32,11 +32,14 @@ from snnkit.errors import InvalidArgumentError
 from snnkit.files import write_json
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.models.detector import Detector
+from snnkit.tasks import detection_teacher
 from snnkit.tasks.contrastive.processes import rank_and_world
 from snnkit.tasks.drawing import Colour, colours, fitted, with_things
 from snnkit.tasks.firing import firing_neurons, listening
 from snnkit.tasks.pictures import write_rows
-from snnkit.tasks.task import Plan, Task
+from snnkit.tasks.tap import Tap
+from snnkit.tasks.task import Plan
+from snnkit.tasks.teaching import Taught
 
 RECORDS = "detection.json"
 _PARTS = {
@@ -48,6 +51,7 @@ _PARTS = {
     "bbox_regression": "boxes",
     "loss_mask": "masks",
 }
+_UNTAUGHT = ("loss_objectness", "loss_rpn_box_reg")  # what teachers say nothing of
 _VALUES = {"map": "", "map_50": "50", "map_75": "75", "map_small": "_small", "map_medium": "_medium"}
 _VALUES |= {"map_large": "_large", "mar_100": "_recall"}
 _KINDS = {"bbox": "box", "segm": "mask"}
@@ -56,7 +60,7 @@ _SHOWN, _SIDE = 6, 288  # images in the picture of a test, and the pixels of the
 _DRAWN = 0.5  # and with no thing that is found with less
 
 
-class Detection(Task):
+class Detection(Taught):
     """Train a detector on batches (list of images (C, H, W), list of ``data.object_transforms.things``).
 
     Args:
@@ -117,7 +121,31 @@ class Detection(Task):
     def loss(self, batch: tuple[Sequence[Tensor], Sequence[dict[str, Tensor]]]) -> Tensor:
         """Return the loss of a training batch."""
         images, targets = batch
-        return self._weighed(self.model(images, targets), len(images))
+        with self.studying() as seen:
+            losses = self.model(images, targets)
+        total = self._weighed(losses, len(images))
+        if self.teaching is None:
+            return total
+        untaught = [self.weights[_PARTS[name]] * losses[name] for name in _UNTAUGHT if name in losses]
+        alone = torch.stack(untaught).sum() if untaught else total.new_zeros(())
+        return alone + self.taught(total - alone, batch, detection_teacher.said(seen), seen)
+
+    def taps(self) -> tuple[str, ...]:
+        """Return the modules that say what is compared, and where."""
+        return detection_teacher.taps(self.model)
+
+    def check_teacher(self, teacher: nn.Module, temperature: float) -> None:
+        """Refuse another kind of detector, and one that judges other places."""
+        detection_teacher.check(self.model, teacher)
+
+    def ask(self, teacher: nn.Module, batch: Any, seen: Tap) -> dict[str, Tensor]:
+        """Return what the teacher says of the places that the student's losses were computed on."""
+        return detection_teacher.ask(teacher, seen)
+
+    def teacher_loss(self, batch: Any, said: Any, answer: Any, temperature: float) -> Tensor:
+        """Return the sum over classes, boxes and masks (``detection_teacher``), weighted as the losses are."""
+        parts = detection_teacher.apart(said, answer, temperature)
+        return torch.stack([self.weights[name] * value for name, value in parts.items()]).sum()
 
     def evaluate(self, batch: tuple[Sequence[Tensor], Sequence[dict[str, Tensor]]]) -> None:
         """Feed the metrics with a test batch, whose targets may be in pixels of other sizes than its images'."""

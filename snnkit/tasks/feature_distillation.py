@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from snnkit.tasks.classification import ClassificationMetrics, channels_last
 from snnkit.tasks.distillation import soft_loss
 from snnkit.tasks.maps import channels_come_last
 from snnkit.tasks.maps import laid_out as _laid_out
+from snnkit.tasks.tap import Tap
 from snnkit.tasks.task import Task
 from snnkit.tasks.teachers import Teachers
 
@@ -105,15 +106,15 @@ class FeatureDistillation(Task):
         """Return the loss of a training batch."""
         images, labels = batch
         images = channels_last(images)
-        with _Tap(self.model, [name for name, _ in self._taps]) as mine:
+        with Tap(self.model, [name for name, _ in self._taps]) as mine:
             out = self.model(images)
         logits = out[0] if isinstance(out, tuple) else out
-        with _Tap(self.teachers.models[0], [name for _, name in self._taps]) as theirs:
+        with Tap(self.teachers.models[0], [name for _, name in self._taps]) as theirs:
             taught = self.teachers.logits(images).mean(0)
         supervised = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         sides = (images.shape[-2], images.shape[-1])
-        pairs = enumerate(zip(mine.maps, theirs.maps, strict=True))
-        features = torch.stack([self._match(n, own, other, sides) for n, (own, other) in pairs]).sum()
+        pairs = [(mine.outputs[own], theirs.outputs[other]) for own, other in self._taps]
+        features = torch.stack([self._match(n, own, other, sides) for n, (own, other) in enumerate(pairs)]).sum()
         loss = supervised + self.weight * features
         if self.alpha:
             loss = loss + self.alpha * soft_loss(logits, taught, self.tau)
@@ -142,32 +143,6 @@ class FeatureDistillation(Task):
     def compute(self) -> dict[str, float]:
         """Return loss, accuracy, score, features, and after ``evaluate`` the firing rate."""
         return self.metrics.compute()
-
-
-class _Tap:
-    """Collect the outputs of modules by name while the block runs."""
-
-    def __init__(self, model: nn.Module, names: list[str]):
-        self._modules = [model.get_submodule(name) for name in names]
-        self.maps: list[Tensor] = []
-
-    def __enter__(self) -> _Tap:
-        found: dict[int, Tensor] = {}
-
-        def keep(index: int) -> Any:
-            def hook(_module: nn.Module, _inputs: Any, out: Tensor) -> None:
-                found[index] = out
-
-            return hook
-
-        self._found = found
-        self._handles = [module.register_forward_hook(keep(i)) for i, module in enumerate(self._modules)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self.maps = [self._found[i] for i in range(len(self._modules))] if self._found else []
 
 
 def _maps(model: nn.Module, who: str) -> list[tuple[str, int, int]]:

@@ -30,7 +30,8 @@ from snnkit.tasks.firing import firing_neurons, listening
 from snnkit.tasks.heat_maps import dark, heat_maps, quarter
 from snnkit.tasks.oks import NEAR, KeypointAP, Things, check_installed
 from snnkit.tasks.pictures import write_rows
-from snnkit.tasks.task import Plan, Task
+from snnkit.tasks.task import Plan
+from snnkit.tasks.teaching import Taught, no_temperature
 
 DECODINGS = ("quarter", "dark")
 _SCORED = 2000  # training crops of an epoch and process
@@ -41,7 +42,7 @@ _ROUNDING = ("bf16-true", "16-true")
 Batch = tuple[Tensor, dict[str, Tensor]]
 
 
-class Pose(Task):
+class Pose(Taught):
     """Train a network (B, C, H, W) → heat maps (B, K, h, w) on crops around things and their key points.
 
     Args:
@@ -107,10 +108,31 @@ class Pose(Task):
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of a training batch; one without any marked key point is worth 0."""
         crops, targets = batch
-        maps = self.model(channels_last(crops)).float()
+        with self.studying() as seen:
+            maps = self.model(channels_last(crops)).float()
         loss = self._squares(maps, crops, targets)
         self._note(loss, maps, crops, targets)
-        return loss
+        return self.taught(loss, batch, maps, seen)
+
+    def check_teacher(self, teacher: nn.Module, temperature: float) -> None:
+        """Refuse heat maps of other cells, and a temperature."""
+        no_temperature(temperature, "heat maps")
+        mine, theirs = (getattr(model, "stride", None) for model in (self.model, teacher))
+        if mine is not None and theirs is not None and mine != theirs:
+            raise InvalidArgumentError(
+                f"task.options.teacher has heat maps of stride {theirs:g}, the student of {mine:g}; give a teacher of "
+                "the same stride."
+            )
+
+    def teacher_loss(self, batch: Any, said: Tensor, answer: Tensor, temperature: float) -> Tensor:
+        """Return ½ of the mean squared difference of the heat maps; key points that are not marked count too."""
+        if answer.shape != said.shape:
+            shown = "×".join(map(str, answer.shape[-2:])), "×".join(map(str, said.shape[-2:]))
+            raise InvalidArgumentError(
+                f"task.options.teacher has heat maps of {shown[0]} cells, the student of {shown[1]}; give a teacher of "
+                "the same stride."
+            )
+        return (said - answer.float()).square().mean() / 2
 
     def evaluate(self, batch: Batch) -> None:
         """Feed the metrics with a test batch."""

@@ -26,16 +26,18 @@ from snnkit.errors import InvalidArgumentError
 from snnkit.files import write_json
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.tasks.classification import channels_last
+from snnkit.tasks.distillation import soft_loss
 from snnkit.tasks.drawing import colours
 from snnkit.tasks.firing import firing_neurons, listening
 from snnkit.tasks.pictures import write_rows
-from snnkit.tasks.task import Plan, Task
+from snnkit.tasks.task import Plan
+from snnkit.tasks.teaching import Taught
 
 _SHOWN = 8
 _AUXILIARY = 0.4  # of the loss of further logits, as MMSegmentation weighs them
 
 
-class Segmentation(Task):
+class Segmentation(Taught):
     """Train a network (B, C, H, W) → logits (B, K, h, w) on the classes (B, H, W) of pixels, 255 where none is known.
 
     Args:
@@ -93,14 +95,21 @@ class Segmentation(Task):
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the loss of a training batch; a batch without any known pixel is worth 0."""
         images, maps = batch
-        made = self.model(channels_last(images))
+        with self.studying() as seen:
+            made = self.model(channels_last(images))
         first, *others = made if isinstance(made, tuple) else (made,)
         logits = _enlarged(first, maps)
         loss = self._cross_entropy(logits, maps, self.label_smoothing)
         for auxiliary in others:
             loss = loss + _AUXILIARY * self._cross_entropy(_enlarged(auxiliary, maps), maps, self.label_smoothing)
         self._note(loss, logits, maps)
-        return loss
+        return self.taught(loss, batch, first, seen)
+
+    def teacher_loss(self, batch: Any, said: Tensor, answer: Tensor, temperature: float) -> Tensor:
+        """Return τ²·KL of the pixels' classes, at the resolution of the student's logits; all pixels count."""
+        pairs = said.float(), _enlarged(answer.float(), said)
+        student, teacher = (logits.movedim(1, -1).flatten(0, 2) for logits in pairs)
+        return soft_loss(student, teacher, temperature)
 
     def evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         """Feed the metrics with a test batch."""

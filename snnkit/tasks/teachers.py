@@ -64,7 +64,7 @@ class Teachers:
         if known is not None:
             return known.to(images.device, images.dtype)
         with torch.no_grad():
-            found = torch.stack([_logits(self._at(model, images), images) for model in self.models])
+            found = torch.stack([_logits(self.at(model, images), images) for model in self.models])
         if self._cache is not None:
             self._cache.put(key, found)
         return found
@@ -75,8 +75,8 @@ class Teachers:
             self._cache.flush()
 
     @staticmethod
-    def _at(model: nn.Module, images: Tensor) -> nn.Module:
-        """The teacher, on the device and in the dtype of the images."""
+    def at(model: nn.Module, images: Tensor) -> nn.Module:
+        """Return the teacher, on the device and in the dtype of the images."""
         parameter = next(model.parameters())
         if parameter.device != images.device or parameter.dtype != images.dtype:
             model.to(images.device, images.dtype)
