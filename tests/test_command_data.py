@@ -12,6 +12,7 @@ import pytest
 import torch
 from support import data as made
 from support.data import photographs, random_events, small_source
+from support.dense import BEYOND
 
 from compiler.commands import source
 from compiler.counting import count
@@ -27,6 +28,7 @@ KINDS = {
     "fashion_mnist": (*CNN, {"train_limit": 8, "test_limit": 5}),
     "image_folder": (*CNN, {"test_crops": 3}),
     "photographs": (*CNN, {}),
+    "single_things": (*CNN, {}),
     "tar_shards": (*CNN, {}),
     "video_folder": (*VIDEO, {"test_clips": 2}),
     "video_folder, time first": (*CNN, {"time_first": True, "frames": 2}),
@@ -51,9 +53,9 @@ def event_run(tmp_path_factory):
 
 
 def test_every_data_set_is_here():
-    """But for images without labels, which no network is trained on that could be counted, and pairs with texts."""
+    """But for images without labels, which no network is trained on that could be counted, and those with more."""
     pairs = {"captioned_fashion_mnist", "captioned_folder", "captioned_photographs", "pair_shards"}
-    assert {kind.partition(",")[0] for kind in KINDS} == set(DATASETS) - {"pass"} - pairs
+    assert {kind.partition(",")[0] for kind in KINDS} == set(DATASETS) - {"pass", *BEYOND} - pairs
 
 
 def counted(call, folder, images):

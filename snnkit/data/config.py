@@ -76,7 +76,6 @@ class DataConfig:
 
     dataset: str = "fashion_mnist"
     source: str = "auto"
-    targets: str = ""
     batch_size: int = 64
     img_size: int = 0
     train_limit: int = 0
@@ -122,6 +121,7 @@ class DataConfig:
     tokenizer: str = "bytes"
     context: int = 64
     shuffle_window: int = 10_000
+    targets: str = ""
 
     def check(self) -> None:
         """Raise InvalidArgumentError for a setting outside its range; names are checked where they are looked up."""

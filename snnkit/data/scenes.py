@@ -1,6 +1,7 @@
 """Composed scenes: clothes of Fashion-MNIST on crops of photographs, with exact boxes, masks, key points and captions.
 
-    scene   a crop of a photograph; two to four things on it, later ones in front, each turned, sized and coloured
+    scene   a crop of a photograph; two to four things on it (or another number), later ones in front, each turned,
+            sized and coloured
     mask    the pixels of a thing that no later one hides; its box is the least that holds them
     corner  of the thing's own upright frame, turned with it: top left, top right, bottom right, bottom left
 
@@ -82,13 +83,25 @@ class Scenes:
         count: how many there are.
         side: height and width in pixels.
         seed: which they are.
+        things: the fewest and the most of a scene.
+        sizes: the longer side of a thing, least and most, as a share of the scene's.
 
     Raises:
         CorruptFileError: Fashion-MNIST cannot be read.
         InvalidArgumentError: the photographs are not installed.
     """
 
-    def __init__(self, source: str, train: bool, count: int, side: int = SIDE, seed: int = 0):
+    def __init__(
+        self,
+        source: str,
+        train: bool,
+        count: int,
+        side: int = SIDE,
+        seed: int = 0,
+        things: tuple[int, int] = (2, 4),
+        sizes: tuple[float, float] = _LARGE,
+    ):
+        self._things, self._sizes = things, sizes
         arrays = fashion_mnist.load(source)
         self.origin = f"scenes of {arrays.origin} on photographs"
         images, self._kinds = (arrays.x_train, arrays.y_train) if train else (arrays.x_test, arrays.y_test)
@@ -112,7 +125,8 @@ class Scenes:
         first = drawn.randrange(len(self._kinds))  # as ``labels`` were drawn
         place = drawn.randrange(len(self._photographs))
         image = _cut(drawn, self._photographs[place], self._side)
-        chosen = [first, *(drawn.randrange(len(self._kinds)) for _ in range(drawn.randint(1, 3)))]
+        fewest, most = self._things
+        chosen = [first, *(drawn.randrange(len(self._kinds)) for _ in range(drawn.randint(fewest - 1, most - 1)))]
         placed: list[Thing] = []
         for index in chosen:
             found = self._placed(drawn, index, placed)
@@ -127,7 +141,7 @@ class Scenes:
         grey = self._images[index].float() / max(int(self._images[index].max()), 1)
         colour = drawn.choice(list(COLOURS))
         for _ in range(_TRIES):
-            shades, corners = _laid(drawn, grey, self._side)
+            shades, corners = _laid(drawn, grey, self._side, self._sizes)
             mask = shades > _INK
             if not mask.any() or any(_hidden(other, mask) for other in others):
                 continue
@@ -173,12 +187,12 @@ def _cut(drawn: random.Random, image_CHW: Tensor, side: int) -> Tensor:
     return (vision.resize(part, [side, side], antialias=True).float() * 0.6).round().byte()
 
 
-def _laid(drawn: random.Random, grey_HW: Tensor, side: int) -> tuple[Tensor, Tensor]:
+def _laid(drawn: random.Random, grey_HW: Tensor, side: int, sizes: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Return shades (H, W) of a thing that is laid on an empty scene, and its corners (4, 2): x, y."""
     rows, columns = ((grey_HW > _INK).any(axis).nonzero()[:, 0] for axis in (1, 0))
     top, left, bottom, right = float(rows[0]), float(columns[0]), float(rows[-1]) + 1, float(columns[-1]) + 1
     height, width = bottom - top, right - left
-    scale = drawn.uniform(*_LARGE) * side / max(height, width)
+    scale = drawn.uniform(*sizes) * side / max(height, width)
     turn = math.radians(drawn.uniform(-_TURN, _TURN))
     cos, sin = math.cos(turn), math.sin(turn)
     # The turned frame lies wholly on the scene.

@@ -226,8 +226,9 @@ class RunConfig:
         self.data.check()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return asdict(self)
+        """Return plain data for JSON: what a file of it is read as."""
+        plain: dict[str, Any] = _listed(asdict(self))
+        return plain
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> RunConfig:
@@ -419,6 +420,13 @@ def _keys(config: Any, prefix: str = "") -> list[str]:
         value = getattr(config, item.name)
         keys += _keys(value, f"{prefix}{item.name}.") if is_dataclass(value) else [prefix + item.name]
     return keys
+
+
+def _listed(value: Any) -> Any:
+    """Return nested tables with a list for every tuple."""
+    if isinstance(value, dict):
+        return {key: _listed(one) for key, one in value.items()}
+    return [_listed(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def settings(config: RunConfig) -> list[tuple[str, Any]]:

@@ -4,8 +4,10 @@ import json
 
 from PIL import Image
 
+WAYS = ("Grey number {}.", " a number {}\n in grey ")
 
-def coco(folder, parts=(("train2017", 6), ("val2017", 3)), annotations="annotations", images="{}"):
+
+def coco(folder, parts=(("train2017", 6), ("val2017", 3)), annotations="annotations", images="{}", ways=WAYS):
     """Grey images; the captions of image n say n in several ways."""
     (folder / annotations).mkdir(parents=True, exist_ok=True)
     number = 0
@@ -17,8 +19,8 @@ def coco(folder, parts=(("train2017", 6), ("val2017", 3)), annotations="annotati
             Image.new("RGB", (12, 10), (10 * number,) * 3).save(place / f"{number:03d}.png")
             listed.append({"id": 100 + number, "file_name": f"{number:03d}.png"})
             rows += [
-                {"id": 2 * number + k, "image_id": 100 + number, "caption": text}
-                for k, text in enumerate((f"Grey number {number}.", f" a number {number}\n in grey "))
+                {"id": 2 * number + k, "image_id": 100 + number, "caption": way.format(number)}
+                for k, way in enumerate(ways)
             ]
             number += 1
         about = {"images": listed, "annotations": rows[::-1], "licenses": []}

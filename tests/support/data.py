@@ -231,6 +231,7 @@ def small_source(name, folder):
         "tar_shards": lambda: {"source": shards(folder / name, side=32), "img_size": 32},
         "video_folder": lambda: {"source": videos(folder / name), "img_size": 32, "frames": 4, "frame_stride": 2},
         "video_lists": lambda: {"source": video_lists(folder / name), "img_size": 32, "frames": 4, "frame_stride": 2},
+        "single_things": lambda: {"source": "vendored", "img_size": 32, "train_limit": 40, "test_limit": 20},
         "moving_things": lambda: {
             "source": "photographs",
             "img_size": 32,

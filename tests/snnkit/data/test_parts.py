@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.data import small_source
+from support.dense import BEYOND, dense_source
 
 from snnkit.data import DATASETS, DataConfig, load_images
 from snnkit.data.parts import Part, limited, set_aside, stratified, stretches
@@ -104,7 +105,7 @@ def test_stretches_are_those_that_are_left():
     assert stretches((), part) == ()
 
 
-@pytest.mark.parametrize("kind", sorted(set(DATASETS) - {"pass"}))  # which has no classes
+@pytest.mark.parametrize("kind", sorted(set(DATASETS) - {"pass", *BEYOND}))  # which have no classes
 def test_limits_of_every_kind_of_data_take_every_class(kind, tmp_path):
     config = DataConfig(**{**small_source(kind, tmp_path), "flip": False, "shift_pixels": 0})
     config.train_limit = config.test_limit = 0
@@ -122,6 +123,15 @@ def test_limits_of_every_kind_of_data_take_every_class(kind, tmp_path):
     batch, *_, labels = next(small.train.epoch(1))  # texts between them, where there are some
     assert torch.isfinite(batch).all()
     assert len(labels) == min(config.batch_size, classes)
+
+
+@pytest.mark.parametrize("kind", BEYOND)
+def test_limits_of_images_that_know_more_take_as_many(kind, tmp_path):
+    config = DataConfig(**{**dense_source(kind, tmp_path), "train_limit": 4, "test_limit": 2, "validation": 0.5})
+    first, other = load_images(config, seed=0), load_images(config, seed=5)
+    assert [len(getattr(first, split).dataset) for split in ("train", "validation", "test")] == [2, 2, 2]
+    for split in ("train", "test", "validation"):  # whatever the run's seed
+        assert [*getattr(first, split).dataset.indices] == [*getattr(other, split).dataset.indices]
 
 
 def test_processes_share_what_is_set_aside():

@@ -5,6 +5,7 @@ Would break it: a network made for other channels, sides or frames than the data
 
 import pytest
 from support.data import small_source
+from support.dense import BEYOND, dense_source
 
 from snnkit.checkpoints import build_model
 from snnkit.data import DATASETS, DataConfig
@@ -19,6 +20,7 @@ MS = {"widths": (8, 16), "depths": (2, 1), "stem_kernel": 3, "stem_stride": 1}
 MODELS = {
     "fashion_mnist": [("spiking_cnn_small", {"width": 4}, {})],
     "image_folder": [("spiking_cnn_small", {"width": 4}, {"mixup": 0.5})],
+    "single_things": [("spiking_cnn_small", {"width": 4}, {})],
     "photographs": [("spiking_cnn_small", {"width": 4}, {})],
     "tar_shards": [("spiking_cnn_small", {"width": 4}, {"workers": 1})],
     "video_folder": [
@@ -31,11 +33,20 @@ MODELS = {
 }
 PAIRS = ("captioned_fashion_mnist", "captioned_folder", "captioned_photographs", "pair_shards")
 TOWERS = {"text_width": 16, "text_depth": 1, "text_heads": 2, "dim": 8, "width": 4}
+NARROW = {"stem_type": "", "stem_width": 8, "channels": (8, 8, 16, 16)}
+NECK = {"fpn_channels": 8, "finest": 8, "levels": 2}
+TASKS = {
+    "maps": ("segmentation", "semantic_fpn", {**NECK, "head_channels": 8}),
+    "objects": ("detection", "retinanet", {**NECK, "anchor_scale": 2.0}),
+    "keypoints": ("pose", "pose", {"head_channels": 8}),
+    "captions": ("captioning", "captioner", {"text_width": 16, "text_depth": 1, "text_heads": 2, "frozen": False}),
+}
+"""By what a data set's images know."""
 CASES = [(name, *case) for name, cases in MODELS.items() for case in cases]
 
 
 def test_every_data_set_is_trained_on():
-    assert {*MODELS, *PAIRS} == set(DATASETS) - {"pass"}  # which has no labels
+    assert {*MODELS, *PAIRS, *BEYOND} == set(DATASETS) - {"pass"}  # which has no labels
 
 
 @pytest.mark.parametrize(("name", "model", "sizes", "changes"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
@@ -66,3 +77,17 @@ def test_one_epoch_of_pairs(name, tmp_path):
     assert (made["context"], made["vocabulary"]) == (32, 257)
     assert network.text.embedding.weight.isfinite().all()
     assert read_json(run.folder / "summary.json")["final"]["loss"] == -run.final_score
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_one_epoch_of_images_that_know_more(name, tmp_path):
+    data = DataConfig(**dense_source(name, tmp_path))
+    task, method, sizes = TASKS[data.targets]
+    model = ModelConfig(name=f"{method}:timm:resnet10t", sizes={**NARROW, **sizes})
+    config = RunConfig(model=model, task=TaskConfig(name=task), data=data, epochs=1, threads=1)
+    run = train(config, tmp_path / "run")
+    network, _ = build_model(run.folder / "checkpoints" / "last.safetensors")
+    assert all(weight.isfinite().all() for weight in network.parameters())
+    final = read_json(run.folder / "summary.json")["final"]
+    assert final["loss"] > 0
+    assert run.final_score == run.final_score  # a number, if a bad one
