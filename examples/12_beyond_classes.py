@@ -2,39 +2,46 @@
 
     python examples/12_beyond_classes.py                              # a few images, to see that it runs
     python examples/12_beyond_classes.py --full --jobs 2              # the table in README.md, for an hour or two
-    python examples/12_beyond_classes.py --full --tasks segmentation  # one line of it
+    python examples/12_beyond_classes.py --full --tasks segmentation  # one task of it
 
-The recipes of each task are trained on composed scenes (pip install scikit-image) and tested on scenes of other things
-on other parts of photographs. What is finished in the folder of the runs is not done again, and what was interrupted
-goes on.
+An ordinary and a spiking image model learn single things on photographs (pip install scikit-image). With their weights
+begins a network for each task on composed scenes; tests show other things on other parts of photographs. What is
+finished in the folder of the runs is not done again, and what was interrupted goes on.
 """
 
 import argparse
+import itertools
+import json
 import multiprocessing
 import statistics
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from snnkit.engine import RunConfig, resume, train
 from snnkit.engine.progress import console
 from snnkit.engine.run_folder import begun
-from snnkit.files import read_json
+from snnkit.files import read_lines
 from snnkit.recipes import get_recipe
 
+KINDS = {"ordinary": "", "spiking": "_spiking"}
+FIRST = "single_things"
 TASKS = {
     "segmentation": ("segmentation_scenes", {"miou": "mean IoU", "pixel_accuracy": "pixels"}),
-    "detection": ("detection_scenes", {"box_ap_50": "box AP50", "box_ap": "box AP", "mask_ap": "mask AP"}),
+    "detection": ("detection_scenes", {"box_ap50": "box AP50", "box_ap": "box AP", "mask_ap": "mask AP"}),
     "pose": ("pose_scenes", {"pose_ap": "AP of key points", "pck": "PCK"}),
     "captioning": ("captioning_scenes", {"cider": "CIDEr-D", "bleu_4": "BLEU-4"}),
     "video": ("video_moving_things", {"accuracy": "clips"}),
 }
-"""By name: the ordinary recipe (the spiking one is called after it), and what is shown of its test."""
+"""By name: the ordinary recipe (the spiking one is called after it), and what is shown of its test, by its key."""
 
 
-def prepared(recipe: str, seed: int, full: bool) -> RunConfig:
-    """Return the configuration of one run, on one thread."""
+def prepared(recipe: str, seed: int, full: bool, start: Path | None = None) -> RunConfig:
+    """Return the configuration of one run, on one thread, from the weights of another if any."""
     config = get_recipe(recipe)
+    if start is not None:
+        config.model.weights, config.model.strict = str(start), False
     config.seed, config.threads = seed, 1
     if not full:
         config.epochs, config.data.train_limit, config.data.test_limit, config.data.batch_size = 1, 16, 8, 8
@@ -44,10 +51,9 @@ def prepared(recipe: str, seed: int, full: bool) -> RunConfig:
 def tested(config: RunConfig, folder: Path) -> dict[str, float]:
     """Return what the last test of a run measured, training whatever of the run is missing."""
     console.quiet = True
-    summary = folder / "summary.json"
-    if not summary.exists():
+    if not (folder / "summary.json").exists():
         resume(folder) if begun(folder) else train(config, folder)
-    return read_json(summary)["final"]
+    return json.loads(read_lines(folder / "metrics.jsonl")[-1])["test"]
 
 
 def row(name: str, kind: str, shown: dict[str, str], results: list[dict[str, float]]) -> str:
@@ -71,14 +77,18 @@ def main() -> None:
     given = parser.parse_args()
     runs = given.runs or (Path("runs/beyond_classes") if given.full else Path(tempfile.mkdtemp()))
     with ProcessPoolExecutor(given.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = {}
-        for seed in range(given.seeds):
-            for task in given.tasks:
-                for kind, end in (("ordinary", ""), ("spiking", "_spiking")):
-                    config = prepared(TASKS[task][0] + end, seed, given.full)
-                    job = pool.submit(tested, config, runs / f"{task}-{kind}-{seed}")
-                    waiting.setdefault((task, kind), []).append(job)
+        firsts = {kind: runs / f"{FIRST}-{kind}" for kind in KINDS}
+        jobs = [pool.submit(tested, prepared(FIRST + KINDS[k], 0, given.full), at) for k, at in firsts.items()]
         print("| task | network | test |\n|---|---|---|", flush=True)
+        for kind, job in zip(firsts, jobs, strict=True):
+            print(row("single things", kind, {"accuracy": "accuracy"}, [job.result()]), flush=True)
+        waiting: dict[tuple[str, str], list[Any]] = {}
+        for seed in range(given.seeds):
+            for task, kind in itertools.product(given.tasks, KINDS):
+                start = None if task == "video" else firsts[kind]
+                config = prepared(TASKS[task][0] + KINDS[kind], seed, given.full, start)
+                job = pool.submit(tested, config, runs / f"{task}-{kind}-{seed}")
+                waiting.setdefault((task, kind), []).append(job)
         for (task, kind), jobs in waiting.items():
             print(row(task, kind, TASKS[task][1], [job.result() for job in jobs]), flush=True)
 

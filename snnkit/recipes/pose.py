@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from snnkit.engine.config import ModelConfig, OptimConfig, RunConfig, TaskConfig
 from snnkit.recipes.recipe import recipe
-
-_RESNET = {"stem_type": "", "stem_width": 32, "channels": (32, 64, 128, 256)}
-_SPIKING = {"embed_dim": (16, 32, 48, 64), "depths": (1, 1, 1, 1, 1), "num_heads": 4}
+from snnkit.recipes.single_things import ORDINARY, SPIKING, STEPS
 
 
 @recipe(
@@ -15,16 +13,16 @@ _SPIKING = {"embed_dim": (16, 32, 48, 64), "depths": (1, 1, 1, 1, 1), "num_heads
 )
 def pose_scenes() -> RunConfig:
     """The corners of things in composed scenes: heat maps on a narrow ten-layer ResNet of timm."""
-    return _pose(ModelConfig("pose:timm:resnet10t", sizes={**_RESNET, "head_channels": 64}))
+    return _pose(ModelConfig(f"pose:{ORDINARY[0]}", sizes={**ORDINARY[1], "head_channels": 64}))
 
 
 @recipe(
-    paper="Yao et al., Spike-driven Transformer V2, arXiv 2404.03663",
-    expected="AP 0.7 %, PCK 23.5 % of 100 test crops after 248 steps (all 1,000 were not measured)",
+    paper="Xiao et al., Simple Baselines for Human Pose Estimation and Tracking, arXiv 1804.06208",
+    expected="not measured",
 )
 def pose_scenes_spiking() -> RunConfig:
-    """The same with a small Meta-SpikeFormer, its deconvolutions spiking too."""
-    return _pose(ModelConfig("pose:meta_spikeformer_15m", timesteps=2, sizes={**_SPIKING, "head_channels": 32}))
+    """The same on a narrow MS-ResNet of two time steps, its deconvolutions spiking too."""
+    return _pose(ModelConfig(f"pose:{SPIKING[0]}", timesteps=STEPS, sizes={**SPIKING[1], "head_channels": 64}))
 
 
 def _pose(model: ModelConfig) -> RunConfig:

@@ -1,28 +1,28 @@
-"""Semantic segmentation of composed scenes, with an ordinary and a spiking backbone."""
+"""Semantic segmentation of composed scenes, with an ordinary and a spiking backbone.
+
+Both learn faster from the weights of ``single_things`` and ``single_things_spiking`` (``model.weights=RUN``).
+"""
 
 from __future__ import annotations
 
 from snnkit.engine.config import ModelConfig, OptimConfig, RunConfig, TaskConfig
 from snnkit.recipes.recipe import recipe
+from snnkit.recipes.single_things import ORDINARY, SPIKING, STEPS
 
-_RESNET = {"stem_type": "", "stem_width": 32, "channels": (32, 64, 128, 256)}
-_SPIKING = {"embed_dim": (32, 64, 96, 128), "depths": (1, 1, 1, 2, 1), "num_heads": 4}
+_PYRAMID = {"fpn_channels": 64, "head_channels": 64}
 
 
 @recipe(paper="Kirillov et al., Panoptic Feature Pyramid Networks, arXiv 1901.02446", expected="not measured")
 def segmentation_scenes() -> RunConfig:
     """The class of every pixel of composed scenes: Semantic FPN on a narrow ten-layer ResNet of timm."""
-    return _segmentation(ModelConfig("semantic_fpn:timm:resnet10t", sizes={**_RESNET, **_PYRAMID}))
+    return _segmentation(ModelConfig(f"semantic_fpn:{ORDINARY[0]}", sizes={**ORDINARY[1], **_PYRAMID}))
 
 
-@recipe(paper="Yao et al., Spike-driven Transformer V2, arXiv 2404.03663", expected="not measured")
+@recipe(paper="Kirillov et al., Panoptic Feature Pyramid Networks, arXiv 1901.02446", expected="not measured")
 def segmentation_scenes_spiking() -> RunConfig:
-    """The same with a small Meta-SpikeFormer, its pyramid and head spiking too."""
-    model = ModelConfig("semantic_fpn:meta_spikeformer_15m", timesteps=2, sizes={**_SPIKING, **_PYRAMID})
+    """The same on a narrow MS-ResNet of two time steps, its pyramid and head spiking too."""
+    model = ModelConfig(f"semantic_fpn:{SPIKING[0]}", timesteps=STEPS, sizes={**SPIKING[1], **_PYRAMID})
     return _segmentation(model)
-
-
-_PYRAMID = {"fpn_channels": 64, "head_channels": 64}
 
 
 def _segmentation(model: ModelConfig) -> RunConfig:

@@ -107,7 +107,8 @@ class Detection(Taught):
         self.losses, self.rate = MeanMetric(), MeanMetric()
         self.by_part = nn.ModuleDict({name: MeanMetric() for name in self.weights})
         self.precision = average_precision(model.predicts_masks)
-        self.register_buffer("things", torch.zeros(num_classes, dtype=torch.long), persistent=False)
+        # No buffer: before every batch DDP gives all processes the buffers of the first.
+        self.things = torch.zeros(num_classes, dtype=torch.long)
         self.class_names: tuple[str, ...] = ()
         self._neurons = firing_neurons(model)
         self._found: dict[str, Any] | None = None
@@ -115,7 +116,13 @@ class Detection(Taught):
         self._shown: list[_Shown] = []
 
     def begin(self, plan: Plan) -> None:
-        """Take note of the classes' names."""
+        """Take note of the classes' names; refuse a penalty on energy."""
+        if self.energy is not None:
+            raise InvalidArgumentError(
+                "task.energy: heads of a detector run on regions, more in training than in tests, and its test runs "
+                "them twice, for losses and for what is found; leave it out, and count the trained network: snnkit "
+                "energy RUN."
+            )
         self.class_names = plan.classes
 
     def loss(self, batch: tuple[Sequence[Tensor], Sequence[dict[str, Tensor]]]) -> Tensor:
@@ -172,7 +179,7 @@ class Detection(Taught):
         self.precision.update(said, [{key: one[key] for key in kept if key in one} for one in targets])
         for target in targets:
             asked = target["labels"][target["iscrowd"] == 0] if "iscrowd" in target else target["labels"]
-            self.things += torch.bincount(asked, minlength=self.num_classes)
+            self.things += torch.bincount(asked, minlength=self.num_classes).cpu()
 
     def _weighed(self, losses: dict[str, Tensor], images: int) -> Tensor:
         parts = {_PARTS[name]: value for name, value in losses.items()}
@@ -208,7 +215,9 @@ class Detection(Taught):
         _same_number(self.precision)
         found = self.precision.compute()
         if rank_and_world()[1] > 1:
-            distributed.all_reduce(self.things)
+            together = self.things.to(self.precision.device)
+            distributed.all_reduce(together)
+            self.things = together.cpu()
         kinds = [kind for kind in _KINDS if kind in self.precision.iou_type]
         prefixes = {kind: f"{kind}_" if len(kinds) > 1 else "" for kind in kinds}
         result = {

@@ -213,8 +213,8 @@ def parse_target(text: str) -> float:
 
 def samples_in(batch: Any) -> int:
     """Return how many samples a batch has: as many as labels where there are any, so that views of one are one."""
-    if isinstance(batch, (tuple, list)) and len(batch) > 1:
-        return len(batch[1])
+    if isinstance(batch, (tuple, list)) and len(batch) > 1 and not isinstance(batch[1], Mapping):
+        return len(batch[1])  # of tables of key points and the like, the length is that of a column
     images = batch[0] if isinstance(batch, (tuple, list)) else batch
     return _images(images.shape)
 

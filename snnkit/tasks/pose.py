@@ -49,7 +49,7 @@ class Pose(Taught):
         model: the network.
         num_classes: K.
         sigma: standard deviation of the Gaussians, in cells of the heat maps.
-        flip_test: whether tests take the mean with the mirror image's heat maps.
+        flip_test: whether tests take the mean with the mirror image's heat maps; energy counts both.
         decoding: how places are read off heat maps: "quarter" or "dark" (``heat_maps``).
         sigmas: how exact each key point is marked, for OKS; empty for what the data say.
 

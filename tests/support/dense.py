@@ -48,7 +48,7 @@ def instances(folder):
 def keypoints(folder):
     """Boxes with two corners."""
     corners = {"keypoints": [8, 8, 2, 24, 24, 2], "num_keypoints": 2}
-    return coco(folder, "person_keypoints_{}.json", {"keypoints": ["left_top", "right_bottom"]}, corners)
+    return coco(folder, "person_keypoints_{}.json", {"keypoints": ["left_corner", "right_corner"]}, corners)
 
 
 BEYOND = {

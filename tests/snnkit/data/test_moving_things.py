@@ -114,12 +114,12 @@ def test_things_turn_as_a_clock_does_or_against_it(name, below):
 
 
 def test_things_grow_and_shrink_by_the_same_factor():
-    growing = (laid(blob(), path((0.5, 0.5, 0.0, 0.1), NAMES.index("growing"), 0.2, 4), 64) > 0.12).sum((1, 2)).float()
-    shrinking = laid(blob(), path((0.5, 0.5, 0.0, 0.7), NAMES.index("shrinking"), 0.2, 4), 64) > 0.12
+    growing = (laid(blob(), path((0.5, 0.5, 0.0, 0.1), NAMES.index("growing"), 0.2, 4), 256) > 0.12).sum((1, 2)).float()
+    shrinking = laid(blob(), path((0.5, 0.5, 0.0, 0.7), NAMES.index("shrinking"), 0.2, 4), 256) > 0.12
     assert (growing[1:] > 1.15 * growing[:-1]).all()
     torch.testing.assert_close(shrinking.sum((1, 2)).float().flip(0), growing, rtol=0.02, atol=3)
     sides = growing.sqrt()
-    torch.testing.assert_close(sides[3] / sides[0], torch.tensor((0.6 / 0.3) ** 0.6), rtol=0.05, atol=0)
+    torch.testing.assert_close(sides[3] / sides[0], torch.tensor((0.6 / 0.3) ** 0.6), rtol=0.02, atol=0)
 
 
 def test_what_leaves_on_one_side_comes_in_on_the_other():

@@ -18,12 +18,14 @@ import compiler
 import snnkit
 from snnkit.engine import RunConfig, evaluate, override, resume, train
 from snnkit.engine.checkpoint import find_states
+from snnkit.data.tokens import Bytes
 from snnkit.errors import InvalidArgumentError, UnknownNameError
 from snnkit.recipes import get_recipe
 from snnkit.synapses import Meter
 from snnkit.tasks import TASKS, EnergyPenalty, build_task
 from snnkit.tasks.classification import Classification
 from snnkit.tasks.energy_penalty import parse_target, samples_in
+from snnkit.tasks.task import Plan
 
 TAUGHT = ("distillation", "feature_distillation", "meal_v2")
 VIEWS = {"moco": 1, "swav": 2, "dino": 2}
@@ -32,6 +34,22 @@ AUTOENCODERS = {
     "masked": ("spikformer_v2_mae_8_384", {"embed_dim": 16, "depth": 1, "num_heads": 2, "stem_ratio": 1}),
     "mr_mae": ("e_spikeformer_mae_12_512", {"embed_dim": (8, 8, 16), "depth": 1, "num_heads": 1}),
 }
+POINTS = {
+    "points": torch.tensor([[[8.0, 8.0, 2.0], [20.0, 20.0, 2.0], [9.0, 25.0, 2.0]]]).expand(3, -1, -1),
+    "back": torch.eye(3)[:2].expand(3, -1, -1),
+    "box": torch.tensor([[0.0, 0.0, 32.0, 32.0]]).expand(3, -1),
+    "area": torch.full((3,), 900.0),
+    "image": torch.arange(3),
+    "sigmas": torch.full((3, 3), 0.05),
+    "mirror": torch.arange(3).expand(3, -1),
+}
+BEYOND = {
+    "segmentation": ("semantic_fpn", {"num_classes": 3, "fpn_channels": 8, "head_channels": 8, "dropout": 0.0},
+                     (torch.zeros(3, 32, 32, dtype=torch.long),)),
+    "pose": ("pose", {"num_classes": 3, "head_channels": 8}, (POINTS,)),
+    "captioning": ("captioner", {"text_width": 16, "text_depth": 1, "text_heads": 2, "frozen": False, "context": 8},
+                   (torch.ones(3, 8, dtype=torch.long), [("a",), ("b",), ("c",)])),
+}  # fmt: skip
 HEADS = {
     "moco": {"queue": 12, "dim": 8},
     "swav": {"prototypes": 6, "hidden": 8, "dim": 8},
@@ -60,7 +78,40 @@ def batch():
 
 
 def test_these_are_all_tasks():
-    assert {"classification", *TAUGHT, *VIEWS, *AUTOENCODERS, "pairs"} == set(TASKS)
+    assert {"classification", *TAUGHT, *VIEWS, *AUTOENCODERS, *BEYOND, "pairs", "detection"} == set(TASKS)
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_every_task_beyond_classes_has_it(name):
+    """As many operations an image as the meter counts, in training and in tests, whatever the batch's targets are."""
+    torch.manual_seed(0)
+    method, sizes, targets = BEYOND[name]
+    sizes = {**sizes, "widths": (8, 8), "depths": (1, 1), "stem_stride": 1, "timesteps": 2}
+    model, images = snnkit.create_model(f"{method}:ms_resnet18", **sizes), torch.rand(3, 3, 32, 32)
+    task = build_task(name, model, 3, {"flip_test": False} if name == "pose" else {}).train()
+    task.begin(Plan(1, 1, 3, tokens=Bytes()))
+    task.energy = EnergyPenalty(model, weight=2.0)
+    batch = (images, *targets)
+    for training in (True, False):
+        task.train(training)
+        with Meter(model) as meter:
+            model(images, targets[0]) if name == "captioning" else model(images)
+        share = float(meter.total().detach()) / meter.dense
+        assert 0 < share < 1
+        loss = task(batch)
+        found = task.results()
+        assert found["synaptic_operations"] == pytest.approx(float(meter.total().detach()) / 3, rel=1e-6)
+        if training:
+            loss.backward()
+            assert found["energy_penalty"] == pytest.approx(2 * share, rel=1e-6)
+
+
+def test_a_detector_whose_heads_run_twice_refuses_it():
+    model = snnkit.create_model("retinanet:ms_resnet18", widths=(8, 8), depths=(1, 1), fpn_channels=8, num_classes=3)
+    task = build_task("detection", model, 3, {})
+    task.energy = EnergyPenalty(model, weight=1.0)
+    with pytest.raises(InvalidArgumentError, match=r"task\.energy: heads of a detector.*snnkit energy RUN"):
+        task.begin(Plan(1, 1, 3))
 
 
 def test_pairs_whose_steps_run_twice_refuse_it(tmp_path):
