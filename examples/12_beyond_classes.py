@@ -41,7 +41,7 @@ def prepared(recipe: str, seed: int, full: bool, start: Path | None = None) -> R
     """Return the configuration of one run, on one thread, from the weights of another if any."""
     config = get_recipe(recipe)
     if start is not None:
-        config.model.weights, config.model.strict = str(start), False
+        config.model.weights = str(start)
     config.seed, config.threads = seed, 1
     if not full:
         config.epochs, config.data.train_limit, config.data.test_limit, config.data.batch_size = 1, 16, 8, 8

@@ -12,7 +12,7 @@ from snnkit.engine.config import RunConfig
 from snnkit.engine.progress import console
 from snnkit.engine.run_folder import find_checkpoint
 from snnkit.errors import InvalidArgumentError
-from snnkit.models.captioner import Captioner
+from snnkit.models.backbones import OnBackbone
 from snnkit.models.masked import MaskedModel
 from snnkit.models.registry import pretrains
 from snnkit.models.two_towers import TwoTowers
@@ -20,13 +20,14 @@ from snnkit.models.two_towers import TwoTowers
 # What a classifier has behind the encoder that was pre-trained, and what such an encoder ends in.
 _NEW = re.compile(r"^(head\w*|fc_norm|fc|classifier)\.")
 _OLD = re.compile(r"^(norm|mask_token|text|text_projection|image_projection|logit_scale|logit_bias)(\.|$)")
+_BEHIND = re.compile(f"{_NEW.pattern}|{_OLD.pattern}")  # what a network on the encoder's maps has no use for
 
 
 def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
     """Load the weights that a run starts from, and say what was taken.
 
-    An encoder out of a pre-training fills a classifier but for its new head, which is no error even where loading is
-    strict; anything else that is missing is.
+    An encoder out of a pre-training fills a classifier but for its new head, and an image model the backbone of what
+    stands on one; that is no error even where loading is strict; anything else that is missing is.
 
     Args:
         model: to be filled.
@@ -43,10 +44,11 @@ def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
         _check_encoder(model.encoder, path, report, _NEW)
         console.print(f"{path}: {report} (the image tower)")
         return report
-    if isinstance(model, Captioner) and not _is_captioner(path):
+    if isinstance(model, OnBackbone) and _is_image_model(path, model):
         encoder = model.backbone.encoder
         report = load_weights(encoder, path, strict=False)
-        _check_encoder(encoder, path, report, _NEW)
+        if strict:
+            _check_encoder(encoder, path, report, _BEHIND)
         console.print(f"{path}: {report} (the image model)")
         return report
     fresh = strict and not isinstance(model, MaskedModel) and _is_pretraining(path)
@@ -73,8 +75,16 @@ def _is_two_towers(path: str | Path) -> bool:
     return str(read_any(path)[1].get("name", "")).startswith("basic:")
 
 
-def _is_captioner(path: str | Path) -> bool:
-    return str(read_any(path)[1].get("name", "")).startswith("captioner:")
+def _is_image_model(path: str | Path, model: OnBackbone) -> bool:
+    """Whether a checkpoint is of an image model, and not of what stands on one: as it says, or by what fits."""
+    tensors, about = read_any(path)
+    if isinstance(name := about.get("name"), str):
+        return ":" not in name.removeprefix("timm:")
+    try:
+        load_weights(model, tensors, strict=False)
+    except InvalidArgumentError:
+        return True
+    return False
 
 
 def _is_pretraining(path: str | Path) -> bool:
