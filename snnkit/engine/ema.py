@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -29,13 +30,21 @@ class Ema:
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the weights as they are now."""
-        for floating in (True, False):
-            keys = [key for key, value in self.average.items() if value.is_floating_point() == floating]
-            if floating and keys:
+        for sharded in (True, False):  # single numbers and running statistics are whole in every process
+            keys = [
+                key
+                for key, value in self.average.items()
+                if value.is_floating_point() and isinstance(value, DTensor) == sharded
+            ]
+            if keys:
                 self._update([self.average[key] for key in keys], [self._now[key].detach() for key in keys], 0)
-            else:
-                for key in keys:  # counters are not averaged
-                    self.average[key].copy_(self._now[key])
+        for key, value in self.average.items():
+            if not value.is_floating_point():  # counters are not averaged
+                value.copy_(self._now[key])
+
+    def buffers(self) -> list[Tensor]:
+        """Return the average of what is no parameter."""
+        return [self.average[key] for key, value in self._now.items() if not isinstance(value, nn.Parameter)]
 
     @contextmanager
     def applied(self) -> Iterator[None]:

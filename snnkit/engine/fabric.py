@@ -138,8 +138,8 @@ def clip_each(fabric: Fabric, optimizer: object, parameters: Iterable[Tensor], b
             parameter.grad.mul_((bound / (norm + 1e-6)).clamp(max=1.0))
 
 
-def same_buffers(module: nn.Module) -> None:
-    """Give every process the buffers (running statistics) of the first, as DDP does; sharding leaves each its own."""
-    for buffer in module.buffers():
+def same_buffers(buffers: Iterable[Tensor]) -> None:
+    """Give every process the buffers (running statistics) of the first: DDP does before a batch, sharding never."""
+    for buffer in buffers:
         if not isinstance(buffer, DTensor):
             distributed.broadcast(buffer, 0)

@@ -268,11 +268,17 @@ class Loop:
     def _tests(self) -> dict[str, dict[str, float]]:
         """Results by split: of the images set aside, where there are any, and of the test images."""
         self._module.eval()
-        if self.config.runtime.strategy == "fsdp2" and self.fabric.world_size > 1:
-            same_buffers(self.task.model)
+        self._make_alike()
         validation = self.data.validation
         found = {} if validation is None else {"validation": self._test("validation", validation)}
         return found | {"test": self._test("test", self.data.test)}
+
+    def _make_alike(self) -> None:
+        """Give every process the first one's running statistics, and their average: each has seen its own images."""
+        if self.fabric.world_size > 1:
+            same_buffers(self.task.model.buffers())
+            if self._ema is not None:
+                same_buffers(self._ema.buffers())
 
     def _test(self, split: str, batches: Iterable[Any]) -> dict[str, float]:
         with self._ema.applied() if self._ema is not None else nullcontext(), torch.no_grad():
@@ -327,6 +333,7 @@ class Loop:
                 f"Earlier ones are in {self.folder / 'checkpoints'}; lower optim.lr={self.config.optim.lr:g}, or set "
                 "optim.clip."
             )
+        self._make_alike()
         try:
             save_state(self.fabric, self.folder / "checkpoints", self.state, self.config.checkpoint.keep)
         except DiskError as error:
