@@ -1,7 +1,7 @@
 """Networks on a backbone begin with the weights of an image model: which files are taken for one.
 
-Would break it: a classifier's file refused, or taken for a whole network's; a file of another image model that is taken;
-tensors that are said to be loaded and are not.
+Would break it: a classifier's file refused, or taken for a whole network's; a file of another image model that is
+taken; tensors that are said to be loaded and are not.
 """
 
 import pytest
