@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snnkit.report import priced
+from snnkit.report.found import section
 from snnkit.report.read import Run, is_ordinary
 from snnkit.report.values import joules, number, obj, percent, plural, ratio, rows, si, text, times, whole
 
@@ -142,7 +143,7 @@ def _fits(run: Run) -> str:
 
 def tiles(run: Run) -> list[dict[str, Any]]:
     """The numbers at the head of the page: label, value, and a note below it."""
-    found = [_accuracy_tile(run), _spikes_tile(run), _energy_tile(run), _converted_tile(run)]
+    found = [_accuracy_tile(run), *section.tiles(run), _spikes_tile(run), _energy_tile(run), _converted_tile(run)]
     found += [_cores_tile(run), _equality_tile(run)]
     return [tile for tile in found if tile]
 

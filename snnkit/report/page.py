@@ -12,7 +12,6 @@ from snnkit.report import (
     comparison,
     conversion,
     energy,
-    found,
     headline,
     network,
     pairs,
@@ -20,6 +19,7 @@ from snnkit.report import (
     sections,
     values,
 )
+from snnkit.report.found import section as found
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run, is_ordinary, read_runs
 from snnkit.report.single_file import ASSETS, allowed, asset, embedded, templates

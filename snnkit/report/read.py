@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snnkit.files import weights_of
+from snnkit.report.found.kinds import KINDS
 
 
 class ReportError(ValueError):
@@ -53,7 +54,6 @@ class Run:
 
 
 _PICTURES = ("pairs.png", "predictions.png", "reconstructions.png", "views.png")
-_FOUND = ("segmentation",)
 _RENEWED_BY = {"counts": "snnkit energy", "energy": "snnkit energy", "mapping": "snnkit simulate"}
 
 
@@ -111,7 +111,7 @@ def read_run(folder: Path) -> Run:
         pretraining=_read_object(folder / "pretraining.json"),
         memory=_read_object(folder / "memory.json"),
         steps=_read_lines(folder / "steps.jsonl") if (folder / "pairs.json").is_file() else [],
-        found={name: _read_object(folder / f"{name}.json") for name in _FOUND},
+        found={name: _read_object(folder / f"{name}.json") for name in KINDS},
         pictures={name: (folder / name).read_bytes() for name in _PICTURES if (folder / name).is_file()},
         stale=tuple(f"{name}.json is of other weights: left out; {_RENEWED_BY[name]} {folder}" for name in stale),
     )
@@ -142,7 +142,7 @@ def _text(path: Path) -> str:
 
 def _parse(text: str, name: str, first_line: int) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         raise ReportError(
@@ -152,6 +152,11 @@ def _parse(text: str, name: str, first_line: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ReportError(f"{name}, line {first_line}: expected a JSON object {{…}}, found a {type(value).__name__}")
     return value
+
+
+def _whole(digits: str) -> int | None:
+    """A whole number too large for a float becomes null too."""
+    return int(digits) if len(digits) < 300 else None
 
 
 def _finite(digits: str) -> float | None:

@@ -6,14 +6,16 @@ from typing import Any
 
 GAP = "\u202f"  # narrow space that does not break, between a number and its unit
 NONE = "–"  # what a table shows where a run holds no value
+_MOST = 1e300
 _LARGE = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))
 _JOULES = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12, "fJ": 1e-15}
 
 
 def number(value: Any) -> float | int | None:
-    """The value when it is a number (a truth value is none), else None."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """The value when it is a number (a truth value is none, nor what cannot be multiplied any more), else None."""
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
+    return value if known else None
 
 
 def obj(value: Any, *path: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def evaluated(made, image, target, said):
 
 
 def test_truth_stands_beside_what_was_found(tmp_path):
-    """The image is seen in 64 × 32 pixels and stored in 128 × 64, in which things are marked: all is drawn 2.25 fold."""
+    """The image is seen in 64 × 32 pixels and stored in 128 × 64, where things are marked: drawn 2.25 fold."""
     made = task()
     target = marked((8, 8, 48, 40), (60, 8, 120, 60), labels=[0, 2], side=128, size=torch.tensor([64, 128]))
     target["masks"] = target["masks"][:, :64]
