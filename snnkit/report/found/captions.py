@@ -30,7 +30,8 @@ def blocks(records: dict[str, Any], picture: Picture | None) -> list[list[Block]
         [scores | {"name": _images(records)}] if scores else [],
         note=f"CIDEr-D goes up to 10, the others to 1.{_search(records)}",
     )
-    return [row for row in (found, [known] if known else []) if row]
+    tables: list[Block] = [known] if known else []
+    return [row for row in (found, tables) if row]
 
 
 def _images(records: dict[str, Any]) -> str:

@@ -37,15 +37,11 @@ def blocks(records: dict[str, Any], picture: Picture | None) -> list[list[Block]
     title = f"Test images{after(records)}: {', '.join(_PARTS)}"
     found = [[_marks(rows(one.get(side)), shades) for side in ("truth", "found")] for one in rows(records.get("shown"))]
     note = "Shown is what was found with a score of at least 50 %, in the colour of its class."
-    return [
-        row
-        for row in (
-            [Pictures(title, picture, _PARTS, len(found) or None, found, note=note)] if picture else [],
-            _curves(records, classes),
-            [known] if known else [],
-        )
-        if row
-    ]
+    pictures: list[Block] = []
+    if picture:
+        pictures = [Pictures(title, picture, _PARTS, len(found) or None, found, note=note)]
+    tables: list[Block] = [known] if known else []
+    return [row for row in (pictures, _curves(records, classes), tables) if row]
 
 
 def tiles(records: dict[str, Any]) -> list[dict[str, str]]:
