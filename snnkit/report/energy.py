@@ -98,6 +98,7 @@ def _model(run: Run, model: dict[str, Any]) -> dict[str, Any]:
         "beside": _beside(run, model),
         "labels": [priced.label(run, key) for key in keys],
         "totals": [_total(run, model, key, unit) for key in keys],
+        "sections": _sections(model, keys, unit),
         "parts": _parts(model, keys, unit),
         "layers": _layer_rows(run, model, keys, unit),
         "even": _even(model),
@@ -149,6 +150,25 @@ def _total(run: Run, model: dict[str, Any], key: str, unit: str) -> dict[str, An
         "sampling": f"± {joules(sampling, unit)}" if sampling else "",
         "times": si(float(f"{share:.3g}")) if share is not None else "",
     } | {end: joules(value, unit) for end, value in found.items()}
+
+
+def _sections(model: dict[str, Any], keys: list[str], unit: str) -> list[dict[str, Any]]:
+    """A row for backbone, neck and head, where a network has them: nominal, and its share of the network's total."""
+    found: dict[str, dict[str, float | int | None]] = {}
+    for key in keys:
+        for row in rows(priced.result(model, key).get("sections")):
+            found.setdefault(text(row.get("name")), {})[key] = number(row.get("nominal"))
+    whole = {key: priced.nominal(model, key) for key in keys}
+    return [
+        {
+            "name": name,
+            "values": [
+                {"nominal": joules(sides.get(key), unit), "share": percent(ratio(sides.get(key), whole[key]), 1)}
+                for key in keys
+            ],
+        }
+        for name, sides in found.items()
+    ]
 
 
 def _parts(model: dict[str, Any], keys: list[str], unit: str) -> list[dict[str, Any]]:

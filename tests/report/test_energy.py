@@ -107,6 +107,19 @@ def test_models_under_which_the_network_costs_more_are_named(make_run, invented)
     assert "the cheapest of those" not in section(write_report(make_run(energy=energy)))
 
 
+def test_backbone_neck_and_head_are_shown_where_there_are_some(make_run, invented):
+    energy = invented["energy.json"]()
+    assert "Energy of backbone, neck and head" not in section(write_report(make_run()))
+    for model in energy["models"]:
+        result = model["results"]["network"]
+        parts = {"backbone": 0.5, "neck": 0.2, "head": 0.3}
+        result["sections"] = [{"name": n, "nominal": share * result["nominal"]} for n, share in parts.items()]
+    shown = section(write_report(make_run(energy=energy)))
+    assert shown.count("Energy of backbone, neck and head") == len(energy["models"])
+    first = shown[shown.index("Energy of backbone, neck and head") :]
+    assert re.search(r"backbone .*? 50\.0 % .*neck .*? 20\.0 % .*head .*? 30\.0 %", first)
+
+
 def test_charts_hold_one_model_each(make_run):
     """Breaks when models are put together: each has its own bars, drivers and layers, of the same entries."""
     found = data(write_report(make_run()))
