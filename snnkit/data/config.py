@@ -29,7 +29,7 @@ class DataConfig:
         dataset: a name in ``DATASETS``.
         source: where it lies (see the dataset's module).
         targets: what is learned of an image, where a data set knows more than labels: "maps", the class of every pixel;
-            "captions", texts; "" is what the task asks for.
+            "objects", boxes and masks; "keypoints"; "captions", texts; "" is what the task asks for.
         batch_size: images of one process in one step.
         img_size: side in pixels of what the model gets; 0 leaves images as they are.
         train_limit, test_limit: keep only so many images, of every class its share (0 = all).
@@ -67,7 +67,8 @@ class DataConfig:
         sensor_height, sensor_width: pixels of an event camera whose files do not say; 0 = as they say.
         stray_events: "stop" at a recording with events outside of its sensor, or "drop" those events and count it.
         metadata: table of the creators of the images ("pass"); "" = pass_metadata.csv in ``source`` or beside it.
-        on_missing: "stop" at images without a creator, or "skip" and count them.
+        on_missing: "stop" at images without a creator and at videos of a list that are not there, or "skip" and count
+            them.
         holdout: share of a data set without labels and splits that is tested on; at least one image.
         tokenizer: how texts of pairs become numbers: "bytes", or a .json file of the library tokenizers.
         context: the most tokens of a text; longer ones are cut, which is counted.

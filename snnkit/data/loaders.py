@@ -168,25 +168,7 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
         raise unknown_name("dataset", config.dataset, DATASETS)
     config.check()
     splits = DATASETS[config.dataset](config)
-    if splits.targets != (config.targets or "labels"):
-        raise InvalidArgumentError(
-            f"data.dataset={config.dataset}: has {splits.targets}, and {config.targets or 'labels'} are asked for; "
-            "give a data set that has them (scenes has all but labels)."
-        )
-    if splits.targets != "labels":
-        check_augmentations(config)
-    if splits.views != config.test_clips * config.test_crops:
-        raise InvalidArgumentError(
-            f"data.test_clips={config.test_clips}, test_crops={config.test_crops}: {config.dataset} has "
-            f"{splits.views} view{'s' if splits.views > 1 else ''} of a test sample; leave at 1 what it does not take."
-        )
-    for key in ("frames", "time_first"):
-        if getattr(config, key) and not getattr(splits, key):
-            raise InvalidArgumentError(
-                f"data.{key}={getattr(config, key)}: {config.dataset} has still images; leave it at its default."
-            )
-    if config.views and splits.frames:
-        raise InvalidArgumentError(f"data.views={config.views}: {config.dataset} has no still images; leave it empty.")
+    _check_splits(config, splits)
     train = parts.limited(splits.train, config.train_limit, config.sample_seed)
     test, validation = parts.limited(splits.test, config.test_limit, config.sample_seed), None
     if config.validation:
@@ -217,6 +199,29 @@ def load_images(config: DataConfig, seed: int) -> ImageData:
         prompts=splits.prompts,
         targets=splits.targets,
     )
+
+
+def _check_splits(config: DataConfig, splits: Splits) -> None:
+    """Refuse settings that this data set has no use for, and targets that it does not have."""
+    if splits.targets != (config.targets or "labels"):
+        raise InvalidArgumentError(
+            f"data.dataset={config.dataset}: has {splits.targets}, and {config.targets or 'labels'} are asked for; "
+            "give a data set that has them (scenes has all but labels)."
+        )
+    if splits.targets != "labels":
+        check_augmentations(config)
+    if splits.views != config.test_clips * config.test_crops:
+        raise InvalidArgumentError(
+            f"data.test_clips={config.test_clips}, test_crops={config.test_crops}: {config.dataset} has "
+            f"{splits.views} view{'s' if splits.views > 1 else ''} of a test sample; leave at 1 what it does not take."
+        )
+    for key in ("frames", "time_first"):
+        if getattr(config, key) and not getattr(splits, key):
+            raise InvalidArgumentError(
+                f"data.{key}={getattr(config, key)}: {config.dataset} has still images; leave it at its default."
+            )
+    if config.views and splits.frames:
+        raise InvalidArgumentError(f"data.views={config.views}: {config.dataset} has no still images; leave it empty.")
 
 
 def time_first(samples: list[Any]) -> Any:
