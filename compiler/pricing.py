@@ -58,9 +58,34 @@ class ModelResult:
         data["results"] = {
             entry: _with_kinds(one.to_dict(), self.kinds.get(entry, {})) for entry, one in self.results.items()
         }
+        for entry, one in self.results.items():
+            if split := sections(one):
+                data["results"][entry]["sections"] = [{"name": n, "nominal": value} for n, value in split.items()]
         data["refused"] = dict(self.refused)
         data["break_even"] = self.break_even.to_dict() if self.break_even else None
         return data
+
+
+_BACKBONE = "backbone"
+_NECK = ("neck", "coarser")
+
+
+def sections(energy: Energy) -> dict[str, float]:
+    """Split a nominal energy by the first module in a layer's name: backbone, neck, and all else, the head.
+
+    Empty for a network without a backbone.
+    """
+    found = {_BACKBONE: 0.0, "neck": 0.0, "head": 0.0}
+    modules = set()
+    for name, value in energy.per_layer:
+        module, dot, _ = name.partition(".")
+        modules.add(module + dot)
+        found[_BACKBONE if module == _BACKBONE else "neck" if module in _NECK else "head"] += value
+    if f"{_BACKBONE}." not in modules:
+        return {}
+    if not any(module.rstrip(".") in _NECK for module in modules):
+        del found["neck"]
+    return found
 
 
 def _with_kinds(data: dict[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:

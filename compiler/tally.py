@@ -91,6 +91,13 @@ class Tally:
         self._static_now = self.static
         self.sums = Sums()
         self._batch, self._now = 0, dict[Key, list[Tensor]]()
+        self._owners: Tensor | None = None  # of every run of the batch, where a sample takes several
+        self._grouped, self._several = 0, 0
+
+    @property
+    def runs(self) -> int:
+        """How often the graph ran: once a sample, but where ``add_groups`` said otherwise."""
+        return self.samples + self._several
 
     @property
     def samples(self) -> int:
@@ -117,6 +124,28 @@ class Tally:
         self.end()
         return made
 
+    def add_groups(self, x: Tensor, owners: Sequence[int], samples: int) -> None:
+        """Add a batch whose every sample took the graph as often as it has entries in x, (R, …) or (T, R, …).
+
+        Args:
+            x: what the graph was given, all samples after another; none at all is a batch as well.
+            owners: of each of the R entries, which sample it belongs to, from 0.
+            samples: how many there are.
+
+        Raises:
+            InvalidArgumentError, NonFiniteError: as ``add``.
+        """
+        self._several += len(owners) - samples
+        if not owners:
+            self.sums.add([], torch.zeros(0, samples, dtype=torch.float64))
+            return
+        self._owners = torch.tensor(owners, dtype=torch.long)
+        self._grouped = samples
+        try:
+            self.add(x)
+        finally:
+            self._owners = None
+
     def begin(self, batch: int, static: frozenset[str] = frozenset()) -> None:
         """Get ready for a batch of so many samples, whose nodes ``watch`` is told of; ``static`` as in ``add``."""
         self.static = static if self.samples == 0 else self.static & static
@@ -129,8 +158,10 @@ class Tally:
             return
         keys = list(self._now)
         block = self._block()
+        if self._owners is not None:
+            block = block.new_zeros(len(keys), self._grouped).index_add_(1, self._owners, block)
         names = {what: index for index, what in enumerate(dict.fromkeys(what for _, what in keys))}
-        totals = block.new_zeros(len(names), self._batch)
+        totals = block.new_zeros(len(names), block.shape[1])
         totals.index_add_(0, torch.tensor([names[what] for _, what in keys], dtype=torch.long), block)
         self.sums.add(keys + [("", what) for what in names], torch.cat([block, totals]))
 
@@ -258,7 +289,8 @@ class Tally:
     def _layer(self, node: Node, means: dict[str, Any], spread: dict[str, float]) -> LayerCounts:
         graph, op = self.graph, operation(node.op)
         static = node.output in self.static and self.conventions.first_layer == "once"
-        often = 1 if static else self.steps
+        # Once a step, and for as many runs as a sample takes; a whole number where each takes one.
+        often = (1 if static else self.steps) * (self.runs / self.samples if self._several else 1)
         sizes = _sizes(graph, node)
         numbers = {**sizes, **means}
         if op.kind == "neuron":

@@ -124,7 +124,7 @@ class LayerCounts:
     inputs: int = 0
     outputs: int = 0
     states: int = 0
-    evaluations: int = 1
+    evaluations: int | float = 1
     static: bool = False
     static_repeats: int = 1
     shape: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

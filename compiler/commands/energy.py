@@ -68,7 +68,7 @@ def _run(
     from compiler.analysis.spike_driven import spike_driven
     from compiler.commands import show
     from compiler.commands.source import resolve
-    from compiler.commands.stages import count_and_price, mapped_models
+    from compiler.commands.stages import count_and_price, count_and_price_parts, mapped_models
     from hw.energy import MODELS
     from hw.lookup import lookup
     from snnkit.engine.progress import console
@@ -77,11 +77,16 @@ def _run(
         lookup("energy model", name, MODELS)
     given = resolve(source, input_type)
     teacher = None if beside is None else _counted(beside, min(images or 1000, 1000), conventions)
-    graph, samples = conventions.of_graph(given.graph), given.test_batches(images)
-    simulated = mapped_models(given.folder)
-    priced = count_and_price(graph, samples, models, given.folder, conventions, teacher, strict)
+    samples, simulated, counted = given.test_batches(images), mapped_models(given.folder), None
+    how = (models, given.folder, conventions, teacher, strict)
+    if given.parts is None:
+        priced = count_and_price(conventions.of_graph(given.graph), samples, *how)
+    else:
+        priced, counted = count_and_price_parts(given.parts, samples, *how)
     console.print(f"{given.graph.name}: {spike_driven(given.graph)}", soft_wrap=False)
     show.counts(priced)
+    if counted is not None:
+        show.parts(counted)
     show.energies(priced)
     if given.folder is not None:
         path = Path(given.folder) / "energy.json"
@@ -106,6 +111,8 @@ def _counted(text: str, images: int, conventions: Conventions) -> Counts:
     from snnkit.errors import InvalidArgumentError
 
     given = resolve(text)
+    if given.parts is not None:
+        raise InvalidArgumentError(f"--beside {text}: is made of parts; count it by itself: `snnkit energy {text}`.")
     if any(is_neuron(node) for node in given.graph):
         raise InvalidArgumentError(f"--beside {text}: has spiking neurons; what stands beside is an ordinary network.")
     return count(given.graph, given.test_batches(images), conventions=conventions)

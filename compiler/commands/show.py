@@ -11,11 +11,12 @@ from compiler.analysis.readings import Reading, readings
 from compiler.analysis.spike_driven import spike_driven
 from compiler.errors import CaptureError
 from compiler.graph import Graph, is_neuron
-from compiler.pricing import ModelResult, Priced
+from compiler.parts import IMAGE, PartCounts
+from compiler.pricing import ModelResult, Priced, sections
 from hw.counts import Counts
 from hw.energy import Energy
 from hw.quantity import Interval
-from snnkit.engine.progress import console
+from snnkit.engine.progress import console, say
 
 if TYPE_CHECKING:
     from compiler.commands.source import Source
@@ -190,6 +191,7 @@ def energies(priced: Priced) -> None:
                 f"{_TITLES[entry]}: a lower bound; some of what {', '.join(one.uncounted[:3])}{more} do has no price",
                 soft_wrap=False,
             )
+    _sections(headline)
     _drivers(network)
     _break_even(headline)
     sources = {quantity.source for quantity in network.constants.values()}
@@ -198,6 +200,37 @@ def energies(priced: Priced) -> None:
     if len(priced.models) > 1:
         console.print()
         _other_models(priced)
+
+
+def _sections(headline: ModelResult) -> None:
+    """Print what backbone, neck and head each take, beside the twin's."""
+    names = [entry for entry in ("network", "twin", "qnn", "teacher") if entry in headline.results]
+    split = {entry: sections(headline.results[entry]) for entry in names}
+    if not split["network"]:
+        return
+    table = Table("of it", *(_TITLES[entry] if len(names) > 1 else "nominal" for entry in names), box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in split["network"]:
+        row = []
+        for entry in names:
+            energy, value = headline.results[entry].total, split[entry].get(name, 0.0)
+            share = f" {value / energy.nominal:4.0%}" if energy.nominal else ""
+            row.append(_energy(value, energy.unit) + share if split[entry] else "")
+        table.add_row(name, *row)
+    console.print(table)
+
+
+def parts(counted: PartCounts) -> None:
+    """Say how often each part ran for an image, and what stands on assumptions."""
+    often = [f"{count:,.1f} {name}" for name, count in counted.runs.items() if name != IMAGE]
+    if often:
+        say(
+            f"an image takes backbone, neck and proposals once and the other heads for {' and '.join(often)}, as many "
+            "as this network asks for; RoIAlign is counted, weights of heads are read for every region anew."
+        )
+    if often and counted.twin is not None:
+        say("the twin sees the regions that this network found, their mean over time.")
 
 
 def _drivers(energy: Energy) -> None:

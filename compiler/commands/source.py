@@ -18,6 +18,7 @@ from compiler.errors import CaptureError, Violation
 from compiler.fitting import misfit
 from compiler.graph import Graph, SignalType
 from compiler.graph.file import check_numbers
+from compiler.parts import Parts, has_parts, parts
 from hw import get_chip
 from snnkit.checkpoints import build_model
 from snnkit.data import DataConfig, load_images
@@ -101,7 +102,23 @@ class Source:
             return self.network
         if isinstance(self.network, Path):
             return _of_onnx(self.network)
+        if self.parts is not None:
+            return self.parts.whole
         return capture(self.network, self.example, self.kind)
+
+    @cached_property
+    def parts(self) -> Parts | None:
+        """What a detector or a captioner is made of, which is no graph as a whole; None for all other networks.
+
+        Raises:
+            CaptureError: as ``captured``.
+            InvalidArgumentError: an input that is not of real numbers.
+        """
+        if not isinstance(self.network, nn.Module) or not has_parts(self.network):
+            return None
+        if self.kind != "real":
+            raise InvalidArgumentError(f"--input-type {self.kind}: {self.text} reads images, which are real.")
+        return parts(self.network, self.example)  # type: ignore[arg-type]
 
     @cached_property
     def graph(self) -> Graph:
@@ -203,6 +220,8 @@ class Source:
 
     def _check(self, x: Tensor) -> None:
         """Raise InvalidArgumentError unless the network takes such samples."""
+        if self.parts is not None:
+            return  # whoever counts parts scales images first, and checks them then
         graph = self.graph
         if len(graph.inputs) != 1:
             raise InvalidArgumentError(f"{graph.name} has {len(graph.inputs)} inputs; test images are one.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from compiler.analysis.readings import readings
 from compiler.analysis.spike_driven import spike_driven
 from compiler.commands.source import batch_axis, first
 from compiler.conventions import Conventions
+from compiler.converting import relu_twin
 from compiler.counting import count
 from compiler.exchange import nir
 from compiler.graph import Graph, is_neuron
 from compiler.graph.picture import describe
 from compiler.interpreting import interpret
 from compiler.mapping.partition import spatial_order
-from compiler.pricing import SCHEMA, Priced, companions, price
+from compiler.parts import PartCounts, Parts, count_parts
+from compiler.pricing import SCHEMA, Priced, companions, price, skipping
 from compiler.program import Equality, Program, Trace
 from compiler.targets.loihi.image import MappedImage
 from compiler.traffic import traffic
@@ -86,11 +88,41 @@ def count_and_price(
     network = count(graph, noted(), conventions=conventions)
     counts = {"network": network, **companions(graph, first_part, teacher, conventions)}
     priced = price(graph.name, counts, models, strict)
-    if folder is not None:
-        weights = {"weights": weights_of(folder)}
-        write_json(folder / "counts.json", {**_counted(priced), **weights, "signals": _signals(graph)})
-        write_json(folder / "energy.json", {**priced.to_dict(), **weights})
+    _write_priced(priced, graph, folder, {})
     return priced
+
+
+def count_and_price_parts(
+    given: Parts,
+    images: Iterable[Tensor],
+    models: Sequence[str],
+    folder: Path | None,
+    conventions: Conventions,
+    teacher: Counts | None = None,
+    strict: bool = False,
+) -> tuple[Priced, PartCounts]:
+    """``count_and_price`` for what is made of parts; the files say as well how often each part ran for an image."""
+    own = given.with_conventions(conventions)
+    spiking = any(is_neuron(node) for node in own.whole)
+    alike = replace(conventions, batch_norm="folded")
+    counted = count_parts(own, images, conventions, relu_twin if spiking else None, _TWIN_SAMPLES, alike)
+    counts = {"network": counted.network}
+    if counted.twin is not None:
+        counts |= {"twin": counted.twin, "twin_skipping": skipping(counted.twin)}
+    if teacher is not None:
+        counts |= {"teacher": teacher, "teacher_skipping": skipping(teacher)}
+    priced = price(own.whole.name, counts, models, strict)
+    _write_priced(priced, own.whole, folder, {"runs_per_image": dict(counted.runs)})
+    return priced, counted
+
+
+def _write_priced(priced: Priced, graph: Graph, folder: Path | None, more: dict[str, Any]) -> None:
+    """Write counts.json and energy.json of a run."""
+    if folder is None:
+        return
+    more = {**more, "weights": weights_of(folder)}
+    write_json(folder / "counts.json", {**_counted(priced), **more, "signals": _signals(graph)})
+    write_json(folder / "energy.json", {**priced.to_dict(), **more})
 
 
 def _counted(priced: Priced) -> dict[str, Any]:
