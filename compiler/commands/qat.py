@@ -83,6 +83,7 @@ def qat(
             f"{given.text} is no run, so nothing says on which images it trains: give the folder of a run "
             "(snnkit train writes one)."
         )
+    given.check_classes("qat")
     _qat(given, ChipNetwork(given.graph, chip=chip), chosen)
 
 

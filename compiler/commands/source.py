@@ -147,6 +147,18 @@ class Source:
             return torch.zeros(self.data.frames, 1, channels, *sides[-2:])
         return torch.zeros(1, channels, self.data.frames, *sides[-2:])
 
+    def check_classes(self, verb: str) -> None:
+        """Refuse a run whose samples have no class, for a verb that tells how many answers are right.
+
+        Raises:
+            InvalidArgumentError: it learned maps, things, key points or captions.
+        """
+        if self.data.targets not in ("", "labels"):
+            raise InvalidArgumentError(
+                f"snnkit {verb} compares classes, and {self.text} learned {self.data.targets}; `snnkit energy`, "
+                "`capture`, `check` and `eval` take it."
+            )
+
     def training_images(self, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Return ``count`` training samples chosen by ``seed``, without augmentation, and their labels (B,).
 

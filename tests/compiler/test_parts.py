@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from compiler import capture, count, interpret, verify
+from compiler.commands.source import Source
 from compiler.conventions import Conventions
 from compiler.converting import relu_twin
 from compiler.parts import IMAGE, MASKS, REGIONS, count_parts, has_parts, parts
@@ -22,6 +24,7 @@ from compiler.passes import simplify
 from compiler.pricing import price, sections
 from compiler.tally import Tally
 from hw.counts import Counts
+from snnkit.data import DataConfig
 from snnkit.errors import InvalidArgumentError
 from snnkit.models import create_model
 from snnkit.neurons import LIF
@@ -189,3 +192,13 @@ def test_of_a_captioner_the_image_model_is_counted_and_the_decoder_named() -> No
         model.forward_images(x)
     assert _weighted(counted.network) == pytest.approx(found[0])
     assert "decoder" in " ".join(counted.network.uncounted)
+
+
+@pytest.mark.parametrize(("targets", "refused"), [("maps", True), ("objects", True), ("labels", False), ("", False)])
+def test_verbs_that_tell_how_many_answers_are_right_want_classes(targets: str, refused: bool) -> None:
+    source = Source("runs/it", nn.Identity(), {}, None, replace(DataConfig(), targets=targets))
+    if not refused:
+        source.check_classes("simulate")
+        return
+    with pytest.raises(InvalidArgumentError, match=f"snnkit simulate compares classes, and runs/it learned {targets}"):
+        source.check_classes("simulate")
