@@ -10,6 +10,8 @@ from snnkit.data import ImageData
 from snnkit.engine.config import RunConfig
 from snnkit.engine.progress import bar, track
 from snnkit.engine.train import evaluate
+from snnkit.errors import InvalidArgumentError
+from snnkit.models.backbones import OnBackbone
 from snnkit.tasks import TASKS, Task, build_task
 from snnkit.tasks.task import Plan
 
@@ -43,6 +45,11 @@ def test(config: RunConfig | None, model: nn.Module, data: ImageData) -> dict[st
     Raises:
         InvalidArgumentError: a network that the task or the data cannot use.
     """
+    if config is None and isinstance(model, OnBackbone):
+        raise InvalidArgumentError(
+            f"these weights of {getattr(model, 'model_name', type(model).__name__)} lie in no run's folder, which says "
+            "what they are to be tested on; give the run."
+        )
     if config is None or not learns_more(config):
         return evaluate(model, data)
     task = task_of(config, model, data)

@@ -30,6 +30,8 @@ from snnkit.layers.memory_order import channels_innermost
 from snnkit.measures import MEASURES
 from snnkit.memory import parse_bytes, show_bytes, within_budget
 from snnkit.models import create_model
+from snnkit.models.captioner import Captioner
+from snnkit.models.detector import Detector
 from snnkit.models.masked import MaskedModel
 from snnkit.models.registry import accepts
 from snnkit.models.two_towers import TwoTowers
@@ -308,6 +310,11 @@ def _within_budget(
         raise InvalidArgumentError(
             f"runtime.memory_budget={budget!r}: no plan is made for masked models, whose masks are drawn anew; leave "
             "it empty, and set runtime.grad_checkpointing=true or a smaller data.batch_size."
+        )
+    if isinstance(model, (Detector, Captioner)):
+        raise InvalidArgumentError(
+            f"runtime.memory_budget={budget!r}: no plan is made for {config.model.name}, which learns from images and "
+            "targets together; leave it empty, and set runtime.grad_checkpointing=true or a smaller data.batch_size."
         )
     if isinstance(model, TwoTowers):
         _check_towers(model, config, batch, processes)

@@ -109,13 +109,25 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the maps, fine to coarse."""
         height, width = x.shape[-2:]
-        made = self.encoder(self._filled(x))
+        made = self._made(self._filled(x))
         maps = [made[i] for i in self._kept]
         if self._channels_last:
             maps = [y.permute(0, 3, 1, 2) for y in maps]
         if self.pyramid is not None:
             maps = self.pyramid(maps[0])
         return [_cut(y, -(-height // s), -(-width // s)) for y, s in zip(maps, self.strides, strict=True)]
+
+    def _made(self, x: Tensor) -> Any:
+        """Return the encoder's maps; timm's models of one size say no by an assertion."""
+        if isinstance(self.encoder, (SpikingClassifier, ImageClassifier)):
+            return self.encoder(x)
+        try:
+            return self.encoder(x)
+        except AssertionError as error:
+            raise InvalidArgumentError(
+                f"{self._name} does not read images of {x.shape[-2]}×{x.shape[-1]} ({str(error).rstrip('.')}); change "
+                "data.img_size, or make the model for that size (model.sizes.img_size)."
+            ) from None
 
     def _filled(self, x: Tensor) -> Tensor:
         """Fill up to multiples of what the encoder reads."""

@@ -352,3 +352,11 @@ def test_recomputed_blocks_and_weights_without_decay():
     swin_names = Backbone(encoder_of("swin_v2")).no_weight_decay()
     assert swin_names
     assert all(n.startswith("encoder.stages.") for n in swin_names)
+
+
+@pytest.mark.parametrize(("name", "side"), [("timm:beit_base_patch16_224", 96), ("timm:maxvit_nano_rw_256", 96)])
+def test_models_of_one_size_say_so_in_a_line(name, side):
+    sizes = {"beit": {"embed_dim": 24, "depth": 3, "num_heads": 2}, "maxv": {}}[name[5:9]]
+    backbone = Backbone(snnkit.create_model(name, features_only=True, **sizes))
+    with pytest.raises(InvalidArgumentError, match=rf"does not read images of {side}×{side}.*model\.sizes\.img_size"):
+        backbone(torch.zeros(1, 3, side, side))

@@ -16,9 +16,9 @@ from torch import nn
 
 import compiler
 import snnkit
+from snnkit.data.tokens import Bytes
 from snnkit.engine import RunConfig, evaluate, override, resume, train
 from snnkit.engine.checkpoint import find_states
-from snnkit.data.tokens import Bytes
 from snnkit.errors import InvalidArgumentError, UnknownNameError
 from snnkit.recipes import get_recipe
 from snnkit.synapses import Meter

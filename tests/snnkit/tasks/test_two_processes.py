@@ -14,7 +14,7 @@ import json
 
 import pytest
 import torch
-from processes.train_dense import SMOOTH, configuration
+from processes.train_dense import SMOOTH, configuration, register
 from safetensors.torch import load_file
 from support.captions import coco
 from support.processes import launched
@@ -24,8 +24,16 @@ from snnkit.data import load_images
 from snnkit.engine import train
 from snnkit.engine.evaluating import test as measured
 from snnkit.engine.train import asked
+from snnkit.models import registry
 
 STRATEGIES = ("ddp", "fsdp2")
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """The network of these tests, for their time alone."""
+    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
+    register()
 
 
 def weights(folder):
