@@ -98,6 +98,7 @@ def convert(
     if plan:
         _plan(given, spike_input, nodes)
         return
+    given.check_classes("convert")
     if nodes:
         raise InvalidArgumentError("--nodes goes with --plan.")
     _convert(_with_data(given, chosen.data, chosen.data_source), chosen, exponent, spike_input)
