@@ -188,7 +188,8 @@ def energies(priced: Priced) -> None:
         if one.uncounted and not entry.endswith("_skipping"):
             more = f" and {len(one.uncounted) - 3} more" * (len(one.uncounted) > 3)
             console.print(
-                f"{_TITLES[entry] if spiking else priced.name}: a lower bound; some of what {', '.join(one.uncounted[:3])}{more} do has no price",
+                f"{_TITLES[entry] if spiking else priced.name}: a lower bound; some of what "
+                f"{', '.join(one.uncounted[:3])}{more} do has no price",
                 soft_wrap=False,
             )
     _sections(headline)
