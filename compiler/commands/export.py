@@ -40,6 +40,7 @@ def export(
     from snnkit.engine.progress import console
 
     given = resolve(source, input_type)
+    given.check_one_network("export")
     names = {"nir": "network.nir", "lava": "lava.npz", "speck": "speck.json"}
     path = output or (given.folder or Path()) / names[format]
     if format == "speck":

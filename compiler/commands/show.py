@@ -360,7 +360,8 @@ def _loads(description: dict[str, Any]) -> None:
 
 def equality(result: dict[str, Any]) -> None:
     """Print the chain from floating point to the chip."""
-    console.print(f"float accuracy      {result['float_accuracy']:.2%}  ({result['images']:,} test images)")
+    pixels = ", of their pixels" if result["measure"] == "pixel accuracy" else ""
+    console.print(f"float accuracy      {result['float_accuracy']:.2%}  ({result['images']:,} test images{pixels})")
     console.print(f"quantised accuracy  {result['quantised_accuracy']:.2%}")
     console.print(f"chip accuracy       {result['chip_accuracy']:.2%}")
     for line in compared(result):

@@ -72,7 +72,7 @@ def _on_chip(given: Source, program: Program, images: int) -> None:
     from compiler.commands.stages import run_on_chip
     from snnkit.engine.progress import console
 
-    given.check_classes("simulate")
+    given.check_classes("simulate", pixels=True)
     x, labels, classes = given.test_images(images)
     console.print(f"{given.text} on {program.chip.name}", soft_wrap=False)
     show.equality(run_on_chip(program, x, labels, classes, given.folder))

@@ -147,16 +147,32 @@ class Source:
             return torch.zeros(self.data.frames, 1, channels, *sides[-2:])
         return torch.zeros(1, channels, self.data.frames, *sides[-2:])
 
-    def check_classes(self, verb: str) -> None:
+    def check_classes(self, verb: str, pixels: bool = False) -> None:
         """Refuse a run whose samples have no class, for a verb that tells how many answers are right.
 
+        Args:
+            verb: its name.
+            pixels: whether it takes the classes of pixels too.
+
         Raises:
-            InvalidArgumentError: it learned maps, things, key points or captions.
+            InvalidArgumentError: it learned maps (unless ``pixels``), things, key points or captions.
         """
-        if self.data.targets not in ("", "labels"):
+        if self.data.targets not in ("", "labels", *(["maps"] if pixels else [])):
             raise InvalidArgumentError(
                 f"snnkit {verb} compares classes, and {self.text} learned {self.data.targets}; `snnkit energy`, "
                 "`capture`, `check` and `eval` take it."
+            )
+
+    def check_one_network(self, verb: str) -> None:
+        """Refuse what consists of several networks, for a verb that writes one.
+
+        Raises:
+            InvalidArgumentError: a detector or a captioner.
+        """
+        if isinstance(self.network, nn.Module) and has_parts(self.network):
+            raise InvalidArgumentError(
+                f"snnkit {verb} writes one fixed network, and what {self.text} computes hangs on what it finds. Its "
+                "image model as a classifier, and networks that segment, are such."
             )
 
     def training_images(self, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -177,6 +193,8 @@ class Source:
 
     def test_images(self, count: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         """Return ``count`` test samples, of every class its share, their labels (B,) and the class names.
+
+        Where the class of every pixel is known, labels are (B, H, W), with 255 where it is not.
 
         Images are (B, C, H, W), clips (B, C, F, H, W), sequences such as recordings of events (T, B, C, H, W). Which of
         a class, ``data.sample_seed`` decides: the same for every verb. They come in the order of the data set.
@@ -279,6 +297,8 @@ def _read(dataset: Any, chosen: list[int], data: ImageData, split: str) -> tuple
     if skipped:
         console.print(f"{len(skipped)} of {len(chosen)} {split} samples cannot be read and are left out: {skipped[0]}")
     x = torch.stack([pair[0] for pair in pairs], 1 if data.time_first else 0)
+    if data.targets == "maps":
+        return x, torch.stack([pair[1] for pair in pairs])
     # What is learned of an image may be more than a label; −1 is no class, and equal to no answer.
     return x, torch.tensor([pair[1] if isinstance(pair[1], int) else -1 for pair in pairs])
 
@@ -395,10 +415,12 @@ def program_of(
 
     Raises:
         CompileError: it does not fit the chip.
+        InvalidArgumentError: a detector or a captioner.
     """
     from compiler.compiling import compile
     from compiler.targets import Options
 
+    given.check_one_network("compile")
     held = given.program
     same = chip is None or (held is not None and get_chip(chip).name == held.chip.name)
     if held is not None and same and not host and not allow and headroom is None:

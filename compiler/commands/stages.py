@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from compiler.analysis.readings import readings
@@ -30,6 +31,7 @@ from compiler.targets.loihi.image import MappedImage
 from compiler.traffic import traffic
 from hw.counts import Counts, Traffic
 from hw.energy import MODELS, Energy
+from snnkit.data.dense import IGNORED
 from snnkit.errors import CorruptFileError
 from snnkit.files import read_json, weights_of, write_json
 
@@ -178,13 +180,17 @@ def describe_mapping(program: Program, folder: Path | None) -> dict[str, Any]:
 def run_on_chip(
     program: Program, images: Tensor, labels: Tensor, classes: tuple[str, ...], folder: Path | None
 ) -> dict[str, Any]:
-    """Run test images in integers, compare with the quantised graph, and add what happened to mapping.json."""
+    """Run test images in integers, compare with the quantised graph, and add what happened to mapping.json.
+
+    Labels are (B,), or (B, H, W) of pixels.
+    """
     trace = program.simulate(images)
     equality = program.verify(images, trace)
     result = compared(equality) | {
         "float_accuracy": _accuracy(equality.float_logits, labels),
         "quantised_accuracy": _accuracy(equality.quantised_logits, labels),
         "chip_accuracy": _accuracy(trace.logits, labels),
+        "measure": "pixel accuracy" if labels.ndim > 1 else "accuracy",
     }
     description = describe_mapping(program, None)
     for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
@@ -208,7 +214,8 @@ def run_on_chip(
         if priced is not None:
             _add_models(folder, priced)
         write_json(path, {**description, "weights": weights_of(folder)})
-        write_json(folder / "raster.json", raster(program, trace, classes[int(labels[0])]))
+        label = "" if labels.ndim > 1 else classes[int(labels[0])]
+        write_json(folder / "raster.json", raster(program, trace, label))
     result["energy"] = [_in_words(model.results["network"]) for model in (priced.models if priced else ())]
     return result
 
@@ -245,7 +252,12 @@ def _bound(equality: Equality) -> float | None:
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float:
-    return float((logits.argmax(1) == labels).double().mean())
+    """Share of right answers; maps of logits (B, K, h, w) are enlarged to the pixels that are known, as in tests."""
+    if labels.ndim == 1:
+        return float((logits.argmax(1) == labels).double().mean())
+    known = labels != IGNORED
+    maps = F.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False).argmax(1)
+    return float((maps == labels)[known].double().mean())
 
 
 def crossed(traffic: Traffic) -> dict[str, Any]:

@@ -12,6 +12,7 @@ GROUP = "snnkit.benchmarks"
 BENCHMARKS: dict[str, str] = {
     "lif": "multi-step LIF against SpikingJelly, snnTorch and torch.compile",
     "meta_spikeformer": "Meta-SpikeFormer 15m against the same network with SpikingJelly's neurons",
+    "detection": "a training step of spiking Mask R-CNN against the same network with SpikingJelly's neurons",
     "events": "event-driven linear and convolution layers against torch's dense ones",
     "swin_v2": "Swin Transformer V2 against timm's, and the memory of training it at high resolution",
     "transformer": "SpikingJelly's Spikformer, imported, against the original and torch.compile of it",

@@ -130,8 +130,9 @@ def equality(run: Run, palette: Palette) -> dict[str, Any] | None:
     if not found and not files:
         return None
     images = number(found.get("images"))
+    of = ", accuracy of pixels" if found.get("measure") == "pixel accuracy" else ""
     stages = [
-        _stage("Float graph", found.get("float_accuracy"), "as trained"),
+        _stage("Float graph", found.get("float_accuracy"), f"as trained{of}"),
         _stage("Quantised graph", found.get("quantised_accuracy"), "integer weights and thresholds"),
         _stage(
             "Integer program", found.get("chip_accuracy"), f"simulated for {text(run.mapping.get('chip')) or 'chip'}"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from compiler import capture, count, interpret, verify
-from compiler.commands.source import Source
+from compiler.commands.source import Source, program_of
 from compiler.conventions import Conventions
 from compiler.converting import relu_twin
 from compiler.parts import IMAGE, MASKS, REGIONS, count_parts, has_parts, parts
@@ -198,7 +198,20 @@ def test_of_a_captioner_the_image_model_is_counted_and_the_decoder_named() -> No
 def test_verbs_that_tell_how_many_answers_are_right_want_classes(targets: str, refused: bool) -> None:
     source = Source("runs/it", nn.Identity(), {}, None, replace(DataConfig(), targets=targets))
     if not refused:
-        source.check_classes("simulate")
+        source.check_classes("qat")
         return
-    with pytest.raises(InvalidArgumentError, match=f"snnkit simulate compares classes, and runs/it learned {targets}"):
-        source.check_classes("simulate")
+    with pytest.raises(InvalidArgumentError, match=f"snnkit qat compares classes, and runs/it learned {targets}"):
+        source.check_classes("qat")
+
+
+def test_the_classes_of_pixels_are_classes_for_a_verb_that_takes_them() -> None:
+    Source("it", nn.Identity(), {}, None, replace(DataConfig(), targets="maps")).check_classes("simulate", pixels=True)
+    with pytest.raises(InvalidArgumentError, match="learned objects"):
+        source = Source("it", nn.Identity(), {}, None, replace(DataConfig(), targets="objects"))
+        source.check_classes("simulate", pixels=True)
+
+
+def test_verbs_that_write_one_network_refuse_a_detector() -> None:
+    detector = _model("retinanet:timm:resnet10t", num_classes=3, **_RESNET)
+    with pytest.raises(InvalidArgumentError, match="snnkit compile writes one fixed network, and what runs/it computes"):
+        program_of(Source("runs/it", detector, {}, None, DataConfig()), "loihi2")

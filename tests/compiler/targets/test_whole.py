@@ -43,7 +43,12 @@ def settled(family, timesteps=2, **changes):
     """A network whose norms have seen data and which fires, and two images for it."""
     torch.manual_seed(0)
     sizes = {**TINY[family], "timesteps": timesteps, **changes}
-    model, shape = snnkit.create_model(**sizes), (sizes["in_chans"], sizes["img_size"], sizes["img_size"])
+    shape = sizes["in_chans"], sizes["img_size"], sizes["img_size"]
+    return fired(snnkit.create_model(**sizes), shape), torch.randn(2, *shape)
+
+
+def fired(model, shape):
+    """A network whose norms have seen data and which fires."""
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.weight is not None:
             module.weight.data.fill_(2.0)
@@ -52,7 +57,7 @@ def settled(family, timesteps=2, **changes):
     with torch.no_grad():
         for _ in range(2):
             model(torch.randn(4, *shape))
-    return model.eval(), torch.randn(2, *shape)
+    return model.eval()
 
 
 @pytest.mark.parametrize(("family", "chip", "helped", "apart"), NETWORKS)
@@ -66,6 +71,18 @@ def test_every_spike_of_a_family(family, chip, helped, apart):
     if helped:
         assert trace.counters["spikes_to_host"] > 0
         assert trace.counters["spikes_from_host"] > 0
+
+
+def test_every_spike_of_a_network_that_segments():
+    """Backbone, pyramid and head on the chip: maps at four scales, enlarged between them, meet in one readout."""
+    torch.manual_seed(0)
+    narrow = {"widths": (4, 8, 8, 16), "depths": (1, 1, 1, 1), "fpn_channels": 8, "head_channels": 8}
+    model = fired(snnkit.create_model("semantic_fpn:ms_resnet18", num_classes=5, timesteps=2, **narrow), (3, 32, 32))
+    program, trace, equality = run(model, torch.randn(2, 3, 32, 32), "loihi2", "real", host="auto")
+    heads = [name for name, sent in trace.spikes.items() if name.startswith("head.") and sent.any()]
+    assert len(heads) >= 6
+    assert all(name.startswith(("backbone.", "neck.lateral_lifs")) for name in program.host_operations)
+    assert equality.float_mismatches <= 0.03 * equality.float_compared
 
 
 @pytest.mark.parametrize("connect", ["and", "iand"])
