@@ -213,5 +213,7 @@ def test_the_classes_of_pixels_are_classes_for_a_verb_that_takes_them() -> None:
 
 def test_verbs_that_write_one_network_refuse_a_detector() -> None:
     detector = _model("retinanet:timm:resnet10t", num_classes=3, **_RESNET)
-    with pytest.raises(InvalidArgumentError, match="snnkit compile writes one fixed network, and what runs/it computes"):
+    with pytest.raises(
+        InvalidArgumentError, match="snnkit compile writes one fixed network, and what runs/it computes"
+    ):
         program_of(Source("runs/it", detector, {}, None, DataConfig()), "loihi2")
