@@ -98,7 +98,7 @@ def convert(
     if plan:
         _plan(given, spike_input, nodes)
         return
-    given.check_classes("convert")
+    given.check_classes("convert", pixels=not chosen.finetune)
     if nodes:
         raise InvalidArgumentError("--nodes goes with --plan.")
     _convert(_with_data(given, chosen.data, chosen.data_source), chosen, exponent, spike_input)
@@ -161,6 +161,7 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     from compiler.converting.comparing import compare
     from compiler.converting.conversion import prepared_graph
     from compiler.converting.planning import plan as planned
+    from compiler.decisions import MEASURES
 
     folder = chosen.output or (given.folder / "converted" if given.folder is not None else None)
     if chosen.finetune < 0 or (chosen.finetune and folder is None) or (chosen.chip_clean and not chosen.finetune):
@@ -175,10 +176,11 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     parts = batches(given.graph, x)
     pairs = list(zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True))
     comparison = compare(converted, pairs, floating=floating)
-    show_conversion.comparison(comparison)
+    measure = MEASURES[labels.ndim > 1]
+    show_conversion.comparison(comparison, measure)
     if folder is not None:
         kept = ("levels", "per_channel", "start", "finetune", "chip_clean")
-        options = {name: getattr(chosen, name) for name in kept}
+        options = {name: getattr(chosen, name) for name in kept} | {"measure": measure}
         _save(
             converted,
             comparison.to_dict() | options | {"max_exponent": exponent, "spike_input": spike_input},

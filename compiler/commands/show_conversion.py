@@ -85,10 +85,10 @@ def summary(found: Plan, converted: Converted) -> None:
     console.print()
 
 
-def comparison(found: Comparison) -> None:
+def comparison(found: Comparison, measure: str = "accuracy") -> None:
     """Print how the forms decide, what they send and what that costs, and what was proved."""
     labelled = found.forms[0].accuracy is not None
-    table = Table("form", "accuracy" if labelled else "", "as quantised", "events per neuron", box=None)
+    table = Table("form", measure if labelled else "", "as quantised", "events per neuron", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for form in found.forms:
@@ -116,17 +116,22 @@ def _row(form: FormResult) -> tuple[str, ...]:
 
 
 def _counts(found: Comparison) -> None:
-    """Operations of every form; the quantised one multiplies small whole numbers on a machine of today."""
+    """Operations of every form; the quantised one multiplies small whole numbers on a machine of today.
+
+    Accumulates are shifted ones too, as the report and the prices have it.
+    """
     if not found.counts:
         return
     table = Table("a sample", "multiply-accumulates", "accumulates", "neuron updates", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for name, counts in found.counts.items():
-        dense = name != "spiking"
-        macs = counts.total("dense_macs" if dense else "mac")
-        others = ("", "") if dense else (_number(counts.total("ac")), _number(counts.total("neuron_updates")))
-        table.add_row(name, _number(macs), *others)
+        if name != "spiking":
+            table.add_row(name, _number(counts.total("dense_macs")))
+            continue
+        added = counts.total("ac") + counts.total("shift_adds")  # an event of 2^k levels adds its weight, shifted
+        rest = counts.total("mac"), added, counts.total("neuron_updates")
+        table.add_row(name, *(_number(value) for value in rest))
     console.print()
     console.print(table)
     said = (

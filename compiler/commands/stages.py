@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from compiler.analysis.readings import readings
@@ -19,6 +18,7 @@ from compiler.commands.source import batch_axis, first
 from compiler.conventions import Conventions
 from compiler.converting import relu_twin
 from compiler.counting import count
+from compiler.decisions import MEASURES, right
 from compiler.exchange import nir
 from compiler.graph import Graph, is_neuron
 from compiler.graph.picture import describe
@@ -31,7 +31,6 @@ from compiler.targets.loihi.image import MappedImage
 from compiler.traffic import traffic
 from hw.counts import Counts, Traffic
 from hw.energy import MODELS, Energy
-from snnkit.data.dense import IGNORED
 from snnkit.errors import CorruptFileError
 from snnkit.files import read_json, weights_of, write_json
 
@@ -187,10 +186,10 @@ def run_on_chip(
     trace = program.simulate(images)
     equality = program.verify(images, trace)
     result = compared(equality) | {
-        "float_accuracy": _accuracy(equality.float_logits, labels),
-        "quantised_accuracy": _accuracy(equality.quantised_logits, labels),
-        "chip_accuracy": _accuracy(trace.logits, labels),
-        "measure": "pixel accuracy" if labels.ndim > 1 else "accuracy",
+        "float_accuracy": right(equality.float_logits, labels),
+        "quantised_accuracy": right(equality.quantised_logits, labels),
+        "chip_accuracy": right(trace.logits, labels),
+        "measure": MEASURES[labels.ndim > 1],
     }
     description = describe_mapping(program, None)
     for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
@@ -249,15 +248,6 @@ def _bound(equality: Equality) -> float | None:
     """What the logits differ by at most; None where spikes differ or nothing is proven."""
     bound = equality.float_logit_bound
     return bound if math.isfinite(bound) and not equality.float_mismatches else None
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of right answers; maps of logits (B, K, h, w) are enlarged to the pixels that are known, as in tests."""
-    if labels.ndim == 1:
-        return float((logits.argmax(1) == labels).double().mean())
-    known = labels != IGNORED
-    maps = F.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False).argmax(1)
-    return float((maps == labels)[known].double().mean())
 
 
 def crossed(traffic: Traffic) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from compiler.converting.conversion import Converted
 from compiler.converting.running import Stepper
 from compiler.counting import Tally
+from compiler.decisions import compact, decided, known
 from compiler.graph import Graph
 from compiler.interpreting import interpret
 from hw.counts import Counts
@@ -27,7 +28,7 @@ class FormResult:
 
     Args:
         name: "float", "quantised", "spiking, T = 4" or "spiking, at rest".
-        accuracy: share of right decisions, None without labels.
+        accuracy: share of right decisions, of samples or of pixels; None without labels.
         agreement: share of decisions equal to the quantised form's.
         events: events of a neuron and sample until then (spiking forms).
     """
@@ -50,8 +51,8 @@ class Comparison:
         logit_error: largest difference of an output between the spiking form at rest and the quantised one.
         float_error: largest difference of an output between the quantised form and the float network.
         rest: largest number of steps until rest of any batch; ``bound`` holds for every input.
-        settled: the first number of steps from which on the spiking form decides as at rest for at least 99 % of the
-            samples.
+        settled: the first number of steps from which on the spiking form gives at least 99 % of
+            the decisions that it gives at rest.
         counts: operations of a sample: "float", "quantised", "spiking" (until rest).
     """
 
@@ -81,11 +82,11 @@ class Comparison:
 
 @dataclass
 class _Decisions:
-    """What was decided, batch by batch; (B,) each."""
+    """What was decided, batch by batch: (N,) each, N samples or known pixels."""
 
     floating: list[Tensor]
     quantised: list[Tensor]
-    steps: list[Tensor]  # (T, B), the last step standing for all that follow
+    steps: list[Tensor]  # (T, N), the last step standing for all that follow
     labels: list[Tensor]
 
 
@@ -99,8 +100,8 @@ def compare(
     """Run float, quantised and spiking form on samples, compare every code at rest, and count.
 
     Args:
-        converted: the network; its first output, (B, K), decides.
-        batches: inputs (B, …), or pairs of them with labels (B,).
+        converted: the network; its output, (B, K) or a map (B, K, h, w), decides.
+        batches: inputs (B, …), or pairs of them with labels: (B,), or (B, H, W) with 255 where nothing is known.
         steps: after how many steps decisions are looked at, besides rest.
         counted: whether operations are counted, which about doubles the time.
         floating: the float network, where it is another than the one that was quantised (before fine-tuning).
@@ -108,11 +109,11 @@ def compare(
     Raises:
         InvalidArgumentError: no samples, some batches with labels and some without, or outputs that are no logits.
     """
-    if len(converted.source.outputs) != 1 or len(converted.source.shape(converted.source.outputs[0])) != 1:
+    if len(converted.source.outputs) != 1 or len(converted.source.shape(converted.source.outputs[0])) not in (1, 3):
         raise InvalidArgumentError(
             f"{converted.source.name} has outputs of shapes "
             f"{', '.join(str(converted.source.shape(name)) for name in converted.source.outputs)}; decisions are "
-            "compared of one output (K,)."
+            "compared of one output (K,), or of one map (K, h, w)."
         )
     found = _Decisions([], [], [], [])
     source = floating or converted.source
@@ -124,8 +125,9 @@ def compare(
     for batch in batches:
         pair = batch if isinstance(batch, (tuple, list)) else (batch,)
         x = pair[0].to(converted.dtype)
-        if len(pair) > 1:
-            found.labels.append(pair[1])
+        truth = pair[1] if len(pair) > 1 else None
+        if truth is not None:
+            found.labels.append(known(truth))
         (y,) = _run(source, x, tallies["float"] if counted else None)
         (q,) = _run(converted.qann_graph, x, tallies["quantised"] if counted else None)
         outcome = _spike(converted, x, tallies["spiking"] if counted else None)
@@ -133,20 +135,20 @@ def compare(
         differ, codes, rest = differ + wrong, codes + compared, max(rest, outcome.rest)
         float_error = max(float_error, float((y - q).abs().max()))
         logit_error = max(logit_error, float((outcome.logits[-1] - q).abs().max()))
-        found.floating.append(y.argmax(-1))
-        found.quantised.append(q.argmax(-1))
-        found.steps.append(torch.stack([one.argmax(-1) for one in outcome.logits]))
+        found.floating.append(decided(y, truth))
+        found.quantised.append(decided(q, truth))
+        found.steps.append(torch.stack([compact(decided(one, truth)) for one in outcome.logits]))
         events.append((outcome.events, len(x)))
     if not events:
         raise InvalidArgumentError("a comparison needs at least one batch of samples.")
-    forms, settled = _forms(converted, found, events, steps)
-    counts = {name: tally.counts() for name, tally in tallies.items()} if counted else {}
     samples = sum(n for _, n in events)
+    forms, settled = _forms(converted, found, events, samples, steps)
+    counts = {name: tally.counts() for name, tally in tallies.items()} if counted else {}
     return Comparison(samples, forms, codes, differ, logit_error, float_error, rest, converted.bound, settled, counts)
 
 
 def _run(graph: Graph, x: Tensor, tally: Tally | None) -> tuple[Tensor]:
-    """Run a form of one step, counted where asked for; the output (B, K)."""
+    """Run a form of one step, counted where asked for; the output (B, K) or (B, K, h, w)."""
     if tally is None:
         output, _ = interpret(graph, x, 1)
     else:
@@ -190,7 +192,11 @@ def _differing(converted: Converted, x: Tensor, sums: dict[str, Tensor]) -> tupl
 
 
 def _forms(
-    converted: Converted, found: _Decisions, events: list[tuple[list[int], int]], steps: Sequence[int]
+    converted: Converted,
+    found: _Decisions,
+    events: list[tuple[list[int], int]],
+    samples: int,
+    steps: Sequence[int],
 ) -> tuple[tuple[FormResult, ...], int]:
     quantised = torch.cat(found.quantised)
     if found.labels and sum(map(len, found.labels)) != len(quantised):
@@ -198,14 +204,14 @@ def _forms(
     labels = torch.cat(found.labels) if found.labels else None
     neurons = sum(converted.snn_graph.signals[f"{name}.code"].size for name in converted.quantisers)
 
-    def result(name: str, decided: Tensor, sent: float | None = None) -> FormResult:
-        accuracy = None if labels is None else float((decided == labels).double().mean())
-        return FormResult(name, accuracy, float((decided == quantised).double().mean()), sent)
+    def result(name: str, said: Tensor, sent: float | None = None) -> FormResult:
+        accuracy = None if labels is None else float((said == labels).double().mean())
+        return FormResult(name, accuracy, float((said == quantised).double().mean()), sent)
 
     def after(t: int) -> FormResult:
-        decided = torch.cat([one[min(t, len(one)) - 1] for one in found.steps])
-        sent = sum(one[min(t, len(one)) - 1] for one, _ in events) / (neurons * len(quantised))
-        return result(f"spiking, T = {t}", decided, sent)
+        said = torch.cat([one[min(t, len(one)) - 1] for one in found.steps])
+        sent = sum(one[min(t, len(one)) - 1] for one, _ in events) / (neurons * samples)
+        return result(f"spiking, T = {t}", said, sent)
 
     longest = max(len(one) for one in found.steps)
     rested = after(longest)

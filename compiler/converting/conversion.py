@@ -297,7 +297,10 @@ def prepared_graph(graph: Graph) -> Graph:
     """
     graph = simplify(split_attention(simplify(graph)))
     neurons = [node for node in graph if is_neuron(node)]
-    reasons = [f"{node.name} ({node.op}) is a neuron: the network is a spiking one already" for node in neurons]
+    reasons = []
+    if neurons:
+        more = f" and {len(neurons) - 1} more" if len(neurons) > 1 else ""
+        reasons.append(f"the network is a spiking one already: {neurons[0].name} ({neurons[0].op}){more}")
     reasons += [f"the state {state.read!r} carries over from step to step" for state in graph.states if not neurons]
     if reasons:
         raise CaptureError(f"{graph.name} cannot be converted: {reasons[0]}.", tuple(reasons))

@@ -24,11 +24,12 @@ def conversion(run: Run, palette: Palette) -> dict[str, Any] | None:
     samples = number(found.get("samples"))
     measure = "accuracy" if labelled else "agreement"
     mapping = _mapping(run)
+    of = ", accuracy of pixels" if found.get("measure") == "pixel accuracy" else ""
     return {
         "samples": plural(samples, "sample") if samples is not None else "",
         "measure": measure,
         "stages": [
-            _stage("Float", forms.get("float"), measure, "as trained"),
+            _stage("Float", forms.get("float"), measure, f"as trained{of}"),
             _stage("Quantised", forms.get("quantised"), measure, _quantised_note(found)),
             _stage("Spiking", forms.get(_REST), measure, _spiking_note(found)),
             _chip_stage(mapping, measure, samples),
@@ -156,5 +157,6 @@ def _drawn(forms: dict[str, dict[str, Any]], measure: str, found: dict[str, Any]
         return None
     kept = [("quantised", "Quantised")] + ([("float", "Float")] if measure == "accuracy" else [])
     lines = [{"name": label, "value": number(forms.get(key, {}).get(measure))} for key, label in kept]
-    title = "Accuracy" if measure == "accuracy" else "Decisions equal to the quantised form's"
+    title = (text(found.get("measure")) or measure).capitalize()
+    title = title if measure == "accuracy" else "Decisions equal to the quantised form's"
     return {"steps": steps, "lines": [line for line in lines if line["value"] is not None], "measure": title}

@@ -67,6 +67,11 @@ def test_both_forms_are_written_and_equal(convert, place):
     assert found["codes_differ"] == 0 < found["codes"]
     assert found["samples"] == 12
     assert f"0 of {found['codes']:,} codes differ at rest: exact" in " ".join(out.split())
+    totals = found["totals"]["spiking"]
+    assert totals["shift_adds"] > 0, "events of two and four levels"
+    costs = [line.split() for line in out.splitlines() if line.split()[:1] == ["spiking"]]
+    added = f"{totals['ac'] + totals['shift_adds']:,.0f}"
+    assert [f"{totals['mac']:,.0f}", added, f"{totals['neuron_updates']:,.0f}"] in [line[1:] for line in costs]
     x = torch.rand(2, 3, 16, 16)
     q, _ = interpret(Graph.load(place / "out" / "qann.graph"), x, 1)
     y, _ = interpret(Graph.load(place / "out" / "snn.graph"), x, found["bound"], stepwise=True)
@@ -88,7 +93,7 @@ def test_both_forms_are_written_and_equal(convert, place):
         (("net.graph", "--nodes"), 2, "--plan"),
         (("net.graph", "--data", "imagenet21k"), 2, "imagenet21k"),
         (("nets.graph", "--plan"), 2, "nets.graph does not exist"),
-        (("spiking_cnn_small", "--plan"), 3, "is a neuron"),
+        (("spiking_cnn_small", "--plan"), 3, "is a spiking one already: "),
     ],
 )
 def test_bad_input_is_one_line(convert, place, arguments, code, words):
