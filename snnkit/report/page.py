@@ -75,12 +75,14 @@ def render(run: Run, assets: Path) -> str:
     palette = Palette(run)
     first, *scripts = (asset(name, assets) for name in (_FIRST, "echarts.min.js", *_SCRIPTS))
     shown, data = [], {"populations": palette.names}
+    without = found.unreached(run)
     for key, title, build, command in _SECTIONS:
         content = build(run, palette)
         if content is not None and "data" in content:
             data[key] = content.pop("data")
         if is_ordinary(run):
             command = "snnkit convert {run}" if key == "conversion" else "" if key in _OF_SPIKES else command
+        command = "" if key in without else command
         shown.append({"key": key, "title": title, "content": content, "command": command.format(run=run.name)})
     return (
         templates()

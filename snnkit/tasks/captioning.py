@@ -29,6 +29,7 @@ from snnkit.tasks.classification import channels_last
 from snnkit.tasks.contrastive.processes import rank_and_world
 from snnkit.tasks.distillation import soft_loss
 from snnkit.tasks.firing import firing_neurons, listening
+from snnkit.tasks.pictures import write_rows
 from snnkit.tasks.tap import Tap
 from snnkit.tasks.task import Plan, Tokens
 from snnkit.tasks.teaching import Taught
@@ -82,6 +83,9 @@ class Captioning(Taught):
         self._tokens: Tokens | None = None
         self._neurons = firing_neurons(model.backbone)
         self._written: list[Captioned] = []
+        self._seen: list[Tensor] = []
+        """The first test images, of each process its own."""
+        self._shown: list[Tensor] = []
         self._tested: tuple[list[Captioned], list[float], dict[str, float]] | None = None
 
     def begin(self, plan: Plan) -> None:
@@ -156,6 +160,8 @@ class Captioning(Taught):
         self._written += [
             Captioned(self._text(row), tuple(own)) for row, own in zip(found.tokens.tolist(), references, strict=True)
         ]
+        if images.ndim == 4 and (missing := _SHOWN - len(self._seen)) > 0:
+            self._seen += list(images[:missing].cpu())
 
     def _text(self, row: list[int]) -> str:
         """The text of tokens; without a tokenizer, their numbers."""
@@ -174,15 +180,19 @@ class Captioning(Taught):
             of_all, each = scores(written)
             result |= of_all | {"score": of_all["cider"]}
             self._tested = written, each, of_all
+            self._shown = _of_all_processes(self._seen)[:_SHOWN]
         if self.rate.update_called:
             result["firing_rate"] = float(self.rate.compute())
         for metric in (self.losses, self.hits, self.rate):
             metric.reset()
-        self._written = []
+        self._written, self._seen = [], []
         return result
 
     def keep_records(self, folder: Path, epoch: int) -> None:
-        """Write captions.json: the scores of the last test, and its first captions beside their references."""
+        """Write captions.json: the scores of the last test, and its first captions beside their references.
+
+        Beside it predictions.png: the images of these captions, where all are of one size.
+        """
         if self._tested is None:
             return
         written, each, of_all = self._tested
@@ -193,6 +203,8 @@ class Captioning(Taught):
         search = {"beam": self.beam, "length_penalty": self.length_penalty, "words": "lower case, without marks"}
         found = {"epoch": epoch, "images": len(written), "scores": of_all, **search, "shown": shown}
         write_json(folder / RECORDS, found)
+        if self._shown and len({image.shape for image in self._shown}) == 1:
+            write_rows(folder / "predictions.png", [torch.stack(self._shown)])
 
 
 def shortened(tokens_BL: Tensor) -> Tensor:
@@ -202,8 +214,8 @@ def shortened(tokens_BL: Tensor) -> Tensor:
     return tokens_BL[:, : int((tokens_BL != END).sum(1).max()) + 1]
 
 
-def _of_all_processes(mine: list[Captioned]) -> list[Captioned]:
-    """Return what all processes wrote, in the order of the images, which are dealt out in turn."""
+def _of_all_processes(mine: list[Any]) -> list[Any]:
+    """Return what all processes have, in the order of the images, which are dealt out in turn."""
     world = rank_and_world()[1]
     if world == 1:
         return mine

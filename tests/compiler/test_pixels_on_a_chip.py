@@ -40,5 +40,5 @@ def test_pixels_are_compared_at_the_size_of_the_truth():
     truth[0, 0, 0], truth[0, 3, 7] = IGNORED, 1
     found = run_on_chip(program, x, truth, ("dark", "bright"), None)
     assert found["measure"] == "pixel accuracy"
-    # Between the squares dark wins by its bias, so that every pixel is as its square is; one of 31 is said to be bright.
+    # Between the squares dark wins by its bias: every pixel is as its square is. Of one of 31 something else is known.
     assert found["chip_accuracy"] == found["float_accuracy"] == pytest.approx(30 / 31)

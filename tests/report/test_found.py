@@ -263,6 +263,22 @@ def test_names_stay_words(kind, tmp_path):
     assert "<img src=x" in reader.text
 
 
+@pytest.mark.parametrize(
+    ("kind", "verbs"),
+    [
+        ("segmentation", {"compile", "simulate", "convert"}),
+        ("pose", {"compile"}),
+        ("detection", set()),
+        ("captions", set()),
+    ],
+)
+def test_only_verbs_that_take_such_a_run_are_said_to_add_a_section(kind, verbs, tmp_path):
+    text = write_report(write_found_run(tmp_path / "run", kind)).read_text()
+    assert {verb for verb in ("compile", "simulate", "convert") if f"snnkit {verb} run" in text} <= verbs
+    assert kind != "segmentation" or "snnkit compile run" in text
+    assert "snnkit energy run" in text
+
+
 def test_other_runs_have_no_such_section(make_run):
     assert "found" not in Reader(write_report(make_run())).sections
 

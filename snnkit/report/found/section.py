@@ -28,3 +28,8 @@ def found(run: Run, palette: Palette) -> dict[str, Any] | None:
 def tiles(run: Run) -> list[dict[str, str]]:
     """The numbers of all records for the head of the page."""
     return [tile for name, kind in KINDS.items() if run.found.get(name) for tile in kind.tiles(run.found[name])]
+
+
+def unreached(run: Run) -> set[str]:
+    """Return the sections that no verb adds to a run with such records."""
+    return {key for name, kind in KINDS.items() if run.found.get(name) for key in kind.unreached}

@@ -160,6 +160,8 @@ def test_captions_are_compared_with_the_references_of_their_image(monkeypatch, t
     assert kept["shown"][1]["references"] == ["two dogs", "other words"]
     assert [one["cider"] for one in kept["shown"]] == pytest.approx(each, abs=1e-4)
     assert kept["scores"] == pytest.approx(expected)
+    assert (tmp_path / "predictions.png").read_bytes().startswith(b"\x89PNG")
+    assert [tuple(image.shape) for image in made._shown] == [(3, 32, 32)] * 5
     made.loss(batch(rows.tolist()))
     assert "cider" not in made.compute()  # training writes no captions, and those of the test were counted
 
