@@ -1,4 +1,4 @@
-"""``snnkit data``: what there is to say about a folder of data before anything is trained on it."""
+"""``snnkit data``: look at folders of data before anything is trained on them, and write composed ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from cyclopts import App
 
-data = App(help="Look at folders of data.")
+data = App(help="Look at folders of data, and write composed ones.")
 _SHOWN = 5
+LEAST_SIDE = 16
 
 
 @data.command
@@ -65,3 +66,49 @@ def check(
         console.print(f"{len(found.wrong):,} to mend")
         sys.exit(3)
     console.print("nothing to mend")
+
+
+@data.command
+def compose(
+    folder: Path,
+    *,
+    train: int = 12_000,
+    test: int = 500,
+    side: int = 96,
+    seed: int = 0,
+    source: str = "auto",
+) -> None:
+    """Write composed scenes in COCO's form: images, boxes with masks, key points and captions.
+
+    They are those of data set scenes: clothes of Fashion-MNIST on crops of photographs.
+
+    Parameters
+    ----------
+    folder
+        Where to; images go into train and val, what is on them into annotations.
+    train
+        How many scenes to train on.
+    test
+        How many to test on: other clothes on other parts of the photographs.
+    side
+        Height and width in pixels.
+    seed
+        Which scenes they are; data set scenes has 0.
+    source
+        Of Fashion-MNIST: auto, vendored, full or a folder.
+    """
+    from snnkit.data.scene_files import SPLITS, check_new, write_scenes
+    from snnkit.data.scenes import Scenes
+    from snnkit.engine.progress import console, told
+    from snnkit.errors import InvalidArgumentError
+
+    for name, value in (("train", train), ("test", test), ("side", side)):
+        if value < (LEAST_SIDE if name == "side" else 1):
+            raise InvalidArgumentError(f"--{name} {value}: must be ≥ {LEAST_SIDE if name == 'side' else 1}.")
+    check_new(folder, *SPLITS)
+    for split, count in zip(SPLITS, (train, test), strict=True):
+        scenes = Scenes(source, SPLITS[split], count, side, seed)
+        for _ in told(write_scenes(folder, scenes, split), f"composing {split}", count, "scenes"):
+            pass
+    console.print(f"{folder}: {train:,} scenes to train on, {test:,} to test on, {side} × {side} pixels")
+    console.print("data.dataset=coco, coco_keypoints or coco_captions reads them, with data.source as this folder")

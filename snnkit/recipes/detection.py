@@ -31,5 +31,5 @@ def _detection(model: ModelConfig) -> RunConfig:
     config = RunConfig(model=model, task=TaskConfig(name="detection"))
     config.data.dataset, config.data.batch_size = "scenes", 16
     config.data.shift_pixels = 8
-    config.optim, config.epochs = OptimConfig(lr=2e-3, weight_decay=0.05, clip=5.0), 6
+    config.optim, config.epochs = OptimConfig(lr=2e-3, weight_decay=0.05, clip=5.0), 2
     return config

@@ -32,5 +32,5 @@ def _segmentation(model: ModelConfig) -> RunConfig:
     config = RunConfig(model=model, task=TaskConfig(name="segmentation"))
     config.data.dataset, config.data.batch_size = "scenes", 16
     config.data.shift_pixels, config.data.crop_scale = 8, 1.0
-    config.optim, config.epochs = OptimConfig(lr=2e-3, weight_decay=0.05), 8
+    config.optim, config.epochs = OptimConfig(lr=2e-3, weight_decay=0.05), 3
     return config
