@@ -87,6 +87,9 @@ def load(config: DataConfig) -> Splits:
     places = [find_file(root, words) for words in (_TRAIN, _TEST)]
     files = [read_instances(path, skip) for path, _ in places]
     _check_categories(*files)
+    for file in files:
+        if not any(image.rows for image in file.images):
+            raise CorruptFileError(f"{file.path}: nothing is on its {len(file.images)} images, no annotation is left.")
     masks = all(file.masks for file in files)
     if masks:
         coco_masks()

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from snnkit.data.coco_images import file_names
 from snnkit.data.config import DataConfig
 from snnkit.data.dense import COLLATES, Dense
 from snnkit.data.image_captions import Captions, Texts
@@ -133,7 +134,7 @@ def read_captions(path: Path, folder: Path, skip: bool, notes: list[str]) -> Cap
     """
     found: Any = read_json(path)
     try:
-        files = {int(image["id"]): str(image["file_name"]) for image in found["images"]}
+        files = {int(number): name for number, name in file_names(found["images"]).items()}
         rows = [(int(row["image_id"]), row["caption"]) for row in found["annotations"]]
     except (TypeError, KeyError, ValueError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else str(error)

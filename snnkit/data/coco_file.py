@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnkit.data.coco_images import file_names
 from snnkit.data.object_transforms import things
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.files import read_json, write_json
@@ -94,7 +95,8 @@ def read_instances(path: Path, skip: bool) -> Instances:
     """
     found: Any = read_json(path)
     try:
-        images = {one["id"]: Listed(str(one["file_name"]), (int(one["height"]), int(one["width"])))
+        names = file_names(found["images"])
+        images = {one["id"]: Listed(names[one["id"]], (int(one["height"]), int(one["width"])))
                   for one in found["images"]}  # fmt: skip
         categories = {int(one["id"]): str(one["name"]) for one in found["categories"]}
         rows = list(found["annotations"])
@@ -174,14 +176,18 @@ def _check_outline(outline: Any, image: Listed) -> bool:
         return False
     if not isinstance(outline, list) or not outline:
         raise ValueError(f"of {image.file} has no outline (segmentation), while others have")
-    cut = False
+    cut, outside = False, 0
     for polygon in outline:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError(f"of {image.file} has a polygon that is not x, y of three corners or more")
         xs, ys = [float(x) for x in polygon[::2]], [float(y) for y in polygon[1::2]]
         if not all(map(math.isfinite, (*xs, *ys))):
             raise ValueError(f"of {image.file} has a polygon whose corners are not finite")
+        if max(xs) <= 0 or max(ys) <= 0 or min(xs) >= width or min(ys) >= height:
+            outside += 1
         cut |= min(*xs, *ys) < -_ROUNDING or max(xs) > width + _ROUNDING or max(ys) > height + _ROUNDING
+    if outside == len(outline):
+        raise ValueError(f"of {image.file} has an outline, none of which lies on {width} by {height} pixels")
     return cut
 
 

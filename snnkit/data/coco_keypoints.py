@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnkit.data.coco_images import file_names
 from snnkit.data.config import DataConfig
 from snnkit.data.dense import COLLATES, Dense
 from snnkit.data.image_folder import MEAN, STD, read_image
@@ -139,10 +140,10 @@ def read_things(path: Path, folder: Path, skip: bool) -> tuple[MarkedFiles, str]
     """
     found: Any = read_json(path)
     try:
-        files = {image["id"]: str(image["file_name"]) for image in found["images"]}
+        files = file_names(found["images"])
         categories = {category["id"]: category.get("keypoints") or [] for category in found["categories"]}
         rows = list(found["annotations"])
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise CorruptFileError(
             f"{path} is not in COCO's form of key points ({what}): images with id and file_name, categories with id "

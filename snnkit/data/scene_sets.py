@@ -72,7 +72,8 @@ def load(config: DataConfig) -> Splits:
         InvalidArgumentError: scikit-image, whose photographs are behind the clothes, is not installed.
     """
     if config.targets not in SOURCES:
-        raise unknown_name("targets of scenes", config.targets or "labels", SOURCES)
+        hint = "One class an image: data.dataset=single_things."
+        raise unknown_name("targets of scenes", config.targets or "labels", SOURCES, hint)
     source, transform = SOURCES[config.targets]
     side, skip = config.img_size or SIDE, config.on_corrupt == "skip"
     parts = [Scenes(config.source, train, TRAIN_SCENES if train else TEST_SCENES, side) for train in (True, False)]

@@ -139,6 +139,7 @@ WRONG = [
     ({"category_id": 1}, "category 1"),
     ({"segmentation": [[1, 2, 3, 4]]}, "three corners"),
     ({"segmentation": []}, "no outline"),
+    ({"segmentation": [[50, 2, 60, 2, 60, 9]]}, "an outline, none of which lies on 40 by 24"),
     ({"segmentation": {"size": [40, 24], "counts": [960]}}, "run lengths"),
     ({"segmentation": {"size": [24, 40], "counts": [961]}}, "run lengths of 961"),
 ]
@@ -214,6 +215,11 @@ def test_no_file_of_instances(tmp_path, text, words):
     (root / "annotations" / "instances_train.json").write_text(text)
     with pytest.raises(CorruptFileError, match=words):
         load(config(root))
+
+
+def test_a_split_with_nothing_on_its_images(tmp_path):
+    with pytest.raises(CorruptFileError, match="instances_train.json: nothing is on its 2 images"):
+        load(config(folder(tmp_path, instances(annotations=[]), instances())))
 
 
 def test_a_folder_without_files_says_where_it_looked(tmp_path):
