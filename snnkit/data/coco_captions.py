@@ -55,6 +55,11 @@ class CaptionedFiles:
         return CaptionedFiles(self.names[first:end], self.texts[first:end])
 
 
+def is_whole(text: str) -> bool:
+    """Whether no half of a character is in a text, as JSON can hold, and no file in UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def load(config: DataConfig) -> Splits:
     """Return the images of the folder ``config.source`` with their captions.
 
@@ -147,17 +152,17 @@ def read_captions(path: Path, folder: Path, skip: bool, notes: list[str]) -> Cap
     for number, (image, text) in enumerate(rows, 1):
         if image not in texts:
             raise CorruptFileError(f"{path}: annotation {number} is of image {image}, which is not among its images.")
-        if isinstance(text, str) and text.strip():
+        if isinstance(text, str) and text.strip() and is_whole(text):
             texts[image].append(" ".join(text.split()))
         elif skip:
             empty += 1
         else:
             raise CorruptFileError(
-                f"{path}: annotation {number}, of {files[image]}, has an empty caption; mend it, or set "
+                f"{path}: annotation {number}, of {files[image]}, has a caption that is empty or no text; mend it, or set "
                 "data.on_corrupt=skip."
             )
     kept = [image for image in files if texts[image]]
-    left = [f"{empty} empty captions"] * bool(empty)
+    left = [f"{empty} captions that are empty or no text"] * bool(empty)
     left += [f"{len(files) - len(kept)} of {len(files)} images, which have no caption"] * (len(kept) < len(files))
     if left:
         notes.append(f"{path.name}: {' and '.join(left)} left out")

@@ -27,8 +27,8 @@ class Bytes:
     vocabulary = 257
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text."""
-        return [byte + 1 for byte in text.encode("utf-8")]
+        """Return the tokens of a text; half a character, which JSON can hold, is a question mark."""
+        return [byte + 1 for byte in text.encode("utf-8", errors="replace")]
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Return the text; a character that was cut in two becomes a sign for that."""
@@ -66,7 +66,8 @@ class BytePairs:
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text."""
-        return [token + 1 for token in self._inside.encode(text).ids]
+        whole = text.encode("utf-8", errors="replace").decode("utf-8")
+        return [token + 1 for token in self._inside.encode(whole).ids]
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Return the text."""

@@ -203,3 +203,10 @@ def test_read_json_of_nothing(tmp_path):
 def test_read_json_of_a_folder(tmp_path):
     with pytest.raises(CorruptFileError):
         read_json(tmp_path)
+
+
+def test_half_a_character_is_written_as_json_has_it(tmp_path):
+    path = tmp_path / "found.json"
+    write_json(path, {"name": "a\ud83d — é"})
+    assert read_json(path) == {"name": "a\ud83d — é"}
+    assert "\\ud83d — é" in path.read_text()

@@ -173,14 +173,16 @@ def test_what_is_left_out_is_counted_and_said(tmp_path):
     def change(about):
         about["annotations"] = [row for row in about["annotations"] if row["image_id"] != 102]
         about["annotations"][0]["caption"] = " \n "
-        about["annotations"][1]["caption"] = None
+        about["annotations"][1]["caption"] = "\ud83d half"
 
     folder = changed(coco(tmp_path), change)
-    with pytest.raises(CorruptFileError, match=r"annotation 1, of 005.png, has an empty caption.*on_corrupt=skip"):
+    with pytest.raises(
+        CorruptFileError, match=r"annotation 1, of 005.png, has a caption that is empty or no text.*on_corrupt=skip"
+    ):
         load_images(coco_config(folder), 0)
     data = load_images(coco_config(folder, on_corrupt="skip"), 0)
     assert data.notes == (
-        "captions_train2017.json: 2 empty captions and 2 of 6 images, which have no caption left out",
+        "captions_train2017.json: 2 captions that are empty or no text and 2 of 6 images, which have no caption left out",
     )
     assert set(told(data, data.train.epoch(1))) == {0, 1, 3, 4}
 
