@@ -158,8 +158,8 @@ def read_captions(path: Path, folder: Path, skip: bool, notes: list[str]) -> Cap
             empty += 1
         else:
             raise CorruptFileError(
-                f"{path}: annotation {number}, of {files[image]}, has a caption that is empty or no text; mend it, or set "
-                "data.on_corrupt=skip."
+                f"{path}: annotation {number}, of {files[image]}, has a caption that is empty or no text; mend it, "
+                "or set data.on_corrupt=skip."
             )
     kept = [image for image in files if texts[image]]
     left = [f"{empty} captions that are empty or no text"] * bool(empty)

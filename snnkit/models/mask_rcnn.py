@@ -24,11 +24,11 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
-from torchvision.ops.poolers import LevelMapper
 
 from snnkit.errors import InvalidArgumentError
+from snnkit.layers.region_align import RegionAlign
 from snnkit.layers.spiking_heads import (
     SpikingBoxHead,
     SpikingBoxPredictor,
@@ -46,34 +46,6 @@ from snnkit.models.registry import register_method
 from snnkit.models.sizes import check_positive, check_whole
 
 _BOX_SIDE, _MASK_SIDE = 7, 14
-_REGION = 14  # side of a region, in pixels of the level that it is cut out of, from which on a level serves
-
-
-class RegionAlign(MultiScaleRoIAlign):
-    """RoIAlign on levels (B, C, H, W) → (R, C, s, s), or on (T, B, C, H, W) → (T, R, C, s, s).
-
-    Args:
-        strides: of the levels, in pixels.
-        side: s.
-    """
-
-    def __init__(self, strides: Sequence[int], side: int):
-        super().__init__([str(level) for level in range(len(strides))], side, sampling_ratio=2)
-        self.set_strides(strides)
-
-    def set_strides(self, strides: Sequence[int]) -> None:
-        """Set where on a map a pixel of the image lies."""
-        self.scales = [1 / stride for stride in strides]
-        self.map_levels = LevelMapper(0, len(strides) - 1, _REGION * strides[0], 0)
-
-    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Return the regions, in the order of the boxes."""
-        first = next(iter(x.values()))
-        if first.ndim == 4:
-            return super().forward(x, boxes, image_shapes)
-        steps = len(first)
-        folded = {name: level.flatten(0, 1) for name, level in x.items()}
-        return super().forward(folded, boxes * steps, image_shapes * steps).unflatten(0, (steps, -1))
 
 
 class MaskRCNN(Detector):

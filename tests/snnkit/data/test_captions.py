@@ -182,7 +182,8 @@ def test_what_is_left_out_is_counted_and_said(tmp_path):
         load_images(coco_config(folder), 0)
     data = load_images(coco_config(folder, on_corrupt="skip"), 0)
     assert data.notes == (
-        "captions_train2017.json: 2 captions that are empty or no text and 2 of 6 images, which have no caption left out",
+        "captions_train2017.json: 2 captions that are empty or no text and 2 of 6 images, which have no caption "
+        "left out",
     )
     assert set(told(data, data.train.epoch(1))) == {0, 1, 3, 4}
 

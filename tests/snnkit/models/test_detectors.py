@@ -20,9 +20,9 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 import snnkit
 from snnkit.errors import InvalidArgumentError
+from snnkit.layers.region_align import RegionAlign
 from snnkit.models import family_of, mask_rcnn, model_info, retinanet
 from snnkit.models.detector import in_training
-from snnkit.models.mask_rcnn import RegionAlign
 
 NARROW = {"stem_type": "", "stem_width": 8, "channels": (8, 8, 16, 16)}
 FEW = {"fpn_channels": 8, "box_channels": 16, "mask_channels": 8, "mask_layers": 2, "regions": 8, "proposals": 12}
