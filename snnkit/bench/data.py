@@ -3,7 +3,9 @@
 The peers have the same augmentation, on PIL images as one uses them: ``ImageFolder`` (JPEGs of 500 × 375, random
 resized crop to 224, flip) and ``FashionMNIST``'s way of giving an image of an array (flip, shift). "on tensors" is the
 peer's data set with images made tensors first, as snnkit does; ratios refer to the faster of the two. In one process by
-its CPU time; with two workers by wall time, their start included. Photographs are stood in for by blurred noise with
+its CPU time; with two workers by wall time, their start included. "SwAV's 2 + 6 views" are two crops of 224 and six of
+96 pixels, flipped, jittered, greyed and blurred; the peer on PIL images is the published pipeline, whose blur is
+Pillow's, the one on tensors has the exact Gaussian, as snnkit has. Photographs are stood in for by blurred noise with
 grain. snnkit's batches can be taken up anywhere and do not depend on the workers; the peers' do.
 """
 
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
@@ -30,6 +32,9 @@ from snnkit.data.image_folder import MEAN, STD
 
 _CLASSES, _IMAGES, _SIDE, _BATCH = 4, 256, 224, 32
 _ARRAYS = 2048
+_VIEWED = 32
+_VIEWS = ((_SIDE, (0.14, 1.0)),) * 2 + ((96, (0.05, 0.14)),) * 6
+"""Side and share of the area of every view: SwAV's, arXiv 2006.09882."""
 _AREA = (0.08, 1.0)
 _WORKERS = 2
 
@@ -42,6 +47,7 @@ def run(repeats: int) -> list[dict[str, Any]]:
         for workers in (0, _WORKERS):
             found += _measure("JPEGs of 500×375 to 224", _IMAGES, _folders(folder, workers), workers, repeats)
             found += _measure("28×28 in memory", _ARRAYS, _arrays(workers), workers, repeats)
+        found += _measure("SwAV's 2 + 6 views", _VIEWED, _views(folder), 0, repeats)
     return found
 
 
@@ -67,6 +73,52 @@ def _folders(root: str, workers: int) -> dict[str, Iterable[Any]]:
     forms = {"torchvision": [*moves, v2.PILToTensor()], "torchvision on tensors": [v2.PILToTensor(), *moves]}
     peers = {name: ImageFolder(f"{root}/train", v2.Compose([*s, *_floats(MEAN, STD)])) for name, s in forms.items()}
     return {"snnkit": load_images(config, seed=0).train, **_loaders(peers, workers)}
+
+
+class _PillowBlur:
+    """A Gaussian of σ between 0.1 and 2 pixels as Pillow approximates it, for half of the images."""
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        if torch.rand(()) >= 0.5:
+            return image
+        return image.filter(ImageFilter.GaussianBlur(float(torch.empty(()).uniform_(0.1, 2.0))))
+
+
+def _views(root: str) -> dict[str, Iterable[Any]]:
+    """Several views of every image; the peers are a list of transforms on torchvision's ``ImageFolder``."""
+    (side, (small, _)), *_, (local, (least, _)) = _VIEWS
+    config = DataConfig("image_folder", root, _VIEWED, side, train_limit=_VIEWED, shift_pixels=0, flip=True)
+    config.views, config.crop_scale, config.local_scale = "swav", small, least
+    config.local_crops, config.local_size = sum(side == local for side, _ in _VIEWS), local
+
+    def moves(side: int, scale: tuple[float, float], blur: Any) -> list[Any]:
+        jitter = v2.RandomApply([v2.ColorJitter(0.8, 0.8, 0.8, 0.2)], 0.8)
+        crop = v2.RandomResizedCrop(side, scale, antialias=True)
+        return [crop, v2.RandomHorizontalFlip(), jitter, v2.RandomGrayscale(0.2), blur]
+
+    tail, exact = _floats(MEAN, STD), v2.RandomApply([v2.GaussianBlur(17, (0.1, 2.0))], 0.5)
+    forms: dict[str, Callable[[int, tuple[float, float]], list[Any]]] = {
+        "torchvision, published": lambda side, scale: [*moves(side, scale, _PillowBlur()), v2.PILToTensor(), *tail],
+        "torchvision on tensors": lambda side, scale: [*moves(side, scale, exact), *tail],
+    }
+    peers: dict[str, Any] = {}
+    for name, form in forms.items():
+        each = [v2.Compose(form(*view)) for view in _VIEWS]
+        first = v2.PILToTensor() if name.endswith("tensors") else v2.Identity()
+        whole = ImageFolder(f"{root}/train", _Several(first, each))
+        peers[name] = torch.utils.data.Subset(whole, range(_VIEWED))
+    return {"snnkit": load_images(config, seed=0).train, **_loaders(peers, 0)}
+
+
+class _Several:
+    """All views of an image."""
+
+    def __init__(self, first: Callable[[Any], Any], each: list[Callable[[Any], Any]]):
+        self.first, self.each = first, each
+
+    def __call__(self, image: Any) -> list[Any]:
+        given = self.first(image)
+        return [view(given) for view in self.each]
 
 
 class _ImagesOfArrays(Dataset):

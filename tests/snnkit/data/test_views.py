@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 from snnkit.data import DataConfig, load_images
 from snnkit.data.config import VIEWS
 from snnkit.data.transforms import for_testing, for_training
+from snnkit.data.views import GaussianBlur
 
 every = pytest.mark.parametrize("views", VIEWS)
 MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -83,6 +84,29 @@ def test_small_views_show_less_than_large_ones(views):
     made = for_training(config(views), (0, 0), MEAN, STD).transforms[0].views
     crops = [view.transforms[0] for view in made]
     assert [tuple(crop.scale) for crop in crops] == [(0.4, 1.0)] * 2 + [(0.05, 0.4)] * 3
+
+
+@pytest.mark.parametrize(("channels", "kernel"), [(3, 17), (1, 17), (3, 5)])
+def test_the_blur_is_torchvision_s(channels, kernel):
+    """Down and across instead of at once: sums in another order, so that a half may round to the other side."""
+    image = torch.randint(0, 256, (channels, 40, 33), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for seed in range(8):
+        torch.manual_seed(seed)
+        found = GaussianBlur(kernel, (0.1, 2.0))(image)
+        torch.manual_seed(seed)
+        wanted = v2.GaussianBlur(kernel, (0.1, 2.0))(image)
+        apart = (found.int() - wanted.int()).abs()
+        assert found.dtype == torch.uint8
+        assert apart.max() <= 1
+        assert (apart > 0).float().mean() < 0.01
+        assert torch.rand(1) == torch.rand(1, generator=_after(seed))
+
+
+def _after(seed):
+    """Torch's generator as torchvision's blur leaves it."""
+    made = torch.Generator().manual_seed(seed)
+    torch.empty(1).uniform_(0.1, 2.0, generator=made)
+    return made
 
 
 def test_jitter_is_the_method_s_own():
