@@ -342,6 +342,36 @@ def test_a_taught_run_goes_on_as_it_would_have_and_is_tested_without_its_teacher
     assert f"mean IoU                 {whole.final_score:.1%}" in out
 
 
+def fitted(name, task_name, **changes):
+    """``configured``, with what the data of a task need beside."""
+    config = configured(name, task_name, **changes)
+    if task_name == "pose":
+        config.data.crop_height = config.data.crop_width = 32
+    if task_name == "captioning":
+        config.data.flip, config.data.context = False, 24
+        config.model.sizes |= {"vocabulary": 257, "context": 24}
+    return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "task_name", "features"),
+    [("mask_rcnn", "detection", 0.1), ("pose", "pose", 0.0), ("captioner", "captioning", 0.0)],
+)
+def test_every_taught_task_goes_on_as_it_would_have(method, task_name, features, tmp_path):
+    pytest.importorskip("skimage", reason="no photographs: pip install scikit-image")
+    teacher = train(fitted(f"{method}:timm:resnet10t", task_name, epochs=1), tmp_path / "teacher").folder
+    student, own = f"{method}:meta_spikeformer_15m", {"teacher": str(teacher), "alpha": 0.5, "features": features}
+    whole = train(fitted(student, task_name, **own), tmp_path / "whole")
+    train(fitted(student, task_name, epochs=1, **own), tmp_path / "half")
+    again = resume(tmp_path / "half", fitted(student, task_name, **own))
+    first, second = (load_file(run.checkpoint) for run in (whole, again))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    lines = [json.loads(line) for line in (whole.folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines[1]["train"]["distillation"] > 0
+
+
 def test_a_plan_reaches_the_task_beside_its_teacher():
     made = task("semantic_fpn", model("semantic_fpn"), teacher=model("semantic_fpn", seed=3))
     made.begin(Plan(1, 1, 1, classes=("a", "b", "c")))
