@@ -88,7 +88,8 @@ def _learned(run: Run) -> str:
         return f"it names {percent(reached)} of the labelled test images correctly by the texts of their classes"
     within = f" in {plural(steps, 'time step')}" if steps else ""
     if (name := measure(run)[1]) != "accuracy":
-        return f"it reaches a {name} of {_score(run, reached)} on {of.removeprefix('of ')}{within}"
+        article = "an" if name[:1].lower() in "aeiou" else "a"
+        return f"it reaches {article} {name} of {_score(run, reached)} on {of.removeprefix('of ')}{within}"
     return f"it names {percent(reached)} {of} correctly{within}"
 
 
