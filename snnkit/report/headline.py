@@ -117,7 +117,8 @@ def _becomes(run: Run) -> str:
     if codes is None or differing is None:
         return ""
     reached, before, samples = found.get("spiking, at rest"), found.get("float"), number(run.conversion.get("samples"))
-    of = f" of {plural(samples, 'sample')}" if samples else ""
+    pixels = " of the pixels" if run.conversion.get("measure") == "pixel accuracy" else ""
+    of = f"{pixels} of {plural(samples, 'sample')}" if samples else pixels
     known = None not in (reached, before)
     kept = f"names {percent(reached)}{of} correctly, {percent(before)} before, and " if known else ""
     none = "none" if differing == 0 else whole(differing)

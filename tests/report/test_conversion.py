@@ -108,3 +108,11 @@ def test_page_of_an_ordinary_network_speaks_of_no_spikes(make_run, invented):
     assert "An image costs an estimated 4.33 µJ" in text
     assert "Spikes per image" not in text.split("Learning")[1].split("Energy")[0]
     assert "Converted to spikes it names 90.5 % of 200 samples correctly, 91.5 % before" in text
+
+
+def test_what_segments_is_right_about_pixels(make_run, invented):
+    content = invented["convert.json"]() | {"measure": "pixel accuracy"}
+    page = write_report(make_run(leave_out=(*CHIP, "graph.json"), conversion=content))
+    text = re.sub(r"[\s\u202f]+", " ", re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8")))
+    assert "Converted to spikes it names 90.5 % of the pixels of 200 samples correctly" in text
+    assert "as trained, accuracy of pixels" in text
