@@ -199,6 +199,11 @@ class OnBackbone(nn.Module):
         """Channels of the images."""
         return self.backbone.in_chans
 
+    @property
+    def encoder(self) -> nn.Module | None:
+        """What makes time steps of still images, the backbone's; None for an ordinary one."""
+        return getattr(self.backbone.encoder, "encoder", None) if self.backbone.spiking else None
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep only the inputs of the backbone's blocks while training and compute them again in the backward."""
         self.backbone.set_grad_checkpointing(enable)

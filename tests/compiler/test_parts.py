@@ -211,6 +211,20 @@ def test_the_classes_of_pixels_are_classes_for_a_verb_that_takes_them() -> None:
         source.check_classes("simulate", pixels=True)
 
 
+@torch.no_grad()
+def test_on_a_spiking_backbone_the_first_layer_is_computed_once_too() -> None:
+    narrow = {"widths": (8, 8, 8, 16), "depths": (1, 1, 1, 1), "fpn_channels": 8, "head_channels": 8, "timesteps": 3}
+    model = _model("semantic_fpn:ms_resnet18", num_classes=3, **narrow)
+    alone = _model("ms_resnet18", num_classes=3, **{key: narrow[key] for key in ("widths", "depths", "timesteps")})
+    x = _images(1)
+    whole, single = (
+        {layer.name: layer for layer in count(simplify(capture(net, x)), [x]).per_layer} for net in (model, alone)
+    )
+    stem = whole["backbone.encoder.stem.conv"]
+    assert (stem.static, stem.static_repeats, stem.evaluations) == (True, 3, 1)
+    assert stem.mac == single["stem.conv"].mac > 0
+
+
 def test_verbs_that_write_one_network_refuse_a_detector() -> None:
     detector = _model("retinanet:timm:resnet10t", num_classes=3, **_RESNET)
     with pytest.raises(

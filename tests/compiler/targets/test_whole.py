@@ -78,10 +78,10 @@ def test_every_spike_of_a_network_that_segments():
     torch.manual_seed(0)
     narrow = {"widths": (4, 8, 8, 16), "depths": (1, 1, 1, 1), "fpn_channels": 8, "head_channels": 8}
     model = fired(snnkit.create_model("semantic_fpn:ms_resnet18", num_classes=5, timesteps=2, **narrow), (3, 32, 32))
-    program, trace, equality = run(model, torch.randn(2, 3, 32, 32), "loihi2", "real", host="auto")
+    program, trace, equality = run(model, torch.randn(2, 3, 32, 32), "loihi2", "real")
     heads = [name for name, sent in trace.spikes.items() if name.startswith("head.") and sent.any()]
     assert len(heads) >= 6
-    assert all(name.startswith(("backbone.", "neck.lateral_lifs")) for name in program.host_operations)
+    assert not program.host_operations, "what hangs on real pixels is computed once, before the first step"
     assert equality.float_mismatches <= 0.03 * equality.float_compared
 
 
