@@ -98,7 +98,9 @@ def convert(
     if plan:
         _plan(given, spike_input, nodes)
         return
-    given.check_classes("convert", pixels=not chosen.finetune)
+    if chosen.finetune:
+        given.check_classes("convert --finetune")
+    given.check_classes("convert", pixels=True)
     if nodes:
         raise InvalidArgumentError("--nodes goes with --plan.")
     _convert(_with_data(given, chosen.data, chosen.data_source), chosen, exponent, spike_input)

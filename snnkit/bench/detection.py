@@ -1,9 +1,9 @@
 """A training step of spiking Mask R-CNN on Meta-SpikeFormer 15m, against the same network with SpikingJelly's neurons.
 
 The published network: neck, proposals, box head and mask head spiking too, 34.9 M parameters, one image of 128 × 128
-pixels with six things, 512 regions of it. Both have the same module tree, weights and torchvision's
-losses; the peer's neurons are ``LIFNode`` in multi-step mode, and what is compared with is the faster and the smaller
-of it with and without channels-last weights. Batch norms carry the statistics of noise.
+pixels with six things, 512 regions of it. Both have the same module tree, weights, RoIAlign and losses; the peer's
+neurons are ``LIFNode`` in multi-step mode, and what is compared with is the faster and the smaller of it with and
+without channels-last weights. Batch norms carry the statistics of noise.
 
 | variant | what it is |
 |---|---|

@@ -115,7 +115,7 @@ def _blur(side: int, probability: float) -> Any:
 
 
 class GaussianBlur:
-    """torchvision's Gaussian blur of uint8 images (C, H, W), down and across instead of at once: a quarter of its time.
+    """torchvision's Gaussian blur of uint8 images (C, H, W), down and across instead of at once, which is faster.
 
     Args:
         kernel: side, an odd number of pixels.

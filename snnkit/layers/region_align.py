@@ -2,8 +2,8 @@
 
 Every bin of a region is the mean of 2 × 2 samples, each bilinear between four pixels: sixteen weighted pixels a bin.
 On the CPU these are one ``embedding_bag`` over all levels' pixels, with the channels of all time steps side by side, so
-that places and weights are found once for all steps; torchvision's own loop over channels takes 1.4 to 8 times as long
-forward and back. Elsewhere torchvision's kernel runs. Both give the same numbers up to the order of sums.
+that places and weights are found once for all steps; torchvision's own loop over channels takes longer. Elsewhere
+torchvision's kernel runs. Both give the same numbers up to the order of sums.
 
 Source: He et al., "Mask R-CNN", arXiv 1703.06870; torchvision 0.29's ``MultiScaleRoIAlign`` with ``aligned=False``.
 Letters: T steps, B images, R regions, C channels, H and W pixels, s side of a region in bins, P pixels of all levels.
