@@ -21,17 +21,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
-from snnkit.data.coco_file import Instances, Listed, coco_masks, objects_of, read_instances, write_instances
+from snnkit.data.coco_file import Instances, Listed, coco_masks, objects_of, read_instances
 from snnkit.data.config import DataConfig
 from snnkit.data.dense import COLLATES, Dense, DenseSource
 from snnkit.data.image_folder import MEAN, STD, read_image
 from snnkit.data.object_transforms import Objects
 from snnkit.data.samples import Splits
 from snnkit.errors import CorruptFileError, InvalidArgumentError
-from snnkit.files import atomic_path
 
 _TRAIN = ("train2017", "train2014", "train", "training")
 _TEST = ("val2017", "val2014", "val", "valid", "validation", "test")
@@ -175,26 +173,3 @@ def _check_categories(train: Instances, test: Instances) -> None:
         f"data.source={train.path.parent}: the splits have other categories: {'; '.join(lines)}. Give both the same "
         "numbers and names."
     )
-
-
-def write_split(root: str | Path, split: str, source: DenseSource, classes: tuple[str, ...]) -> None:
-    """Write a source of things as a split of a folder that ``load`` reads: images as PNG, and their file of instances.
-
-    Args:
-        root: the folder; ``annotations/instances_SPLIT.json`` and ``SPLIT/…`` are written into it.
-        split: "train" or "val".
-        source: gives images uint8 (3, H, W) and ``things``.
-        classes: names by label.
-
-    Raises:
-        InvalidArgumentError: masks, and pycocotools is not installed.
-        DiskError: something cannot be written.
-    """
-    root, listed = Path(root), []
-    for index in range(len(source.labels)):
-        image, found = source.read(index)
-        name = f"{index:06d}.png"
-        with atomic_path(root / split / name) as temporary:
-            Image.fromarray(image.permute(1, 2, 0).numpy()).save(temporary, format="PNG")
-        listed.append((name, (image.shape[-2], image.shape[-1]), found))
-    write_instances(root / "annotations" / f"instances_{split}.json", listed, classes)

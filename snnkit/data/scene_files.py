@@ -10,7 +10,9 @@ These are the scenes of data set ``scenes``, so that what is trained on either i
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ SPLITS = {"train": True, "val": False}
 def write_scenes(folder: str | Path, scenes: Scenes, split: str) -> Iterator[int]:
     """Write scenes as a split of ``folder``; yield how many images are written, after each.
 
-    The files of annotations are written last, when all images are there.
+    The images take their place, and the files of annotations are written, when all of them are there: what is
+    interrupted leaves no split.
 
     Args:
         folder: is made where it is not there.
@@ -48,12 +51,22 @@ def write_scenes(folder: str | Path, scenes: Scenes, split: str) -> Iterator[int
         raise InvalidArgumentError(f"split={split!r}: must be {' or '.join(SPLITS)}.")
     check_new(root, split)
     coco_masks()  # before anything is written
+    unfinished = root / f".{split}.part"  # left behind only by what was killed
+    with suppress(FileNotFoundError):
+        shutil.rmtree(unfinished)
+    try:
+        yield from _write(root, unfinished, scenes, split)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write(root: Path, unfinished: Path, scenes: Scenes, split: str) -> Iterator[int]:
     listed: list[tuple[str, tuple[int, int], dict[str, Tensor]]] = []
     corners: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []
     for index in range(len(scenes)):
         scene, name = scenes.read(index), f"{index:06d}.png"
-        with atomic_path(root / split / name) as temporary:
+        with atomic_path(unfinished / name) as temporary:
             Image.fromarray(scene.image.permute(1, 2, 0).numpy()).save(temporary, format="PNG")
         listed.append((name, (scene.image.shape[-2], scene.image.shape[-1]), objects(scene)))
         corners += [_corners(thing, index + 1, len(corners) + place) for place, thing in enumerate(scene.things, 1)]
@@ -62,6 +75,7 @@ def write_scenes(folder: str | Path, scenes: Scenes, split: str) -> Iterator[int
             for place, said in enumerate(captions(scene), 1)
         ]
         yield index + 1
+    unfinished.rename(root / split)
     images = [
         {"id": number, "file_name": name, "width": width, "height": height}
         for number, (name, (height, width), _) in enumerate(listed, 1)

@@ -336,9 +336,10 @@ def _constants(name: str, node: Any, *keys: str) -> tuple[Any, ...]:
 
 
 def _above(threshold: float | Tensor) -> float | Tensor:
-    """The next larger number, so that ≥ is what > was."""
+    """The next larger number of those networks compute in, float32, so that ≥ is what > was."""
     if isinstance(threshold, Tensor):
-        return torch.nextafter(threshold, torch.full_like(threshold, math.inf))
+        below = threshold.to(torch.float32)  # the next of float64 would be rounded back to the threshold
+        return torch.nextafter(below, torch.full_like(below, math.inf)).to(threshold.dtype)
     return float(np.nextafter(np.float32(threshold), np.float32(math.inf)))
 
 

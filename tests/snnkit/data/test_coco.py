@@ -2,12 +2,9 @@
 
 Would break it: boxes as corners instead of left, top, width and height, labels that follow the file's order or its
 numbers, masks turned or shifted, crowds that are trained on, something wrong that is read without a word, an error that
-does not name file and annotation, targets of a test image scaled with it, a written folder that pycocotools does not
-take.
+does not name file and annotation, targets of a test image scaled with it.
 """
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
@@ -16,10 +13,7 @@ import torch
 from PIL import Image
 
 from snnkit.data import DataConfig, load_images
-from snnkit.data.captioned_fashion_mnist import NAMES
-from snnkit.data.coco import load, write_split
-from snnkit.data.scene_objects import SceneObjects
-from snnkit.data.scenes import Scenes
+from snnkit.data.coco import load
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 
 pytest.importorskip("pycocotools", reason="no masks in COCO's form: pip install pycocotools")
@@ -232,28 +226,3 @@ def test_a_folder_without_files_says_where_it_looked(tmp_path):
 def test_labels_are_not_what_it_has(tmp_path):
     with pytest.raises(InvalidArgumentError, match="has objects, and labels are asked for"):
         load_images(config(folder(tmp_path), targets=""), seed=0)
-
-
-def test_a_written_folder_is_read_back_and_taken_by_pycocotools(tmp_path):
-    pytest.importorskip("skimage", reason="no photographs: pip install scikit-image")
-    from pycocotools.coco import COCO
-
-    sources = {split: SceneObjects(Scenes("vendored", split == "train", 3, side=64)) for split in ("train", "val")}
-    for split, source in sources.items():
-        write_split(tmp_path, split, source, NAMES)
-    splits = load(config(tmp_path))
-    assert splits.classes == NAMES
-    for index in range(3):
-        image, wanted = sources["val"].read(index)
-        _, found = splits.test[index]
-        for key in ("boxes", "labels", "masks"):
-            assert torch.equal(found[key], wanted[key].as_subclass(torch.Tensor)), key
-        assert torch.equal(splits.test.source.read(index)[0], image)
-    with contextlib.redirect_stdout(io.StringIO()):
-        known = COCO(str(tmp_path / "annotations" / "instances_val.json"))
-    row = known.loadAnns(known.getAnnIds(imgIds=[2]))[0]
-    _, wanted = sources["val"].read(1)
-    left, top, right, bottom = wanted["boxes"][0].tolist()
-    assert row["bbox"] == [left, top, right - left, bottom - top]
-    assert torch.equal(torch.from_numpy(known.annToMask(row)).bool(), wanted["masks"][0].as_subclass(torch.Tensor))
-    assert row["area"] == int(wanted["masks"][0].sum())

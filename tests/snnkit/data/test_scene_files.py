@@ -1,21 +1,24 @@
 """Composed scenes written in COCO's form: what is read back is what data set ``scenes`` has.
 
 Would break it: labels shifted by one, corners half a pixel aside, a mask of a thing that another hides, captions of the
-neighbouring scene, a split that is overwritten.
+neighbouring scene, a split that is overwritten, half of one that is left behind, files that pycocotools does not take.
 """
 
+import contextlib
+import io
 import json
 
 import pytest
 import torch
 
 from snnkit.data import DataConfig, load_images
+from snnkit.data.captioned_fashion_mnist import NAMES
 from snnkit.data.scene_files import SPLITS, write_scenes
 from snnkit.data.scenes import Scenes
 from snnkit.errors import InvalidArgumentError
 
 pytest.importorskip("skimage")
-pytest.importorskip("pycocotools")
+COCO = pytest.importorskip("pycocotools.coco").COCO
 COUNTS, SIDE = {"train": 3, "val": 2}, 48
 
 
@@ -47,6 +50,21 @@ def test_boxes_masks_and_kinds(folder):
             assert torch.equal(torch.as_tensor(found[key]), torch.as_tensor(wanted[key])), key
 
 
+def test_pycocotools_takes_it(folder):
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = COCO(str(folder / "annotations" / "instances_val.json"))
+    for index in range(COUNTS["val"]):
+        things = Scenes("vendored", False, COUNTS["val"], SIDE).read(index).things
+        rows = known.loadAnns(known.getAnnIds(imgIds=[index + 1]))
+        assert len(rows) == len(things)
+        for row, thing in zip(rows, things, strict=True):
+            left, top, right, bottom = thing.box
+            assert row["bbox"] == [left, top, right - left, bottom - top]
+            assert torch.equal(torch.from_numpy(known.annToMask(row)).bool(), thing.mask)
+            assert row["area"] == int(thing.mask.sum())
+            assert known.cats[row["category_id"]]["name"] == NAMES[thing.label]
+
+
 def test_captions(folder):
     read, own = pairs(folder, "coco_captions", "captions")
     for index in range(COUNTS["val"]):
@@ -71,6 +89,19 @@ def test_what_is_there_stays(folder):
     assert (folder / "annotations" / "instances_val.json").read_bytes() == before
     with pytest.raises(InvalidArgumentError, match="split='dev'"):
         list(write_scenes(folder, Scenes("vendored", False, 1, SIDE), "dev"))
+
+
+def test_what_is_interrupted_leaves_no_split(tmp_path):
+    scenes = Scenes("vendored", False, 3, SIDE)
+    started = write_scenes(tmp_path, scenes, "val")
+    assert next(started) == 1
+    started.close()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".val.part").mkdir()  # as a kill leaves it
+    (tmp_path / ".val.part" / "000007.png").touch()
+    assert list(write_scenes(tmp_path, scenes, "val")) == [1, 2, 3]
+    assert [path.name for path in sorted((tmp_path / "val").iterdir())] == ["000000.png", "000001.png", "000002.png"]
+    assert not (tmp_path / ".val.part").exists()
 
 
 def test_the_verb(call, tmp_path):

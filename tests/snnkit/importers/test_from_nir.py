@@ -75,6 +75,18 @@ def test_exactly_at_the_threshold_nothing_fires():
     assert made(torch.full((1, 1, 5), 1.0001)).sum() == 5
 
 
+@pytest.mark.parametrize("stored", ["float32", "float64"])
+@pytest.mark.parametrize("thresholds", [[1.0] * 5, [1.0, 2.0, 0.1, 0.3, 0.7]])
+def test_nor_where_thresholds_differ_or_are_stored_wide(stored, thresholds):
+    at = np.array(thresholds, dtype=stored)
+    made = from_nir(graph({"n": nir.IF(r=np.ones_like(at), v_threshold=at)}))
+    for dtype in (torch.float32, torch.float64):
+        x = torch.from_numpy(at).to(dtype)[None, None]
+        net = made.to(dtype)
+        assert net(x).sum() == 0
+        assert net(x * 1.000001).sum() == 5
+
+
 def test_a_network_with_a_branch_and_training():
     weight = RNG.standard_normal((4, 2, 3, 3)).astype(np.float32)
     conv = nir.Conv2d((8, 8), weight, 1, 1, 1, 1, RNG.standard_normal(4).astype(np.float32))
