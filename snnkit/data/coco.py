@@ -25,7 +25,7 @@ from torch import Tensor
 
 from snnkit.data.coco_file import Instances, Listed, coco_masks, objects_of, read_instances
 from snnkit.data.config import DataConfig
-from snnkit.data.dense import COLLATES, Dense, DenseSource
+from snnkit.data.dense import COLLATES, Dense
 from snnkit.data.image_folder import MEAN, STD, read_image
 from snnkit.data.object_transforms import Objects
 from snnkit.data.samples import Splits
