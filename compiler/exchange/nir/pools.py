@@ -34,8 +34,15 @@ def write_avg_pool(w: Writing, node: Node) -> None:
                 "count_include_pad=True."
             )
         w.notes.append(f"{node.name} counts padded zeros in its averages; NIR does not say whether to")
-    kind = w.package.SumPool2d if summed else w.package.AvgPool2d
-    w.put(node, kind(*(np.array(a[key]) for key in ("kernel_size", "stride", "padding"))))
+    _put_pool(
+        w, node, "SumPool2d" if summed else "AvgPool2d", *(a[key] for key in ("kernel_size", "stride", "padding"))
+    )
+
+
+def _put_pool(w: Writing, node: Node, kind: str, *sizes: tuple[int, ...]) -> None:
+    w.put(node, getattr(w.package, kind)(*(np.array(size) for size in sizes)))
+    if w.portable and kind == "AvgPool2d":
+        w.notes.append(f"{node.name} is an AvgPool2d, which Norse 1.1 does not read")
 
 
 def _floored(a: Any, size: tuple[int, ...]) -> tuple[int, ...]:
@@ -77,12 +84,12 @@ def write_mean(w: Writing, node: Node) -> None:
     _write_average(w, node, shape[1:])
     if not node.attributes["keepdim"]:
         before = (shape[0], 1, 1)
-        flatten = w.package.Flatten(input_type={"input": np.array(before)}, start_dim=0, end_dim=-1)
+        flatten = w.package.Flatten(input_type={"input": np.array(before)}, start_dim=-3, end_dim=-1)
         w.follow(node, flatten, before)
 
 
 def _write_average(w: Writing, node: Node, kernel: tuple[int, ...]) -> None:
-    w.put(node, w.package.AvgPool2d(np.array(kernel), np.array(kernel), np.array((0, 0))))
+    _put_pool(w, node, "AvgPool2d", kernel, kernel, (0, 0))
     if math.prod(kernel) > 1:
         w.notes.append(f"{node.name} became an average pool: sums may round differently")
 
@@ -107,7 +114,11 @@ def write_max_pool(w: Writing, node: Node) -> None:
 
 
 def write_reshape(w: Writing, node: Node) -> None:
-    """reshape → Flatten, where neighbouring axes become one; NIR's shapes have no batch axis."""
+    """reshape → Flatten, where neighbouring axes become one.
+
+    NIR's shapes have no batch axis, yet Norse and snnTorch count it when they read. Axes that are counted from the last
+    are the same ones for every reader.
+    """
     before, after = w.shape(node.inputs[0]), w.shape(node.output)
     if before == after:
         w.sources[node.output] = w.read(node.inputs[0], node.name)
@@ -122,12 +133,12 @@ def write_reshape(w: Writing, node: Node) -> None:
 
 
 def _merged(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, int] | None:
-    """Return the first and last axis that were merged, the last one as −1; None where something else was done."""
+    """Return the first and last axis that were merged, as negative numbers; None where something else was done."""
     rank = len(before)
     for start in range(rank):
         for end in range(rank - 1, start - 1, -1):
             if (*before[:start], math.prod(before[start : end + 1]), *before[end + 1 :]) == after:
-                return start, -1 if end == rank - 1 else end
+                return start - rank, end - rank
     return None
 
 

@@ -1,7 +1,7 @@
 """Files for readers that know neither r nor v_reset: Norse and snnTorch give the spikes of the network written.
 
 Would break it: a gain that stays in r, a bias that is not multiplied with its weights, a reset that is not where a
-membrane is counted from.
+membrane is counted from, axes counted as NIR does and these readers do not.
 """
 
 import pytest
@@ -45,7 +45,18 @@ def snntorch(path):
     return import_from_nir(nir.read(path))
 
 
-@pytest.mark.parametrize(("reader", "dt"), [(norse, 1e-3), (snntorch, 1e-4)])
+def spikes(theirs, x):
+    state, out = None, []
+    for x_t in x:
+        sent, state = theirs(x_t, state)
+        out.append(sent)
+    return torch.stack(out)
+
+
+READERS = pytest.mark.parametrize(("reader", "dt"), [(norse, 1e-3), (snntorch, 1e-4)])
+
+
+@READERS
 @pytest.mark.parametrize("case", NEURONS)
 def test_peers_read_what_was_written(case, reader, dt, tmp_path):
     net = network(NEURONS[case])
@@ -54,13 +65,36 @@ def test_peers_read_what_was_written(case, reader, dt, tmp_path):
     graph = compiler.capture(net, X)
     report = write(graph, tmp_path / "a.nir", dt=dt, portable=True)
     assert any("went into the weights" in note for note in report.notes) == (case not in ("plain", "v_reset=.1"))
-    theirs, state, out = reader(tmp_path / "a.nir"), None, []
-    for x_t in X:
-        spikes, state = theirs(x_t, state)
-        out.append(spikes)
-    assert torch.equal(torch.stack(out), expected)
+    assert torch.equal(spikes(reader(tmp_path / "a.nir"), X), expected)
     back = compiler.interpret(read(tmp_path / "a.nir"), X)[0]
     assert torch.equal(back.to(expected.dtype), expected), "and so does the reader here"
+
+
+@READERS
+@pytest.mark.parametrize("pooled", [False, True])
+def test_peers_read_convolutions(pooled, reader, dt, tmp_path):
+    torch.manual_seed(0)
+    layers = [
+        sequence.Conv2d(2, 6, 3, padding=1),
+        NEURONS["plain"](),
+        *([sequence.AvgPool2d(2)] if pooled else []),
+        sequence.Conv2d(6, 8, 3, stride=2, padding=1),
+        NEURONS["both"](),
+        nn.Flatten(2),
+        sequence.Linear(8 * (2 if pooled else 4) ** 2, 10),
+        NEURONS["plain"](),
+    ]
+    for layer in layers:
+        if isinstance(layer, (sequence.Conv2d, sequence.Linear)):
+            nn.init.normal_(layer.weight, 0.05, 0.3)
+    net = nn.Sequential(*layers).eval()
+    x = torch.rand(12, 3, 2, 8, 8) * 1.5
+    expected = net(x)
+    assert 0.05 < expected.mean() < 0.95
+    report = write(compiler.capture(net, x), tmp_path / "a.nir", dt=dt, portable=True)
+    assert any("which Norse 1.1 does not read" in note for note in report.notes) == pooled
+    if not (pooled and reader is norse):
+        assert torch.equal(spikes(reader(tmp_path / "a.nir"), x), expected)
 
 
 def test_what_has_no_portable_form(tmp_path):
