@@ -53,7 +53,7 @@ class _Image(nn.Module):
             if name in ("backbone", "neck", "coarser", "rpn", "retina"):
                 self.add_module(name, module)
         self._whole = (detector,)  # in a tuple: its modules are those above
-        _take_time(self, detector)
+        take_time(self, detector)
 
     def forward(self, images_BCHW: Tensor) -> list[Tensor]:
         """Return what the head of proposals, or of all boxes, says of every level."""
@@ -104,7 +104,7 @@ class _Seen(nn.Module):
         if not captioner.backbone.spiking:
             self.norm, self.project = captioner.norm, captioner.project
         self._whole = (captioner,)
-        _take_time(self, captioner)
+        take_time(self, captioner)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return tokens, or the last map of a spiking image model."""
@@ -114,7 +114,7 @@ class _Seen(nn.Module):
         return captioner.forward_images(images_BCHW)
 
 
-def _take_time(module: nn.Module, whole: Any) -> None:
+def take_time(module: nn.Module, whole: Any) -> None:
     """Have a part read images as the whole does: T of its encoder, and the encoder itself stays outside."""
     if whole.backbone.spiking:
         module.timesteps = whole.timesteps

@@ -44,7 +44,8 @@ class Trace:
     ``chip``: its name; ``spikes``: by neuron layer of the float network, integers (T, B, N), aligned in time with the
     graph (each layer's delay removed); ``logits``: float64 (B, K), the mean over time as the float network would report
     it; ``synaptic_events`` and ``packets``: totals over the images, see ``compiler.targets.Activity``;
-    ``fired``: all spikes, those of relays included; ``counters``: further totals of this chip by name.
+    ``fired``: all spikes, those of relays included; ``counters``: further totals of this chip by name; ``outputs``:
+    float64 (T, B, K), what the float network gives at every step, of chips whose host can read the output then.
     """
 
     chip: str
@@ -54,6 +55,7 @@ class Trace:
     packets: NDArray[np.int64]
     fired: int = 0
     counters: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Tensor | None = None
 
     @property
     def events_per_core(self) -> NDArray[np.int64]:
@@ -178,13 +180,23 @@ def simulate(program: Runnable, x: Tensor) -> Trace:
         packets=done.packets,
         fired=done.fired,
         counters=done.counters,
+        outputs=None if done.membranes is None else outputs(program, done.membranes),
     )
+
+
+def outputs(program: Runnable, membranes: Tensor) -> Tensor:
+    """Turn the readout's membrane at the end of every step (T, B, …) into outputs of each step, as ``logits`` does."""
+    return torch.diff(membranes, dim=0, prepend=torch.zeros_like(membranes[:1])) / _unit(program)
+
+
+def _unit(program: Runnable) -> float:
+    """Units of the readout's membrane in one of the float network's output."""
+    return float(target_of(program.image.chip).unit * program.readout.attributes["scale"])
 
 
 def logits(program: Runnable, membrane: Tensor) -> Tensor:
     """Turn the readout's last membrane, of any shape, into the float network's units: mean outputs over time."""
-    unit = target_of(program.image.chip).unit
-    return membrane / float(unit * program.readout.attributes["scale"] * program.graph.timesteps)
+    return membrane / (_unit(program) * program.graph.timesteps)
 
 
 def _own(program: Runnable, x: Tensor, trace: Trace) -> int:

@@ -47,6 +47,7 @@ def compile_(
     from compiler.commands.source import resolve
     from compiler.commands.stages import describe_mapping
     from compiler.compiling import CompileError, compile
+    from compiler.front import REST, WHAT
     from compiler.targets import target_of
     from snnkit.engine.progress import console
 
@@ -55,10 +56,12 @@ def compile_(
     misfits = given.misfits()
     if misfits:
         raise CompileError(*misfits)
-    program = compile(given.graph, chip=chip, host=host, allow=allow, headroom=headroom)
+    program = compile(given.on_chip, chip=chip, host=host, allow=allow, headroom=headroom)
+    if given.front is not None:
+        console.print(f"{WHAT}: {REST}")
     description = describe_mapping(program, given.folder)
     if explain:
-        explained(given.captured, program, description)
+        explained(given.captured if given.front is None else given.front.captured, program, description)
     show.mapping(description)
     path = output or (given.folder or Path()) / "network.program"
     program.save(path)

@@ -361,11 +361,15 @@ def _loads(description: dict[str, Any]) -> None:
 def equality(result: dict[str, Any]) -> None:
     """Print the chain from floating point to the chip."""
     pixels = ", of their pixels" if result["measure"] == "pixel accuracy" else ""
-    console.print(f"float accuracy      {result['float_accuracy']:.2%}  ({result['images']:,} test images{pixels})")
-    console.print(f"quantised accuracy  {result['quantised_accuracy']:.2%}")
-    console.print(f"chip accuracy       {result['chip_accuracy']:.2%}")
+    name = "box AP" if result["measure"] == "box AP" else "accuracy"
+    console.print(f"{f'float {name}':<18}  {result['float_accuracy']:.2%}  ({result['images']:,} test images{pixels})")
+    console.print(f"{f'quantised {name}':<18}  {result['quantised_accuracy']:.2%}")
+    console.print(f"{f'chip {name}':<18}  {result['chip_accuracy']:.2%}")
     for line in compared(result):
         console.print(line)
+    if "outputs" in result:
+        differ, read = result["output_mismatches"], result["outputs"]
+        console.print(f"  of the pyramid, read at every step, {differ:,} of {read:,} values differ")
     for one in result.get("energy", ()):
         unit = one["unit"]
         low, middle, high = (_energy(one[end], unit) for end in ("low", "nominal", "high"))

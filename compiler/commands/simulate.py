@@ -68,10 +68,20 @@ def simulate(
 
 
 def _on_chip(given: Source, program: Program, images: int) -> None:
+    import torch
+
     from compiler.commands import show
+    from compiler.commands.heads import Heads
     from compiler.commands.stages import run_on_chip
+    from compiler.front import REST, WHAT
     from snnkit.engine.progress import console
 
+    if given.front is not None:
+        heads = Heads(given.front, *given.test_things(images))
+        console.print(f"{given.text} on {program.chip.name}: {WHAT}; {REST}", soft_wrap=False)
+        x = given.front.prepared(heads.images)
+        show.equality(run_on_chip(program, x, torch.zeros(len(x)), (), given.folder, heads))
+        return
     given.check_classes("simulate", pixels=True)
     x, labels, classes = given.test_images(images)
     console.print(f"{given.text} on {program.chip.name}", soft_wrap=False)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from compiler.capturing import capture
 from compiler.errors import CaptureError, Violation
 from compiler.fitting import misfit
+from compiler.front import Front, front
 from compiler.graph import Graph, SignalType
 from compiler.graph.file import check_numbers
 from compiler.parts import Parts, has_parts, parts
@@ -30,6 +31,7 @@ from snnkit.engine.feeding import fed_as, fed_in
 from snnkit.engine.progress import console
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, unknown_name
 from snnkit.models import create_model, list_models
+from snnkit.models.detector import Detector
 from snnkit.models.masked import MaskedModel
 
 if TYPE_CHECKING:
@@ -136,6 +138,29 @@ class Source:
             more = f" (and {others} more; `snnkit check {self.text}` lists them)" if others else ""
             raise CaptureError(f"{error.reasons[0]}{more}", error.reasons) from None
 
+    @cached_property
+    def front(self) -> Front | None:
+        """Backbone and neck of a spiking detector, whose heads stay on the host; None for all other networks.
+
+        Raises:
+            InvalidArgumentError: a detector without spikes.
+            CaptureError: it holds what graphs do not have.
+        """
+        return front(self.network, self.example) if isinstance(self.network, Detector) else None
+
+    @property
+    def on_chip(self) -> Graph:
+        """What a chip is to run: the ``graph``, of a detector that of its ``front``.
+
+        Raises:
+            InvalidArgumentError: a captioner, or a detector without spikes.
+            CaptureError: as ``graph``.
+        """
+        if self.front is not None:
+            return self.front.graph
+        self.check_one_network("compile")
+        return self.graph
+
     @property
     def example(self) -> Tensor:
         """A blank input of the right shape: (1, C, H, W), a clip (1, C, F, H, W) or a sequence (T, 1, C, H, W)."""
@@ -209,6 +234,24 @@ class Source:
         self._check(x)
         return x, labels, classes
 
+    def test_things(self, count: int) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """Return ``count`` test samples as ``test_images`` does, and what is on each (``data.object_transforms``).
+
+        Raises:
+            InvalidArgumentError: as ``test_images``, or what is on the samples is not known.
+            CorruptFileError: none can be read.
+        """
+        if self.data.targets != "objects":
+            raise InvalidArgumentError(
+                f"{self.text} finds things, and what is on the samples of {self.data.dataset} is not known; give the "
+                "folder of a run."
+            )
+        if count < 1:
+            raise InvalidArgumentError(f"--images {count}: must be ≥ 1.")
+        dataset, chosen, data = self._chosen(count)
+        x, pairs = _stacked(dataset, chosen, data, "test")
+        return x, [pair[1] for pair in pairs]
+
     def test_batches(self, count: int | None, size: int = 100) -> Iterator[Tensor]:
         """Yield the samples of ``test_images``, all of them for None, in batches of which one is held at a time.
 
@@ -228,10 +271,14 @@ class Source:
             yield x
 
     def _tested(self, count: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        dataset, chosen, data = self._chosen(count)
+        return *_read(dataset, chosen, data, "test"), data.classes
+
+    def _chosen(self, count: int) -> tuple[Any, list[int], ImageData]:
+        """Return the test samples, which of them are meant by so many, and the data that they are of."""
         data = load_images(replace(self.data, test_clips=1, test_crops=1), seed=0)
         dataset: Any = data.test.dataset
-        chosen = stratified(dataset.labels, count, self.data.sample_seed).tolist()
-        return *_read(dataset, chosen, data, "test"), data.classes
+        return dataset, stratified(dataset.labels, count, self.data.sample_seed).tolist(), data
 
     def misfits(self, count: int = 1000) -> list[Violation]:
         """Return in what the test samples of a run are not of the type that its input was said to have.
@@ -273,7 +320,16 @@ class Source:
 
 
 def _read(dataset: Any, chosen: list[int], data: ImageData, split: str) -> tuple[Tensor, Tensor]:
-    """Read samples, stacked, and their labels (B,); how many cannot be read is said.
+    """Read samples, stacked, and their labels (B,), or (B, H, W) of pixels, as ``_stacked`` does."""
+    x, pairs = _stacked(dataset, chosen, data, split)
+    if data.targets == "maps":
+        return x, torch.stack([pair[1] for pair in pairs])
+    # What is learned of an image may be more than a label; −1 is no class, and equal to no answer.
+    return x, torch.tensor([pair[1] if isinstance(pair[1], int) else -1 for pair in pairs])
+
+
+def _stacked(dataset: Any, chosen: list[int], data: ImageData, split: str) -> tuple[Tensor, list[Any]]:
+    """Read samples, stacked, beside each with all that is known of it; how many cannot be read is said.
 
     Raises:
         InvalidArgumentError: they differ in shape, or memory does not hold them.
@@ -296,11 +352,7 @@ def _read(dataset: Any, chosen: list[int], data: ImageData, split: str) -> tuple
         raise CorruptFileError(f"none of {len(chosen)} {split} samples of {data.origin} can be read.")
     if skipped:
         console.print(f"{len(skipped)} of {len(chosen)} {split} samples cannot be read and are left out: {skipped[0]}")
-    x = torch.stack([pair[0] for pair in pairs], 1 if data.time_first else 0)
-    if data.targets == "maps":
-        return x, torch.stack([pair[1] for pair in pairs])
-    # What is learned of an image may be more than a label; −1 is no class, and equal to no answer.
-    return x, torch.tensor([pair[1] if isinstance(pair[1], int) else -1 for pair in pairs])
+    return torch.stack([pair[0] for pair in pairs], 1 if data.time_first else 0), pairs
 
 
 def _check_room(sample: Tensor, count: int) -> None:
@@ -415,19 +467,18 @@ def program_of(
 
     Raises:
         CompileError: it does not fit the chip.
-        InvalidArgumentError: a detector or a captioner.
+        InvalidArgumentError: a captioner, or a detector without spikes.
     """
     from compiler.compiling import compile
     from compiler.targets import Options
 
-    given.check_one_network("compile")
     held = given.program
     same = chip is None or (held is not None and get_chip(chip).name == held.chip.name)
     if held is not None and same and not host and not allow and headroom is None:
         return held
     name = chip or (DEFAULT_CHIP if held is None else held.chip.name)
     spans = Options().headroom if headroom is None else headroom
-    return compile(given.graph, chip=name, host=host, allow=allow, headroom=spans)
+    return compile(given.on_chip, chip=name, host=host, allow=allow, headroom=spans)
 
 
 def _untrained(text: str) -> nn.Module:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from compiler.analysis.readings import readings
 from compiler.analysis.spike_driven import spike_driven
+from compiler.commands.heads import Heads
 from compiler.commands.source import batch_axis, first
 from compiler.conventions import Conventions
 from compiler.converting import relu_twin
@@ -177,20 +178,29 @@ def describe_mapping(program: Program, folder: Path | None) -> dict[str, Any]:
 
 
 def run_on_chip(
-    program: Program, images: Tensor, labels: Tensor, classes: tuple[str, ...], folder: Path | None
+    program: Program,
+    images: Tensor,
+    labels: Tensor,
+    classes: tuple[str, ...],
+    folder: Path | None,
+    heads: Heads | None = None,
 ) -> dict[str, Any]:
     """Run test images in integers, compare with the quantised graph, and add what happened to mapping.json.
 
-    Labels are (B,), or (B, H, W) of pixels.
+    Labels are (B,), or (B, H, W) of pixels; ``heads`` judge in their place what a detector's backbone and neck put out.
     """
     trace = program.simulate(images)
     equality = program.verify(images, trace)
-    result = compared(equality) | {
-        "float_accuracy": right(equality.float_logits, labels),
-        "quantised_accuracy": right(equality.quantised_logits, labels),
-        "chip_accuracy": right(trace.logits, labels),
-        "measure": MEASURES[labels.ndim > 1],
-    }
+    result = compared(equality)
+    if heads is not None:
+        result |= heads.scores(program, trace)
+    else:
+        result |= {
+            "float_accuracy": right(equality.float_logits, labels),
+            "quantised_accuracy": right(equality.quantised_logits, labels),
+            "chip_accuracy": right(trace.logits, labels),
+            "measure": MEASURES[labels.ndim > 1],
+        }
     description = describe_mapping(program, None)
     for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
         core["events_per_image"] = float(events) / equality.images
@@ -213,7 +223,7 @@ def run_on_chip(
         if priced is not None:
             _add_models(folder, priced)
         write_json(path, {**description, "weights": weights_of(folder)})
-        label = "" if labels.ndim > 1 else classes[int(labels[0])]
+        label = "" if heads is not None or labels.ndim > 1 else classes[int(labels[0])]
         write_json(folder / "raster.json", raster(program, trace, label))
     result["energy"] = [_in_words(model.results["network"]) for model in (priced.models if priced else ())]
     return result

@@ -46,7 +46,8 @@ class Activity:
     ``spikes``: by signal of the quantised graph, integers (T, B, N), aligned in time with the graph; ``membrane``:
     float64 (B, *output shape), the readout's last membrane; ``synaptic_events``: of each core (cores,); ``packets``:
     from core to core (cores + 1, cores), the last row from the host; ``fired``: all spikes, those of helpers included;
-    ``counters``: further totals by name, such as cycles or drops.
+    ``counters``: further totals by name, such as cycles or drops; ``membranes``: float64 (T, B, *output shape), the
+    readout's at the end of every step of the graph, of chips whose host can read it then.
     """
 
     spikes: dict[str, NDArray[Any]]
@@ -55,6 +56,7 @@ class Activity:
     packets: NDArray[np.int64]
     fired: int
     counters: Mapping[str, Any] = field(default_factory=dict)
+    membranes: Tensor | None = None
 
 
 class Image(Protocol):

@@ -1,6 +1,6 @@
 """Data set ``scenes``: composed scenes (``data.scenes``) with what the task asks for: maps.
 
-``data.source`` is that of Fashion-MNIST; ``data.img_size`` is the scenes' side in pixels. 12,000 scenes to train on and
+``data.source`` is that of Fashion-MNIST; ``data.img_size`` is the scenes' side in pixels. 30,000 scenes to train on and
 500 to test on; ``data.train_limit`` and ``test_limit`` take less.
 """
 
@@ -27,7 +27,7 @@ from snnkit.data.scene_objects import SceneObjects
 from snnkit.data.scenes import SIDE, Scene, Scenes
 from snnkit.errors import unknown_name
 
-TRAIN_SCENES, TEST_SCENES = 12_000, 500
+TRAIN_SCENES, TEST_SCENES = 30_000, 500
 BACKGROUND = "background"
 
 

@@ -1,7 +1,7 @@
 """Data set ``single_things``: scenes of a single thing (``data.scenes``), whose class it is to be told.
 
 What classifies them has seen, as single things, what scenes of several are made of: a start for networks that look for
-them there (``model.weights``). ``data.source`` is that of Fashion-MNIST. 30,000 to train on and 2,000 to test on, 48
+them there (``model.weights``). ``data.source`` is that of Fashion-MNIST. 60,000 to train on and 2,000 to test on, 48
 pixels wide unless ``data.img_size`` says otherwise, in which a thing is as large as in a scene of 96 pixels.
 """
 
@@ -17,7 +17,7 @@ from snnkit.data.scenes import Scenes
 from snnkit.data.transforms import for_testing, for_training
 
 SIDE = 48
-TRAIN_IMAGES, TEST_IMAGES = 30_000, 2_000
+TRAIN_IMAGES, TEST_IMAGES = 60_000, 2_000
 _SIZES = (0.56, 0.96)  # of 48 pixels, what a scene's things are of 96
 
 

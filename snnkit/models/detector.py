@@ -106,7 +106,7 @@ class Seen:
 
 
 class Detector(OnBackbone, ABC):
-    """The interface: a detector writes ``levels``, ``losses`` and ``select``.
+    """The interface: a detector writes ``pyramid``, ``losses`` and ``select``.
 
     Args:
         backbone: whose maps are read; it decides whether neck and heads are spiking.
@@ -121,8 +121,16 @@ class Detector(OnBackbone, ABC):
         self.num_classes, self.transform = num_classes, transform
 
     @abstractmethod
+    def pyramid(self, images_BCHW: Tensor) -> list[Tensor]:
+        """Return what backbone and neck make of images: maps, fine to coarse, (B, C, H, W) or (T, B, C, H, W)."""
+
+    def further(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return the levels that the heads read: the maps of the pyramid, and what may be picked out of them."""
+        return maps
+
     def levels(self, images_BCHW: Tensor) -> list[Tensor]:
         """Return the levels of the pyramid, fine to coarse, (B, C, H, W) or (T, B, C, H, W)."""
+        return self.further(self.pyramid(images_BCHW))
 
     @abstractmethod
     def losses(self, images: ImageList, levels: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -89,12 +89,16 @@ class MaskRCNN(Detector):
             if pool is not None:
                 pool.set_strides(twice[: len(own)] if nominal else own)
 
-    def levels(self, images_BCHW: Tensor) -> list[Tensor]:
-        """Return the levels of the pyramid: one a map, and one more."""
+    def pyramid(self, images_BCHW: Tensor) -> list[Tensor]:
+        """Return one map for each of the backbone; of an ordinary one one more, which torchvision's neck picks out."""
         maps = self.backbone(images_BCHW)
         if self.backbone.spiking:
-            return subsampled(self.neck(maps))
+            return self.neck(maps)  # type: ignore[no-any-return]
         return list(self.neck({str(level): x for level, x in enumerate(maps)}).values())
+
+    def further(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return the levels: one a map, and one more."""
+        return subsampled(maps) if self.backbone.spiking else maps
 
     def losses(self, images: ImageList, levels: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return loss_objectness, loss_rpn_box_reg, loss_classifier, loss_box_reg and, with masks, loss_mask."""

@@ -47,8 +47,8 @@ class RetinaNet(Detector):
             self.neck = FeaturePyramidNetwork(list(backbone.channels), channels, coarser)
         self.retina = retina
 
-    def levels(self, images_BCHW: Tensor) -> list[Tensor]:
-        """Return the levels of the pyramid: one a map, and two more."""
+    def pyramid(self, images_BCHW: Tensor) -> list[Tensor]:
+        """Return the levels: one a map of the backbone, and two more."""
         maps = self.backbone(images_BCHW)
         if self.backbone.spiking:
             return self.coarser(self.neck(maps))  # type: ignore[no-any-return]

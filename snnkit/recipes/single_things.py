@@ -24,7 +24,7 @@ STEPS = 2
 @recipe(paper="He et al., Deep Residual Learning, arXiv 1512.03385", expected="82.6 %")
 def single_things() -> RunConfig:
     """Kinds of clothes on photographs, one to an image, by a narrow ten-layer ResNet of timm."""
-    return _things(ModelConfig(ORDINARY[0], sizes=dict(ORDINARY[1])), 14)
+    return _things(ModelConfig(ORDINARY[0], sizes=dict(ORDINARY[1])), 8)
 
 
 @recipe(
@@ -33,7 +33,7 @@ def single_things() -> RunConfig:
 )
 def single_things_spiking() -> RunConfig:
     """The same by a narrow ten-layer MS-ResNet of two time steps."""
-    return _things(ModelConfig(SPIKING[0], timesteps=STEPS, sizes=dict(SPIKING[1])), 11)
+    return _things(ModelConfig(SPIKING[0], timesteps=STEPS, sizes=dict(SPIKING[1])), 8)
 
 
 def _things(model: ModelConfig, epochs: int) -> RunConfig:

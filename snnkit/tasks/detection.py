@@ -157,7 +157,7 @@ class Detection(Taught):
     def evaluate(self, batch: tuple[Sequence[Tensor], Sequence[dict[str, Tensor]]]) -> None:
         """Feed the metrics with a test batch, whose targets may be in pixels of other sizes than its images'."""
         images, targets = batch
-        sizes = [_size(image, target) for image, target in zip(images, targets, strict=True)]
+        sizes = [stored_size(image, target) for image, target in zip(images, targets, strict=True)]
         with torch.no_grad():
             with listening(self._neurons) as rates:
                 seen = self.model.see(images)
@@ -173,10 +173,7 @@ class Detection(Taught):
 
     def note(self, found: Sequence[dict[str, Tensor]], targets: Sequence[dict[str, Tensor]]) -> None:
         """Feed AP with what was found in images, and with what is on them, in the same pixels."""
-        kept = ("boxes", "labels", "iscrowd", "area", *(("masks",) if self.model.predicts_masks else ()))
-        said = [{key: value.float() if key in ("boxes", "scores") else value for key, value in one.items()}
-                for one in found]  # fmt: skip
-        self.precision.update(said, [{key: one[key] for key in kept if key in one} for one in targets])
+        _feed(self.precision, found, targets, self.model.predicts_masks)
         for target in targets:
             asked = target["labels"][target["iscrowd"] == 0] if "iscrowd" in target else target["labels"]
             self.things += torch.bincount(asked, minlength=self.num_classes).cpu()
@@ -358,6 +355,30 @@ def average_precision(masks: bool) -> MeanAveragePrecision:
     return measure
 
 
+def box_ap(found: Sequence[dict[str, Tensor]], targets: Sequence[dict[str, Tensor]]) -> float:
+    """Return AP of the boxes that were found in images, 0 … 1, given what is on them, in the same pixels.
+
+    Raises:
+        InvalidArgumentError: pycocotools is not installed.
+    """
+    measure = average_precision(masks=False)
+    _feed(measure, [{key: one[key] for key in ("boxes", "labels", "scores")} for one in found], targets, masks=False)
+    return max(float(measure.compute()["map"]), 0.0)  # −1 where nothing was to be found
+
+
+def _feed(
+    measure: MeanAveragePrecision,
+    found: Sequence[dict[str, Tensor]],
+    targets: Sequence[dict[str, Tensor]],
+    masks: bool,
+) -> None:
+    kept = ("boxes", "labels", "iscrowd", "area", *(("masks",) if masks else ()))
+    said = [
+        {key: value.float() if key in ("boxes", "scores") else value for key, value in one.items()} for one in found
+    ]
+    measure.update(said, [{key: one[key] for key in kept if key in one} for one in targets])
+
+
 def _same_number(measure: MeanAveragePrecision) -> None:
     """Add empty images until every process has as many: torchmetrics gathers them image by image."""
     if rank_and_world()[1] == 1:
@@ -371,7 +392,7 @@ def _same_number(measure: MeanAveragePrecision) -> None:
         measure.update([nothing | {"scores": torch.zeros(0, device=device)}], [nothing])
 
 
-def _size(image: Tensor, target: dict[str, Tensor]) -> tuple[int, int]:
+def stored_size(image: Tensor, target: dict[str, Tensor]) -> tuple[int, int]:
     """Height and width of the image as it is stored."""
     height, width = target["size"].tolist() if "size" in target else image.shape[-2:]
     return int(height), int(width)
@@ -379,7 +400,7 @@ def _size(image: Tensor, target: dict[str, Tensor]) -> tuple[int, int]:
 
 def _scaled(target: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
     """Return what is on an image in its own pixels."""
-    before, now = _size(image, target), (image.shape[-2], image.shape[-1])
+    before, now = stored_size(image, target), (image.shape[-2], image.shape[-1])
     if before == now:
         return target
     moved = target | {"boxes": resize_boxes(target["boxes"], list(before), list(now))}

@@ -225,9 +225,9 @@ def test_on_a_spiking_backbone_the_first_layer_is_computed_once_too() -> None:
     assert stem.mac == single["stem.conv"].mac > 0
 
 
-def test_verbs_that_write_one_network_refuse_a_detector() -> None:
-    detector = _model("retinanet:timm:resnet10t", num_classes=3, **_RESNET)
+def test_verbs_that_write_one_network_refuse_a_captioner() -> None:
+    captioner = _model("captioner:timm:resnet10t", vocabulary=20, **_RESNET)
     with pytest.raises(
         InvalidArgumentError, match="snnkit compile writes one fixed network, and what runs/it computes"
     ):
-        program_of(Source("runs/it", detector, {}, None, DataConfig()), "loihi2")
+        program_of(Source("runs/it", captioner, {}, None, DataConfig()), "loihi2")

@@ -171,6 +171,7 @@ class MappedImage:
         return Activity(
             spikes=spikes,
             membrane=torch.cat([one.membrane for one in done]),
+            membranes=torch.cat([one.membranes for one in done if one.membranes is not None], 1),
             synaptic_events=np.sum([one.synaptic_events for one in done], axis=0),
             packets=np.sum([one.packets for one in done], axis=0),
             fired=sum(one.fired for one in done),
@@ -180,33 +181,43 @@ class MappedImage:
     def _run(self, x: Tensor) -> Activity:
         lowered, (lines, biases) = self.lowered, self.inputs(x)
         session = engine.Session(self.mapping, self.tables, self.dynamics, lines, biases)
-        if lowered.units:
-            between = Between(self.graph, lowered, session, self.tables, x.double())
-            for t in range(lowered.steps):
+        between = Between(self.graph, lowered, session, self.tables, x.double()) if lowered.units else None
+        membranes = np.zeros((lowered.timesteps, len(lines), self._outputs), np.int64)
+        for t in range(lowered.steps):
+            if between is not None:
                 between.before(t)
-                session.advance(t, t + 1)
-            crossed, extra = between.counters(), between.spikes()
-        else:
-            session.advance(0, lowered.steps)
-            crossed, extra = {}, {}
+            session.advance(t, t + 1)
+            for depth, part in self._readouts:
+                if 0 <= t - depth < lowered.timesteps:
+                    membranes[t - depth] += session.v[:, part]
+        crossed, extra = ({}, {}) if between is None else (between.counters(), between.spikes())
         done, bounds, spikes = session.activity(), self.tables.neuron_start, dict(extra)
-        membrane = np.zeros((len(lines), self._outputs), np.int64)
         for index, placed in enumerate(lowered.placed):
             part = slice(int(bounds[index]), int(bounds[index + 1]))
-            if placed.kind == "readout":
-                membrane += done.voltages[:, part]
-            elif placed.kind in ("neuron", "gate"):
+            if placed.kind in ("neuron", "gate"):
                 whole = done.spikes[:, placed.depth : placed.depth + lowered.timesteps, part]
                 spikes[placed.signal] = whole.transpose(1, 0, 2)
         shape = self.graph.shape(self._readout.output)
+        read = torch.from_numpy(membranes).double().reshape(*membranes.shape[:2], *shape)
         return Activity(
             spikes=spikes,
-            membrane=torch.from_numpy(membrane).double().reshape(-1, *shape),
+            membrane=read[-1],
+            membranes=read,
             synaptic_events=done.synaptic_events,
             packets=done.packets,
             fired=int(np.count_nonzero(done.spikes)),
             counters=crossed,
         )
+
+    @cached_property
+    def _readouts(self) -> list[tuple[int, slice]]:
+        """Of each population that integrates a share of the output: its depth, and where its neurons are."""
+        starts = self.tables.neuron_start
+        return [
+            (placed.depth, slice(int(starts[index]), int(starts[index + 1])))
+            for index, placed in enumerate(self.lowered.placed)
+            if placed.kind == "readout"
+        ]
 
     @cached_property
     def _readout(self) -> Node:
