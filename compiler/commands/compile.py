@@ -18,7 +18,8 @@ def compile_(
 ) -> None:
     """Quantise a network for a chip, map it, and write the program.
 
-    With the folder of a run, mapping.json is written there and the program goes to network.program.
+    With the folder of a run, mapping.json is written there and the program goes to network.program. Of a spiking
+    detector backbone and neck are compiled; the host runs its heads.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def compile_(
     program = compile(given.on_chip, chip=chip, host=host, allow=allow, headroom=headroom)
     if given.front is not None:
         console.print(f"{WHAT}: {REST}")
-    description = describe_mapping(program, given.folder)
+    description = describe_mapping(program, given.folder, "" if given.front is None else WHAT)
     if explain:
         explained(given.captured if given.front is None else given.front.captured, program, description)
     show.mapping(description)

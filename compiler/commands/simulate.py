@@ -26,7 +26,8 @@ def simulate(
 
     With runtime chip, the float graph is compared with the quantised graph and that with the program, on all images;
     with runtime lava, lava-nc runs the same network on one of them, and every current, voltage and spike is
-    compared. A .program file is run as it is, on its own chip; with another chip, or with anything granted, its
+    compared. Of a spiking detector backbone and neck run on the chip, and boxes are scored that its heads find on the
+    host. A .program file is run as it is, on its own chip; with another chip, or with anything granted, its
     network is compiled anew.
 
     Parameters

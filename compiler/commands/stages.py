@@ -21,6 +21,7 @@ from compiler.converting import relu_twin
 from compiler.counting import count
 from compiler.decisions import MEASURES, right
 from compiler.exchange import nir
+from compiler.front import WHAT
 from compiler.graph import Graph, is_neuron
 from compiler.graph.picture import describe
 from compiler.interpreting import interpret
@@ -157,9 +158,12 @@ def _one_step(graph: Graph, images: Tensor) -> Tensor:
     return some[0] if batch_axis(graph, images) else some
 
 
-def describe_mapping(program: Program, folder: Path | None) -> dict[str, Any]:
-    """Return the mapping as plain data, with what stays on the host; write mapping.json."""
-    description = program.to_dict()
+def describe_mapping(program: Program, folder: Path | None, part: str = "") -> dict[str, Any]:
+    """Return the mapping as plain data, with what stays on the host; write mapping.json.
+
+    ``part``: in words, of which part of a network the program is; "" for all of it.
+    """
+    description = program.to_dict() | ({"part": part} if part else {})
     host = program.host_graph
     macs = 0.0
     if host is not None:
@@ -201,7 +205,7 @@ def run_on_chip(
             "chip_accuracy": right(trace.logits, labels),
             "measure": MEASURES[labels.ndim > 1],
         }
-    description = describe_mapping(program, None)
+    description = describe_mapping(program, None, "" if heads is None else WHAT)
     for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
         core["events_per_image"] = float(events) / equality.images
     description["equality"] = result

@@ -133,7 +133,8 @@ def _fits(run: Run) -> str:
     if used:
         size = chip_size(run)
         taken = f"{whole(used)} of {plural(size, 'core')}" if size else plural(used, "core")
-        clause = f"on {chip or 'the chip'} it takes {taken}"
+        part = text(run.mapping.get("part"))
+        clause = f"on {chip or 'the chip'} {f'its {part} take' if part else 'it takes'} {taken}"
     differing = number(obj(run.mapping, "equality").get("spike_mismatches"))
     if differing is None:
         return clause

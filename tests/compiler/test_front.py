@@ -5,6 +5,8 @@ that spike read it, outputs of a step that hold those of the steps before, boxes
 gives its last membrane alone.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -18,6 +20,7 @@ from compiler.interpreting import interpret
 from compiler.run import outputs
 from snnkit.data import DataConfig
 from snnkit.errors import InvalidArgumentError
+from snnkit.files import read_json
 from snnkit.models import create_model
 from snnkit.tasks.detection import box_ap
 
@@ -93,12 +96,10 @@ def test_what_is_found_from_the_chip_is_scored(detector, program, images, tmp_pa
     assert found["float_accuracy"] == box_ap(detector(images, sizes=sizes), truth) > 0.5
     again = box_ap(made.find(images, program.simulate(images).outputs, sizes), truth)
     assert found["chip_accuracy"] == found["quantised_accuracy"] == again
-    assert (tmp_path / "mapping.json").exists()
+    assert read_json(tmp_path / "mapping.json")["part"] == "backbone and neck"
 
 
 def test_a_chip_that_gives_its_output_at_the_end_alone(detector, program, images):
-    from dataclasses import replace
-
     blind = replace(program.simulate(images), outputs=None)
     with pytest.raises(InvalidArgumentError, match="loihi2 gives its output after the last step, and the heads read"):
         Heads(front(detector, images[:1]), images, []).scores(program, blind)

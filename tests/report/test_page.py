@@ -108,6 +108,12 @@ def test_headline_is_made_from_the_numbers(make_run):
     assert "On loihi1 it takes 45 of 128 cores, and none of its 2.23 M spikes differ there" in text
 
 
+def test_a_program_of_a_part_is_not_called_the_network(make_run, invented):
+    mapping = invented["mapping.json"]() | {"part": "backbone and neck"}
+    text = Reader(write_report(make_run(mapping=mapping))).text
+    assert "On loihi1 its backbone and neck take 45 of 128 cores, and none" in text
+
+
 def test_optimizer_states_are_told_beside_what_they_would_take(make_run, invented):
     """Breaks when the bytes are swapped, or told where nothing is known or nothing was saved."""
     assert "208 kB of optimizer states, instead of 819 kB in float32." in Reader(write_report(make_run())).text
