@@ -42,8 +42,13 @@ class Settings:
         First replace what chips do not have: softmax, norms over channels, smooth activations. Needs --finetune.
     start
         What neurons begin with: the mean codes of the calibration samples, which saves steps and events, or zero.
+    activation_codes
+        What leaves a ReLU is its codes for sums and pools too, so that events are all that layers hand on.
+    chip
+        Then put the network on this chip too, in one time step of whole codes, and compare; means --activation-codes.
     output
-        Folder for qann.graph, snn.graph, source.graph and convert.json; by default converted/ in the run's folder.
+        Folder for qann.graph, snn.graph, source.graph, convert.json and, with --chip, events.graph and
+        network.program; by default converted/ in the run's folder.
     """
 
     data: str | None = None
@@ -56,6 +61,8 @@ class Settings:
     finetune: int = 0
     chip_clean: bool = False
     start: Literal["mean", "zero"] = "mean"
+    activation_codes: bool = False
+    chip: str | None = None
     output: Path | None = None
 
 
@@ -86,6 +93,8 @@ def convert(
     """
     from compiler.commands.source import resolve
     from compiler.converting.calibrating import check_levels
+    from compiler.targets import target_of
+    from hw import get_chip
     from snnkit.errors import InvalidArgumentError
 
     chosen = settings or Settings()
@@ -94,9 +103,12 @@ def convert(
     for name in ("calibration", "images"):
         if getattr(chosen, name) < 1:
             raise InvalidArgumentError(f"--{name} {getattr(chosen, name)}: must be ≥ 1.")
+    if chosen.chip is not None:
+        target_of(get_chip(chosen.chip))
+        chosen.activation_codes = True
     given = resolve(source)
     if plan:
-        _plan(given, spike_input, nodes)
+        _plan(given, spike_input, nodes, chosen.activation_codes)
         return
     if chosen.finetune:
         given.check_classes("convert --finetune")
@@ -118,7 +130,7 @@ def _exponent(text: str) -> int | None:
     return int(text)
 
 
-def _plan(given: Source, spike_input: bool, nodes: bool) -> None:
+def _plan(given: Source, spike_input: bool, nodes: bool, activation_codes: bool) -> None:
     from compiler.commands import show_conversion
     from compiler.commands.show import captured_or_reasons
     from compiler.converting.conversion import prepared_graph
@@ -130,7 +142,7 @@ def _plan(given: Source, spike_input: bool, nodes: bool) -> None:
         graph = prepared_graph(captured)
     except CaptureError as error:
         show_conversion.refused(given.text, error.reasons)
-    found = planned(graph, spike_input)
+    found = planned(graph, spike_input, activation_codes)
     show_conversion.plan(found, nodes)
 
 
@@ -171,23 +183,49 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     floating = prepared_graph(given.captured)
     samples, _ = given.training_images(chosen.calibration)
     if chosen.chip_clean:
-        show_conversion.before(planned(floating, spike_input))
+        show_conversion.before(planned(floating, spike_input, chosen.activation_codes))
     converted = _made(given, floating, batches(given.graph, samples), chosen, exponent, spike_input, folder)
-    show_conversion.summary(planned(converted.source, spike_input), converted)
-    x, labels, _ = given.test_images(chosen.images)
+    show_conversion.summary(planned(converted.source, spike_input, chosen.activation_codes), converted)
+    x, labels, classes = given.test_images(chosen.images)
     parts = batches(given.graph, x)
     pairs = list(zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True))
     comparison = compare(converted, pairs, floating=floating)
     measure = MEASURES[labels.ndim > 1]
     show_conversion.comparison(comparison, measure)
     if folder is not None:
-        kept = ("levels", "per_channel", "start", "finetune", "chip_clean")
+        kept = ("levels", "per_channel", "start", "finetune", "chip_clean", "activation_codes")
         options = {name: getattr(chosen, name) for name in kept} | {"measure": measure}
         _save(
             converted,
             comparison.to_dict() | options | {"max_exponent": exponent, "spike_input": spike_input},
             folder,
         )
+    if chosen.chip is not None:
+        _onto_chip(converted, chosen.chip, (x, labels, classes), given.folder, folder)
+
+
+def _onto_chip(
+    converted: Converted,
+    chip: str,
+    samples: tuple[Tensor, Tensor, tuple[str, ...]],
+    run: Path | None,
+    folder: Path | None,
+) -> None:
+    """Compile the network of one step, run the samples in integers, and compare; ``run`` gets mapping.json."""
+    from compiler.commands import show
+    from compiler.commands.stages import run_on_chip
+    from compiler.compiling import compile
+    from snnkit.engine.progress import console
+
+    graph = converted.events_graph
+    if folder is not None:
+        graph.save(folder / "events.graph")  # `snnkit check` says all that keeps it from a chip
+    program = compile(graph, chip=chip)
+    console.print(f"\non {program.chip.name}, in one time step of whole codes:", soft_wrap=False)
+    show.equality(run_on_chip(program, *samples, run))
+    if folder is not None:
+        program.save(folder / "network.program")
+        console.print(f"program: {folder / 'network.program'}")
 
 
 def _refuse_tuning(chosen: Settings) -> NoReturn:
@@ -220,6 +258,7 @@ def _made(
             clean, floating, given.data, chosen.finetune, batch_statistics=True, folder=_within(folder, "chip_clean")
         )
     options: dict[str, Any] = {"per_channel": chosen.per_channel, "spike_input": spike_input}
+    options["activation_codes"] = chosen.activation_codes
     converted = to_spiking(graph, samples, chosen.levels, exponent, **options)
     if chosen.finetune:
         place = _within(folder, "finetune")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from compiler.capturing import capture
 from compiler.converting.calibrating import calibrate, inputs_of
-from compiler.converting.forms import quantised_form, spiking_form
+from compiler.converting.forms import events_form, quantised_form, spiking_form
 from compiler.converting.places import Places
 from compiler.converting.quantisers import BITS, Quantiser, check_exact
 from compiler.converting.rest import bound_of
@@ -77,6 +77,7 @@ class Converted:
         spike_input: whether the input is sent as events too.
         notes: what calibration had to say.
         start: the code that every neuron starts with, by ``x.code``; None: 0.
+        activation_codes: whether events are all that leaves an activation.
     """
 
     source: Graph
@@ -88,6 +89,7 @@ class Converted:
     spike_input: bool = False
     notes: tuple[str, ...] = ()
     start: Mapping[str, Tensor] | None = None
+    activation_codes: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -186,11 +188,24 @@ class Converted:
         """Return the spiking network as a module on sequences (T, B, …): ``snnkit.Stream(converted.module())``."""
         return SpikingModule(self.snn_graph)
 
+    @property
+    def places(self) -> Places:
+        """Where the network is quantised."""
+        return Places(self.source, self.spike_input, self.activation_codes)
+
+    @property
+    def events_graph(self) -> Graph:
+        """The quantised network for a chip of graded events: one time step, in which neurons send whole codes.
+
+        Raises:
+            CaptureError: codes may be negative, which such chips do not send.
+        """
+        return simplify(events_form(self.places, self.quantisers, self.dtype))
+
     def with_exponent(self, max_exponent: int | None) -> Converted:
         """Return the same network with other events: K, or None for graded ones."""
         check_exponent(max_exponent)
-        places = Places(self.source, self.spike_input)
-        graph = spiking_form(places, self.quantisers, self.dtype, max_exponent)
+        graph = spiking_form(self.places, self.quantisers, self.dtype, max_exponent)
         graph = graph if self.start is None else started(graph, self.start)
         return replace(self, snn_graph=graph, max_exponent=max_exponent)
 
@@ -223,6 +238,7 @@ def convert(
     per_channel: bool = False,
     spike_input: bool = False,
     start: str = "mean",
+    activation_codes: bool = False,
     seed: int = 0,
 ) -> Converted:
     """Convert an ordinary network into a quantised and a spiking one.
@@ -236,6 +252,8 @@ def convert(
         spike_input: send the input as events too; by default the first layers get the real numbers once.
         start: "mean": neurons begin with the mean codes of the calibration samples, which saves steps and events and
             costs a stored number a neuron; or "zero".
+        activation_codes: what leaves a ReLU is its codes for sums and pools too, and events are all that layers hand
+            on, as a chip needs it (``Converted.events_graph``); by default sums keep real numbers.
         seed: of the choice of values that scales are found from.
 
     Returns:
@@ -253,10 +271,10 @@ def convert(
     if not batches:
         raise InvalidArgumentError("calibration needs at least one batch of samples.")
     graph = prepared(model, batches[0])
-    places = Places(graph, spike_input)
+    places = Places(graph, spike_input, activation_codes)
     notes: list[str] = []
     quantisers = calibrate(places, batches, levels, per_channel, seed, notes.append)
-    made = assembled(graph, quantisers, levels, max_exponent, spike_input, tuple(notes))
+    made = assembled(graph, quantisers, levels, max_exponent, spike_input, tuple(notes), activation_codes)
     return made.started_at(batches) if start == "mean" else made
 
 
@@ -267,14 +285,16 @@ def assembled(
     max_exponent: int | None,
     spike_input: bool = False,
     notes: tuple[str, ...] = (),
+    activation_codes: bool = False,
 ) -> Converted:
     """Return the converted network for a prepared graph and its quantisers."""
-    places, dtype = Places(graph, spike_input), stored_dtype(graph)
+    places, dtype = Places(graph, spike_input, activation_codes), stored_dtype(graph)
     dtype = dtype if dtype in BITS else torch.float32
     check_exact(graph, places, quantisers, dtype)
     quantised = quantised_form(places, quantisers, dtype)
     spiking = spiking_form(places, quantisers, dtype, max_exponent)
-    return Converted(graph, dict(quantisers), quantised, spiking, levels, max_exponent, spike_input, notes)
+    forms = quantised, spiking, levels, max_exponent, spike_input, notes
+    return Converted(graph, dict(quantisers), *forms, activation_codes=activation_codes)
 
 
 def prepared(model: nn.Module | Graph, example: Tensor) -> Graph:

@@ -19,7 +19,6 @@ from torch import nn
 
 from compiler.converting.conversion import Converted, assembled
 from compiler.converting.forms import trained_form
-from compiler.converting.places import Places
 from compiler.converting.quantisers import Quantiser
 from compiler.converting.trainable import GraphModule
 from compiler.graph import Graph, Node
@@ -81,8 +80,7 @@ def fine_tuned(
         InvalidArgumentError: epochs < 1, settings out of range, images or classes that do not fit the network.
         DivergedError: the loss became infinite or NaN.
     """
-    places = Places(converted.source, converted.spike_input)
-    form = trained_form(places, converted.quantisers, converted.dtype)
+    form = trained_form(converted.places, converted.quantisers, converted.dtype)
     settings = config or fine_tuning(epochs)
     found, run = distilled(
         form, teacher or converted.source, data, config=settings, folder=folder, runs=runs, go_on=go_on
@@ -94,6 +92,7 @@ def fine_tuned(
         converted.max_exponent,
         converted.spike_input,
         (*converted.notes, f"fine-tuned for {settings.epochs} epochs ({run.folder})"),
+        converted.activation_codes,
     )
     # The codes that were usual before are near those that are usual now.
     return made.started_with(converted.start)

@@ -1,15 +1,17 @@
-"""Three forms of one network, built by one walk over its graph.
+"""Four forms of one network, built by one walk over its graph.
 
 trained    quantised values, real weights: what fine-tuning works on
 quantised  codes and weights on the exact grid: the QANN
 spiking    the same, where the codes are sums of events: the SNN
+events     one time step in which neurons send whole codes, with real weights: what is compiled for chips
 
-In all three a layer's output, and every value after it, has the name that it has in the graph they come from; codes of
-the signal ``x`` are called ``x.code``.
+In all of them a layer's output, and every value after it, has the name that it has in the graph they come from; codes
+of the signal ``x`` are called ``x.code``.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +22,7 @@ from torch import Tensor
 from compiler.analysis.types import infer_signals
 from compiler.converting.places import Places
 from compiler.converting.quantisers import Quantiser, Quantisers, rounded, rounded_operand
+from compiler.errors import CaptureError
 from compiler.graph import Graph, GraphBuilder, Node, operation
 from compiler.graph.operation import STEADY
 
@@ -62,6 +65,9 @@ class _Form(ABC):
         role = STEADY if self.steady and not _keeps_bits(node) else node.role
         written = self.builder.append(replace(_cast(node, self.dtype), inputs=inputs, role=role))
         self._values.update(zip(node.outputs, written, strict=True))
+        for name in node.outputs:
+            if self.places.is_held(name):
+                self._values[name] = self.decoded(self.codes(name), self.quantisers[name])
 
     def _stored(self, node: Node) -> str:
         (moving,) = (name for name in node.inputs if name in self.places.moving)
@@ -100,6 +106,10 @@ class _Form(ABC):
         """Add a quantiser and return its codes."""
 
     @abstractmethod
+    def decoded(self, codes: str, quantiser: Quantiser) -> str:
+        """Add what turns codes back into a value and return that."""
+
+    @abstractmethod
     def weights(self, node: Node, codes: str, quantiser: Quantiser) -> str:
         """Add a layer that reads codes and return its output, a value called as the layer."""
 
@@ -110,6 +120,10 @@ class _Form(ABC):
     @abstractmethod
     def product(self, node: Node, codes: Sequence[str], quantisers: Sequence[Quantiser]) -> str:
         """Add a product of two signals' codes and return its output, a value called as the product."""
+
+    def scaled(self, signal: str, weight: Tensor, name: str = "") -> str:
+        """Multiply a signal by a number, or by one a channel."""
+        return self.builder.add("scale", (signal,), None, {"weight": weight.to(self.dtype)}, name=name)
 
     def emit(self, node: Node, inputs: Sequence[str], name: str = "") -> str:
         """Add a node under another name, its own by default, reading other signals."""
@@ -127,6 +141,9 @@ class _Trained(_Form):
         bounds = {"low": quantiser.low, "high": quantiser.high}
         scale = {"scale": quantiser.scale.to(self.dtype)}
         return self.builder.add("fake_quantise", (value,), bounds, scale, name=f"{quantiser.signal}.code")
+
+    def decoded(self, codes: str, quantiser: Quantiser) -> str:
+        return codes
 
     def weights(self, node: Node, codes: str, quantiser: Quantiser) -> str:
         return self.emit(_cast(node, self.dtype), (codes,))
@@ -149,6 +166,9 @@ class _Quantised(_Form):
         bounds = {"low": quantiser.low, "high": quantiser.high}
         scale = {"scale": quantiser.scale.to(self.dtype)}
         return self.builder.add("quantise", (value,), bounds, scale, name=f"{quantiser.signal}.code")
+
+    def decoded(self, codes: str, quantiser: Quantiser) -> str:
+        return self.scaled(codes, quantiser.scale, f"{quantiser.signal}.held")
 
     def weights(self, node: Node, codes: str, quantiser: Quantiser) -> str:
         return self.emit(rounded(node, quantiser, self.dtype), (codes,))
@@ -174,6 +194,13 @@ class _Spiking(_Form):
         scale = {"scale": quantiser.scale.to(self.dtype)}
         name = f"{quantiser.signal}.code"
         return self.builder.neuron("trace", value, attributes, scale, states=[("total", 0.0)], name=name)
+
+    def decoded(self, codes: str, quantiser: Quantiser) -> str:
+        # Whole numbers are added up, so that what is at rest is the quantised network's to the last bit.
+        levels = self.builder.neuron(
+            "integrate", codes, {}, {}, states=[("sum", 0.0)], name=f"{quantiser.signal}.held_levels"
+        )
+        return self.scaled(levels, quantiser.scale, f"{quantiser.signal}.held")
 
     def weights(self, node: Node, codes: str, quantiser: Quantiser) -> str:
         layer = rounded(node, quantiser, self.dtype)
@@ -210,6 +237,33 @@ def product_scale(quantisers: Sequence[Quantiser], dtype: torch.dtype) -> Tensor
     return (left * right).to(dtype)
 
 
+class _Events(_Trained):
+    """Real weights read the values that events of one step stand for: what a chip of graded events is to compute."""
+
+    def code(self, quantiser: Quantiser, value: str) -> str:
+        if quantiser.low:
+            reason = (
+                f"{quantiser.signal} has codes from {quantiser.low} to {quantiser.high}, and events on a chip are "
+                "numbers from 0 on; what a layer reads must come from a ReLU (--chip-clean replaces the others)"
+            )
+            raise CaptureError(f"{self.source.name} has no form for chips: {reason}.", (reason,))
+        producer, most = self.source.producer(quantiser.signal), quantiser.high
+        if producer is not None and (producer.op == "relu" or _bounded_by_one_code(producer, quantiser)):
+            # A neuron sends nothing below 0, and nothing above its levels: the activation is the neuron.
+            value = self._values[producer.inputs[0]]
+            highest = float(producer.attributes.get("high", math.inf)) / float(quantiser.scale.max())
+            most = most if highest >= most else int(highest + 0.5)
+        levels = {"levels": most, "divisor": 1.0, "half_up": True}
+        driven = self.scaled(value, 1 / quantiser.scale)
+        sent = self.builder.add("multi_spike", (driven,), levels, name=f"{quantiser.signal}.code")
+        return self.scaled(sent, quantiser.scale)
+
+
+def _bounded_by_one_code(node: Node, quantiser: Quantiser) -> bool:
+    """Whether a node cuts values off at 0 and at a bound that is the same number of levels in every channel."""
+    return node.op == "clamp" and node.attributes["low"] == 0 and quantiser.scale.numel() == 1
+
+
 # One rounding a value at most, whatever order and layout.
 _ROUNDED_ONCE = (
     *("add", "sub", "mul", "div", "neg", "abs", "sign", "maximum", "minimum", "where", "scale", "relu", "clamp"),
@@ -236,6 +290,15 @@ def trained_form(places: Places, quantisers: Quantisers, dtype: torch.dtype) -> 
 def quantised_form(places: Places, quantisers: Quantisers, dtype: torch.dtype) -> Graph:
     """Return the quantised network: codes, weights on the exact grid, one evaluation."""
     return _Quantised(places, quantisers, dtype, "quantised").build()
+
+
+def events_form(places: Places, quantisers: Quantisers, dtype: torch.dtype) -> Graph:
+    """Return the quantised network as one of one time step, whose neurons send their codes as numbers.
+
+    Raises:
+        CaptureError: codes may be negative.
+    """
+    return _Events(places, quantisers, dtype, "in events").build()
 
 
 def spiking_form(places: Places, quantisers: Quantisers, dtype: torch.dtype, max_exponent: int | None) -> Graph:

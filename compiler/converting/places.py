@@ -55,14 +55,34 @@ class Places:
         graph: an ordinary network, simplified, its attention split into products.
         spike_input: whether the network's input is sent as events too; else the layers that read it directly get the
             real numbers once.
+        activation_codes: whether what leaves a ReLU or a clamp from 0 on becomes codes for everybody, also for sums and
+            pools: then events are all that layers hand on, as on a chip. What is computed from the input's real
+            numbers alone stays as it is.
     """
 
-    def __init__(self, graph: Graph, spike_input: bool = False):
-        self.graph, self.spike_input = graph, spike_input
+    def __init__(self, graph: Graph, spike_input: bool = False, activation_codes: bool = False):
+        self.graph, self.spike_input, self.activation_codes = graph, spike_input, activation_codes
         self.moving: set[str] = set(graph.inputs)
         for node in graph:
             if any(name in self.moving for name in node.inputs):
                 self.moving.update(node.outputs)
+
+    def is_held(self, signal: str) -> bool:
+        """Whether a signal is known to all of its readers as codes alone."""
+        node = self.graph.producer(signal)
+        if not self.activation_codes or node is None or signal not in self.moving - self._analog:
+            return False
+        return node.op == "relu" or (node.op == "clamp" and float(node.attributes["low"]) == 0.0)
+
+    @cached_property
+    def _analog(self) -> set[str]:
+        """Signals that are computed before anything becomes codes."""
+        found = set() if self.spike_input else set(self.graph.inputs)
+        for node in self.graph:
+            moving = [name for name in node.inputs if name in self.moving]
+            if moving and self.role(node) == "value" and all(name in found for name in moving):
+                found.update(node.outputs)
+        return found
 
     def role(self, node: Node) -> str:
         """Return "weights", "stored" (a product with stored numbers), "product" or "value"."""
@@ -97,14 +117,16 @@ class Places:
         direct: dict[str, set[int | None]] = {}
         for node in self.graph:
             role = self.role(node)
-            if role == "value":
-                continue
             for name in dict.fromkeys(node.inputs):
-                if name in self.moving:
+                if name in self.moving and role != "value":
                     origin = self.origin(name)
                     readers.setdefault(origin, []).append(node.name)
                     axis = _channels(node) if role == "weights" and origin == name else None
                     direct.setdefault(origin, set()).add(axis)
+            for name in node.outputs:
+                if self.is_held(name):
+                    readers.setdefault(name, [])
+                    direct.setdefault(name, set()).add(None)  # one scale: sums read it beside layers
         order = {name: index for index, name in enumerate(self.graph.signals)}
         found = {}
         for signal in sorted(readers, key=order.__getitem__):

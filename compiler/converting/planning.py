@@ -132,14 +132,15 @@ class Plan:
         }
 
 
-def plan(graph: Graph, spike_input: bool = False) -> Plan:
+def plan(graph: Graph, spike_input: bool = False, activation_codes: bool = False) -> Plan:
     """Plan the conversion of a graph as ``prepared`` returns it; nothing is run and no data is needed.
 
     Args:
         graph: the float network, simplified, its attention split into products.
         spike_input: whether the network's input is sent as events too.
+        activation_codes: whether events are all that leaves an activation.
     """
-    places = Places(graph, spike_input)
+    places = Places(graph, spike_input, activation_codes)
     operations = tuple(Planned(node, _fate(node, places), _macs(graph, node)) for node in graph)
     neurons = sum(graph.signals[name].size for name in places.all)
     return Plan(graph, operations, len(places.all), neurons)
@@ -174,6 +175,8 @@ def _low(node: Node) -> float:
 def _only_coded(node: Node, places: Places) -> bool:
     """Whether the result is read as codes alone, or by functions of one value that are."""
     graph = places.graph
+    if places.is_held(node.output):
+        return True
     readers = graph.consumers(node.output)
     if node.output in graph.outputs or not readers:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -92,6 +93,8 @@ def test_both_forms_are_written_and_equal(convert, place):
         (("net.graph", "--data", "images", "--finetune", "1"), 2, "--output"),
         (("net.graph", "--nodes"), 2, "--plan"),
         (("net.graph", "--data", "imagenet21k"), 2, "imagenet21k"),
+        (("net.graph", "--data", "images", "--chip", "loihi3"), 2, "loihi3"),
+        (("net.graph", "--data", "images", "--chip", "speck"), 2, "speck"),
         (("nets.graph", "--plan"), 2, "nets.graph does not exist"),
         (("spiking_cnn_small", "--plan"), 3, "is a spiking one already: "),
     ],
@@ -105,3 +108,27 @@ def test_bad_input_is_one_line(convert, place, arguments, code, words):
         json.dumps(["images", "net.graph"]),
         json.dumps(["images", "net.graph", "out"]),
     )
+
+
+def test_on_a_chip_it_is_compared_again(convert, place):
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, stride=2), nn.ReLU())
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
+    compiler.capture(model, torch.zeros(1, 3, 16, 16)).save(place / "relu.graph")
+    try:
+        arguments = ("--data", "images", "--chip", "mesh", "--output", "chip")
+        code, out, errors = convert("relu.graph", *arguments)
+        assert code == 0, errors
+        assert {path.name for path in (place / "chip").iterdir()} >= {"events.graph", "network.program", "convert.json"}
+        assert read_json(place / "chip" / "convert.json")["activation_codes"] is True
+        said = " ".join(out.split())
+        assert "on mesh, in one time step of whole codes:" in said
+        assert "chip accuracy" in said
+        assert "(12 test images)" in said
+        assert " spikes differ and 0 of 36 output membranes: exact" in said
+        code, out, errors = convert("net.graph", *arguments)
+        assert code == 2, "GELU sends codes below 0"
+        assert "events on a chip are numbers from 0 on" in " ".join(errors.split())
+    finally:
+        shutil.rmtree(place / "chip", ignore_errors=True)
+        (place / "relu.graph").unlink()
