@@ -8,7 +8,7 @@ from typing import Any
 from snnkit.report.chip import verdict
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run
-from snnkit.report.values import names, number, obj, percent, plural, rows, si, text, whole
+from snnkit.report.values import names, number, obj, percent, plural, ratio, rows, si, text, whole
 
 _REST = "spiking, at rest"
 _STEPS = re.compile(r"spiking, T = (\d+)")
@@ -104,6 +104,11 @@ def _on_chip(mapping: dict[str, Any]) -> dict[str, str]:
     if differing is None:
         return {"verdict": "not compared" if mapping else "not compiled", "style": "unknown", "detail": ""}
     of = f" of {si(places)}" if places else ""
+    changed = number(equality.get("float_mismatches"))
+    if changed:  # between the two lie what the chip's registers round
+        rounded = f"its registers change {percent(ratio(changed, number(equality.get('float_compared'))))} of the codes"
+        rest = f"{whole(differing)}{of} events differ from what they then are"
+        return verdict(equality.get("float_verdict")) | {"detail": f"{rounded}; {rest}"}
     return verdict(equality.get("verdict")) | {"detail": f"{whole(differing)}{of} events differ"}
 
 
