@@ -141,7 +141,9 @@ def _fits(run: Run) -> str:
     spikes = number(obj(run.mapping, "equality").get("spikes"))
     of = f" of its {si(spikes)} spikes" if spikes else " of its spikes"
     found = f"{whole(differing) if differing else 'none'}{of} {'differ' if differing != 1 else 'differs'} there"
-    return f"{clause}, and {found} from the quantised network" if clause else found
+    # A converted network was quantised before: what differs from that is told at the arrow to the chip.
+    network = "the network in the chip's integers" if run.conversion else "the quantised network"
+    return f"{clause}, and {found} from {network}" if clause else found
 
 
 def tiles(run: Run) -> list[dict[str, Any]]:
