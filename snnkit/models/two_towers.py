@@ -75,6 +75,8 @@ class TwoTowers(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.logit_bias = None if bias is None else nn.Parameter(torch.tensor(float(bias)))
         self._selective = False
+        self.recall: Callable[[str, Callable[[], Tensor]], Tensor] | None = None
+        """Called with "image" or "text" and a tower that waits to be run, in place of running it."""
 
     def forward(self, images_BCHW: Tensor, tokens_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Return the unit features of images and texts, (B, D) both."""
@@ -82,16 +84,19 @@ class TwoTowers(nn.Module):
 
     def encode_images(self, images_BCHW: Tensor) -> Tensor:
         """Return the unit features (B, D) of images."""
-        return self._unit(self.image_projection(self._run(features, self.encoder, images_BCHW)))
+        return self._unit(self.image_projection(self._run("image", features, self.encoder, images_BCHW)))
 
     def encode_texts(self, tokens_BL: Tensor) -> Tensor:
         """Return the unit features (B, D) of texts."""
-        return self._unit(self.text_projection(self._run(self.text, tokens_BL)))
+        return self._unit(self.text_projection(self._run("text", self.text, tokens_BL)))
 
-    def _run(self, tower: Callable[..., Tensor], *given: Any) -> Tensor:
-        recomputes = self._selective and self.training and torch.is_grad_enabled()
-        found: Tensor = selectively(tower, *given) if recomputes else tower(*given)
-        return found
+    def _run(self, side: str, tower: Callable[..., Tensor], *given: Any) -> Tensor:
+        def run() -> Tensor:
+            recomputes = self._selective and self.training and torch.is_grad_enabled()
+            found: Tensor = selectively(tower, *given) if recomputes else tower(*given)
+            return found
+
+        return run() if self.recall is None else self.recall(side, run)
 
     @staticmethod
     def _unit(rows: Tensor) -> Tensor:

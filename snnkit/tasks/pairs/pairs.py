@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -29,6 +30,7 @@ from snnkit.tasks.firing import firing_neurons, listening
 from snnkit.tasks.pairs import records
 from snnkit.tasks.pairs.coupling import batch_norms, check_norms
 from snnkit.tasks.pairs.finding import Finding, class_weights
+from snnkit.tasks.pairs.kept import KeptRows
 from snnkit.tasks.pairs.losses import CHUNK, LOSSES, Exchange, contrastive_loss, pull
 from snnkit.tasks.pairs.predicted import over_batches
 from snnkit.tasks.pairs.two_pass import TwoPass
@@ -186,22 +188,34 @@ class Pairs(Task):
             return
         step = TwoPass(self.model, self.kind, self.exchange, self.chunk)
         kept = []
-        for batch in batches:
-            images, tokens = _pair(batch)
-            self._part = tuple(images.shape), tokens.shape[1]
-            with torch.no_grad():
-                forward(Look(images, tokens, step))
-            kept += [] if self.reread else [(images, tokens)]
-        step.compare()
-        again = (_pair(batch) for batch in batches.again()) if self.reread else iter(kept)
-        for images, tokens in again:
-            yield PullBack(images, tokens, step)
+        with self._keeping() as rows:
+            for batch in batches:
+                images, tokens = _pair(batch)
+                self._part = tuple(images.shape), tokens.shape[1]
+                with torch.no_grad():
+                    forward(Look(images, tokens, step))
+                kept += [] if self.reread else [(images, tokens)]
+            step.compare()
+            rows.again = True
+            again = (_pair(batch) for batch in batches.again()) if self.reread else iter(kept)
+            for images, tokens in again:
+                yield PullBack(images, tokens, step)
         if not step.exact:
             self._tell(
                 "replay",
                 f"the towers gave other features in the second pass (by {step.differs:.1%}): they keep a state between "
                 "calls, or draw numbers of their own, so that gradients are not those of the loss.",
             )
+
+    @contextmanager
+    def _keeping(self) -> Iterator[KeptRows]:
+        """Run a frozen tower once a step inside the block: what it gives in the first pass is kept for the second."""
+        rows = KeptRows(self.model, self.freeze)
+        self.model.recall = rows if self.freeze else None
+        try:
+            yield rows
+        finally:
+            self.model.recall = None
 
     def forward(self, batch: Any) -> Any:
         """Have a part looked at in the first pass; else do what every task does."""

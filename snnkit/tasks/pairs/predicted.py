@@ -88,6 +88,9 @@ def predict(
     if parts == 1:
         return Prediction(part + comparing, 0, 0, 0)
     waiting = own * (x[0].numel() * x.element_size() + 8 * tokens) if kept else 0
+    for tower, projection in ((towers.encoder, towers.image_projection), (towers.text, towers.text_projection)):
+        if not any(parameter.requires_grad for parameter in tower.parameters()):
+            waiting += own * projection.in_features * like.element_size()  # a frozen tower's rows are kept
     return Prediction(part, 2 * number * width * own, comparing, waiting)
 
 

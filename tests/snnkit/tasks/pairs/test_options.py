@@ -4,6 +4,7 @@ Would break it: a frozen tower that moves, by its gradients or by the statistics
 on beyond its bound; a budget of memory that towers are not held to.
 """
 
+import copy
 import math
 
 import pytest
@@ -101,3 +102,60 @@ def test_a_budget_of_memory_is_told_and_held(tmp_path, capsys):
     with pytest.raises(InvalidArgumentError, match=r"memory_budget='100kB': a step of 2 parts of 8 pairs takes"):
         train(configured("100kB"), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+class Parts:
+    """Batches of one optimizer step."""
+
+    def __init__(self, batches):
+        self.batches, self.size = batches, len(batches)
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    again = __iter__
+
+
+class Noisy(torch.nn.Module):
+    """An encoder that draws numbers in tests too, as Poisson does."""
+
+    static = False
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder, self.timesteps = encoder, encoder.timesteps
+
+    def forward(self, x):
+        made = self.encoder(x)
+        return made + torch.rand_like(made)
+
+
+def gradients(task, parts, reread=False):
+    torch.manual_seed(3)
+    for part in task.parts(Parts(parts), task):
+        (task(part) / len(parts)).backward()
+    return {name: value.grad for name, value in task.model.named_parameters() if value.grad is not None}
+
+
+@pytest.mark.parametrize("freeze", TOWERS)
+def test_a_frozen_tower_runs_once_a_step_and_changes_no_gradient(freeze):
+    """Against towers of which the same one is frozen without the task's knowing; the image tower draws numbers."""
+    model = towers(text_dropout=0.2)
+    model.encoder.encoder = Noisy(model.encoder.encoder)
+    images, tokens = batch()
+    parts = list(zip(images.split(2), tokens.split(2), strict=True))
+    found, runs = [], []
+    for options in ({"freeze": freeze}, {}):
+        task = build_task("pairs", copy.deepcopy(model), 0, {"batch_norm": "frozen", **options}).train()
+        tower = getattr(task.model, TOWERS[freeze])
+        tower.eval().requires_grad_(False)
+        calls = []
+        first = next(module for module in tower.modules() if not list(module.children()) and list(module.parameters()))
+        first.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        found.append(gradients(task, parts))
+        runs.append(len(calls))
+    assert runs == [len(parts), 2 * len(parts)]
+    assert found[0].keys() == found[1].keys()
+    assert {"image_projection.weight", "text_projection.weight", "logit_scale"} <= found[0].keys()
+    for name, gradient in found[0].items():
+        assert torch.equal(gradient, found[1][name]), name
