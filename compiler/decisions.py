@@ -5,6 +5,9 @@ Letters: B samples, K classes, h and w places of a coarse map, H and W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -51,6 +54,35 @@ def right(logits: Tensor, truth: Tensor) -> float:
     return float((decided(logits, truth) == known(truth)).double().mean())
 
 
-def compact(classes: Tensor) -> Tensor:
-    """Return decisions in two bytes each, for those that are kept for every step."""
-    return classes.to(torch.int16)
+class Judge(Protocol):
+    """What a network decides, batch by batch, and how good that is."""
+
+    every_step: bool
+    """Whether the decisions after every step are wanted, and not only those after a few."""
+
+    def decide(self, outputs: Tensor, x: Tensor, truth: Any) -> Any:
+        """Return the decisions of a batch by its outputs (B, …), its inputs and what is true of it."""
+
+    def score(self, said: Sequence[Any], truth: Sequence[Any]) -> float:
+        """Return how good the decisions of all batches are, 0 … 1."""
+
+    def agreement(self, said: Sequence[Any], other: Sequence[Any]) -> float:
+        """Return how far the decisions of all batches are those of another network, 0 … 1."""
+
+
+class Classes:
+    """The judge of networks that decide for classes, of samples or of pixels: shares of equal decisions."""
+
+    every_step = True
+
+    def decide(self, outputs: Tensor, x: Tensor, truth: Tensor | None) -> Tensor:
+        """Return classes (N,) as ``decided`` does, in two bytes each: they are kept for every step."""
+        return decided(outputs, truth).to(torch.int16)
+
+    def score(self, said: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
+        """Return the share of right decisions."""
+        return self.agreement(said, [known(one) for one in truth])
+
+    def agreement(self, said: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+        """Return the share of equal decisions."""
+        return float((torch.cat(list(said)) == torch.cat(list(other))).double().mean())

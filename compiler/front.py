@@ -1,6 +1,6 @@
-"""Front: backbone and neck of a spiking detector as one graph, for a chip whose host runs the heads.
+"""Front: backbone and neck of a detector as one graph, for a chip, or a conversion, whose host runs the heads.
 
-    chip   image → backbone → neck → all maps of the pyramid, pixel by pixel side by side: one output (T, B, K)
+    graph  image → backbone → neck → all maps of the pyramid side by side: one output (T, B, K) or, without time, (B, K)
     host   what is read at every step → maps → proposals, regions, box head, mask head, selection: the detector's own
 
 Letters: T steps, B images, K values of all maps, C channels, H and W pixels.
@@ -9,7 +9,7 @@ Letters: T steps, B images, K values of all maps, C channels, H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -19,7 +19,6 @@ from compiler.capturing import capture
 from compiler.graph import Graph
 from compiler.parts import take_time
 from compiler.passes import simplify
-from snnkit.errors import InvalidArgumentError
 from snnkit.models.detector import Detector, Found, Seen
 
 WHAT = "backbone and neck"
@@ -27,7 +26,7 @@ REST = "the heads and the selection of boxes stay on the host, which reads the p
 
 
 class _Pyramid(nn.Module):
-    """Images (B, C, H, W), scaled as the detector says, → its pyramid (T, B, K)."""
+    """Images (B, C, H, W), scaled as the detector says, → its pyramid (T, B, K) or (B, K)."""
 
     def __init__(self, detector: Detector):
         super().__init__()
@@ -35,7 +34,8 @@ class _Pyramid(nn.Module):
             if hasattr(detector, name):
                 self.add_module(name, getattr(detector, name))
         self._whole = (detector,)  # in a tuple: its modules are those above
-        take_time(self, detector)
+        if detector.backbone.spiking:
+            take_time(self, detector)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return all maps side by side."""
@@ -44,7 +44,7 @@ class _Pyramid(nn.Module):
 
 @dataclass(frozen=True)
 class Front:
-    """A spiking detector, its backbone and neck as captured, and the shapes (C, H, W) of the maps that they put out."""
+    """A detector, its backbone and neck as captured, and the shapes (C, H, W) of the maps that they put out."""
 
     model: Detector
     captured: Graph
@@ -60,32 +60,35 @@ class Front:
         return self.model.transform(list(images_BCHW))[0].tensors  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def find(self, images_BCHW: Tensor, outputs_TBK: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Found]:
-        """Return what the heads find in images whose pyramid was computed elsewhere, in pixels of ``sizes`` (H, W)."""
+    def find(self, images_BCHW: Tensor, outputs: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Found]:
+        """Return what the heads find in images whose pyramid was computed elsewhere.
+
+        Args:
+            images_BCHW: as the detector takes them.
+            outputs: the pyramid, (T, B, K); of an ordinary detector (B, K), or of one step.
+            sizes: (H, W) of each image, in whose pixels boxes are wanted.
+        """
         counts = [channels * height * width for channels, height, width in self.shapes]
         kind = next(self.model.parameters()).dtype
+        if outputs.ndim == 3 and not self.model.backbone.spiking:
+            outputs = outputs[0]
         maps = [
             part.to(kind).reshape(*part.shape[:-1], *shape)
-            for part, shape in zip(torch.split(outputs_TBK, counts, -1), self.shapes, strict=True)
+            for part, shape in zip(torch.split(outputs, counts, -1), self.shapes, strict=True)
         ]
         batch, _ = self.model.transform(list(images_BCHW))
         return self.model.find(Seen(list(images_BCHW), batch, self.model.further(maps)), sizes)
 
 
 def front(model: Detector, images_BCHW: Tensor) -> Front:
-    """Return backbone and neck of a spiking detector for images of this size.
+    """Return backbone and neck of a detector for images of this size.
 
     Raises:
-        InvalidArgumentError: nothing in it spikes.
-        CaptureError: it holds what graphs do not have.
+        CaptureError: they hold what graphs do not have.
     """
-    if not model.backbone.spiking:
-        raise InvalidArgumentError(
-            "this detector stands on an image model without spikes, and chips here run spikes; give one on a spiking "
-            "one, such as mask_rcnn:ms_resnet18."
-        )
     model.eval()
     images = model.transform(list(images_BCHW))[0].tensors
     with torch.no_grad():
         shapes = tuple((x.shape[-3], x.shape[-2], x.shape[-1]) for x in model.pyramid(images))
-    return Front(model, capture(_Pyramid(model).eval(), images), shapes)
+    captured = replace(capture(_Pyramid(model).eval(), images), name=f"{type(model).__name__} {WHAT}")
+    return Front(model, captured, shapes)

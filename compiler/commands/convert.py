@@ -11,6 +11,7 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from compiler.commands.heads import Heads
     from compiler.commands.source import Source
     from compiler.converting import Converted
     from compiler.graph import Graph
@@ -112,7 +113,8 @@ def convert(
         return
     if chosen.finetune:
         given.check_classes("convert --finetune")
-    given.check_classes("convert", pixels=True)
+    if given.front is None:
+        given.check_classes("convert", pixels=True)
     if nodes:
         raise InvalidArgumentError("--nodes goes with --plan.")
     _convert(_with_data(given, chosen.data, chosen.data_source), chosen, exponent, spike_input)
@@ -171,26 +173,41 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     import torch
 
     from compiler.commands import show_conversion
+    from compiler.commands.heads import MEASURE, Boxes, Heads
     from compiler.commands.stages import batches
     from compiler.converting.comparing import compare
     from compiler.converting.conversion import prepared_graph
     from compiler.converting.planning import plan as planned
     from compiler.decisions import MEASURES
+    from compiler.front import WHAT
+    from snnkit.engine.progress import console
 
     folder = chosen.output or (given.folder / "converted" if given.folder is not None else None)
     if chosen.finetune < 0 or (chosen.finetune and folder is None) or (chosen.chip_clean and not chosen.finetune):
         _refuse_tuning(chosen)
-    floating = prepared_graph(given.captured)
+    front = given.front
+    floating = prepared_graph(given.captured if front is None else front.captured)
     samples, _ = given.training_images(chosen.calibration)
+    if front is not None:
+        samples = front.prepared(samples)
+        console.print(f"{given.text}: {WHAT}; the heads and the selection of boxes stay as they are", soft_wrap=False)
     if chosen.chip_clean:
         show_conversion.before(planned(floating, spike_input, chosen.activation_codes))
-    converted = _made(given, floating, batches(given.graph, samples), chosen, exponent, spike_input, folder)
+    converted = _made(given, floating, batches(floating, samples), chosen, exponent, spike_input, folder)
     show_conversion.summary(planned(converted.source, spike_input, chosen.activation_codes), converted)
-    x, labels, classes = given.test_images(chosen.images)
-    parts = batches(given.graph, x)
-    pairs = list(zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True))
-    comparison = compare(converted, pairs, floating=floating)
-    measure = MEASURES[labels.ndim > 1]
+    pairs: list[tuple[Tensor, Any]]
+    classes: tuple[str, ...] = ()
+    if front is not None:
+        heads = Heads(front, *given.test_things(chosen.images))
+        pairs, measure = heads.pairs(), MEASURE
+        x, labels = front.prepared(heads.images), torch.zeros(0)
+        comparison = compare(converted, pairs, floating=floating, judge=Boxes(front))
+    else:
+        heads = None
+        x, labels, classes = given.test_images(chosen.images)
+        parts = batches(floating, x)
+        pairs = list(zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True))
+        comparison, measure = compare(converted, pairs, floating=floating), MEASURES[labels.ndim > 1]
     show_conversion.comparison(comparison, measure)
     if folder is not None:
         kept = ("levels", "per_channel", "start", "finetune", "chip_clean", "activation_codes")
@@ -201,7 +218,7 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
             folder,
         )
     if chosen.chip is not None:
-        _onto_chip(converted, chosen.chip, (x, labels, classes), given.folder, folder)
+        _onto_chip(converted, chosen.chip, (x, labels, classes), given.folder, folder, heads)
 
 
 def _onto_chip(
@@ -210,6 +227,7 @@ def _onto_chip(
     samples: tuple[Tensor, Tensor, tuple[str, ...]],
     run: Path | None,
     folder: Path | None,
+    heads: Heads | None,
 ) -> None:
     """Compile the network of one step, run the samples in integers, and compare; ``run`` gets mapping.json."""
     from compiler.commands import show
@@ -222,7 +240,7 @@ def _onto_chip(
         graph.save(folder / "events.graph")  # `snnkit check` says all that keeps it from a chip
     program = compile(graph, chip=chip)
     console.print(f"\non {program.chip.name}, in one time step of whole codes:", soft_wrap=False)
-    show.equality(run_on_chip(program, *samples, run))
+    show.equality(run_on_chip(program, *samples, run, heads))
     if folder is not None:
         program.save(folder / "network.program")
         console.print(f"program: {folder / 'network.program'}")

@@ -1,11 +1,11 @@
-"""What a detector finds where a chip runs its backbone and neck: AP of the float network, of both graphs, of the chip.
+"""What a detector finds where something else runs its backbone and neck: a chip, or the forms of a conversion.
 
 Letters: T steps, B images, K values of all maps of the pyramid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,12 @@ from compiler.interpreting import interpret
 from compiler.program import Program, Trace
 from compiler.run import outputs
 from snnkit.errors import InvalidArgumentError
+from snnkit.models.detector import Found
 from snnkit.tasks.detection import box_ap, stored_size
 
 MEASURE = "box AP"
 _BATCH = 50
+_SURE = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,12 @@ class Heads:
     front: Front
     images: Tensor
     targets: list[dict[str, Tensor]]
+
+    def pairs(self) -> list[tuple[Tensor, Any]]:
+        """Return batches as backbone and neck see them, beside each the images and what is on them."""
+        things = [self.targets[start : start + _BATCH] for start in range(0, len(self.targets), _BATCH)]
+        parts = zip(torch.split(self.images, _BATCH), things, strict=True)
+        return [(self.front.prepared(images), (images, targets)) for images, targets in parts]
 
     def scores(self, program: Program, trace: Trace) -> dict[str, Any]:
         """Return AP of boxes before, between and on the chip, and how many values that the host reads differ.
@@ -76,3 +84,29 @@ class Heads:
     def _sizes(self) -> list[list[tuple[int, int]]]:
         sizes = [stored_size(image, target) for image, target in zip(self.images, self.targets, strict=True)]
         return [sizes[start : start + _BATCH] for start in range(0, len(sizes), _BATCH)]
+
+
+class Boxes:
+    """The judge of a converted detector (``compiler.decisions.Judge``): AP of boxes; truth is images and targets."""
+
+    every_step = False
+
+    def __init__(self, front: Front):
+        self._front = front
+
+    def decide(self, outputs: Tensor, x: Tensor, truth: Any) -> list[Found]:
+        """Return what the heads find in the images of a batch."""
+        images, targets = truth
+        sizes = [stored_size(image, target) for image, target in zip(images, targets, strict=True)]
+        return self._front.find(images, outputs, sizes)
+
+    def score(self, said: Sequence[Any], truth: Sequence[Any]) -> float:
+        """Return AP of boxes."""
+        return box_ap([one for batch in said for one in batch], [one for _, targets in truth for one in targets])
+
+    def agreement(self, said: Sequence[Any], other: Sequence[Any]) -> float:
+        """Return AP of boxes where what the other network finds, and is surer of than one in two, is the truth."""
+        sure = [
+            {key: one[key][one["scores"] >= _SURE] for key in ("boxes", "labels")} for batch in other for one in batch
+        ]
+        return box_ap([one for batch in said for one in batch], sure)

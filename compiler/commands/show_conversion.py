@@ -98,11 +98,12 @@ def comparison(found: Comparison, measure: str = "accuracy") -> None:
     verdict = "exact"
     if not found.exact:
         verdict = f"NOT exact: {found.codes_differ:,} codes, and outputs by up to {found.logit_error:.3g}"
+    settled = "decides as at rest for 99 %" if measure != "box AP" else "finds 99 % of what it finds at rest"
+    settled += f" from T = {found.settled} on"
     lines = [
         f"float → quantised: outputs differ by up to {found.float_error:.3g}: approximate, measured",
         f"quantised → spiking: {found.codes_differ:,} of {found.codes:,} codes differ at rest: {verdict}",
-        f"at rest after {found.rest:,} steps at the latest (bound {found.bound:,}); decides as at rest for 99 % from "
-        f"T = {found.settled} on",
+        f"at rest after {found.rest:,} steps at the latest (bound {found.bound:,}); {settled}",
     ]
     for line in lines:
         console.print(line, soft_wrap=False)

@@ -140,11 +140,10 @@ class Source:
 
     @cached_property
     def front(self) -> Front | None:
-        """Backbone and neck of a spiking detector, whose heads stay on the host; None for all other networks.
+        """Backbone and neck of a detector, whose heads stay on the host; None for all other networks.
 
         Raises:
-            InvalidArgumentError: a detector without spikes.
-            CaptureError: it holds what graphs do not have.
+            CaptureError: they hold what graphs do not have.
         """
         return front(self.network, self.example) if isinstance(self.network, Detector) else None
 
@@ -157,6 +156,11 @@ class Source:
             CaptureError: as ``graph``.
         """
         if self.front is not None:
+            if not self.front.model.backbone.spiking:
+                raise InvalidArgumentError(
+                    f"{self.text} stands on an image model without spikes, and chips here run spikes; give a detector "
+                    "on a spiking one, such as mask_rcnn:ms_resnet18, or convert it: `snnkit convert`."
+                )
             return self.front.graph
         self.check_one_network("compile")
         return self.graph

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from compiler.converting.conversion import Converted
 from compiler.converting.running import Stepper
 from compiler.counting import Tally
-from compiler.decisions import compact, decided, known
+from compiler.decisions import Classes, Judge
 from compiler.graph import Graph
 from compiler.interpreting import interpret
 from hw.counts import Counts
@@ -28,8 +27,8 @@ class FormResult:
 
     Args:
         name: "float", "quantised", "spiking, T = 4" or "spiking, at rest".
-        accuracy: share of right decisions, of samples or of pixels; None without labels.
-        agreement: share of decisions equal to the quantised form's.
+        accuracy: share of right decisions, of samples or of pixels, or what else a judge measures; None without labels.
+        agreement: share of decisions equal to the quantised form's, or what a judge calls so.
         events: events of a neuron and sample until then (spiking forms).
     """
 
@@ -52,7 +51,7 @@ class Comparison:
         float_error: largest difference of an output between the quantised form and the float network.
         rest: largest number of steps until rest of any batch; ``bound`` holds for every input.
         settled: the first number of steps from which on the spiking form gives at least 99 % of
-            the decisions that it gives at rest.
+            the decisions that it gives at rest; where a judge does not look at every step, of those that it looks at.
         counts: operations of a sample: "float", "quantised", "spiking" (until rest).
     """
 
@@ -82,12 +81,12 @@ class Comparison:
 
 @dataclass
 class _Decisions:
-    """What was decided, batch by batch: (N,) each, N samples or known pixels."""
+    """What was decided, batch by batch, and what is true."""
 
-    floating: list[Tensor]
-    quantised: list[Tensor]
-    steps: list[Tensor]  # (T, N), the last step standing for all that follow
-    labels: list[Tensor]
+    floating: list[Any]
+    quantised: list[Any]
+    steps: list[dict[int, Any]]  # by number of steps, the last standing for all that follow
+    truth: list[Any]
 
 
 def compare(
@@ -96,15 +95,18 @@ def compare(
     steps: Sequence[int] = (1, 2, 4, 8),
     counted: bool = True,
     floating: Graph | None = None,
+    judge: Judge | None = None,
 ) -> Comparison:
     """Run float, quantised and spiking form on samples, compare every code at rest, and count.
 
     Args:
         converted: the network; its output, (B, K) or a map (B, K, h, w), decides.
-        batches: inputs (B, …), or pairs of them with labels: (B,), or (B, H, W) with 255 where nothing is known.
+        batches: inputs (B, …), or pairs of them with labels: (B,), or (B, H, W) with 255 where nothing is known; or
+            with what else ``judge`` takes for the truth.
         steps: after how many steps decisions are looked at, besides rest.
         counted: whether operations are counted, which about doubles the time.
         floating: the float network, where it is another than the one that was quantised (before fine-tuning).
+        judge: says what a decision is and how many are right; by default classes are decided for.
 
     Raises:
         InvalidArgumentError: no samples, some batches with labels and some without, or outputs that are no logits.
@@ -115,6 +117,7 @@ def compare(
             f"{', '.join(str(converted.source.shape(name)) for name in converted.source.outputs)}; decisions are "
             "compared of one output (K,), or of one map (K, h, w)."
         )
+    judge = judge or Classes()
     found = _Decisions([], [], [], [])
     source = floating or converted.source
     graphs = {"float": source, "quantised": converted.qann_graph, "spiking": converted.snn_graph}
@@ -127,7 +130,7 @@ def compare(
         x = pair[0].to(converted.dtype)
         truth = pair[1] if len(pair) > 1 else None
         if truth is not None:
-            found.labels.append(known(truth))
+            found.truth.append(truth)
         (y,) = _run(source, x, tallies["float"] if counted else None)
         (q,) = _run(converted.qann_graph, x, tallies["quantised"] if counted else None)
         outcome = _spike(converted, x, tallies["spiking"] if counted else None)
@@ -135,14 +138,16 @@ def compare(
         differ, codes, rest = differ + wrong, codes + compared, max(rest, outcome.rest)
         float_error = max(float_error, float((y - q).abs().max()))
         logit_error = max(logit_error, float((outcome.logits[-1] - q).abs().max()))
-        found.floating.append(decided(y, truth))
-        found.quantised.append(decided(q, truth))
-        found.steps.append(torch.stack([compact(decided(one, truth)) for one in outcome.logits]))
+        found.floating.append(judge.decide(y, x, truth))
+        found.quantised.append(judge.decide(q, x, truth))
+        last = len(outcome.logits)
+        looked_at = {t for t in (range(1, last) if judge.every_step else steps) if t < last} | {last}
+        found.steps.append({t: judge.decide(outcome.logits[t - 1], x, truth) for t in sorted(looked_at)})
         events.append((outcome.events, len(x)))
     if not events:
         raise InvalidArgumentError("a comparison needs at least one batch of samples.")
     samples = sum(n for _, n in events)
-    forms, settled = _forms(converted, found, events, samples, steps)
+    forms, settled = _forms(converted, found, events, samples, steps, judge)
     counts = {name: tally.counts() for name, tally in tallies.items()} if counted else {}
     return Comparison(samples, forms, codes, differ, logit_error, float_error, rest, converted.bound, settled, counts)
 
@@ -197,31 +202,33 @@ def _forms(
     events: list[tuple[list[int], int]],
     samples: int,
     steps: Sequence[int],
+    judge: Judge,
 ) -> tuple[tuple[FormResult, ...], int]:
-    quantised = torch.cat(found.quantised)
-    if found.labels and sum(map(len, found.labels)) != len(quantised):
+    if found.truth and len(found.truth) != len(found.quantised):
         raise InvalidArgumentError("some batches have labels and some have not; give all alike.")
-    labels = torch.cat(found.labels) if found.labels else None
     neurons = sum(converted.snn_graph.signals[f"{name}.code"].size for name in converted.quantisers)
 
-    def result(name: str, said: Tensor, sent: float | None = None) -> FormResult:
-        accuracy = None if labels is None else float((said == labels).double().mean())
-        return FormResult(name, accuracy, float((said == quantised).double().mean()), sent)
+    def result(name: str, said: list[Any], sent: float | None = None) -> FormResult:
+        accuracy = judge.score(said, found.truth) if found.truth else None
+        return FormResult(name, accuracy, judge.agreement(said, found.quantised), sent)
 
     def after(t: int) -> FormResult:
-        said = torch.cat([one[min(t, len(one)) - 1] for one in found.steps])
+        said = [one[min(t, max(one))] for one in found.steps]
         sent = sum(one[min(t, len(one)) - 1] for one, _ in events) / (neurons * samples)
         return result(f"spiking, T = {t}", said, sent)
 
-    longest = max(len(one) for one in found.steps)
+    longest = max(max(one) for one in found.steps)
     rested = after(longest)
     rested.name = "spiking, at rest"
-    agreements = [after(t).agreement for t in range(1, longest + 1)]
-    late = [t for t, agreement in enumerate(agreements, start=1) if agreement < 0.99]
+    looked_at = (
+        range(1, longest + 1) if judge.every_step else [*(t for t in sorted(set(steps)) if t < longest), longest]
+    )
+    late = [number for number, t in enumerate(looked_at, start=1) if after(t).agreement < 0.99]
     forms = [
-        result("float", torch.cat(found.floating)),
-        result("quantised", quantised),
+        result("float", found.floating),
+        result("quantised", found.quantised),
         *(after(t) for t in sorted(set(steps)) if t < longest),
         rested,
     ]
-    return tuple(forms), (late[-1] if late else 0) + 1
+    settled = min(late[-1] if late else 0, len(looked_at) - 1)  # at rest it decides as at rest
+    return tuple(forms), looked_at[settled]

@@ -244,7 +244,7 @@ class _Events(_Trained):
         if quantiser.low:
             reason = (
                 f"{quantiser.signal} has codes from {quantiser.low} to {quantiser.high}, and events on a chip are "
-                "numbers from 0 on; what a layer reads must come from a ReLU (--chip-clean replaces the others)"
+                "numbers from 0 on; what a layer reads must come from a ReLU (--chip-clean replaces other activations)"
             )
             raise CaptureError(f"{self.source.name} has no form for chips: {reason}.", (reason,))
         producer, most = self.source.producer(quantiser.signal), quantiser.high

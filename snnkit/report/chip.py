@@ -11,7 +11,7 @@ from snnkit.report.values import number, obj, percent, plural, ratio, rows, si, 
 
 _CORE_NUMBERS = ("id", "x", "y", "neurons", "in_axons", "out_axons", "synapses", "synapse_bits", "events_per_image")
 _VERDICTS = ("exact", "bounded", "approximate")
-_OF = {"pixel accuracy": ", accuracy of pixels", "box AP": ", average precision of boxes"}
+MEASURED = {"pixel accuracy": ", accuracy of pixels", "box AP": ", average precision of boxes"}
 """What is measured where it is not the accuracy of samples."""
 
 
@@ -132,7 +132,7 @@ def equality(run: Run, palette: Palette) -> dict[str, Any] | None:
     if not found and not files:
         return None
     images = number(found.get("images"))
-    of = _OF.get(text(found.get("measure")), "")
+    of = MEASURED.get(text(found.get("measure")), "")
     stages = [
         _stage("Float graph", found.get("float_accuracy"), f"as trained{of}"),
         _stage("Quantised graph", found.get("quantised_accuracy"), "integer weights and thresholds"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from snnkit.report.chip import verdict
+from snnkit.report.chip import MEASURED, verdict
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run
 from snnkit.report.values import names, number, obj, percent, plural, ratio, rows, si, text, whole
@@ -24,10 +24,12 @@ def conversion(run: Run, palette: Palette) -> dict[str, Any] | None:
     samples = number(found.get("samples"))
     measure = "accuracy" if labelled else "agreement"
     mapping = _mapping(run)
-    of = ", accuracy of pixels" if found.get("measure") == "pixel accuracy" else ""
+    of = MEASURED.get(text(found.get("measure")), "")
     return {
         "samples": plural(samples, "sample") if samples is not None else "",
         "measure": measure,
+        "title": _title(found, measure),
+        "boxes": found.get("measure") == "box AP",
         "stages": [
             _stage("Float", forms.get("float"), measure, f"as trained{of}"),
             _stage("Quantised", forms.get("quantised"), measure, _quantised_note(found)),
@@ -150,6 +152,12 @@ def _operations(found: dict[str, Any]) -> list[dict[str, Any]]:
     return table
 
 
+def _title(found: dict[str, Any], measure: str) -> str:
+    """What is measured of every form, as a heading."""
+    named = text(found.get("measure")) or measure
+    return named[:1].upper() + named[1:]
+
+
 def _drawn(forms: dict[str, dict[str, Any]], measure: str, found: dict[str, Any]) -> dict[str, Any] | None:
     """The answer after some numbers of steps, beside the two forms that take one."""
     steps = []
@@ -162,6 +170,5 @@ def _drawn(forms: dict[str, dict[str, Any]], measure: str, found: dict[str, Any]
         return None
     kept = [("quantised", "Quantised")] + ([("float", "Float")] if measure == "accuracy" else [])
     lines = [{"name": label, "value": number(forms.get(key, {}).get(measure))} for key, label in kept]
-    title = (text(found.get("measure")) or measure).capitalize()
-    title = title if measure == "accuracy" else "Decisions equal to the quantised form's"
+    title = _title(found, measure) if measure == "accuracy" else "Decisions equal to the quantised form's"
     return {"steps": steps, "lines": [line for line in lines if line["value"] is not None], "measure": title}

@@ -120,7 +120,10 @@ def _becomes(run: Run) -> str:
     pixels = " of the pixels" if run.conversion.get("measure") == "pixel accuracy" else ""
     of = f"{pixels} of {plural(samples, 'sample')}" if samples else pixels
     known = None not in (reached, before)
-    kept = f"names {percent(reached)}{of} correctly, {percent(before)} before, and " if known else ""
+    told = f"names {percent(reached)}{of} correctly"
+    if run.conversion.get("measure") == "box AP":
+        told = f"reaches a box AP of {percent(reached)}{of and of.replace(' of', ' on')}"
+    kept = f"{told}, {percent(before)} before, and " if known else ""
     none = "none" if differing == 0 else whole(differing)
     differ = "differs" if differing == 1 else "differ"
     codes_of = f"{none} of its {si(codes)} codes {differ} at rest from the quantised network's"

@@ -1,4 +1,4 @@
-"""Spiking detectors whose backbone and neck run on a chip, with the heads on the host.
+"""Detectors whose backbone and neck run on a chip, or are converted, with the heads on the host.
 
 Would break it: maps cut apart in another order than they were put together, a pyramid averaged over time before heads
 that spike read it, outputs of a step that hold those of the steps before, boxes in pixels of another image, a chip that
@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 import compiler
-from compiler.commands.heads import Heads
+from compiler.commands.heads import Boxes, Heads
 from compiler.commands.source import Source, program_of
 from compiler.commands.stages import run_on_chip
+from compiler.converting import compare
 from compiler.front import front
 from compiler.interpreting import interpret
 from compiler.run import outputs
@@ -110,6 +111,42 @@ def test_a_detector_without_spikes_is_refused():
     given = Source("runs/it", ordinary, {}, None, DataConfig())
     with pytest.raises(InvalidArgumentError, match="stands on an image model without spikes"):
         program_of(given, "loihi2")
+
+
+@pytest.fixture(scope="module")
+def ordinary():
+    torch.manual_seed(0)
+    sizes = {"stem_type": "", "stem_width": 8, "channels": (8, 8, 8, 8), "fpn_channels": 8}
+    return create_model("mask_rcnn:timm:resnet10t", **sizes, **_FEW, **_HEADS["mask_rcnn"]).eval()
+
+
+@torch.no_grad()
+def test_a_converted_detector_finds_at_rest_what_its_quantised_form_finds(ordinary, images):
+    made, sizes = front(ordinary, images[:1]), [(32, 32)] * 3
+    wanted = ordinary(images, sizes=sizes)
+    flat = torch.cat([x.flatten(-3) for x in ordinary.pyramid(images)], -1)
+    assert same(made.find(images, flat, sizes), wanted)
+    truth = [{key: one[key][:4] for key in ("boxes", "labels")} for one in wanted]
+    converted = compiler.convert(made.graph, images, 64)
+    found = compare(converted, Heads(made, images, truth).pairs(), steps=(1, 2), judge=Boxes(made))
+    assert found.exact
+    assert found.codes > 0
+    forms = {form.name: form for form in found.forms}
+    assert list(forms) == ["float", "quantised", "spiking, T = 1", "spiking, T = 2", "spiking, at rest"]
+    assert forms["float"].accuracy == box_ap(wanted, truth) > 0.5
+    assert forms["quantised"].accuracy == box_ap(made.find(images, converted.qann(images), sizes), truth)
+    assert forms["spiking, at rest"].accuracy == forms["quantised"].accuracy
+    one_step = converted.run(images, until=1).logits[-1]
+    assert forms["spiking, T = 1"].accuracy == box_ap(made.find(images, one_step, sizes), truth)
+
+
+def test_how_far_boxes_agree_is_measured_against_those_that_are_sure(ordinary, images):
+    box = torch.tensor([[2.0, 2, 20, 20], [4, 4, 12, 30]])
+    sure = {"boxes": box, "labels": torch.tensor([0, 1]), "scores": torch.tensor([0.9, 0.4])}
+    other = {"boxes": box[:1], "labels": torch.tensor([0]), "scores": torch.tensor([0.6])}
+    judge = Boxes(front(ordinary, images[:1]))
+    assert judge.agreement([[other]], [[sure]]) == 1.0, "the second is not sure, and need not be found"
+    assert judge.agreement([[sure]], [[sure | {"boxes": box + 40}]]) == 0.0
 
 
 def test_things_are_asked_of_data_that_have_them(detector):

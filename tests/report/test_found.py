@@ -268,7 +268,7 @@ def test_names_stay_words(kind, tmp_path):
     [
         ("segmentation", {"compile", "simulate", "convert"}),
         ("pose", {"compile"}),
-        ("detection", {"compile", "simulate"}),
+        ("detection", {"compile", "simulate", "convert"}),
         ("captions", set()),
     ],
 )

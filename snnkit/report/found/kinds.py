@@ -32,7 +32,7 @@ _OF_CLASSES = ("conversion", "raster", "equality")  # how many answers are right
 
 KINDS = {
     "segmentation": Kind(segmentation.blocks),
-    "detection": Kind(detection.blocks, detection.tiles, ("conversion",)),
+    "detection": Kind(detection.blocks, detection.tiles),
     "pose": Kind(pose.blocks, unreached=_OF_CLASSES),
     "captions": Kind(captions.blocks, unreached=(*_OF_CLASSES, "cores")),
 }
