@@ -10,12 +10,14 @@
     const colour = R.colour(main ? "accent" : "line-strong");
     const best = view === training.best.key && name === training.best.split && R.isNumber(training.best.value)
       ? training.epochs.indexOf(training.best.epoch) : -1;
+    // Towards the middle at either end, and on a ground of its own where a curve passes.
+    const align = best === 0 ? (values.length > 1 ? "left" : "center") : best === values.length - 1 ? "right" : "center";
     return {
       name: NAMES[name], type: "line", data: values, connectNulls: true, symbol: "circle", symbolSize: 5,
       showSymbol: values.length < 40, lineStyle: { width: main ? 2.5 : 1.5, color: colour }, itemStyle: { color: colour },
       markPoint: best < 0 ? undefined : {
         symbol: "circle", symbolSize: 11, itemStyle: { color: R.colour("surface"), borderColor: colour, borderWidth: 2.5 },
-        label: { ...R.text(13, "ink"), position: best && best === values.length - 1 ? "left" : "bottom", distance: 12, formatter: `best ${asPercent(view) ? R.percent(training.best.value) : R.si(training.best.value)}` },
+        label: { ...R.text(13, "ink"), position: "bottom", align, distance: 8, padding: [1, 3], backgroundColor: R.colour("surface"), formatter: `best ${asPercent(view) ? R.percent(training.best.value) : R.si(training.best.value)}` },
         data: [{ coord: [best, training.best.value] }],
       },
     };
@@ -37,7 +39,7 @@
         return R.tip(`Epoch ${training.epochs[index]}`, lines);
       } },
       xAxis: R.axis({ type: "category", data: training.epochs, boundaryGap: false, name: "epoch", nameLocation: "middle", nameGap: 28 }),
-      yAxis: R.axis({ type: "value", scale: true, axisLabel: { formatter: asPercent(view) ? (v) => R.percent(v, 1).replace(".0", "") : (v) => R.si(v) } }),
+      yAxis: R.axis({ type: "value", scale: true, minInterval: asPercent(view) ? 0.001 : undefined, axisLabel: { formatter: asPercent(view) ? (v) => R.percent(v, 1).replace(".0", "") : (v) => R.si(v) } }),
       series: shown.map(([name, values]) => curve(view, name, values)),
     });
   }, { height: 340 });
