@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from support.processes import launched
 
 import snnkit
-from snnkit.checkpoints import build_model
+from snnkit.checkpoints import build_model, save_weights
 from snnkit.data import load_images
 from snnkit.engine import evaluate, resume, train, train_task
 from snnkit.engine.config import ModelConfig, RunConfig, TaskConfig
@@ -177,9 +177,20 @@ def test_a_run_goes_on_bit_for_bit(kind, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
-    """The same images are hidden in the same places; with copies and with shards the weights end up the same."""
-    launched("train_masked.py", tmp_path)
+@pytest.mark.parametrize("mimics", [False, True])
+def test_two_processes_train_as_one(mimics, tmp_path):
+    """The same images are hidden in the same places; with copies and with shards the weights end up the same.
+
+    MR-MAE too, whose head is trained beside the model.
+    """
+    teacher = []
+    if mimics:
+        torch.manual_seed(0)
+        sizes = {**VIT, "img_size": 32, "num_classes": 0, "in_chans": 1}
+        name, teacher = "timm:vit_tiny_patch16_224", [tmp_path / "teacher.safetensors"]
+        save_weights(snnkit.create_model(name, **sizes), teacher[0], {"name": name, **sizes})
+    launched("train_masked.py", tmp_path / "runs", *teacher)
+    tmp_path = tmp_path / "runs"
     config = RunConfig.load(tmp_path / "ddp" / "config.json")
     config.runtime.devices, config.runtime.strategy, config.data.batch_size = 1, "auto", 16
     one = train(config, tmp_path / "one")
