@@ -87,7 +87,24 @@ def read_json(path: str | Path) -> Any:
 def weights_of(folder: Path) -> str | None:
     """Return the SHA-256 of a run folder's last weights, by which its results say what they are of; None without."""
     path = folder / "checkpoints" / "last.safetensors"
-    if not path.is_file():
-        return None
+    return of_file(path) if path.is_file() else None
+
+
+def of_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def made_folder(path: str | Path) -> Path:
+    """Make a folder where there is none.
+
+    Raises:
+        DiskError: it cannot be made, or is a file.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"could not make the folder {path}: {error.strerror or error}. Give another one.") from None
+    return path

@@ -8,7 +8,7 @@ import sys
 def check(
     source: str,
     *,
-    chip: str = "loihi1",
+    chip: str | None = None,
     input_type: str = "real",
     host: tuple[str, ...] = (),
     allow: tuple[str, ...] = (),
@@ -25,7 +25,7 @@ def check(
     source
         Folder of a run, a checkpoint, a model's name, or a .graph file.
     chip
-        Name of a chip; `snnkit chips` lists them.
+        Name of a chip (`snnkit chips` lists them); by default that of a .program file, else loihi1.
     input_type
         What the input consists of: real, binary, signed, or integer[low,high].
     host
@@ -37,19 +37,26 @@ def check(
     """
     from hw import get_chip
 
-    get_chip(chip)
+    if chip is not None:
+        get_chip(chip)
     from compiler.analysis.spike_driven import spike_driven
     from compiler.checking import examine
     from compiler.commands import show_check
     from compiler.commands.show import captured_or_reasons
-    from compiler.commands.source import resolve
+    from compiler.commands.source import DEFAULT_CHIP, resolve
+    from compiler.front import REST, WHAT
     from snnkit.engine.progress import console
 
     given = resolve(source, input_type)
+    chip = chip or (DEFAULT_CHIP if given.program is None else given.program.chip.name)
     captured_or_reasons(given)
-    console.print(f"{given.graph.name}: {spike_driven(given.graph)}")
+    graph = given.graph
+    console.print(f"{graph.name}: {spike_driven(graph)}")
+    if given.front is not None and given.front.model.backbone.spiking:
+        graph = given.front.graph
+        console.print(f"{WHAT}: {REST}", soft_wrap=False)
     misfits = given.misfits()
-    report = examine(given.graph, chip, host=host, allow=allow)
+    report = examine(graph, chip, host=host, allow=allow)
     if layers:
         show_check.needs(report)
     show_check.report(report, misfits)

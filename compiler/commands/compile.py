@@ -59,7 +59,7 @@ def compile_(
         raise CompileError(*misfits)
     program = compile(given.on_chip, chip=chip, host=host, allow=allow, headroom=headroom)
     if given.front is not None:
-        console.print(f"{WHAT}: {REST}")
+        console.print(f"{WHAT}: {REST}", soft_wrap=False)
     description = describe_mapping(program, given.folder, "" if given.front is None else WHAT)
     if explain:
         explained(given.captured if given.front is None else given.front.captured, program, description)

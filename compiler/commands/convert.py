@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import Parameter
 
+from snnkit.files import made_folder, of_file
+
+QANN = "qann.graph"
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from compiler.commands.source import Source
     from compiler.converting import Converted
     from compiler.graph import Graph
+    from compiler.program import Program
 
 
 @dataclass
@@ -106,12 +111,18 @@ def convert(
             raise InvalidArgumentError(f"--{name} {getattr(chosen, name)}: must be ≥ 1.")
     if chosen.chip is not None:
         target_of(get_chip(chosen.chip))
+        if plan:
+            raise InvalidArgumentError("--plan maps nothing onto a chip; leave out --chip, or --plan.")
+        if spike_input:
+            raise InvalidArgumentError("--chip has the host compute the first layers; leave out --spike-input.")
         chosen.activation_codes = True
     given = resolve(source)
     if plan:
         _plan(given, spike_input, nodes, chosen.activation_codes)
         return
     if chosen.finetune:
+        if given.front is not None:
+            raise InvalidArgumentError("--finetune learns classes, and this finds things; convert it without.")
         given.check_classes("convert --finetune")
     if given.front is None:
         given.check_classes("convert", pixels=True)
@@ -138,8 +149,12 @@ def _plan(given: Source, spike_input: bool, nodes: bool, activation_codes: bool)
     from compiler.converting.conversion import prepared_graph
     from compiler.converting.planning import plan as planned
     from compiler.errors import CaptureError
+    from compiler.front import WHAT
+    from snnkit.engine.progress import console
 
-    captured = captured_or_reasons(given)
+    captured = captured_or_reasons(given) if given.front is None else given.front.captured
+    if given.front is not None:
+        console.print(f"{given.text}: {WHAT}; the heads and the selection of boxes stay as they are", soft_wrap=False)
     try:
         graph = prepared_graph(captured)
     except CaptureError as error:
@@ -175,6 +190,7 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     from compiler.commands import show_conversion
     from compiler.commands.heads import MEASURE, Boxes, Heads
     from compiler.commands.stages import batches
+    from compiler.compiling import compile
     from compiler.converting.comparing import compare
     from compiler.converting.conversion import prepared_graph
     from compiler.converting.planning import plan as planned
@@ -185,6 +201,8 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     folder = chosen.output or (given.folder / "converted" if given.folder is not None else None)
     if chosen.finetune < 0 or (chosen.finetune and folder is None) or (chosen.chip_clean and not chosen.finetune):
         _refuse_tuning(chosen)
+    if folder is not None:
+        made_folder(folder)  # before anything is computed that could not be written
     front = given.front
     floating = prepared_graph(given.captured if front is None else front.captured)
     samples, _ = given.training_images(chosen.calibration)
@@ -194,6 +212,15 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     if chosen.chip_clean:
         show_conversion.before(planned(floating, spike_input, chosen.activation_codes))
     converted = _made(given, floating, batches(floating, samples), chosen, exponent, spike_input, folder)
+    program = None
+    if folder is not None:
+        _without_chip(folder)
+    if chosen.chip is not None:
+        # Before anything is measured: what a chip does not take is known now.
+        graph = converted.events_graph
+        if folder is not None:
+            graph.save(folder / "events.graph")  # `snnkit check` says all that keeps it from a chip
+        program = compile(graph, chip=chosen.chip)
     show_conversion.summary(planned(converted.source, spike_input, chosen.activation_codes), converted)
     pairs: list[tuple[Tensor, Any]]
     classes: tuple[str, ...] = ()
@@ -212,35 +239,31 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     if folder is not None:
         kept = ("levels", "per_channel", "start", "finetune", "chip_clean", "activation_codes")
         options = {name: getattr(chosen, name) for name in kept} | {"measure": measure}
-        _save(
-            converted,
-            comparison.to_dict() | options | {"max_exponent": exponent, "spike_input": spike_input},
-            folder,
-        )
-    if chosen.chip is not None:
-        _onto_chip(converted, chosen.chip, (x, labels, classes), given.folder, folder, heads)
+        options |= {"max_exponent": exponent, "spike_input": spike_input}
+        _save(converted, comparison.to_dict() | options, folder)
+    if program is not None:
+        _onto_chip(converted, program, (x, labels, classes), given.folder, folder, heads)
 
 
 def _onto_chip(
     converted: Converted,
-    chip: str,
+    program: Program,
     samples: tuple[Tensor, Tensor, tuple[str, ...]],
     run: Path | None,
     folder: Path | None,
     heads: Heads | None,
 ) -> None:
-    """Compile the network of one step, run the samples in integers, and compare; ``run`` gets mapping.json."""
+    """Run the samples in integers and compare; ``run`` gets mapping.json, which says of which conversion it is."""
     from compiler.commands import show
     from compiler.commands.stages import run_on_chip
-    from compiler.compiling import compile
+    from compiler.converting.comparing import codes_that_differ
     from snnkit.engine.progress import console
 
-    graph = converted.events_graph
-    if folder is not None:
-        graph.save(folder / "events.graph")  # `snnkit check` says all that keeps it from a chip
-    program = compile(graph, chip=chip)
     console.print(f"\non {program.chip.name}, in one time step of whole codes:", soft_wrap=False)
-    show.equality(run_on_chip(program, *samples, run, heads))
+    differ, codes = codes_that_differ(converted, program.source_graph, samples[0])
+    console.print(f"quantised → form for the chip: {differ:,} of {codes:,} codes differ")
+    marks = {"converted": of_file(folder / QANN)} if folder is not None else {}
+    show.equality(run_on_chip(program, *samples, run, heads, marks), converted=True)
     if folder is not None:
         program.save(folder / "network.program")
         console.print(f"program: {folder / 'network.program'}")
@@ -284,6 +307,12 @@ def _made(
     return converted.started_at(samples) if chosen.start == "mean" else converted
 
 
+def _without_chip(folder: Path) -> None:
+    """Remove what an earlier conversion into a folder left of a chip."""
+    for name in ("events.graph", "network.program"):
+        (folder / name).unlink(missing_ok=True)
+
+
 def _within(folder: Path | None, name: str) -> Path:
     assert folder is not None
     return folder / name
@@ -294,5 +323,5 @@ def _save(converted: Converted, found: dict[str, object], folder: Path) -> None:
     from snnkit.files import write_json
 
     converted.save(folder)
-    write_json(folder / "convert.json", found)
+    write_json(folder / "convert.json", found | {"network": of_file(folder / QANN)})
     console.print(f"written to {folder}: source.graph, qann.graph, snn.graph, convert.json")

@@ -358,15 +358,18 @@ def _loads(description: dict[str, Any]) -> None:
     console.print(f"{len(cores)} of {limits.get('cores', len(cores))} cores of {description['chip']}")
 
 
-def equality(result: dict[str, Any]) -> None:
-    """Print the chain from floating point to the chip."""
+def equality(result: dict[str, Any], converted: bool = False) -> None:
+    """Print the chain from floating point to the chip, or from a converted network, whose events are codes."""
     pixels = ", of their pixels" if result["measure"] == "pixel accuracy" else ""
     name = "box AP" if result["measure"] == "box AP" else "accuracy"
-    console.print(f"{f'float {name}':<18}  {result['float_accuracy']:.2%}  ({result['images']:,} test images{pixels})")
-    console.print(f"{f'quantised {name}':<18}  {result['quantised_accuracy']:.2%}")
-    console.print(f"{f'chip {name}':<18}  {result['chip_accuracy']:.2%}")
+    ends = ("quantised", "in registers", "chip") if converted else ("float", "quantised", "chip")
+    first, second, third = (f"{end} {name}" for end in ends)
+    width = max(map(len, (first, second, third, "quantised accuracy")))
+    console.print(f"{first:<{width}}  {result['float_accuracy']:.2%}  ({result['images']:,} test images{pixels})")
+    console.print(f"{second:<{width}}  {result['quantised_accuracy']:.2%}")
+    console.print(f"{third:<{width}}  {result['chip_accuracy']:.2%}")
     for line in compared(result):
-        console.print(line)
+        console.print(_in_codes(line) if converted else line)
     if "outputs" in result:
         differ, read = result["output_mismatches"], result["outputs"]
         console.print(f"  of the pyramid, read at every step, {differ:,} of {read:,} values differ")
@@ -382,6 +385,19 @@ def equality(result: dict[str, Any]) -> None:
     if counted:
         said = ", ".join(f"{value:,.4g} {name.replace('_', ' ')}" for name, value in counted.items())
         console.print(f"a sample: {said}", soft_wrap=False)
+
+
+def _in_codes(line: str) -> str:
+    """Say of a converted network what ``compared`` says of a trained one."""
+    words = {
+        "float graph → quantised graph": "form for the chip → its registers",
+        "quantised graph → integer program": "registers → integer program",
+        "spikes fired": "levels sent",
+        "spikes": "codes",
+    }
+    for old, new in words.items():
+        line = line.replace(old, new)
+    return line
 
 
 def compared(result: dict[str, Any]) -> list[str]:

@@ -98,12 +98,16 @@ def comparison(found: Comparison, measure: str = "accuracy") -> None:
     verdict = "exact"
     if not found.exact:
         verdict = f"NOT exact: {found.codes_differ:,} codes, and outputs by up to {found.logit_error:.3g}"
+    if measure == "box AP":
+        said = "as quantised: box AP where what the quantised form is surer of than one in two is the truth"
+        console.print(said, soft_wrap=False)
+        console.print()
     settled = "decides as at rest for 99 %" if measure != "box AP" else "finds 99 % of what it finds at rest"
     settled += f" from T = {found.settled} on"
     lines = [
         f"float → quantised: outputs differ by up to {found.float_error:.3g}: approximate, measured",
         f"quantised → spiking: {found.codes_differ:,} of {found.codes:,} codes differ at rest: {verdict}",
-        f"at rest after {found.rest:,} steps at the latest (bound {found.bound:,}); {settled}",
+        f"at rest after {found.rest:,} step{'s' * (found.rest != 1)} at the latest (bound {found.bound:,}); {settled}",
     ]
     for line in lines:
         console.print(line, soft_wrap=False)

@@ -82,6 +82,7 @@ def _on_chip(given: Source, program: Program, images: int) -> None:
         console.print(f"{given.text} on {program.chip.name}: {WHAT}; {REST}", soft_wrap=False)
         x = given.front.prepared(heads.images)
         show.equality(run_on_chip(program, x, torch.zeros(len(x)), (), given.folder, heads))
+        console.print("not counted: the heads, the selection of boxes, and what the host computes", soft_wrap=False)
         return
     given.check_classes("simulate", pixels=True)
     x, labels, classes = given.test_images(images)

@@ -186,6 +186,10 @@ class Source:
         Raises:
             InvalidArgumentError: it learned maps (unless ``pixels``), things, key points or captions.
         """
+        if self.program is not None and self.data.targets == "objects":
+            raise InvalidArgumentError(
+                f"{self.text} is backbone and neck alone, and boxes are found by the heads of the run; give its folder."
+            )
         if self.data.targets not in ("", "labels", *(["maps"] if pixels else [])):
             raise InvalidArgumentError(
                 f"snnkit {verb} compares classes, and {self.text} learned {self.data.targets}; `snnkit energy`, "
@@ -451,7 +455,8 @@ def _fed_beside(path: Path) -> DataConfig:
         CorruptFileError: it lies in the folder of a run, whose configuration cannot be read.
     """
     try:
-        return fed_in(path.parent) or DataConfig()
+        # What a conversion wrote lies one folder further down.
+        return fed_in(path.parent) or fed_in(path.parent.parent) or DataConfig()
     except SnnkitError:
         if (path.parent / "checkpoints").is_dir():
             raise

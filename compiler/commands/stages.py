@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -188,10 +188,12 @@ def run_on_chip(
     classes: tuple[str, ...],
     folder: Path | None,
     heads: Heads | None = None,
+    marks: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run test images in integers, compare with the quantised graph, and add what happened to mapping.json.
 
     Labels are (B,), or (B, H, W) of pixels; ``heads`` judge in their place what a detector's backbone and neck put out.
+    ``marks`` go into mapping.json as they are.
     """
     trace = program.simulate(images)
     equality = program.verify(images, trace)
@@ -226,7 +228,7 @@ def run_on_chip(
             description["exchange"] = before["exchange"]
         if priced is not None:
             _add_models(folder, priced)
-        write_json(path, {**description, "weights": weights_of(folder)})
+        write_json(path, {**description, "weights": weights_of(folder), **(marks or {})})
         label = "" if heads is not None or labels.ndim > 1 else classes[int(labels[0])]
         write_json(folder / "raster.json", raster(program, trace, label))
     result["energy"] = [_in_words(model.results["network"]) for model in (priced.models if priced else ())]

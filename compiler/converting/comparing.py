@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from compiler.converting.conversion import Converted
@@ -19,6 +20,8 @@ from compiler.graph import Graph
 from compiler.interpreting import interpret
 from hw.counts import Counts
 from snnkit.errors import InvalidArgumentError
+
+_BATCH = 100
 
 
 @dataclass
@@ -150,6 +153,23 @@ def compare(
     forms, settled = _forms(converted, found, events, samples, steps, judge)
     counts = {name: tally.counts() for name, tally in tallies.items()} if counted else {}
     return Comparison(samples, forms, codes, differ, logit_error, float_error, rest, converted.bound, settled, counts)
+
+
+def codes_that_differ(converted: Converted, graph: Graph, x: Tensor) -> tuple[int, int]:
+    """Return how many codes of a converted network are others in its form for chips, and how many there are.
+
+    The form is computed in float64, as it is where a chip's program is compared with it.
+    """
+    graph = graph.double()
+    names = [f"{signal}.code" for signal in converted.quantisers if graph.producer(f"{signal}.code") is not None]
+    differ = count = 0
+    for part in torch.split(x, _BATCH):
+        _, sent = interpret(graph, part.double(), probes=names)
+        for signal, codes in converted.codes(part).items():
+            if f"{signal}.code" in sent:
+                differ += int((sent[f"{signal}.code"][0] != codes).sum())
+                count += codes.numel()
+    return differ, count
 
 
 def _run(graph: Graph, x: Tensor, tally: Tally | None) -> tuple[Tensor]:

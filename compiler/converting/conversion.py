@@ -29,6 +29,7 @@ from compiler.graph.builder import stored_dtype
 from compiler.interpreting import Watch, interpret, read_inputs
 from compiler.passes import simplify, split_attention
 from snnkit.errors import InvalidArgumentError, NonFiniteError, unknown_name
+from snnkit.files import made_folder
 
 _AHEAD = 8
 """Steps that are computed together."""
@@ -223,8 +224,7 @@ class Converted:
 
     def save(self, folder: str | Path) -> None:
         """Write ``qann.graph``, ``snn.graph`` and ``source.graph`` into a folder."""
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
+        place = made_folder(folder)
         for name, graph in (("source", self.source), ("qann", self.qann_graph), ("snn", self.snn_graph)):
             graph.save(place / f"{name}.graph")
 

@@ -3,7 +3,7 @@
 trained    quantised values, real weights: what fine-tuning works on
 quantised  codes and weights on the exact grid: the QANN
 spiking    the same, where the codes are sums of events: the SNN
-events     one time step in which neurons send whole codes, with real weights: what is compiled for chips
+events     the quantised form's numbers, where codes are events of one time step: what is compiled for chips
 
 In all of them a layer's output, and every value after it, has the name that it has in the graph they come from; codes
 of the signal ``x`` are called ``x.code``.
@@ -182,6 +182,27 @@ class _Quantised(_Form):
         return self.builder.add("scale", (levels,), None, {"weight": scale}, name=node.output, scope=node.scope)
 
 
+class _Events(_Quantised):
+    """The same numbers, where neurons send codes as events of one step: what a chip of graded events is to compute."""
+
+    def code(self, quantiser: Quantiser, value: str) -> str:
+        if quantiser.low:
+            reason = (
+                f"{quantiser.signal} has codes from {quantiser.low} to {quantiser.high}, and events on a chip are "
+                "numbers from 0 on: what layers read must come from a ReLU"
+            )
+            raise CaptureError(f"{self.source.name} has no form for chips: {reason}.", (reason,))
+        producer, most = self.source.producer(quantiser.signal), quantiser.high
+        if producer is not None and (producer.op == "relu" or _bounded_by_one_code(producer, quantiser)):
+            # A neuron sends nothing below 0, and nothing above its levels: the activation is the neuron.
+            value = self._values[producer.inputs[0]]
+            highest = float(producer.attributes.get("high", math.inf)) / float(quantiser.scale.max())
+            most = most if highest >= most else int(highest + 0.5)
+        levels = {"levels": most, "divisor": 1.0, "half_up": True}
+        driven = self.scaled(value, 1 / quantiser.scale.double())
+        return self.builder.add("multi_spike", (driven,), levels, name=f"{quantiser.signal}.code")
+
+
 class _Spiking(_Form):
     """Rounded weights read events, and what they bring is summed up."""
 
@@ -235,28 +256,6 @@ def product_scale(quantisers: Sequence[Quantiser], dtype: torch.dtype) -> Tensor
     """Return s_a·s_b, ()."""
     left, right = (quantiser.scale.double().reshape(()) for quantiser in quantisers)
     return (left * right).to(dtype)
-
-
-class _Events(_Trained):
-    """Real weights read the values that events of one step stand for: what a chip of graded events is to compute."""
-
-    def code(self, quantiser: Quantiser, value: str) -> str:
-        if quantiser.low:
-            reason = (
-                f"{quantiser.signal} has codes from {quantiser.low} to {quantiser.high}, and events on a chip are "
-                "numbers from 0 on; what a layer reads must come from a ReLU (--chip-clean replaces other activations)"
-            )
-            raise CaptureError(f"{self.source.name} has no form for chips: {reason}.", (reason,))
-        producer, most = self.source.producer(quantiser.signal), quantiser.high
-        if producer is not None and (producer.op == "relu" or _bounded_by_one_code(producer, quantiser)):
-            # A neuron sends nothing below 0, and nothing above its levels: the activation is the neuron.
-            value = self._values[producer.inputs[0]]
-            highest = float(producer.attributes.get("high", math.inf)) / float(quantiser.scale.max())
-            most = most if highest >= most else int(highest + 0.5)
-        levels = {"levels": most, "divisor": 1.0, "half_up": True}
-        driven = self.scaled(value, 1 / quantiser.scale)
-        sent = self.builder.add("multi_spike", (driven,), levels, name=f"{quantiser.signal}.code")
-        return self.scaled(sent, quantiser.scale)
 
 
 def _bounded_by_one_code(node: Node, quantiser: Quantiser) -> bool:

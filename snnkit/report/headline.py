@@ -141,8 +141,10 @@ def _fits(run: Run) -> str:
     differing = number(obj(run.mapping, "equality").get("spike_mismatches"))
     if differing is None:
         return clause
-    spikes = number(obj(run.mapping, "equality").get("spikes"))
-    of = f" of its {si(spikes)} spikes" if spikes else " of its spikes"
+    # What a converted network sends are codes; they are compared one by one, whether something is sent or not.
+    key, word = ("compared", "codes") if run.conversion else ("spikes", "spikes")
+    count = number(obj(run.mapping, "equality").get(key))
+    of = f" of its {si(count)} {word}" if count else f" of its {word}"
     found = f"{whole(differing) if differing else 'none'}{of} {'differ' if differing != 1 else 'differs'} there"
     # A converted network was quantised before: what differs from that is told at the arrow to the chip.
     network = "the network in the chip's integers" if run.conversion else "the quantised network"

@@ -94,6 +94,8 @@ def read_run(folder: Path) -> Run:
         name for name, data in results.items() if data.get("weights") and weights and data["weights"] != weights
     )
     results |= {name: {} for name in stale}
+    conversion = _read_object(folder / "converted" / "convert.json")
+    mapping = _of_conversion(results["mapping"], conversion)
     return Run(
         name=folder.resolve().name,
         config=_read_object(folder / "config.json"),
@@ -103,10 +105,10 @@ def read_run(folder: Path) -> Run:
         graph=_read_object(folder / "graph.json"),
         counts=results["counts"],
         energy=results["energy"],
-        mapping=results["mapping"],
-        raster=_read_object(folder / "raster.json"),
-        conversion=_read_object(folder / "converted" / "convert.json"),
-        converted_mapping=_read_object(folder / "converted" / "mapping.json"),
+        mapping=mapping,
+        raster=_read_object(folder / "raster.json") if mapping == results["mapping"] else {},
+        conversion=conversion,
+        converted_mapping=_of_conversion(_read_object(folder / "converted" / "mapping.json"), conversion),
         pairs=_read_object(folder / "pairs.json"),
         pretraining=_read_object(folder / "pretraining.json"),
         memory=_read_object(folder / "memory.json"),
@@ -115,6 +117,11 @@ def read_run(folder: Path) -> Run:
         pictures={name: (folder / name).read_bytes() for name in _PICTURES if (folder / name).is_file()},
         stale=tuple(f"{name}.json is of other weights: left out; {_RENEWED_BY[name]} {folder}" for name in stale),
     )
+
+
+def _of_conversion(mapping: dict[str, Any], conversion: dict[str, Any]) -> dict[str, Any]:
+    """A mapping, unless it is of another conversion than the one that lies in the folder now."""
+    return {} if mapping.get("converted") and mapping["converted"] != conversion.get("network") else mapping
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import nn
 import compiler
 from compiler.graph import Graph
 from compiler.interpreting import interpret
-from snnkit.files import read_json
+from snnkit.files import of_file, read_json
 
 
 @pytest.fixture
@@ -95,6 +95,9 @@ def test_both_forms_are_written_and_equal(convert, place):
         (("net.graph", "--data", "imagenet21k"), 2, "imagenet21k"),
         (("net.graph", "--data", "images", "--chip", "loihi3"), 2, "loihi3"),
         (("net.graph", "--data", "images", "--chip", "speck"), 2, "speck"),
+        (("net.graph", "--plan", "--chip", "mesh"), 2, "--plan maps nothing"),
+        (("net.graph", "--data", "images", "--chip", "mesh", "--spike-input"), 2, "leave out --spike-input"),
+        (("net.graph", "--data", "images", "--output", "net.graph"), 2, "could not make the folder net.graph"),
         (("nets.graph", "--plan"), 2, "nets.graph does not exist"),
         (("spiking_cnn_small", "--plan"), 3, "is a spiking one already: "),
     ],
@@ -123,9 +126,16 @@ def test_on_a_chip_it_is_compared_again(convert, place):
         assert read_json(place / "chip" / "convert.json")["activation_codes"] is True
         said = " ".join(out.split())
         assert "on mesh, in one time step of whole codes:" in said
-        assert "chip accuracy" in said
+        assert "form for the chip: 0 of " in said
+        assert "in registers accuracy" in said
         assert "(12 test images)" in said
-        assert " spikes differ and 0 of 36 output membranes: exact" in said
+        assert " codes differ and 0 of 36 output membranes: exact" in said
+        mark = read_json(place / "chip" / "convert.json")["network"]
+        assert mark == of_file(place / "chip" / "qann.graph")
+        code, out, errors = convert("relu.graph", "--data", "images", "--output", "chip")
+        assert code == 0, errors
+        left = {path.name for path in (place / "chip").iterdir()}
+        assert not left & {"events.graph", "network.program"}, "of another conversion"
         code, out, errors = convert("net.graph", *arguments)
         assert code == 2, "GELU sends codes below 0"
         assert "events on a chip are numbers from 0 on" in " ".join(errors.split())
