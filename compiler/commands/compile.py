@@ -54,16 +54,14 @@ def compile_(
 
     target_of(silicon)
     given = resolve(source, input_type)
-    misfits = given.misfits()
-    if misfits:
+    if misfits := given.misfits():
         raise CompileError(*misfits)
     program = compile(given.on_chip, chip=chip, host=host, allow=allow, headroom=headroom)
-    if given.front is not None:
-        console.print(f"{WHAT}: {REST}", soft_wrap=False)
-    description = describe_mapping(program, given.folder, "" if given.front is None else WHAT)
+    if part := "" if given.front is None else WHAT:
+        console.print(f"{part}: {REST}", soft_wrap=False)
+    description = describe_mapping(program, given.folder, part)
     if explain:
-        explained(given.captured if given.front is None else given.front.captured, program, description)
+        explained((given.front or given).captured, program, description)
     show.mapping(description)
-    path = output or (given.folder or Path()) / "network.program"
-    program.save(path)
+    program.save(path := output or (given.folder or Path()) / "network.program")
     console.print(f"program: {path}")

@@ -132,8 +132,7 @@ def compare(
         pair = batch if isinstance(batch, (tuple, list)) else (batch,)
         x = pair[0].to(converted.dtype)
         truth = pair[1] if len(pair) > 1 else None
-        if truth is not None:
-            found.truth.append(truth)
+        found.truth += [] if truth is None else [truth]
         (y,) = _run(source, x, tallies["float"] if counted else None)
         (q,) = _run(converted.qann_graph, x, tallies["quantised"] if counted else None)
         outcome = _spike(converted, x, tallies["spiking"] if counted else None)

@@ -34,6 +34,8 @@ from snnkit.files import made_folder
 _AHEAD = 8
 """Steps that are computed together."""
 
+_FEW = 8
+"""Samples below which it is said how few a network was calibrated on."""
 STARTS = ("zero", "mean")
 Batches = Iterable[Tensor | tuple[Tensor, ...] | list[Tensor]]
 
@@ -273,6 +275,9 @@ def convert(
     graph = prepared(model, batches[0])
     places = Places(graph, spike_input, activation_codes)
     notes: list[str] = []
+    samples = sum(len(batch) for batch in batches)
+    if samples < _FEW:
+        notes.append(f"scales, and what neurons begin with, are those of {samples:,} sample{'s' * (samples > 1)}.")
     quantisers = calibrate(places, batches, levels, per_channel, seed, notes.append)
     made = assembled(graph, quantisers, levels, max_exponent, spike_input, tuple(notes), activation_codes)
     return made.started_at(batches) if start == "mean" else made

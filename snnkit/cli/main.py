@@ -33,6 +33,7 @@ def build_app() -> App:
         version=__version__,
         help_format="markdown",
         default_parameter=Parameter(converter=converted),
+        suppress_keyboard_interrupt=False,  # ``main`` says that it was interrupted
     )
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         app.command(entry.load(), name=entry.name)

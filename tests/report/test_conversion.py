@@ -45,6 +45,18 @@ def test_codes_that_differ_are_not_exact(make_run, invented):
     assert "60 of its 1.97\u202fM codes differ at rest" in page
 
 
+def test_a_chip_of_another_conversion_is_left_out(make_run, invented):
+    import json
+
+    content = invented["convert.json"]() | {"network": "aa"}
+    for mark, title in (("aa", "87.5\u202f%"), ("bb", "–")):
+        run = make_run(leave_out=CHIP, conversion=content)
+        (run / "mapping.json").write_text(json.dumps(invented["mapping.json"]() | {"converted": mark}))
+        read = read_run(run)
+        assert conversion(read, Palette(read))["stages"][3]["value"] == title
+        assert bool(read.mapping) == (mark == "aa")
+
+
 @pytest.mark.parametrize("place", ["converted/mapping.json", "mapping.json"])
 def test_mapping_of_the_spiking_form_is_the_last_stage(place, make_run, invented, tmp_path):
     import json

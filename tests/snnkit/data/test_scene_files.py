@@ -104,6 +104,16 @@ def test_what_is_interrupted_leaves_no_split(tmp_path):
     assert not (tmp_path / ".val.part").exists()
 
 
+def test_the_verb_says_that_it_was_interrupted(call, tmp_path, monkeypatch):
+    def interrupted(*_):
+        yield 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("snnkit.data.scene_files.write_scenes", interrupted)
+    code, _, errors = call("data", "compose", tmp_path / "c", "--train", 2, "--test", 1)
+    assert (code, errors.split()[-1]) == (130, "interrupted")
+
+
 def test_the_verb(call, tmp_path):
     code, out, errors = call("data", "compose", tmp_path / "c", "--train", 2, "--test", 1, "--side", 32)
     assert code == 0, errors
