@@ -72,7 +72,7 @@ def check(
 def compose(
     folder: Path,
     *,
-    train: int = 12_000,
+    train: int = 30_000,
     test: int = 500,
     side: int = 96,
     seed: int = 0,

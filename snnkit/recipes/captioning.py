@@ -31,5 +31,5 @@ def _captioning(model: ModelConfig) -> RunConfig:
     config.data.flip, config.data.shift_pixels = False, 4
     config.optim = OptimConfig(lr=1e-3, weight_decay=0.05, clip=1.0)
     config.schedule = ScheduleConfig("warmup_cosine", warmup_epochs=0.2)
-    config.epochs = 4
+    config.epochs = 2
     return config
