@@ -15,7 +15,10 @@ _COARSE = {"finest": 8, "levels": 3, "anchor_scale": 3.5}  # of 27 pixels at lea
 _SIZES = {**_HEADS, **_FEW, **_COARSE}
 
 
-@recipe(paper="He et al., Mask R-CNN, arXiv 1703.06870", expected="box AP50 74.6 % after 24,000 scenes from single_things")
+@recipe(
+    paper="He et al., Mask R-CNN, arXiv 1703.06870",
+    expected="box AP50 74.6 % after 24,000 scenes from single_things",
+)
 def detection_scenes() -> RunConfig:
     """Things on composed scenes: Mask R-CNN on a narrow ten-layer ResNet of timm."""
     return _detection(ModelConfig(f"mask_rcnn:{ORDINARY[0]}", sizes={**ORDINARY[1], **_SIZES}))
