@@ -1,7 +1,7 @@
 """Pixels, boxes, key points, sentences and clips, each by an ordinary and a spiking network, with what an image costs.
 
     python examples/12_beyond_classes.py                              # a few images, to see that it runs
-    python examples/12_beyond_classes.py --full --jobs 2              # the table in README.md, for two or three hours
+    python examples/12_beyond_classes.py --full --jobs 2              # the table in README.md, for some hours
     python examples/12_beyond_classes.py --full --tasks segmentation  # one task of it
 
 An ordinary and a spiking image model learn single things on photographs (pip install scikit-image). With their weights

@@ -212,15 +212,8 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     if chosen.chip_clean:
         show_conversion.before(planned(floating, spike_input, chosen.activation_codes))
     converted = _made(given, floating, batches(floating, samples), chosen, exponent, spike_input, folder)
-    program = None
-    if folder is not None:
-        _without_chip(folder)
-    if chosen.chip is not None:
-        # Before anything is measured: what a chip does not take is known now.
-        graph = converted.events_graph
-        if folder is not None:
-            graph.save(folder / "events.graph")  # `snnkit check` says all that keeps it from a chip
-        program = compile(graph, chip=chosen.chip)
+    # Before anything is measured or written: what a chip does not take is known now.
+    program = None if chosen.chip is None else compile(converted.events_graph, chip=chosen.chip)
     show_conversion.summary(planned(converted.source, spike_input, chosen.activation_codes), converted)
     pairs: list[tuple[Tensor, Any]]
     classes: tuple[str, ...] = ()
@@ -265,6 +258,7 @@ def _onto_chip(
     marks = {"converted": of_file(folder / QANN)} if folder is not None else {}
     show.equality(run_on_chip(program, *samples, run, heads, marks), converted=True)
     if folder is not None:
+        program.source_graph.save(folder / "events.graph")
         program.save(folder / "network.program")
         console.print(f"program: {folder / 'network.program'}")
 
@@ -322,6 +316,7 @@ def _save(converted: Converted, found: dict[str, object], folder: Path) -> None:
     from snnkit.engine.progress import console
     from snnkit.files import write_json
 
+    _without_chip(folder)
     converted.save(folder)
     write_json(folder / "convert.json", found | {"network": of_file(folder / QANN)})
     console.print(f"written to {folder}: source.graph, qann.graph, snn.graph, convert.json")
