@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_a_dry_run_goes_through_every_check(tmp_path):
     pytest.importorskip("triton")
     kept = ROOT / "benchmarks" / "gpu.json"

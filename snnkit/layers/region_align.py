@@ -1,7 +1,7 @@
 """RoIAlign over the levels of a pyramid, with or without time steps.
 
 Every bin of a region is the mean of 2 × 2 samples, each bilinear between four pixels: sixteen weighted pixels a bin.
-On the CPU these are one ``embedding_bag`` over all levels' pixels, with the channels of all time steps side by side, so
+On the CPU these are one ``weighted_rows`` over all levels' pixels, with the channels of all time steps side by side, so
 that places and weights are found once for all steps; torchvision's own loop over channels takes longer. Elsewhere
 torchvision's kernel runs. Both give the same numbers up to the order of sums.
 
@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
+
+from snnkit.layers.weighted_rows import weighted_rows
 
 _REGION = 14  # side of a region, in pixels of the level that it is cut out of, from which on a level serves
 _SAMPLES = 2  # along each side of a bin
@@ -74,7 +75,7 @@ class RegionAlign(MultiScaleRoIAlign):
             first[at] + image * pixels[at],
             self.output_size[0],
         )
-        found = F.embedding_bag(places, rows, mode="sum", per_sample_weights=weights)
+        found = weighted_rows(rows, places, weights)
         bins = found.to(levels[0].dtype).view(len(every), *self.output_size, *([steps] if steps else []), channels)
         return bins.permute(3, 0, 4, 1, 2) if steps else bins.permute(0, 3, 1, 2)
 

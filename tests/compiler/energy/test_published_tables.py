@@ -73,6 +73,7 @@ def test_meta_spikeformer(name):
         assert part(found, "sdsa") == pytest.approx(sdsa, abs=PRINTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sizes(RATES, ["meta_spikeformer_15m"]))
 def test_the_rate_that_a_published_energy_implies(name):
     """Above 0.5 of all neurons in every step with RepConv literal: the papers must count it as merged."""

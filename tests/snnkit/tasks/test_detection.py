@@ -188,6 +188,7 @@ def test_other_networks_are_refused():
     assert TASKS["detection"].measure in MEASURES
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(tmp_path):
     (tmp_path / "0").mkdir()
     (tmp_path / "1").mkdir()

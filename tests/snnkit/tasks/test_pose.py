@@ -291,6 +291,7 @@ def test_nothing_seen_is_worth_nothing_and_training_is_scored_in_part(monkeypatc
     assert task.compute()["pose_ap"] > 0.5
 
 
+@pytest.mark.slow
 def test_processes_gather_what_all_have_seen(tmp_path):
     launched("pose_metric.py", tmp_path / "out", processes=2)
     names = "alone", "0", "1", "empty"
