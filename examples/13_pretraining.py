@@ -14,6 +14,7 @@ import argparse
 import itertools
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -80,8 +81,10 @@ def trained(config: RunConfig, folder: Path) -> Path:
 
 def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, float | None]:
     """Return what probes make of the features of a run, and of its encoder at random start; in percent."""
-    path = trained(config, folder) / "probed.json"
+    path, before = folder / "probed.json", sum(os.times()[:4])
+    trained(config, folder)
     if not path.exists():
+        minutes = (sum(os.times()[:4]) - before) / 60
         encoder, data = load_encoder(str(folder)), fed_in(folder)
         data.train_limit, data.test_limit = (PROBED, 0) if full else (200, 60)
         feed = feeding(data, encoder.channels, str(folder))
@@ -94,8 +97,7 @@ def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, float | Non
                 found |= {called + method: None for method in PROBES}
                 continue
             found |= {called + method: 100 * probe(features, method).mean for method in PROBES}
-        found["minutes"] = sum(line["seconds"] for line in measured(folder)) / 60
-        found["images"] = config.epochs * config.data.train_limit
+        found |= {"minutes": minutes, "images": config.epochs * config.data.train_limit}
         write_json(path, found)
     return read_json(path)
 
@@ -142,7 +144,7 @@ class Table:
         first = [name for name in METHODS if name in {*names, *([TEACHER] if "MR-MAE" in names else [])} - {"MR-MAE"}]
         jobs = {(name, seed): self.begin(name, seed) for seed in range(self.seeds) for name in first}
         print(
-            "| method | encoder | images | minutes | linear probe | 20 neighbours |\n|---|---|---|---|---|---|",
+            "| method | encoder | images | core minutes | linear probe | 20 neighbours |\n|---|---|---|---|---|---|",
             flush=True,
         )
         for name in [*first, *(["MR-MAE"] if "MR-MAE" in names else [])]:
