@@ -18,10 +18,12 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
@@ -29,6 +31,8 @@ from snnkit.data import fashion_mnist
 from snnkit.data.captioned_fashion_mnist import NAMES
 from snnkit.data.image_folder import read_image
 from snnkit.data.photographs import find_photographs
+
+Array: TypeAlias = NDArray[Any]
 
 SIDE = 96
 """Pixels of a scene's height and width where no other size is asked for."""
@@ -105,7 +109,7 @@ class Scenes:
         arrays = fashion_mnist.load(source)
         self.origin = f"scenes of {arrays.origin} on photographs"
         images, self._kinds = (arrays.x_train, arrays.y_train) if train else (arrays.x_test, arrays.y_test)
-        self._images = torch.from_numpy(np.array(images))
+        self._images = np.array(images)
         files = find_photographs("auto")
         self._photographs = [_half(read_image(file), train) for file in files]
         self._places = [file.stem for file in files]
@@ -124,38 +128,37 @@ class Scenes:
         drawn = self._drawn(number)
         first = drawn.randrange(len(self._kinds))  # as ``labels`` were drawn
         place = drawn.randrange(len(self._photographs))
-        image = _cut(drawn, self._photographs[place], self._side)
+        image = _cut(drawn, self._photographs[place], self._side).numpy()
         fewest, most = self._things
         chosen = [first, *(drawn.randrange(len(self._kinds)) for _ in range(drawn.randint(fewest - 1, most - 1)))]
-        placed: list[Thing] = []
+        placed: list[_Placed] = []
         for index in chosen:
             found = self._placed(drawn, index, placed)
             if found is not None:
-                pixels, thing = found
-                image = torch.where(thing.mask, pixels, image)
-                placed = [_behind(other, thing.mask) for other in placed] + [thing]
-        return Scene(image, tuple(placed), self._places[place])
+                found.paint(image)
+                for other in placed:
+                    other.hide(found.mask)
+                placed.append(found)
+        return Scene(torch.from_numpy(image), tuple(one.thing() for one in placed), self._places[place])
 
-    def _placed(self, drawn: random.Random, index: int, others: Sequence[Thing]) -> tuple[Tensor, Thing] | None:
-        """Return a thing's pixels uint8 (3, H, W) and the thing; None where it would hide too much of the others."""
-        grey = self._images[index].float() / max(int(self._images[index].max()), 1)
-        colour = drawn.choice(list(COLOURS))
+    def _placed(self, drawn: random.Random, index: int, others: Sequence[_Placed]) -> _Placed | None:
+        """Return a thing that is laid on a scene; None where it would hide too much of the others."""
+        pixels = self._images[index]
+        grey = pixels.astype(np.float32) / np.float32(max(int(pixels.max()), 1))
+        colour, frame = drawn.choice(list(COLOURS)), _frame(grey > _INK)
         for _ in range(_TRIES):
-            shades, corners = _laid(drawn, grey, self._side, self._sizes)
-            mask = shades > _INK
-            if not mask.any() or any(_hidden(other, mask) for other in others):
-                continue
-            tint = torch.tensor(COLOURS[colour]).view(3, 1, 1)
-            pixels = (tint * (0.25 + 0.75 * shades)).round().byte()
-            seen = torch.cat([corners, torch.full((4, 1), 2.0)], 1)  # nothing lies before what was just laid
-            return pixels, Thing(int(self._kinds[index]), colour, mask, box_of(mask), seen)
+            pose = _Pose.drawn(drawn, frame, self._side, self._sizes)
+            shades = pose.shades(grey)
+            mask = np.zeros((self._side, self._side), bool)
+            mask[pose.window] = shades > _INK
+            if mask.any() and not any(other.too_little_beside(mask) for other in others):
+                return _Placed(int(self._kinds[index]), colour, pose, shades, mask)
         return None
 
 
 def box_of(mask_HW: Tensor) -> tuple[int, int, int, int]:
     """Return (left, top, right, bottom) of the least box that holds a mask with pixels."""
-    rows, columns = mask_HW.any(1).nonzero()[:, 0], mask_HW.any(0).nonzero()[:, 0]
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return _frame(mask_HW.numpy())
 
 
 def caption(scene: Scene, drawn: random.Random) -> str:
@@ -187,42 +190,112 @@ def _cut(drawn: random.Random, image_CHW: Tensor, side: int) -> Tensor:
     return (vision.resize(part, [side, side], antialias=True).float() * 0.6).round().byte()
 
 
-def _laid(drawn: random.Random, grey_HW: Tensor, side: int, sizes: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Return shades (H, W) of a thing that is laid on an empty scene, and its corners (4, 2): x, y."""
-    rows, columns = ((grey_HW > _INK).any(axis).nonzero()[:, 0] for axis in (1, 0))
-    top, left, bottom, right = float(rows[0]), float(columns[0]), float(rows[-1]) + 1, float(columns[-1]) + 1
-    height, width = bottom - top, right - left
-    scale = drawn.uniform(*sizes) * side / max(height, width)
-    turn = math.radians(drawn.uniform(-_TURN, _TURN))
-    cos, sin = math.cos(turn), math.sin(turn)
-    # The turned frame lies wholly on the scene.
-    across = (abs(cos) * width + abs(sin) * height) * scale / 2
-    down = (abs(sin) * width + abs(cos) * height) * scale / 2
-    x, y = drawn.uniform(across, side - across), drawn.uniform(down, side - down)
-    corners = torch.tensor([(-width, -height), (width, -height), (width, height), (-width, height)]) * (scale / 2)
-    turned = corners @ torch.tensor([[cos, sin], [-sin, cos]]) + torch.tensor([x, y])
-    # Of each pixel of the scene, where on the small image it lies, in the units of ``grid_sample``.
-    places = torch.arange(side) + 0.5
-    dx, dy = torch.meshgrid(places - x, places - y, indexing="xy")
-    u = (cos * dx + sin * dy) / scale + left + width / 2
-    v = (-sin * dx + cos * dy) / scale + top + height / 2
-    size = torch.tensor([grey_HW.shape[1], grey_HW.shape[0]])
-    grid = 2 * torch.stack([u, v], -1) / size - 1
-    shades = F.grid_sample(grey_HW[None, None], grid[None], mode="bilinear", align_corners=False)[0, 0]
-    return shades, turned
+def _frame(mask_HW: Array) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom of the least box that holds a mask with pixels."""
+    rows, columns = (np.flatnonzero(mask_HW.any(axis)) for axis in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _hidden(thing: Thing, mask_HW: Tensor) -> bool:
-    """Whether another mask would hide too much of a thing."""
-    return float((thing.mask & ~mask_HW).sum()) < _SEEN * float(thing.mask.sum())
+@dataclass(frozen=True)
+class _Pose:
+    """How a thing lies on a scene.
+
+    Attributes:
+        frame: of the thing on its small image.
+        scale: pixels of the scene to one of the small image.
+        cos, sin: of the angle that it is turned by.
+        x, y: its middle.
+        window: rows and columns of the scene beyond which nothing of it lies.
+    """
+
+    frame: tuple[int, int, int, int]
+    scale: float
+    cos: float
+    sin: float
+    x: float
+    y: float
+    window: tuple[slice, slice]
+
+    @classmethod
+    def drawn(
+        cls, drawn: random.Random, frame: tuple[int, int, int, int], side: int, sizes: tuple[float, float]
+    ) -> _Pose:
+        """Draw size, turn and place, so that the turned frame lies wholly on the scene."""
+        left, top, right, bottom = frame
+        scale = drawn.uniform(*sizes) * side / max(bottom - top, right - left)
+        turn = math.radians(drawn.uniform(-_TURN, _TURN))
+        cos, sin = math.cos(turn), math.sin(turn)
+
+        def reach(more: int) -> tuple[float, float]:
+            width, height = right - left + more, bottom - top + more
+            return (abs(cos) * width + abs(sin) * height) * scale / 2, (
+                abs(sin) * width + abs(cos) * height
+            ) * scale / 2
+
+        across, down = reach(0)
+        x, y = drawn.uniform(across, side - across), drawn.uniform(down, side - down)
+        # A pixel between two of the small image shows both: one more on every side.
+        columns, rows = (
+            slice(max(math.floor(middle - half), 0), min(math.ceil(middle + half), side))
+            for middle, half in zip((x, y), reach(2), strict=True)
+        )
+        return cls(frame, scale, cos, sin, x, y, (rows, columns))
+
+    def shades(self, grey_HW: Array) -> Array:
+        """Return what is seen of a small image in the window, float32."""
+        left, top, right, bottom = self.frame
+        dy, dx = (
+            np.arange(part.start, part.stop, dtype=np.float32) + np.float32(0.5) - np.float32(middle)
+            for part, middle in zip(self.window, (self.y, self.x), strict=True)
+        )
+        dy = dy[:, None]
+        # Of each pixel of the scene, where on the small image it lies, in the units of ``grid_sample``.
+        u = (self.cos * dx + self.sin * dy) / self.scale + left + (right - left) / 2
+        v = (-self.sin * dx + self.cos * dy) / self.scale + top + (bottom - top) / 2
+        height, width = grey_HW.shape
+        grid = torch.from_numpy(np.stack([2 * u / width - 1, 2 * v / height - 1], -1))
+        image = torch.from_numpy(grey_HW)
+        seen: Array = F.grid_sample(image[None, None], grid[None], mode="bilinear", align_corners=False)[0, 0].numpy()
+        return seen
+
+    def corners(self) -> Tensor:
+        """Return the corners of the frame on the scene, (4, 2): x, y."""
+        left, top, right, bottom = self.frame
+        w, h = float(right - left), float(bottom - top)
+        corners = torch.tensor([(-w, -h), (w, -h), (w, h), (-w, h)]) * (self.scale / 2)
+        return corners @ torch.tensor([[self.cos, self.sin], [-self.sin, self.cos]]) + torch.tensor([self.x, self.y])
 
 
-def _behind(thing: Thing, mask_HW: Tensor) -> Thing:
-    """Return a thing as it is seen behind another one."""
-    mask = thing.mask & ~mask_HW
-    corners, (height, width) = thing.corners.clone(), mask_HW.shape
-    for corner in corners:
-        x, y = min(int(corner[0]), width - 1), min(int(corner[1]), height - 1)
-        if mask_HW[y, x]:
-            corner[2] = 1.0
-    return Thing(thing.label, thing.colour, mask, box_of(mask), corners)
+class _Placed:
+    """A thing while a scene is composed: later ones hide parts of it."""
+
+    def __init__(self, label: int, colour: str, pose: _Pose, shades: Array, mask: Array):
+        self.label, self.colour, self.mask = label, colour, mask
+        self._window, self._shades, self._seen = pose.window, shades, int(np.count_nonzero(mask))
+        # Nothing lies before what was just laid.
+        self._corners = torch.cat([pose.corners(), torch.full((4, 1), 2.0)], 1)
+
+    def paint(self, image_CHW: Array) -> None:
+        """Paint it on a scene."""
+        tint = np.array(COLOURS[self.colour], np.float32)[:, None, None]
+        pixels = np.rint(tint * (np.float32(0.25) + np.float32(0.75) * self._shades)).astype(np.uint8)
+        place = (slice(None), *self._window)
+        image_CHW[place] = np.where(self.mask[self._window], pixels, image_CHW[place])
+
+    def too_little_beside(self, mask_HW: Array) -> bool:
+        """Whether another mask would hide too much of it."""
+        rest = np.count_nonzero(self.mask[self._window] & ~mask_HW[self._window])
+        return rest < _SEEN * self._seen
+
+    def hide(self, mask_HW: Array) -> None:
+        """Take what another mask covers from it."""
+        self.mask = self.mask & ~mask_HW
+        self._seen = int(np.count_nonzero(self.mask))
+        height, width = mask_HW.shape
+        for corner in self._corners:
+            if mask_HW[min(int(corner[1]), height - 1), min(int(corner[0]), width - 1)]:
+                corner[2] = 1.0
+
+    def thing(self) -> Thing:
+        """Return it as it is seen in the end."""
+        return Thing(self.label, self.colour, torch.from_numpy(self.mask), _frame(self.mask), self._corners)
