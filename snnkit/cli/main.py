@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from snnkit import allocator
+from snnkit.cli import memory_ran_out
 from snnkit.cli.whole import converted
 
 GROUP = "snnkit.commands"
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
+        if memory := memory_ran_out.told(error):
+            errors.print(f"snnkit: {memory}")
+            sys.exit(2)
         if not getattr(type(error), "user_error", False):
             raise
         if not _is_helper() or getattr(error, "here_only", False):

@@ -15,7 +15,7 @@ _TEXT = {"text_width": 128, "text_depth": 2, "text_heads": 4, "text_dropout": 0.
 
 @recipe(paper="Vaswani et al., Attention Is All You Need, arXiv 1706.03762", expected="not measured")
 def captioning_scenes() -> RunConfig:
-    """Captions of composed scenes, byte by byte: two decoder blocks over a narrow ten-layer ResNet of timm."""
+    """Captions of composed scenes, byte by byte: two decoder blocks over a narrow ResNet of timm."""
     return _captioning(ModelConfig(f"captioner:{ORDINARY[0]}", sizes={**ORDINARY[1], "output_stride": 16, **_TEXT}))
 
 

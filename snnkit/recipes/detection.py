@@ -20,7 +20,7 @@ _SIZES = {**_HEADS, **_FEW, **_COARSE}
     expected="box AP50 74.6 % after 24,000 scenes from single_things",
 )
 def detection_scenes() -> RunConfig:
-    """Things on composed scenes: Mask R-CNN on a narrow ten-layer ResNet of timm."""
+    """Things on composed scenes: Mask R-CNN on a narrow ResNet of timm."""
     return _detection(ModelConfig(f"mask_rcnn:{ORDINARY[0]}", sizes={**ORDINARY[1], **_SIZES}))
 
 

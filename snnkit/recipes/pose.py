@@ -12,7 +12,7 @@ from snnkit.recipes.single_things import ORDINARY, SPIKING, STEPS
     expected="AP 47.4 %, PCK 87.8 % of 250 test crops after 32,000 crops",
 )
 def pose_scenes() -> RunConfig:
-    """The corners of things in composed scenes: heat maps on a narrow ten-layer ResNet of timm."""
+    """The corners of things in composed scenes: heat maps on a narrow ResNet of timm."""
     return _pose(ModelConfig(f"pose:{ORDINARY[0]}", sizes={**ORDINARY[1], "head_channels": 64}))
 
 

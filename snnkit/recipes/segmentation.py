@@ -17,7 +17,7 @@ _PYRAMID = {"fpn_channels": 64, "head_channels": 64}
     expected="mean IoU 54.8 % after 36,000 scenes from single_things",
 )
 def segmentation_scenes() -> RunConfig:
-    """The class of every pixel of composed scenes: Semantic FPN on a narrow ten-layer ResNet of timm."""
+    """The class of every pixel of composed scenes: Semantic FPN on a narrow ResNet of timm."""
     return _segmentation(ModelConfig(f"semantic_fpn:{ORDINARY[0]}", sizes={**ORDINARY[1], **_PYRAMID}))
 
 

@@ -12,19 +12,19 @@ from snnkit.recipes.recipe import recipe
 
 ORDINARY: tuple[str, dict[str, Any]] = (
     "timm:resnet10t",
-    {"stem_type": "", "stem_width": 32, "channels": (32, 64, 128, 256)},
+    {"stem_width": 32, "channels": (32, 64, 128, 256), "layers": (1, 2, 2, 2)},
 )
-"""Name and sizes of the ordinary image model: a narrow ten-layer ResNet of timm."""
+"""Name and sizes of the ordinary image model: a narrow ResNet of timm, three convolutions before its first pool."""
 SPIKING: tuple[str, dict[str, Any]] = ("ms_resnet18", {"widths": (32, 64, 128, 256), "depths": (1, 1, 1, 1)})
 """Of the spiking one: MS-ResNet, as narrow and as deep, which spikes before every layer but the first."""
 STEPS = 2
 """Time steps of the spiking ones."""
 
 
-@recipe(paper="He et al., Deep Residual Learning, arXiv 1512.03385", expected="84.2 %")
+@recipe(paper="He et al., Deep Residual Learning, arXiv 1512.03385", expected="82.2 %")
 def single_things() -> RunConfig:
-    """Kinds of clothes on photographs, one to an image, by a narrow ten-layer ResNet of timm."""
-    return _things(ModelConfig(ORDINARY[0], sizes=dict(ORDINARY[1])), 8)
+    """Kinds of clothes on photographs, one to an image, by a narrow eighteen-layer ResNet of timm."""
+    return _things(ModelConfig(ORDINARY[0], sizes=dict(ORDINARY[1])), 2)
 
 
 @recipe(
