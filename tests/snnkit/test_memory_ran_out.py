@@ -41,6 +41,15 @@ def test_other_errors_are_left_alone(error):
 def test_a_verb_ends_in_one_line(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
-        main(["pretrain", "moco_v2_fashion_mnist", "--set", "task.options.hidden=1000000000", "data.source=vendored"])
+        main(
+            [
+                "pretrain",
+                "moco_v2_fashion_mnist",
+                "--set",
+                "task.options.hidden=1000000000",
+                "--set",
+                "data.source=vendored",
+            ]
+        )
     assert stopped.value.code == 2
     assert "memory ran out: 1.86 TiB" in capsys.readouterr().err
