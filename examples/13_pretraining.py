@@ -82,9 +82,10 @@ def trained(config: RunConfig, folder: Path) -> Path:
 def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, float | None]:
     """Return what probes make of the features of a run, and of its encoder at random start; in percent."""
     path, before = folder / "probed.json", sum(os.times()[:4])
+    whole = not begun(folder) and not (folder / "summary.json").exists()
     trained(config, folder)
     if not path.exists():
-        minutes = (sum(os.times()[:4]) - before) / 60
+        minutes = (sum(os.times()[:4]) - before) / 60 if whole else None  # of a part they would say nothing
         encoder, data = load_encoder(str(folder)), fed_in(folder)
         data.train_limit, data.test_limit = (PROBED, 0) if full else (200, 60)
         feed = feeding(data, encoder.channels, str(folder))
@@ -155,9 +156,10 @@ class Table:
                 f"{told([one[key] for one in found])} (at random start {told([one['random ' + key] for one in found])})"
                 for key in PROBES
             )
-            minutes = f"{statistics.mean(one['minutes'] for one in found):.1f}"
+            minutes = [one["minutes"] for one in found if one["minutes"] is not None]
+            shown = f"{statistics.mean(minutes):.1f}" if minutes else "–"
             method = METHODS[name]
-            print(f"| {name} | {method.encoder} | {found[0]['images']:,} | {minutes} | {linear} | {near} |", flush=True)
+            print(f"| {name} | {method.encoder} | {found[0]['images']:,} | {shown} | {linear} | {near} |", flush=True)
 
     def labels(self) -> None:
         """Print the accuracy of the spiking classifier with few and all labels, with and without pre-training."""

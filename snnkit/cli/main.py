@@ -65,11 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if memory := memory_ran_out.told(error):
+        if not getattr(type(error), "user_error", False):
+            memory = memory_ran_out.told(error)
+            if not memory:
+                raise
             errors.print(f"snnkit: {memory}")
             sys.exit(2)
-        if not getattr(type(error), "user_error", False):
-            raise
         if not _is_helper() or getattr(error, "here_only", False):
             errors.print(f"snnkit: {error}")
         sys.exit(2)

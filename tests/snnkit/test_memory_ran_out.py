@@ -9,6 +9,7 @@ import torch
 
 from snnkit.cli import main
 from snnkit.cli.memory_ran_out import told
+from snnkit.errors import DiskError
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,16 @@ def test_a_gpu_says_it_in_its_own_words():
 @pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2"), ValueError("out of memory"), KeyError("memory")])
 def test_other_errors_are_left_alone(error):
     assert told(error) == ""
+
+
+def test_a_line_of_our_own_about_memory_is_kept(capsys, monkeypatch):
+    def refuse(_self, *_words, **_named):
+        raise DiskError("not enough memory on the device: make room.")
+
+    monkeypatch.setattr("cyclopts.App.__call__", refuse)
+    with pytest.raises(SystemExit):
+        main(["doctor"])
+    assert capsys.readouterr().err.strip() == "snnkit: not enough memory on the device: make room."
 
 
 def test_a_verb_ends_in_one_line(capsys, monkeypatch, tmp_path):
