@@ -2,12 +2,16 @@
 
     python examples/13_pretraining.py                    # a few images, to see that it runs
     python examples/13_pretraining.py --full --jobs 2    # the tables in README.md, three seeds, for some hours
+    python examples/13_pretraining.py --table            # what was measured, as in README.md
 
 Every method is given about as much processor time: so many images that it takes some minutes on one core. MR-MAE mimics
 what DINO has learnt (no label anywhere) and paints as MAE does, for as many steps. Probes get 10,000 labelled images
 and are tested on all 10,000 test images. Then a spiking transformer with 1 %, 10 % and all of the labels, from what
-masking taught it and from scratch, for as many steps. What is finished in the folder of the runs is not done again, and
-what was interrupted goes on.
+masking taught it and from scratch, for as many steps; and every method again on crops of sixteen photographs (pip
+install scikit-image), learnt and labelled on their left parts, tested on their right ones.
+
+What is finished in the folder of the runs is not done again, and what was interrupted goes on. The full form writes
+benchmarks/pretraining.json after every run.
 """
 
 import argparse
@@ -17,11 +21,13 @@ import multiprocessing
 import os
 import statistics
 import tempfile
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snnkit.bench.harness import machine
 from snnkit.engine import RunConfig, resume, train
 from snnkit.engine.feeding import fed_in
 from snnkit.engine.progress import console
@@ -33,27 +39,37 @@ from snnkit.recipes import get_recipe
 
 @dataclass(frozen=True)
 class Method:
-    """A recipe without labels, the encoder in words, how many images it sees in how many epochs, and what differs."""
+    """A recipe without labels, the encoder in words, in how many epochs it sees how many images, and what differs.
+
+    Of photographs there are 6,400 crops; ``crops`` is how many epochs of them.
+    """
 
     recipe: str
     encoder: str
     images: int
     epochs: int = 1
+    crops: int = 1
     options: dict[str, Any] = field(default_factory=dict)
 
 
 METHODS = {
-    "MAE": Method("mae_fashion_mnist", "vision transformer", 120_000, 2),
-    "SimMIM": Method("simmim_fashion_mnist", "Swin V2", 34_000),
-    "MoCo v2": Method("moco_v2_fashion_mnist", "ten-layer ResNet", 52_000),
-    "SwAV": Method("swav_fashion_mnist", "ten-layer ResNet", 18_000, 3),
-    "DINO": Method("dino_fashion_mnist", "vision transformer", 18_000, 3),
-    "masked": Method("spikformer_v2_mae_fashion_mnist", "Spikformer V2, spiking", 72_000, 2),
-    "MR-MAE": Method("mae_fashion_mnist", "vision transformer", 120_000, 2, {"head": "mlp", "normalise": "layer_norm"}),
+    "MAE": Method("mae_fashion_mnist", "vision transformer", 120_000, 2, 9),
+    "SimMIM": Method("simmim_fashion_mnist", "Swin V2", 34_000, 1, 3),
+    "MoCo v2": Method("moco_v2_fashion_mnist", "ten-layer ResNet", 52_000, 1, 4),
+    "SwAV": Method("swav_fashion_mnist", "ten-layer ResNet", 18_000, 3, 2),
+    "DINO": Method("dino_fashion_mnist", "vision transformer", 18_000, 3, 2),
+    "masked": Method("spikformer_v2_mae_fashion_mnist", "Spikformer V2, spiking", 72_000, 2, 6),
+    "MR-MAE": Method(
+        "mae_fashion_mnist", "vision transformer", 120_000, 2, 9, {"head": "mlp", "normalise": "layer_norm"}
+    ),
 }
+SETS = ("fashion_mnist", "photographs")
+TABLES, STARTS = (*SETS, "labels"), ("from scratch", "masked first")
+CROPS = 6_400
+KEY = ("table", "name", "seed")
 TEACHER = "DINO"  # of MR-MAE
 PROBED, PROBES = 10_000, ("linear", "knn")  # labelled images, and what is fitted to their features
-LABELS = {"1 %": (600, 50), "10 %": (6_000, 8), "all": (60_000, 1)}
+LABELS = {"1 %": (600, 30), "10 %": (6_000, 4), "all": (60_000, 1)}
 """Labelled images of the spiking classifier, and its epochs."""
 FEW = {"source": "vendored", "train_limit": 320, "test_limit": 60, "batch_size": 16}
 
@@ -79,7 +95,15 @@ def trained(config: RunConfig, folder: Path) -> Path:
     return folder
 
 
-def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, float | None]:
+def of_photographs(config: RunConfig, crops: int, full: bool) -> RunConfig:
+    """Let a run see crops of photographs, so many epochs of them."""
+    config.data.dataset, config.data.source = "photographs", "auto"
+    if full:
+        config.epochs, config.data.train_limit, config.data.test_limit = crops, 0, 0
+    return config
+
+
+def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, Any]:
     """Return what probes make of the features of a run, and of its encoder at random start; in percent."""
     path, before = folder / "probed.json", sum(os.times()[:4])
     whole = not begun(folder) and not (folder / "summary.json").exists()
@@ -87,10 +111,11 @@ def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, float | Non
     if not path.exists():
         minutes = (sum(os.times()[:4]) - before) / 60 if whole else None  # of a part they would say nothing
         encoder, data = load_encoder(str(folder)), fed_in(folder)
-        data.train_limit, data.test_limit = (PROBED, 0) if full else (200, 60)
+        most = CROPS if data.dataset == "photographs" else PROBED
+        data.train_limit, data.test_limit = (most, 0) if full else (200, 60)
         feed = feeding(data, encoder.channels, str(folder))
         start = random_start(encoder, (images for images, _ in feed.images(feed.train)), config.seed)
-        found: dict[str, float | None] = {}
+        found: dict[str, Any] = {}
         for called, which in {"": encoder, "random ": start}.items():
             try:
                 features = compute(which, feed)
@@ -98,14 +123,15 @@ def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, float | Non
                 found |= {called + method: None for method in PROBES}
                 continue
             found |= {called + method: 100 * probe(features, method).mean for method in PROBES}
-        found |= {"minutes": minutes, "images": config.epochs * config.data.train_limit}
+        found |= {"minutes": minutes, "images": config.epochs * (config.data.train_limit or CROPS)}
         write_json(path, found)
     return read_json(path)
 
 
-def classified(config: RunConfig, folder: Path) -> float:
+def classified(config: RunConfig, folder: Path, full: bool) -> dict[str, Any]:
     """Return the accuracy of a classifier on all test images, in percent."""
-    return 100 * measured(trained(config, folder))[-1]["test"]["accuracy"]
+    found = measured(trained(config, folder))[-1]["test"]["accuracy"]
+    return {"accuracy": 100 * found, "images": config.epochs * config.data.train_limit}
 
 
 def measured(folder: Path) -> list[dict[str, Any]]:
@@ -113,87 +139,146 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in read_lines(folder / "metrics.jsonl")]
 
 
-def told(values: list[float | None]) -> str:
+@dataclass(frozen=True)
+class Job:
+    """One run: which row of which table it is, how it is done, and the run that has to be there before."""
+
+    row: tuple[str, str, int]  # table, name in it, seed
+    done: Callable[[RunConfig, Path, bool], dict[str, Any]]
+    config: RunConfig
+    after: tuple[str, str, int] | None = None
+
+
+def folder_of(runs: Path, row: tuple[str, str, int]) -> Path:
+    """Return where a run lies."""
+    table, name, seed = row
+    called = name if table == SETS[0] else f"{table}-{name}"
+    return runs / f"{called.lower().replace(' ', '-').replace('%', 'percent')}-seed-{seed}"
+
+
+def of_methods(table: str, name: str, seed: int, runs: Path, full: bool) -> Job:
+    """Return the run of a method on one of the sets."""
+    method = METHODS[name]
+    config = prepared(method.recipe, method.images, method.epochs, seed, full)
+    if table == "photographs":
+        config = of_photographs(config, method.crops, full)
+    if name != "MR-MAE":
+        return Job((table, name, seed), probed, config)
+    teacher = (table, TEACHER, seed)
+    config.task.name = "mr_mae"
+    config.task.options = {"teacher": str(folder_of(runs, teacher)), **method.options}
+    return Job((table, name, seed), probed, config, teacher)
+
+
+def of_labels(share: str, start: str, seed: int, runs: Path, full: bool) -> Job:
+    """Return the run of a spiking classifier with a share of the labels."""
+    images, epochs = LABELS[share]
+    config = prepared("spikformer_v2_fashion_mnist", images * epochs, epochs, seed, full)
+    config.data.test_limit = 0 if full else config.data.test_limit
+    row = ("labels", f"{share} {start}", seed)
+    if start == STARTS[0]:
+        return Job(row, classified, config)
+    teacher = (SETS[0], "masked", seed)
+    config.model.weights = str(folder_of(runs, teacher))
+    return Job(row, classified, config, teacher)
+
+
+def plan(names: list[str], tables: list[str], seeds: int, runs: Path, full: bool) -> Iterator[Job]:
+    """Yield the runs in the order in which they are worth most: whole tables of one seed first."""
+    names = [name for name in METHODS if name in names or (name == TEACHER and "MR-MAE" in names)]
+    for table, seed in itertools.product(tables, range(seeds)):
+        if table == "labels":
+            if SETS[0] not in tables or "masked" not in names:
+                yield of_methods(SETS[0], "masked", seed, runs, full)
+            for share, start in itertools.product(LABELS, STARTS):
+                yield of_labels(share, start, seed, runs, full)
+        else:
+            yield from (of_methods(table, name, seed, runs, full) for name in names)
+
+
+def ended(jobs: list[Job], runs: Path, full: bool, at_once: int) -> Iterator[dict[str, Any]]:
+    """Do the runs, each after the one that it needs, and yield their rows as they end."""
+    started: dict[Future[dict[str, Any]], Job] = {}
+    there, planned = set(), {job.row for job in jobs}
+    with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
+        while jobs or started:
+            for job in [job for job in jobs if job.after not in planned or job.after in there]:
+                if len(started) < at_once:
+                    jobs.remove(job)
+                    started[pool.submit(job.done, job.config, folder_of(runs, job.row), full)] = job
+            for future in wait(started, return_when=FIRST_COMPLETED).done:
+                row = started.pop(future).row
+                there.add(row)
+                yield {"table": row[0], "name": row[1], "seed": row[2], **future.result()}
+
+
+def mean(values: list[float | None]) -> str:
     """Return a mean and, of several, the sample standard deviation."""
-    if None in values:
-        return "collapsed"
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}"
+    found = [value for value in values if value is not None]
+    if not found:
+        return "–"
+    spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
+    return f"{statistics.mean(found):.1f}{spread}"
 
 
-class Table:
-    """Runs that are under way, and the lines about them as they end."""
+def of_probes(table: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the lines of a table of probes: in brackets the encoder at random start."""
+    for name, method in METHODS.items():
+        found = [row for row in rows if (row["table"], row["name"]) == (table, name)]
+        if found:
+            values = {key: mean([row[key] for row in found]) for key in found[0] if key not in KEY}
+            cells = [f"{values[key]} ({values['random ' + key]})" for key in PROBES]
+            minutes = values["minutes"].partition(" ")[0]
+            yield f"| {name} | {method.encoder} | {found[0]['images']:,} | {minutes} | {' | '.join(cells)} |"
 
-    def __init__(self, runs: Path, seeds: int, full: bool, pool: ProcessPoolExecutor):
-        self.runs, self.seeds, self.full, self.pool = runs, seeds, full, pool
 
-    def folder(self, name: str, seed: int) -> Path:
-        """Return where a run lies."""
-        return self.runs / f"{name.lower().replace(' ', '-')}-seed-{seed}"
+def of_shares(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the lines of the table of few labels."""
+    for share in LABELS:
+        found = [[row for row in rows if row["name"] == f"{share} {start}"] for start in STARTS]
+        if all(found):
+            cells = [mean([row["accuracy"] for row in of]) for of in found]
+            yield f"| {share} | {found[0][0]['images']:,} | {' | '.join(cells)} |"
 
-    def begin(self, name: str, seed: int) -> "Future[dict[str, float | None]]":
-        """Let a method be trained and probed."""
-        method = METHODS[name]
-        config = prepared(method.recipe, method.images, method.epochs, seed, self.full)
-        if name == "MR-MAE":
-            config.task.name = "mr_mae"
-            config.task.options = {"teacher": str(self.folder(TEACHER, seed)), **method.options}
-        return self.pool.submit(probed, config, self.folder(name, seed), self.full)
 
-    def methods(self, names: list[str]) -> None:
-        """Print what probes find of each method, and of its encoder at random start."""
-        first = [name for name in METHODS if name in {*names, *([TEACHER] if "MR-MAE" in names else [])} - {"MR-MAE"}]
-        jobs = {(name, seed): self.begin(name, seed) for seed in range(self.seeds) for name in first}
-        print(
-            "| method | encoder | images | core minutes | linear probe | 20 neighbours |\n|---|---|---|---|---|---|",
-            flush=True,
-        )
-        for name in [*first, *(["MR-MAE"] if "MR-MAE" in names else [])]:
-            if name == "MR-MAE":  # whose teachers are there now
-                jobs |= {(name, seed): self.begin(name, seed) for seed in range(self.seeds)}
-            found = [jobs[name, seed].result() for seed in range(self.seeds)]
-            linear, near = (
-                f"{told([one[key] for one in found])} (at random start {told([one['random ' + key] for one in found])})"
-                for key in PROBES
-            )
-            minutes = [one["minutes"] for one in found if one["minutes"] is not None]
-            shown = f"{statistics.mean(minutes):.1f}" if minutes else "–"
-            method = METHODS[name]
-            print(f"| {name} | {method.encoder} | {found[0]['images']:,} | {shown} | {linear} | {near} |", flush=True)
-
-    def labels(self) -> None:
-        """Print the accuracy of the spiking classifier with few and all labels, with and without pre-training."""
-        starts = ("from scratch", "masked first")
-        jobs: dict[tuple[str, str], list[Future[float]]] = {}
-        for seed, (share, (images, epochs)), start in itertools.product(range(self.seeds), LABELS.items(), starts):
-            config = prepared("spikformer_v2_fashion_mnist", images * epochs, epochs, seed, self.full)
-            config.data.test_limit = 0 if self.full else config.data.test_limit
-            if start != "from scratch":
-                config.model.weights = str(self.folder("masked", seed))
-            folder = self.folder(f"labels-{images}-{start}", seed)
-            jobs.setdefault((share, start), []).append(self.pool.submit(classified, config, folder))
-        print(f"| labels | images seen | {' | '.join(starts)} |\n|---|---|---|---|", flush=True)
-        for share, (images, epochs) in LABELS.items():
-            seen = images * epochs if self.full else FEW["train_limit"]
-            cells = [told([job.result() for job in jobs[share, start]]) for start in starts]
-            print(f"| {share} | {seen:,} | {' | '.join(cells)} |", flush=True)
+def tables(rows: list[dict[str, Any]]) -> str:
+    """Return the tables of what was measured, as Markdown."""
+    probes, shares = {table: list(of_probes(table, rows)) for table in SETS}, list(of_shares(rows))
+    lines: list[str] = []
+    for table, found in probes.items():
+        if found:
+            title = f"| {table} | encoder | images | core minutes | linear probe | 20 neighbours |"
+            lines += [title, "|---" * 6 + "|", *found, ""]
+    if shares:
+        lines += [f"| labels | images seen | {' | '.join(STARTS)} |", "|---" * 4 + "|", *shares]
+    return "\n".join(lines).rstrip()
 
 
 def main() -> None:
     """Train what is missing and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--full", action="store_true", help="all of Fashion-MNIST, three seeds")
+    parser.add_argument("--full", action="store_true", help="all of Fashion-MNIST and the photographs, three seeds")
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--tables", nargs="*", choices=TABLES, default=None, help="by default all, or fashion_mnist")
     parser.add_argument("--seeds", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--runs", type=Path, default=None)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/pretraining.json"), help="of the full form")
+    parser.add_argument("--table", action="store_true", help="only show the tables of --output")
     given = parser.parse_args()
-    runs = given.runs or (Path("runs/pretraining") if given.full else Path(tempfile.mkdtemp()))
-    with ProcessPoolExecutor(given.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        table = Table(runs, given.seeds or (3 if given.full else 1), given.full, pool)
-        table.methods(given.methods)
-        if "masked" in given.methods:
-            table.labels()
+    rows = read_json(given.output)["rows"] if (given.full or given.table) and given.output.exists() else []
+    if not given.table:
+        runs = given.runs or (Path("runs/pretraining") if given.full else Path(tempfile.mkdtemp()))
+        wanted = given.tables or list(TABLES if given.full else TABLES[:1])
+        jobs = list(plan(given.methods, wanted, given.seeds or (3 if given.full else 1), runs, given.full))
+        for row in ended(jobs, runs, given.full, given.jobs):
+            key = [row[name] for name in KEY]
+            rows = [one for one in rows if [one[name] for name in KEY] != key] + [row]
+            print(f"  {row['table']}, {row['name']}, seed {row['seed']}", flush=True)
+            if given.full:
+                found = {"benchmark": "pretraining", "repeats": 1, "threads": 1, "machine": machine()}
+                write_json(given.output, {**found, "rows": sorted(rows, key=lambda one: [one[k] for k in KEY])})
+    print(tables(rows))
 
 
 if __name__ == "__main__":
