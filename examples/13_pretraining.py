@@ -17,17 +17,14 @@ benchmarks/pretraining.json after every run.
 import argparse
 import itertools
 import json
-import multiprocessing
 import os
-import statistics
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snnkit.bench.harness import machine
+from snnkit.bench.evidence import Job, Key, mean, measured, rows_of
 from snnkit.engine import RunConfig, resume, train
 from snnkit.engine.feeding import fed_in
 from snnkit.engine.progress import console
@@ -66,7 +63,6 @@ METHODS = {
 SETS = ("fashion_mnist", "photographs")
 TABLES, STARTS = (*SETS, "labels"), ("from scratch", "masked first")
 CROPS = 6_400
-KEY = ("table", "name", "seed")
 TEACHER = "DINO"  # of MR-MAE
 PROBED, PROBES = 10_000, ("linear", "knn")  # labelled images, and what is fitted to their features
 LABELS = {"1 %": (600, 30), "10 %": (6_000, 4), "all": (60_000, 1)}
@@ -128,46 +124,23 @@ def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, Any]:
     return read_json(path)
 
 
-def classified(config: RunConfig, folder: Path, full: bool) -> dict[str, Any]:
-    """Return the accuracy of a classifier on all test images, in percent."""
-    found = measured(trained(config, folder))[-1]["test"]["accuracy"]
-    return {"accuracy": 100 * found, "images": config.epochs * config.data.train_limit}
-
-
-def measured(folder: Path) -> list[dict[str, Any]]:
-    """Return what a run measured, epoch by epoch."""
-    return [json.loads(line) for line in read_lines(folder / "metrics.jsonl")]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run: which row of which table it is, how it is done, and the run that has to be there before."""
-
-    row: tuple[str, str, int]  # table, name in it, seed
-    done: Callable[[RunConfig, Path, bool], dict[str, Any]]
-    config: RunConfig
-    after: tuple[str, str, int] | None = None
-
-
-def folder_of(runs: Path, row: tuple[str, str, int]) -> Path:
-    """Return where a run lies."""
-    table, name, seed = row
-    called = name if table == SETS[0] else f"{table}-{name}"
-    return runs / f"{called.lower().replace(' ', '-').replace('%', 'percent')}-seed-{seed}"
+def classified(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Return the accuracy of a classifier after its last epoch, on the test images, in percent."""
+    last = json.loads(read_lines(trained(config, folder) / "metrics.jsonl")[-1])
+    return {"accuracy": 100 * last["test"]["accuracy"], "images": config.epochs * config.data.train_limit}
 
 
 def of_methods(table: str, name: str, seed: int, runs: Path, full: bool) -> Job:
     """Return the run of a method on one of the sets."""
-    method = METHODS[name]
+    method, key = METHODS[name], Key(table, name, seed)
     config = prepared(method.recipe, method.images, method.epochs, seed, full)
     if table == "photographs":
         config = of_photographs(config, method.crops, full)
-    if name != "MR-MAE":
-        return Job((table, name, seed), probed, config)
-    teacher = (table, TEACHER, seed)
-    config.task.name = "mr_mae"
-    config.task.options = {"teacher": str(folder_of(runs, teacher)), **method.options}
-    return Job((table, name, seed), probed, config, teacher)
+    teacher = Key(table, TEACHER, seed) if name == "MR-MAE" else None
+    if teacher is not None:
+        config.task.name = "mr_mae"
+        config.task.options = {"teacher": str(runs / teacher.folder), **method.options}
+    return Job(key, probed, (config, runs / key.folder, full), teacher)
 
 
 def of_labels(share: str, start: str, seed: int, runs: Path, full: bool) -> Job:
@@ -175,50 +148,23 @@ def of_labels(share: str, start: str, seed: int, runs: Path, full: bool) -> Job:
     images, epochs = LABELS[share]
     config = prepared("spikformer_v2_fashion_mnist", images * epochs, epochs, seed, full)
     config.data.test_limit = 0 if full else config.data.test_limit
-    row = ("labels", f"{share} {start}", seed)
-    if start == STARTS[0]:
-        return Job(row, classified, config)
-    teacher = (SETS[0], "masked", seed)
-    config.model.weights = str(folder_of(runs, teacher))
-    return Job(row, classified, config, teacher)
+    key, masked = Key("labels", f"{share} {start}", seed), Key(SETS[0], "masked", seed)
+    if start != STARTS[0]:
+        config.model.weights = str(runs / masked.folder)
+    return Job(key, classified, (config, runs / key.folder), None if start == STARTS[0] else masked)
 
 
 def plan(names: list[str], tables: list[str], seeds: int, runs: Path, full: bool) -> Iterator[Job]:
     """Yield the runs in the order in which they are worth most: whole tables of one seed first."""
     names = [name for name in METHODS if name in names or (name == TEACHER and "MR-MAE" in names)]
     for table, seed in itertools.product(tables, range(seeds)):
-        if table == "labels":
-            if SETS[0] not in tables or "masked" not in names:
-                yield of_methods(SETS[0], "masked", seed, runs, full)
-            for share, start in itertools.product(LABELS, STARTS):
-                yield of_labels(share, start, seed, runs, full)
-        else:
+        if table != "labels":
             yield from (of_methods(table, name, seed, runs, full) for name in names)
-
-
-def ended(jobs: list[Job], runs: Path, full: bool, at_once: int) -> Iterator[dict[str, Any]]:
-    """Do the runs, each after the one that it needs, and yield their rows as they end."""
-    started: dict[Future[dict[str, Any]], Job] = {}
-    there, planned = set(), {job.row for job in jobs}
-    with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
-        while jobs or started:
-            for job in [job for job in jobs if job.after not in planned or job.after in there]:
-                if len(started) < at_once:
-                    jobs.remove(job)
-                    started[pool.submit(job.done, job.config, folder_of(runs, job.row), full)] = job
-            for future in wait(started, return_when=FIRST_COMPLETED).done:
-                row = started.pop(future).row
-                there.add(row)
-                yield {"table": row[0], "name": row[1], "seed": row[2], **future.result()}
-
-
-def mean(values: list[float | None]) -> str:
-    """Return a mean and, of several, the sample standard deviation."""
-    found = [value for value in values if value is not None]
-    if not found:
-        return "–"
-    spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
-    return f"{statistics.mean(found):.1f}{spread}"
+            continue
+        if SETS[0] not in tables or "masked" not in names:
+            yield of_methods(SETS[0], "masked", seed, runs, full)
+        for share, start in itertools.product(LABELS, STARTS):
+            yield of_labels(share, start, seed, runs, full)
 
 
 def of_probes(table: str, rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -226,7 +172,7 @@ def of_probes(table: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     for name, method in METHODS.items():
         found = [row for row in rows if (row["table"], row["name"]) == (table, name)]
         if found:
-            values = {key: mean([row[key] for row in found]) for key in found[0] if key not in KEY}
+            values = {key: mean([row[key] for row in found]) for key in found[0] if key not in Key._fields}
             cells = [f"{values[key]} ({values['random ' + key]})" for key in PROBES]
             minutes = values["minutes"].partition(" ")[0]
             yield f"| {name} | {method.encoder} | {found[0]['images']:,} | {minutes} | {' | '.join(cells)} |"
@@ -266,19 +212,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/pretraining.json"), help="of the full form")
     parser.add_argument("--table", action="store_true", help="only show the tables of --output")
     given = parser.parse_args()
-    rows = read_json(given.output)["rows"] if (given.full or given.table) and given.output.exists() else []
-    if not given.table:
-        runs = given.runs or (Path("runs/pretraining") if given.full else Path(tempfile.mkdtemp()))
-        wanted = given.tables or list(TABLES if given.full else TABLES[:1])
-        jobs = list(plan(given.methods, wanted, given.seeds or (3 if given.full else 1), runs, given.full))
-        for row in ended(jobs, runs, given.full, given.jobs):
-            key = [row[name] for name in KEY]
-            rows = [one for one in rows if [one[name] for name in KEY] != key] + [row]
-            print(f"  {row['table']}, {row['name']}, seed {row['seed']}", flush=True)
-            if given.full:
-                found = {"benchmark": "pretraining", "repeats": 1, "threads": 1, "machine": machine()}
-                write_json(given.output, {**found, "rows": sorted(rows, key=lambda one: [one[k] for k in KEY])})
-    print(tables(rows))
+    if given.table:
+        print(tables(rows_of(given.output)))
+        return
+    runs = given.runs or (Path("runs/pretraining") if given.full else Path(tempfile.mkdtemp()))
+    wanted = given.tables or list(TABLES if given.full else TABLES[:1])
+    jobs = list(plan(given.methods, wanted, given.seeds or (3 if given.full else 1), runs, given.full))
+    print(tables(measured(jobs, given.jobs, given.output if given.full else None)))
 
 
 if __name__ == "__main__":

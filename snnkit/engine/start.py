@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NoReturn
 
 from torch import nn
 
@@ -26,8 +27,9 @@ _BEHIND = re.compile(f"{_NEW.pattern}|{_OLD.pattern}")  # what a network on the 
 def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
     """Load the weights that a run starts from, and say what was taken.
 
-    An encoder out of a pre-training fills a classifier but for its new head, and an image model the backbone of what
-    stands on one; that is no error even where loading is strict; anything else that is missing is.
+    An encoder out of a pre-training fills a classifier but for its new head, an image model the backbone of what stands
+    on one, and a network for another task on the same backbone that backbone and what fits of its neck; that is no
+    error even where loading is strict; anything else that is missing is.
 
     Args:
         model: to be filled.
@@ -44,6 +46,8 @@ def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
         _check_encoder(model.encoder, path, report, _NEW)
         console.print(f"{path}: {report} (the image tower)")
         return report
+    if isinstance(model, OnBackbone) and _is_of_another_task(path, model):
+        return _borrowed(model, path, strict)
     if isinstance(model, OnBackbone) and _is_image_model(path, model):
         encoder = model.backbone.encoder
         report = load_weights(encoder, path, strict=False)
@@ -59,20 +63,43 @@ def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
     return report
 
 
+def _borrowed(model: OnBackbone, path: str | Path, strict: bool) -> LoadReport:
+    """Load the backbone and the neck of a network for another task; heads that happen to fit are not taken."""
+    given = read_any(path)[0]
+    report = load_weights(model, {k: v for k, v in given.items() if k.startswith(("backbone.", "neck."))}, strict=False)
+    lost = [key for key in (*report.missing, *report.left) if key.startswith("backbone.")]
+    if strict and lost:
+        _refuse(model.backbone.encoder, path, f"{len(lost)} missing ({', '.join(lost[:3])})")
+    console.print(f"{path}: {report} (the backbone, and what fits of the neck)")
+    return report
+
+
 def _check_encoder(model: nn.Module, path: str | Path, report: LoadReport, behind: re.Pattern[str]) -> None:
     """Refuse a checkpoint that fills something else, or that holds more, but for what lies ``behind`` an encoder."""
     lost = [key for key in (*report.missing, *report.left) if not _NEW.match(key)]
     unused = [key for key in report.unused if not behind.match(key)]
     if lost or unused:
-        what = f"{len(lost)} missing ({', '.join(lost[:3])})" if lost else f"{len(unused)} unused ({unused[0]} …)"
-        raise InvalidArgumentError(
-            f"{path} does not hold the encoder of this {getattr(model, 'model_name', type(model).__name__)}: {what}. "
-            "Create it with the sizes of the training before (model.sizes.…), or set model.strict=false."
-        )
+        missing = f"{len(lost)} missing ({', '.join(lost[:3])})"
+        _refuse(model, path, missing if lost else f"{len(unused)} unused ({unused[0]} …)")
+
+
+def _refuse(encoder: nn.Module, path: str | Path, what: str) -> NoReturn:
+    raise InvalidArgumentError(
+        f"{path} does not hold the encoder of this {getattr(encoder, 'model_name', type(encoder).__name__)}: {what}. "
+        "Create it with the sizes of the training before (model.sizes.…), or set model.strict=false."
+    )
 
 
 def _is_two_towers(path: str | Path) -> bool:
     return str(read_any(path)[1].get("name", "")).startswith("basic:")
+
+
+def _is_of_another_task(path: str | Path, model: OnBackbone) -> bool:
+    """Whether a checkpoint says that it is of another network on a backbone: ``mask_rcnn:X`` for ``semantic_fpn:X``."""
+    tensors, about = read_any(path)
+    method, _, encoder = str(about.get("name", "")).partition(":")
+    own = str(getattr(model, "model_name", "")).partition(":")[0]
+    return bool(encoder) and method not in ("timm", own) and any(key.startswith("backbone.") for key in tensors)
 
 
 def _is_image_model(path: str | Path, model: OnBackbone) -> bool:

@@ -1,7 +1,7 @@
 """Networks on a backbone begin with the weights of an image model: which files are taken for one.
 
 Would break it: a classifier's file refused, or taken for a whole network's; a file of another image model that is
-taken; tensors that are said to be loaded and are not.
+taken; a head of another task that is taken since it happens to fit; tensors that are said to be loaded and are not.
 """
 
 import pytest
@@ -53,6 +53,32 @@ def test_another_image_model_is_refused(tmp_path):
     file = tmp_path / "weights.safetensors"
     wide = {**NARROW, "channels": (8, 8, 16, 32)}
     save_weights(create_model("timm:resnet10t", **wide), file, {"name": "timm:resnet10t", **wide})
+    model = create_model("semantic_fpn:timm:resnet10t", **NARROW, **METHODS["semantic_fpn"])
+    with pytest.raises(InvalidArgumentError, match="does not hold the encoder"):
+        start_from(model, str(file), strict=True)
+
+
+@pytest.mark.parametrize(("encoder", "sizes"), [("timm:resnet10t", NARROW), ("ms_resnet18", MS)])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_for_another_task_lends_its_backbone(method, encoder, sizes, tmp_path):
+    torch.manual_seed(1)
+    lender = "mask_rcnn" if method != "mask_rcnn" else "semantic_fpn"
+    given, file = {**sizes, **METHODS[lender]}, tmp_path / "weights.safetensors"
+    other = create_model(f"{lender}:{encoder}", **given)
+    save_weights(other, file, {"name": f"{lender}:{encoder}", **given})
+    model = create_model(f"{method}:{encoder}", **sizes, **METHODS[method])
+    before, report = {k: v.clone() for k, v in model.state_dict().items()}, start_from(model, str(file), strict=True)
+    taken = {key for key in before if key.startswith("backbone.")} | {k for k in report.loaded if k.startswith("neck.")}
+    assert set(report.loaded) == taken
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, (other.state_dict() if key in taken else before)[key])
+    if "fpn_channels" in METHODS[method]:
+        assert any(key.startswith("neck.") for key in taken)
+
+
+def test_a_narrower_backbone_is_not_lent(tmp_path):
+    file, given = tmp_path / "weights.safetensors", {**NARROW, "channels": (8, 8, 16, 32), **METHODS["retinanet"]}
+    save_weights(create_model("retinanet:timm:resnet10t", **given), file, {"name": "retinanet:timm:resnet10t", **given})
     model = create_model("semantic_fpn:timm:resnet10t", **NARROW, **METHODS["semantic_fpn"])
     with pytest.raises(InvalidArgumentError, match="does not hold the encoder"):
         start_from(model, str(file), strict=True)

@@ -1,0 +1,116 @@
+"""Many trainings for one table: some at once, each after the one that it needs, what they found kept as they end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from snnkit.bench.harness import machine
+from snnkit.engine.progress import console
+from snnkit.files import read_json, write_json
+
+Found = dict[str, Any]
+
+
+class Key(NamedTuple):
+    """Which table a run is for, its name there, and its seed."""
+
+    table: str
+    name: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """A name for the folder of the run."""
+        return f"{self.table}-{self.name}-seed-{self.seed}".lower().replace(" ", "-").replace("%", "percent")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run.
+
+    Attributes:
+        key: what it is for.
+        do: called in a process of its own with ``arguments``; returns what was found, as plain data.
+        arguments: what ``do`` is called with; all can be pickled.
+        after: the run that has to be there before, if it is among the planned ones.
+    """
+
+    key: Key
+    do: Callable[..., Found]
+    arguments: tuple[Any, ...]
+    after: Key | None = None
+
+
+def ended(jobs: Sequence[Job], at_once: int = 1) -> Iterator[tuple[Key, Found]]:
+    """Do the jobs, the first ones first, and yield what was found as they end.
+
+    Args:
+        jobs: each after the one that it needs.
+        at_once: how many processes.
+
+    Raises:
+        Exception: the first of a job that failed, once all have ended that did not need it.
+        ValueError: jobs wait for each other.
+    """
+    waiting, done = list(jobs), set[Key]()
+    planned, started = {job.key for job in jobs}, dict[Future[Found], Key]()
+    failed: BaseException | None = None
+    with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
+        while waiting or started:
+            ready = [job for job in waiting if job.after not in planned or job.after in done]
+            for job in ready[: at_once - len(started)]:
+                waiting.remove(job)
+                started[pool.submit(job.do, *job.arguments)] = job.key
+            if not started:
+                break
+            for future in wait(started, return_when=FIRST_COMPLETED).done:
+                key = started.pop(future)
+                if problem := future.exception():
+                    failed = failed or problem
+                    continue
+                done.add(key)
+                yield key, future.result()
+    if failed is not None:
+        raise failed
+    if waiting:
+        raise ValueError(f"{waiting[0].key.folder} waits for {waiting[0].after}, which waits for it.")
+
+
+def rows_of(path: Path) -> list[Found]:
+    """Return the rows that were kept in a file, none where there is no such file."""
+    return list(read_json(path)["rows"]) if path.exists() else []
+
+
+def measured(jobs: Sequence[Job], at_once: int, path: Path | None = None) -> list[Found]:
+    """Do the jobs, say when one has ended, and return all rows: those of ``path``, and the new ones in their place.
+
+    Args:
+        jobs: as for ``ended``.
+        at_once: how many processes.
+        path: where rows are kept, after every run; nowhere if None.
+    """
+    rows = {Key(row["table"], row["name"], row["seed"]): row for row in (rows_of(path) if path else ())}
+    for key, found in ended(jobs, at_once):
+        rows[key] = {**key._asdict(), **found}
+        console.print(f"{key.table}, {key.name}, seed {key.seed}: done")
+        if path is not None:
+            ordered = [rows[one] for one in sorted(rows)]
+            write_json(
+                path, {"benchmark": path.stem, "repeats": 1, "threads": 1, "machine": machine(), "rows": ordered}
+            )
+    return list(rows.values())
+
+
+def mean(values: Sequence[float | None], digits: int = 1) -> str:
+    """Return a mean and, of several values, their sample standard deviation; a dash where nothing was found."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return "–"
+    spread = f" ± {statistics.stdev(found):.{digits}f}" if len(found) > 1 else ""
+    return f"{statistics.mean(found):.{digits}f}{spread}"
