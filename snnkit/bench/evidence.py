@@ -72,6 +72,7 @@ def ended(jobs: Sequence[Job], at_once: int = 1) -> Iterator[tuple[Key, Found]]:
             for future in wait(started, return_when=FIRST_COMPLETED).done:
                 key = started.pop(future)
                 if problem := future.exception():
+                    console.print(f"{key.table}, {key.name}, seed {key.seed}: failed, {problem}")
                     failed = failed or problem
                     continue
                 done.add(key)

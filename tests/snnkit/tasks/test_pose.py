@@ -340,6 +340,15 @@ def test_a_run_is_told_in_its_own_measure(run, call):
     assert (run.folder / "predictions.png").stat().st_size > 1000
 
 
+def test_a_run_is_counted_on_crops_as_it_sees_them(run, call):
+    code, _, errors = call("energy", run.folder, "--images", "2")
+    assert code == 0, errors
+    layers = read_json(run.folder / "counts.json")["network"]["per_layer"]
+    weight = load_file(run.folder / "checkpoints" / "last.safetensors")["backbone.encoder.conv1.weight"]
+    places = 16 * 16  # of the first convolution, stride 2, on crops of 32 pixels; on whole images they would be 24 * 24
+    assert next(iter(layers))["mac"] == places * weight.numel()
+
+
 def test_a_resumed_run_goes_on_as_if_nothing_had_been(run, tmp_path):
     half = train(configured(epochs=1), tmp_path / "half")
     config = RunConfig.load(half.folder / "config.json")
