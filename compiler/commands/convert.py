@@ -15,9 +15,10 @@ QANN = "qann.graph"
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from compiler.commands.heads import Heads
     from compiler.commands.source import Source
+    from compiler.commands.stages import Judged
     from compiler.converting import Converted
+    from compiler.decisions import Judge
     from compiler.graph import Graph
     from compiler.program import Program
 
@@ -125,7 +126,7 @@ def convert(
             raise InvalidArgumentError("--finetune learns classes, and this finds things; convert it without.")
         given.check_classes("convert --finetune")
     if given.front is None:
-        given.check_classes("convert", pixels=True)
+        given.check_classes("convert", dense=True)
     if nodes:
         raise InvalidArgumentError("--nodes goes with --plan.")
     _convert(_with_data(given, chosen.data, chosen.data_source), chosen, exponent, spike_input)
@@ -185,16 +186,12 @@ def _with_data(given: Source, data: str | None, source: str) -> Source:
 
 
 def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input: bool) -> None:
-    import torch
-
     from compiler.commands import show_conversion
-    from compiler.commands.heads import MEASURE, Boxes, Heads
     from compiler.commands.stages import batches
     from compiler.compiling import compile
     from compiler.converting.comparing import compare
     from compiler.converting.conversion import prepared_graph
     from compiler.converting.planning import plan as planned
-    from compiler.decisions import MEASURES
     from compiler.front import WHAT
     from snnkit.engine.progress import console
 
@@ -215,19 +212,8 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     # Before anything is measured or written: what a chip does not take is known now.
     program = None if chosen.chip is None else compile(converted.events_graph, chip=chosen.chip)
     show_conversion.summary(planned(converted.source, spike_input, chosen.activation_codes), converted)
-    pairs: list[tuple[Tensor, Any]]
-    classes: tuple[str, ...] = ()
-    if front is not None:
-        heads = Heads(front, *given.test_things(chosen.images))
-        pairs, measure = heads.pairs(), MEASURE
-        x, labels = front.prepared(heads.images), torch.zeros(0)
-        comparison = compare(converted, pairs, floating=floating, judge=Boxes(front))
-    else:
-        heads = None
-        x, labels, classes = given.test_images(chosen.images)
-        parts = batches(floating, x)
-        pairs = list(zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True))
-        comparison, measure = compare(converted, pairs, floating=floating), MEASURES[labels.ndim > 1]
+    tested = _tested(given, chosen.images, floating)
+    comparison, measure = compare(converted, tested.pairs, floating=floating, judge=tested.judge), tested.measure
     show_conversion.comparison(comparison, measure)
     if folder is not None:
         kept = ("levels", "per_channel", "start", "finetune", "chip_clean", "activation_codes")
@@ -235,7 +221,42 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
         options |= {"max_exponent": exponent, "spike_input": spike_input}
         _save(converted, comparison.to_dict() | options, folder)
     if program is not None:
-        _onto_chip(converted, program, (x, labels, classes), given.folder, folder, heads)
+        _onto_chip(converted, program, tested.samples, given.folder, folder, tested.judged)
+
+
+@dataclass
+class _Tested:
+    """Test samples as ``compare`` takes them, who judges, and the same as ``run_on_chip`` takes them."""
+
+    pairs: list[tuple[Tensor, Any]]
+    judge: Judge | None
+    measure: str
+    samples: tuple[Tensor, Tensor, tuple[str, ...]]
+    judged: Judged | None = None
+
+
+def _tested(given: Source, count: int, floating: Graph) -> _Tested:
+    """Return test samples by what the network was trained to say of them."""
+    import torch
+
+    from compiler.commands import heads, points
+    from compiler.commands.stages import batches
+    from compiler.decisions import MEASURES
+    from snnkit.engine.progress import console
+
+    if given.front is not None:
+        things = heads.Heads(given.front, *given.test_things(count))
+        samples = given.front.prepared(things.images), torch.zeros(0), ()
+        return _Tested(things.pairs(), heads.Boxes(given.front), heads.MEASURE, samples, things)
+    if given.data.targets == "keypoints":
+        crops = points.test_crops(given, count)
+        console.print(points.NOTE, soft_wrap=False)
+        pairs = crops.pairs([len(part) for part in batches(floating, crops.x)])
+        return _Tested(pairs, crops.judge, points.MEASURE, (crops.x, torch.zeros(0), ()), crops)
+    x, labels, classes = given.test_images(count)
+    parts = batches(floating, x)
+    pairs = list(zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True))
+    return _Tested(pairs, None, MEASURES[labels.ndim > 1], (x, labels, classes))
 
 
 def _onto_chip(
@@ -244,7 +265,7 @@ def _onto_chip(
     samples: tuple[Tensor, Tensor, tuple[str, ...]],
     run: Path | None,
     folder: Path | None,
-    heads: Heads | None,
+    judged: Judged | None,
 ) -> None:
     """Run the samples in integers and compare; ``run`` gets mapping.json, which says of which conversion it is."""
     from compiler.commands import show
@@ -256,7 +277,7 @@ def _onto_chip(
     differ, codes = codes_that_differ(converted, program.source_graph, samples[0])
     console.print(f"quantised → form for the chip: {differ:,} of {codes:,} codes differ")
     marks = {"converted": of_file(folder / QANN)} if folder is not None else {}
-    show.equality(run_on_chip(program, *samples, run, heads, marks), converted=True)
+    show.equality(run_on_chip(program, *samples, run, judged, marks), converted=True)
     if folder is not None:
         program.source_graph.save(folder / "events.graph")
         program.save(folder / "network.program")

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compiler.front import Front
+from compiler.front import WHAT, Front
 from compiler.graph import Graph
 from compiler.interpreting import interpret
-from compiler.program import Program, Trace
+from compiler.program import Equality, Program, Trace
 from compiler.run import outputs
 from snnkit.errors import InvalidArgumentError
 from snnkit.models.detector import Found
@@ -33,6 +33,7 @@ class Heads:
     front: Front
     images: Tensor
     targets: list[dict[str, Tensor]]
+    what = WHAT
 
     def pairs(self) -> list[tuple[Tensor, Any]]:
         """Return batches as backbone and neck see them, beside each the images and what is on them."""
@@ -40,7 +41,7 @@ class Heads:
         parts = zip(torch.split(self.images, _BATCH), things, strict=True)
         return [(self.front.prepared(images), (images, targets)) for images, targets in parts]
 
-    def scores(self, program: Program, trace: Trace) -> dict[str, Any]:
+    def scores(self, program: Program, trace: Trace, equality: Equality) -> dict[str, Any]:
         """Return AP of boxes before, between and on the chip, and how many values that the host reads differ.
 
         Raises:

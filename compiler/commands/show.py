@@ -9,6 +9,7 @@ from rich.table import Table
 
 from compiler.analysis.readings import Reading, readings
 from compiler.analysis.spike_driven import spike_driven
+from compiler.decisions import MEASURES
 from compiler.errors import CaptureError
 from compiler.graph import Graph, is_neuron
 from compiler.parts import IMAGE, PartCounts
@@ -361,7 +362,7 @@ def _loads(description: dict[str, Any]) -> None:
 def equality(result: dict[str, Any], converted: bool = False) -> None:
     """Print the chain from floating point to the chip, or from a converted network, whose events are codes."""
     pixels = ", of their pixels" if result["measure"] == "pixel accuracy" else ""
-    name = "box AP" if result["measure"] == "box AP" else "accuracy"
+    name = "accuracy" if result["measure"] in MEASURES else result["measure"]
     ends = ("quantised", "in registers", "chip") if converted else ("float", "quantised", "chip")
     first, second, third = (f"{end} {name}" for end in ends)
     width = max(map(len, (first, second, third, "quantised accuracy")))
@@ -412,7 +413,8 @@ def compared(result: dict[str, Any]) -> list[str]:
     proven = f", at most {bound:.3g} where spikes agree" if bound is not None and error else ""
     measured = ", measured" if result["float_verdict"] == "approximate" else ""
     measured = ", proven: nothing was rounded" if result["float_proven"] else measured
-    lines.append(f"  and logits by up to {error:.3g}{proven}: {result['float_verdict']}{measured}")
+    what = "logits" if result.get("measure", MEASURES[0]) in MEASURES else "outputs"
+    lines.append(f"  and {what} by up to {error:.3g}{proven}: {result['float_verdict']}{measured}")
     lines.append(
         f"quantised graph → integer program: {result['spike_mismatches']:,} of {result['compared']:,} spikes differ"
     )

@@ -85,6 +85,13 @@ def summary(found: Plan, converted: Converted) -> None:
     console.print()
 
 
+_AGREES = {
+    "box AP": "box AP where what the quantised form is surer of than one in two is the truth",
+    "AP of key points": "marked key points no farther from the quantised form's than a tenth of the box",
+}
+"""What agreement means where networks find things."""
+
+
 def comparison(found: Comparison, measure: str = "accuracy") -> None:
     """Print how the forms decide, what they send and what that costs, and what was proved."""
     labelled = found.forms[0].accuracy is not None
@@ -98,11 +105,10 @@ def comparison(found: Comparison, measure: str = "accuracy") -> None:
     verdict = "exact"
     if not found.exact:
         verdict = f"NOT exact: {found.codes_differ:,} codes, and outputs by up to {found.logit_error:.3g}"
-    if measure == "box AP":
-        said = "as quantised: box AP where what the quantised form is surer of than one in two is the truth"
-        console.print(said, soft_wrap=False)
+    if measure in _AGREES:
+        console.print(f"as quantised: {_AGREES[measure]}", soft_wrap=False)
         console.print()
-    settled = "decides as at rest for 99 %" if measure != "box AP" else "finds 99 % of what it finds at rest"
+    settled = "decides as at rest for 99 %" if measure not in _AGREES else "finds 99 % of what it finds at rest"
     settled += f" from T = {found.settled} on"
     lines = [
         f"float → quantised: outputs differ by up to {found.float_error:.3g}: approximate, measured",

@@ -84,9 +84,16 @@ def _on_chip(given: Source, program: Program, images: int) -> None:
         show.equality(run_on_chip(program, x, torch.zeros(len(x)), (), given.folder, heads))
         console.print("not counted: the heads, the selection of boxes, and what the host computes", soft_wrap=False)
         return
-    given.check_classes("simulate", pixels=True)
-    x, labels, classes = given.test_images(images)
+    given.check_classes("simulate", dense=True)
     console.print(f"{given.text} on {program.chip.name}", soft_wrap=False)
+    if given.data.targets == "keypoints":
+        from compiler.commands.points import NOTE, test_crops
+
+        crops = test_crops(given, images)
+        console.print(NOTE, soft_wrap=False)
+        show.equality(run_on_chip(program, crops.x, torch.zeros(len(crops.x)), (), given.folder, crops))
+        return
+    x, labels, classes = given.test_images(images)
     show.equality(run_on_chip(program, x, labels, classes, given.folder))
 
 

@@ -176,21 +176,21 @@ class Source:
             return torch.zeros(self.data.frames, 1, channels, *sides[-2:])
         return torch.zeros(1, channels, self.data.frames, *sides[-2:])
 
-    def check_classes(self, verb: str, pixels: bool = False) -> None:
+    def check_classes(self, verb: str, dense: bool = False) -> None:
         """Refuse a run whose samples have no class, for a verb that tells how many answers are right.
 
         Args:
             verb: its name.
-            pixels: whether it takes the classes of pixels too.
+            dense: whether it takes the classes of pixels and key points too.
 
         Raises:
-            InvalidArgumentError: it learned maps (unless ``pixels``), things, key points or captions.
+            InvalidArgumentError: it learned maps or key points (unless ``dense``), things, or captions.
         """
         if self.program is not None and self.data.targets == "objects":
             raise InvalidArgumentError(
                 f"{self.text} is backbone and neck alone, and boxes are found by the heads of the run; give its folder."
             )
-        if self.data.targets not in ("", "labels", *(["maps"] if pixels else [])):
+        if self.data.targets not in ("", "labels", *(["maps", "keypoints"] if dense else [])):
             raise InvalidArgumentError(
                 f"snnkit {verb} compares classes, and {self.text} learned {self.data.targets}; `snnkit energy`, "
                 "`capture`, `check` and `eval` take it."
@@ -254,10 +254,20 @@ class Source:
                 f"{self.text} finds things, and what is on the samples of {self.data.dataset} is not known; give the "
                 "folder of a run."
             )
+        return self.test_pairs(count)
+
+    def test_pairs(self, count: int) -> tuple[Tensor, list[Any]]:
+        """Return ``count`` test samples as ``test_images`` does, and what the data set says of each.
+
+        Raises:
+            InvalidArgumentError: as ``test_images``.
+            CorruptFileError: none can be read.
+        """
         if count < 1:
             raise InvalidArgumentError(f"--images {count}: must be ≥ 1.")
         dataset, chosen, data = self._chosen(count)
         x, pairs = _stacked(dataset, chosen, data, "test")
+        self._check(x)
         return x, [pair[1] for pair in pairs]
 
     def test_batches(self, count: int | None, size: int = 100) -> Iterator[Tensor]:

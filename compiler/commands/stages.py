@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,14 +14,12 @@ from torch import Tensor
 
 from compiler.analysis.readings import readings
 from compiler.analysis.spike_driven import spike_driven
-from compiler.commands.heads import Heads
 from compiler.commands.source import batch_axis, first
 from compiler.conventions import Conventions
 from compiler.converting import relu_twin
 from compiler.counting import count
 from compiler.decisions import MEASURES, right
 from compiler.exchange import nir
-from compiler.front import WHAT
 from compiler.graph import Graph, is_neuron
 from compiler.graph.picture import describe
 from compiler.interpreting import interpret
@@ -181,25 +179,36 @@ def describe_mapping(program: Program, folder: Path | None, part: str = "") -> d
     return description
 
 
+class Judged(Protocol):
+    """Test samples with what is true of them, for outputs that decide for no classes."""
+
+    @property
+    def what(self) -> str:
+        """Which part of the network the chip runs; "" for all of it."""
+
+    def scores(self, program: Program, trace: Trace, equality: Equality) -> dict[str, Any]:
+        """Return ``measure``, and ``…_accuracy`` of the float and the quantised network and of the chip."""
+
+
 def run_on_chip(
     program: Program,
     images: Tensor,
     labels: Tensor,
     classes: tuple[str, ...],
     folder: Path | None,
-    heads: Heads | None = None,
+    judged: Judged | None = None,
     marks: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run test images in integers, compare with the quantised graph, and add what happened to mapping.json.
 
-    Labels are (B,), or (B, H, W) of pixels; ``heads`` judge in their place what a detector's backbone and neck put out.
+    Labels are (B,), or (B, H, W) of pixels; ``judged`` says in their place how good what the network puts out is.
     ``marks`` go into mapping.json as they are.
     """
     trace = program.simulate(images)
     equality = program.verify(images, trace)
     result = compared(equality)
-    if heads is not None:
-        result |= heads.scores(program, trace)
+    if judged is not None:
+        result |= judged.scores(program, trace, equality)
     else:
         result |= {
             "float_accuracy": right(equality.float_logits, labels),
@@ -207,7 +216,7 @@ def run_on_chip(
             "chip_accuracy": right(trace.logits, labels),
             "measure": MEASURES[labels.ndim > 1],
         }
-    description = describe_mapping(program, None, "" if heads is None else WHAT)
+    description = describe_mapping(program, None, "" if judged is None else judged.what)
     for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
         core["events_per_image"] = float(events) / equality.images
     description["equality"] = result
@@ -229,7 +238,7 @@ def run_on_chip(
         if priced is not None:
             _add_models(folder, priced)
         write_json(path, {**description, "weights": weights_of(folder), **(marks or {})})
-        label = "" if heads is not None or labels.ndim > 1 else classes[int(labels[0])]
+        label = "" if judged is not None or labels.ndim > 1 else classes[int(labels[0])]
         write_json(folder / "raster.json", raster(program, trace, label))
     result["energy"] = [_in_words(model.results["network"]) for model in (priced.models if priced else ())]
     return result

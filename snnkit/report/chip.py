@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from snnkit.report.headline import chip_size
+from snnkit.report.headline import FINDS, chip_size
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run
 from snnkit.report.values import number, obj, percent, plural, ratio, rows, si, text, total, whole
 
 _CORE_NUMBERS = ("id", "x", "y", "neurons", "in_axons", "out_axons", "synapses", "synapse_bits", "events_per_image")
 _VERDICTS = ("exact", "bounded", "approximate")
-MEASURED = {"pixel accuracy": ", accuracy of pixels", "box AP": ", average precision of boxes"}
+MEASURED = {
+    "pixel accuracy": ", accuracy of pixels",
+    **{key: f", average precision of {of}" for key, of in FINDS.items()},
+}
 """What is measured where it is not the accuracy of samples."""
 
 
@@ -177,13 +180,17 @@ def _rounding(found: dict[str, Any]) -> dict[str, str]:
     if differing is not None:
         said.append(f"{si(differing)} of {si(places)} spikes differ" if places else f"{si(differing)} spikes differ")
         error = number(found.get("float_logit_error"))
-        said.append(f"logits by up to {error:.2g}" if error else "")
+        said.append(f"{'outputs' if found.get('measure') in FINDS else 'logits'} by up to {error:.2g}" if error else "")
     if before is not None and after is not None:
         change = 100 * (after - before)
         same = abs(change) < 0.05
-        said.append("no change in accuracy" if same else f"{change:+.1f} points".replace("-", "−"))
+        said.append(f"no change{_in(found)}" if same else f"{change:+.1f} points".replace("-", "−"))
     word = found.get("float_verdict") or ("approximate" if said else None)
     return verdict(word) | {"detail": "; ".join(part for part in said if part)}
+
+
+def _in(found: dict[str, Any]) -> str:
+    return "" if found.get("measure") in FINDS else " in accuracy"
 
 
 def _on_chip(found: dict[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from snnkit.report.chip import MEASURED, verdict
+from snnkit.report.headline import FINDS
 from snnkit.report.palette import Palette
 from snnkit.report.read import Run
 from snnkit.report.values import names, number, obj, percent, plural, ratio, rows, si, text, whole
@@ -29,7 +30,7 @@ def conversion(run: Run, palette: Palette) -> dict[str, Any] | None:
         "samples": plural(samples, "sample") if samples is not None else "",
         "measure": measure,
         "title": _title(found, measure),
-        "boxes": found.get("measure") == "box AP",
+        "finds": found.get("measure") in FINDS,
         "stages": [
             _stage("Float", forms.get("float"), measure, f"as trained{of}"),
             _stage("Quantised", forms.get("quantised"), measure, _quantised_note(found)),
@@ -87,7 +88,8 @@ def _rounding(found: dict[str, Any], forms: dict[str, dict[str, Any]]) -> dict[s
     said = [f"outputs by up to {error:.2g}"] if error is not None else []
     if before is not None and after is not None:
         change = 100 * (after - before)
-        said.append("no change in accuracy" if abs(change) < 0.05 else f"{change:+.1f} points".replace("-", "−"))
+        same = "no change" if found.get("measure") in FINDS else "no change in accuracy"
+        said.append(same if abs(change) < 0.05 else f"{change:+.1f} points".replace("-", "−"))
     return verdict("exact" if error == 0 else "approximate") | {"detail": "; ".join(said)}
 
 

@@ -9,6 +9,9 @@ from snnkit.report.found import section
 from snnkit.report.read import Run, is_ordinary
 from snnkit.report.values import joules, number, obj, percent, plural, ratio, rows, si, text, times, whole
 
+FINDS = {"box AP": "boxes", "AP of key points": "key points"}
+"""What is measured of networks that find things and decide for no classes, and what they find."""
+
 
 def model_name(run: Run) -> str:
     """The name the page carries: of the model, else of the recipe, else of the folder."""
@@ -121,8 +124,8 @@ def _becomes(run: Run) -> str:
     of = f"{pixels} of {plural(samples, 'sample')}" if samples else pixels
     known = None not in (reached, before)
     told = f"names {percent(reached)}{of} correctly"
-    if run.conversion.get("measure") == "box AP":
-        told = f"reaches a box AP of {percent(reached)}{of and of.replace(' of', ' on')}"
+    if (measure := run.conversion.get("measure")) in FINDS:
+        told = f"reaches {percent(reached)} {measure}{of and of.replace(' of', ' on')}"
     kept = f"{told}, {percent(before)} before, and " if known else ""
     none = "none" if differing == 0 else whole(differing)
     differ = "differs" if differing == 1 else "differ"

@@ -177,6 +177,17 @@ class Pose(Taught):
             if self._scored >= _SCORED:
                 return None
             self._scored += len(crops)
+        return self.look(self.points, maps, crops, targets)
+
+    def look(self, points: KeypointAP, maps: Tensor, crops: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        """Feed a metric with what heat maps say of crops, and return the places in cells, (B, K, 2).
+
+        Args:
+            points: the metric.
+            maps: heat maps (B, K, h, w).
+            crops: (B, C, H, W).
+            targets: what is true of them (``data.keypoints``).
+        """
         cells, peaks = self._places(maps.detach())
         back = targets["back"].float()
         seen = moved(targets["points"][..., :2].float(), back)
@@ -184,7 +195,7 @@ class Pose(Taught):
         sigmas = targets["sigmas"]
         if self.sigmas:
             sigmas = sigmas.new_tensor(self.sigmas).expand_as(sigmas)
-        self.points.update(moved(cells * self._stride(maps, crops), back), peaks.mean(1), truth, sigmas)
+        points.update(moved(cells * self._stride(maps, crops), back), peaks.mean(1), truth, sigmas)
         return cells
 
     def _places(self, maps: Tensor) -> tuple[Tensor, Tensor]:

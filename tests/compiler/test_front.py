@@ -103,7 +103,7 @@ def test_what_is_found_from_the_chip_is_scored(detector, program, images, tmp_pa
 def test_a_chip_that_gives_its_output_at_the_end_alone(detector, program, images):
     blind = replace(program.simulate(images), outputs=None)
     with pytest.raises(InvalidArgumentError, match="loihi2 gives its output after the last step, and the heads read"):
-        Heads(front(detector, images[:1]), images, []).scores(program, blind)
+        Heads(front(detector, images[:1]), images, []).scores(program, blind, program.verify(images, blind))
 
 
 def test_a_detector_without_spikes_is_refused():

@@ -205,10 +205,10 @@ def test_verbs_that_tell_how_many_answers_are_right_want_classes(targets: str, r
 
 
 def test_the_classes_of_pixels_are_classes_for_a_verb_that_takes_them() -> None:
-    Source("it", nn.Identity(), {}, None, replace(DataConfig(), targets="maps")).check_classes("simulate", pixels=True)
+    Source("it", nn.Identity(), {}, None, replace(DataConfig(), targets="maps")).check_classes("simulate", dense=True)
     with pytest.raises(InvalidArgumentError, match="learned objects"):
         source = Source("it", nn.Identity(), {}, None, replace(DataConfig(), targets="objects"))
-        source.check_classes("simulate", pixels=True)
+        source.check_classes("simulate", dense=True)
 
 
 @torch.no_grad()

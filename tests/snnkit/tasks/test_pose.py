@@ -14,9 +14,12 @@ from safetensors.torch import load_file
 from support.processes import launched
 from torch import nn
 
+from snnkit.checkpoints import build_model
+from snnkit.data import load_images
 from snnkit.data.keypoints import crop_map, moved
 from snnkit.engine import RunConfig, resume, train
 from snnkit.engine.config import ModelConfig, TaskConfig
+from snnkit.engine.train import asked
 from snnkit.errors import SnnkitError
 from snnkit.files import read_json
 from snnkit.recipes import get_recipe
@@ -347,6 +350,23 @@ def test_a_run_is_counted_on_crops_as_it_sees_them(run, call):
     weight = load_file(run.folder / "checkpoints" / "last.safetensors")["backbone.encoder.conv1.weight"]
     places = 16 * 16  # of the first convolution, stride 2, on crops of 32 pixels; on whole images they would be 24 * 24
     assert next(iter(layers))["mac"] == places * weight.numel()
+
+
+def test_a_run_is_converted_and_its_key_points_are_found_at_rest(run, call):
+    code, out, errors = call("convert", run.folder, "--images", "11", "--calibration", "8")
+    assert code == 0, errors
+    assert " codes differ at rest: exact" in out
+    assert "AP of key points" in out
+    found = read_json(run.folder / "converted" / "convert.json")
+    assert found["measure"] == "AP of key points"
+    forms = {form["name"]: form for form in found["forms"]}
+    assert forms["spiking, at rest"]["accuracy"] == forms["quantised"]["accuracy"]
+    # As trained it finds what a test without mirror images finds.
+    task = build_task("pose", build_model(run.folder / "checkpoints" / "last.safetensors")[0], 4, {"flip_test": False})
+    task.eval().begin(Plan(1, 1, 1, classes=()))
+    for batch in load_images(asked(configured()), 0).test:
+        task.evaluate(batch)
+    assert forms["float"]["accuracy"] == pytest.approx(task.compute()["pose_ap"], abs=1e-6)
 
 
 def test_a_resumed_run_goes_on_as_if_nothing_had_been(run, tmp_path):
