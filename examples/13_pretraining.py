@@ -54,7 +54,7 @@ METHODS = {
     "SimMIM": Method("simmim_fashion_mnist", "Swin V2", 34_000, 1, 3),
     "MoCo v2": Method("moco_v2_fashion_mnist", "ten-layer ResNet", 52_000, 1, 4),
     "SwAV": Method("swav_fashion_mnist", "ten-layer ResNet", 18_000, 3, 2),
-    "DINO": Method("dino_fashion_mnist", "vision transformer", 18_000, 3, 2),
+    "DINO": Method("dino_fashion_mnist", "vision transformer, rotary", 16_000, 1, 2),
     "masked": Method("spikformer_v2_mae_fashion_mnist", "Spikformer V2, spiking", 72_000, 2, 6),
     "MR-MAE": Method(
         "mae_fashion_mnist", "vision transformer", 120_000, 2, 9, {"head": "mlp", "normalise": "layer_norm"}

@@ -46,16 +46,20 @@ def dino_pass() -> RunConfig:
     return config
 
 
-@recipe(paper=_PAPER, expected="no better than its random start after 184 steps of the subset; longer was not measured")
+@recipe(paper=_PAPER, expected="not measured")
 def dino_fashion_mnist() -> RunConfig:
-    """DINO of the small vision transformer of mae_fashion_mnist: 2 + 4 crops of Fashion-MNIST, 512 outputs."""
-    options = {"out_dim": 512, "hidden": 256, "bottleneck": 64, "momentum": 0.99}
+    """DINO of a vision transformer of 0.5 million parameters and rotary positions: 2 + 2 crops of Fashion-MNIST.
+
+    Rotary positions are there from the first step. Learned ones, near 0 for long, leave a bag of patches to so short a
+    training, of which DINO makes little.
+    """
+    options = {"out_dim": 512, "hidden": 256, "bottleneck": 64, "momentum": 0.99, "freeze_epochs": 0}
     sizes = {**SMALL, "img_size": 32, "num_classes": 0, "dynamic_img_size": True}
     return RunConfig(
-        model=ModelConfig("timm:vit_tiny_patch16_224", sizes=sizes),
-        data=small_views("dino", crop_scale=0.4, local_crops=4, local_size=16),
+        model=ModelConfig("timm:vit_small_patch16_rope_224", sizes=sizes),
+        data=small_views("dino", crop_scale=0.4, local_crops=2, local_size=16, local_scale=0.2, batch_size=32),
         task=TaskConfig("dino", options=options),
-        optim=OptimConfig("adamw", lr=5e-4, weight_decay=0.04, clip=3.0, clip_each=True),
-        schedule=ScheduleConfig("warmup_cosine", warmup_epochs=1, min_lr=1e-6, weight_decay_end=0.4),
+        optim=OptimConfig("adamw", lr=1e-3, weight_decay=0.04, clip=3.0, clip_each=True),
+        schedule=ScheduleConfig("warmup_cosine", warmup_epochs=0.1, min_lr=1e-6),
         epochs=5,
     )
