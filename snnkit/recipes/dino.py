@@ -10,7 +10,6 @@ from typing import Any
 
 from snnkit.engine.config import ModelConfig, OptimConfig, RunConfig, RuntimeConfig, ScheduleConfig, TaskConfig
 from snnkit.recipes.imagenet import imagenet
-from snnkit.recipes.mae import SMALL
 from snnkit.recipes.moco import small_views
 from snnkit.recipes.recipe import recipe
 
@@ -46,17 +45,19 @@ def dino_pass() -> RunConfig:
     return config
 
 
-@recipe(paper=_PAPER, expected="not measured")
+@recipe(
+    paper=_PAPER,
+    expected="linear probe 78.1 %, 76.9 at random start: 9,000 images, 5,000 labelled, one seed",
+)
 def dino_fashion_mnist() -> RunConfig:
-    """DINO of a vision transformer of 0.5 million parameters and rotary positions: 2 + 2 crops of Fashion-MNIST.
+    """DINO of a small residual network on Fashion-MNIST at 32 pixels: 2 + 2 crops, 128 outputs.
 
-    Rotary positions are there from the first step. Learned ones, near 0 for long, leave a bag of patches to so short a
-    training, of which DINO makes little.
+    A vision transformer learned nothing in so short a training: its class tokens, nearly equal in the beginning, are
+    all there is to tell images apart by, and answers become uniform.
     """
-    options = {"out_dim": 512, "hidden": 256, "bottleneck": 64, "momentum": 0.99, "freeze_epochs": 0}
-    sizes = {**SMALL, "img_size": 32, "num_classes": 0, "dynamic_img_size": True}
+    options = {"out_dim": 128, "hidden": 256, "bottleneck": 64, "momentum": 0.99, "freeze_epochs": 0}
     return RunConfig(
-        model=ModelConfig("timm:vit_small_patch16_rope_224", sizes=sizes),
+        model=ModelConfig("timm:resnet10t", sizes={"num_classes": 0}),
         data=small_views("dino", crop_scale=0.4, local_crops=2, local_size=16, local_scale=0.2, batch_size=32),
         task=TaskConfig("dino", options=options),
         optim=OptimConfig("adamw", lr=1e-3, weight_decay=0.04, clip=3.0, clip_each=True),
