@@ -5,9 +5,9 @@
     python examples/13_pretraining.py --table            # what was measured, as in README.md
 
 Every method is given about as much processor time: so many images that it takes some minutes on one core. MR-MAE mimics
-what MAE has learnt before it (no label anywhere) and paints as MAE does, for as many steps. Probes get 10,000 labelled images
-and are tested on all 10,000 test images. Then a spiking transformer with 1 %, 10 % and all of the labels, from what
-masking taught it and from scratch, for as many steps; and every method again on crops of sixteen photographs (pip
+what MAE has learnt before it (no label anywhere) and paints as MAE does, for as many steps. Probes get 10,000 labelled
+images and are tested on all 10,000 test images. Then a spiking transformer with 1 %, 10 % and all of the labels, from
+what masking taught it and from scratch, for as many steps; and every method again on crops of sixteen photographs (pip
 install scikit-image), learnt and labelled on their left parts, tested on their right ones.
 
 What is finished in the folder of the runs is not done again, and what was interrupted goes on. The full form writes
