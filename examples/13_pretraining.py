@@ -120,6 +120,7 @@ def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, Any]:
                 continue
             found |= {called + method: 100 * probe(features, method).mean for method in PROBES}
         found |= {"minutes": minutes, "images": config.epochs * (config.data.train_limit or CROPS)}
+        found["collapsed"] = bool(read_json(folder / "pretraining.json")["collapsed"])
         write_json(path, found)
     return read_json(path)
 
@@ -172,10 +173,13 @@ def of_probes(table: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     for name, method in METHODS.items():
         found = [row for row in rows if (row["table"], row["name"]) == (table, name)]
         if found:
-            values = {key: mean([row[key] for row in found]) for key in found[0] if key not in Key._fields}
+            values = {
+                key: mean([row[key] for row in found]) for key in found[0] if key not in (*Key._fields, "collapsed")
+            }
             cells = [f"{values[key]} ({values['random ' + key]})" for key in PROBES]
-            minutes = values["minutes"].partition(" ")[0]
-            yield f"| {name} | {method.encoder} | {found[0]['images']:,} | {minutes} | {' | '.join(cells)} |"
+            minutes, lost = values["minutes"].partition(" ")[0], sum(row.get("collapsed", False) for row in found)
+            about = f"{method.encoder}; collapsed in {lost} of {len(found)}" if lost else method.encoder
+            yield f"| {name} | {about} | {found[0]['images']:,} | {minutes} | {' | '.join(cells)} |"
 
 
 def of_shares(rows: list[dict[str, Any]]) -> Iterator[str]:
