@@ -154,7 +154,7 @@ class Predictor:
 
     def _fitted(self, pixels: Tensor) -> Tensor:
         if self._channels == 1:
-            pixels = vision.rgb_to_grayscale(pixels, 1)
+            pixels = grey(pixels)
         if self._size == (0, 0) or tuple(pixels.shape[-2:]) == self._size:
             return pixels
         return vision.resize(pixels, list(self._size), antialias=True)
@@ -162,6 +162,16 @@ class Predictor:
     def draw(self, picture: Picture, found: dict[str, Any]) -> Tensor | None:
         """Return the picture with what was found on it; None where there is nothing to draw."""
         return None if self.task is None else self.task.draw(picture.pixels, found)
+
+
+def grey(pixels: Tensor) -> Tensor:
+    """Return the luma of colours, uint8 (3, H, W) → (1, H, W), rounded: what is grey already keeps its level.
+
+    torchvision's cuts off what its weights, of which one ten-thousandth is missing, leave: a grey of 117 becomes 116.
+    Source: ITU-R BT.601.
+    """
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    return (pixels.float() * weights).sum(0, keepdim=True).round().to(torch.uint8)
 
 
 def _classes(folder: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from snnkit.data import load_images
 from snnkit.data.scenes import Scenes
 from snnkit.engine import RunConfig, train
 from snnkit.engine.config import ModelConfig, TaskConfig
-from snnkit.engine.predicting import Picture, Predictor, files_in, pictures
+from snnkit.engine.predicting import Picture, Predictor, files_in, grey, pictures
 from snnkit.errors import SnnkitError
 from snnkit.files import read_json
 
@@ -148,5 +148,10 @@ def test_a_picture_is_grey_where_the_network_reads_one_channel(tiny_run):
     pixels = torch.zeros(3, 28, 28, dtype=torch.uint8)
     pixels[1] = 200
     said = Predictor(tiny_run.folder)(Picture(None, "x", None, pixels))["classes"]
-    grey = vision.rgb_to_grayscale(pixels, 3)
-    assert said == Predictor(tiny_run.folder)(Picture(None, "y", None, grey))["classes"]
+    assert grey(pixels).unique().tolist() == [117]  # 0.587 * 200 = 117.4
+    assert said == Predictor(tiny_run.folder)(Picture(None, "y", None, grey(pixels).expand(3, -1, -1)))["classes"]
+
+
+def test_what_is_grey_already_keeps_its_level():
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16)
+    assert torch.equal(grey(levels.expand(3, -1, -1)), levels)
