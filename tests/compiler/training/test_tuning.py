@@ -51,7 +51,7 @@ def accuracy(network):
 def test_it_recovers_what_coarse_weights_lost_and_training_tells_it(trained, tmp_path):
     network = coarse(trained, 3)
     whole, before = accuracy(trained), accuracy(network)
-    assert before < whole - 0.02  # how much is lost hangs on the machine that trained: 4 points, 5 and more
+    assert before < whole - 0.05
     config = fine_tuning(2)
     config.optim.lr = 2e-3
     tuned = fine_tuned(network, clothes_data(), config=config, teacher=trained, folder=tmp_path)

@@ -75,6 +75,8 @@ def test_equal_to_plain_backpropagation_through_time(name):
     for choice in tried:
         twin = copy.deepcopy(start)
         found = step(Planned(twin, choice), x)
-        assert_same({"output": out}, {"output": found[0]}, choice)
+        if choice.chunks == 1:
+            assert torch.equal(out, found[0]), choice
+        assert_same({"output": out}, {"output": found[0]}, choice)  # products of other shapes may round otherwise
         assert_same(gradients, found[1], choice)
         assert_same(buffers, found[2], choice)
