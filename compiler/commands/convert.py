@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compiler.commands.source import Source
-    from compiler.commands.stages import Judged
+    from compiler.commands.tested import Samples
     from compiler.converting import Converted
-    from compiler.decisions import Judge
     from compiler.graph import Graph
     from compiler.program import Program
 
@@ -188,6 +187,7 @@ def _with_data(given: Source, data: str | None, source: str) -> Source:
 def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input: bool) -> None:
     from compiler.commands import show_conversion
     from compiler.commands.stages import batches
+    from compiler.commands.tested import test_samples
     from compiler.compiling import compile
     from compiler.converting.comparing import compare
     from compiler.converting.conversion import prepared_graph
@@ -212,8 +212,9 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
     # Before anything is measured or written: what a chip does not take is known now.
     program = None if chosen.chip is None else compile(converted.events_graph, chip=chosen.chip)
     show_conversion.summary(planned(converted.source, spike_input, chosen.activation_codes), converted)
-    tested = _tested(given, chosen.images, floating)
-    comparison, measure = compare(converted, tested.pairs, floating=floating, judge=tested.judge), tested.measure
+    tested = test_samples(given, chosen.images)
+    pairs, measure = tested.pairs(batches(floating, tested.x)), tested.measure
+    comparison = compare(converted, pairs, floating=floating, judge=tested.judge)
     show_conversion.comparison(comparison, measure)
     if folder is not None:
         kept = ("levels", "per_channel", "start", "finetune", "chip_clean", "activation_codes")
@@ -221,52 +222,10 @@ def _convert(given: Source, chosen: Settings, exponent: int | None, spike_input:
         options |= {"max_exponent": exponent, "spike_input": spike_input}
         _save(converted, comparison.to_dict() | options, folder)
     if program is not None:
-        _onto_chip(converted, program, tested.samples, given.folder, folder, tested.judged)
+        _onto_chip(converted, program, tested, given.folder, folder)
 
 
-@dataclass
-class _Tested:
-    """Test samples as ``compare`` takes them, who judges, and the same as ``run_on_chip`` takes them."""
-
-    pairs: list[tuple[Tensor, Any]]
-    judge: Judge | None
-    measure: str
-    samples: tuple[Tensor, Tensor, tuple[str, ...]]
-    judged: Judged | None = None
-
-
-def _tested(given: Source, count: int, floating: Graph) -> _Tested:
-    """Return test samples by what the network was trained to say of them."""
-    import torch
-
-    from compiler.commands import heads, points
-    from compiler.commands.stages import batches
-    from compiler.decisions import MEASURES
-    from snnkit.engine.progress import console
-
-    if given.front is not None:
-        things = heads.Heads(given.front, *given.test_things(count))
-        samples = given.front.prepared(things.images), torch.zeros(0), ()
-        return _Tested(things.pairs(), heads.Boxes(given.front), heads.MEASURE, samples, things)
-    if given.data.targets == "keypoints":
-        crops = points.test_crops(given, count)
-        console.print(points.NOTE, soft_wrap=False)
-        pairs = crops.pairs([len(part) for part in batches(floating, crops.x)])
-        return _Tested(pairs, crops.judge, points.MEASURE, (crops.x, torch.zeros(0), ()), crops)
-    x, labels, classes = given.test_images(count)
-    parts = batches(floating, x)
-    pairs = list(zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True))
-    return _Tested(pairs, None, MEASURES[labels.ndim > 1], (x, labels, classes))
-
-
-def _onto_chip(
-    converted: Converted,
-    program: Program,
-    samples: tuple[Tensor, Tensor, tuple[str, ...]],
-    run: Path | None,
-    folder: Path | None,
-    judged: Judged | None,
-) -> None:
+def _onto_chip(converted: Converted, program: Program, tested: Samples, run: Path | None, folder: Path | None) -> None:
     """Run the samples in integers and compare; ``run`` gets mapping.json, which says of which conversion it is."""
     from compiler.commands import show
     from compiler.commands.stages import run_on_chip
@@ -274,10 +233,10 @@ def _onto_chip(
     from snnkit.engine.progress import console
 
     console.print(f"\non {program.chip.name}, in one time step of whole codes:", soft_wrap=False)
-    differ, codes = codes_that_differ(converted, program.source_graph, samples[0])
+    differ, codes = codes_that_differ(converted, program.source_graph, tested.x)
     console.print(f"quantised → form for the chip: {differ:,} of {codes:,} codes differ")
     marks = {"converted": of_file(folder / QANN)} if folder is not None else {}
-    show.equality(run_on_chip(program, *samples, run, judged, marks), converted=True)
+    show.equality(run_on_chip(program, tested, run, marks), converted=True)
     if folder is not None:
         program.source_graph.save(folder / "events.graph")
         program.save(folder / "network.program")

@@ -56,6 +56,7 @@ def _count_map_and_hand_on(folder: Path, images: int, title: Callable[[str], Non
     from compiler.analysis.spike_driven import spike_driven
     from compiler.commands import show, stages
     from compiler.commands.source import first, resolve
+    from compiler.commands.tested import Labelled
     from compiler.compiling import compile
     from compiler.exchange import lava
     from snnkit.engine.progress import console, say
@@ -77,7 +78,7 @@ def _count_map_and_hand_on(folder: Path, images: int, title: Callable[[str], Non
     program = compile(graph)
     show.mapping(stages.describe_mapping(program, folder))
     program.save(folder / "network.program")
-    show.equality(stages.run_on_chip(program, x, labels, classes, folder))
+    show.equality(stages.run_on_chip(program, Labelled(x, labels, classes), folder))
 
     title("5 · hand it on")
     lava.write(program, folder / "lava.npz", first(graph, x))

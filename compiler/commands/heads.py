@@ -5,8 +5,10 @@ Letters: T steps, B images, K values of all maps of the pyramid.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,10 +20,10 @@ from compiler.interpreting import interpret
 from compiler.program import Equality, Program, Trace
 from compiler.run import outputs
 from snnkit.errors import InvalidArgumentError
+from snnkit.measures import MEASURES
 from snnkit.models.detector import Found
 from snnkit.tasks.detection import box_ap, stored_size
 
-MEASURE = "box AP"
 _BATCH = 50
 _SURE = 0.5
 
@@ -33,13 +35,25 @@ class Heads:
     front: Front
     images: Tensor
     targets: list[dict[str, Tensor]]
-    what = WHAT
+    measure = MEASURES["box_ap"].words
+    what, first = WHAT, ""
 
-    def pairs(self) -> list[tuple[Tensor, Any]]:
+    @cached_property
+    def x(self) -> Tensor:
+        """The images as backbone and neck see them."""
+        return self.front.prepared(self.images)
+
+    @property
+    def judge(self) -> Boxes:
+        """AP of boxes."""
+        return Boxes(self.front)
+
+    def pairs(self, batches: Sequence[Tensor]) -> list[tuple[Tensor, Any]]:
         """Return batches as backbone and neck see them, beside each the images and what is on them."""
-        things = [self.targets[start : start + _BATCH] for start in range(0, len(self.targets), _BATCH)]
-        parts = zip(torch.split(self.images, _BATCH), things, strict=True)
-        return [(self.front.prepared(images), (images, targets)) for images, targets in parts]
+        ends = list(itertools.accumulate(len(part) for part in batches))
+        parts = zip([0, *ends], ends, strict=False)
+        truth = [(self.images[start:end], self.targets[start:end]) for start, end in parts]
+        return list(zip(batches, truth, strict=True))
 
     def scores(self, program: Program, trace: Trace, equality: Equality) -> dict[str, Any]:
         """Return AP of boxes before, between and on the chip, and how many values that the host reads differ.
@@ -55,7 +69,6 @@ class Heads:
         made = trace.logits[None] if trace.outputs is None else trace.outputs
         wanted = torch.cat([outputs(program, membranes) for membranes in self._run(program.graph)], 1)
         return {
-            "measure": MEASURE,
             "float_accuracy": self._score(torch.cat(list(self._run(program.source_graph.double())), 1)),
             "quantised_accuracy": self._score(wanted),
             "chip_accuracy": self._score(made),
@@ -64,7 +77,7 @@ class Heads:
         }
 
     def _run(self, graph: Graph) -> Iterator[Tensor]:
-        for part in torch.split(self.front.prepared(self.images).double(), _BATCH):
+        for part in torch.split(self.x.double(), _BATCH):
             made, _ = interpret(graph, part)
             assert isinstance(made, Tensor)
             yield made

@@ -19,6 +19,7 @@ from torch.utils.data import default_collate
 from snnkit.engine.evaluating import run_of
 from snnkit.engine.run_folder import find_checkpoint
 from snnkit.errors import InvalidArgumentError
+from snnkit.measures import MEASURES
 from snnkit.tasks import build_task
 from snnkit.tasks.oks import NEAR, KeypointAP, Things
 from snnkit.tasks.pose import Pose
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from compiler.commands.source import Source
     from compiler.program import Equality, Program, Trace
 
-MEASURE = "AP of key points"
 NOTE = "key points are read off each crop alone, without its mirror image"
 
 
@@ -69,13 +69,14 @@ class Crops:
     judge: Points
     x: Tensor
     targets: dict[str, Tensor]
-    what = ""
+    measure = MEASURES["pose_ap"].words
+    what = first = ""
 
-    def pairs(self, sizes: Sequence[int]) -> list[tuple[Tensor, Any]]:
-        """Return batches of so many crops, beside each what is true of them."""
-        parts = {name: torch.split(value, list(sizes)) for name, value in self.targets.items()}
+    def pairs(self, batches: Sequence[Tensor]) -> list[tuple[Tensor, Any]]:
+        """Return batches of crops, beside each what is true of them."""
+        parts = {name: torch.split(value, [len(one) for one in batches]) for name, value in self.targets.items()}
         truth = [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]
-        return list(zip(torch.split(self.x, list(sizes)), truth, strict=True))
+        return list(zip(batches, truth, strict=True))
 
     def scores(self, program: Program, trace: Trace, equality: Equality) -> dict[str, Any]:
         """Return AP of key points before, between and on the chip."""
@@ -85,7 +86,7 @@ class Crops:
             "chip_accuracy": trace.logits,
         }
         found = {name: self.judge.decide(maps, self.x, self.targets) for name, maps in read.items()}
-        return {"measure": MEASURE, **{name: self.judge.score([one], []) for name, one in found.items()}}
+        return {name: self.judge.score([one], []) for name, one in found.items()}
 
 
 def test_crops(given: Source, count: int) -> Crops:

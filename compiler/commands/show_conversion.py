@@ -12,6 +12,7 @@ from compiler.converting import Converted
 from compiler.converting.comparing import Comparison, FormResult
 from compiler.converting.planning import MACHINES, Plan
 from snnkit.engine.progress import console, say
+from snnkit.measures import MEASURES
 from snnkit.report.values import plural
 
 _MACHINES = {
@@ -86,8 +87,8 @@ def summary(found: Plan, converted: Converted) -> None:
 
 
 _AGREES = {
-    "box AP": "box AP where what the quantised form is surer of than one in two is the truth",
-    "AP of key points": "marked key points no farther from the quantised form's than a tenth of the box",
+    MEASURES["box_ap"].words: "box AP where what the quantised form is surer of than one in two is the truth",
+    MEASURES["pose_ap"].words: "marked key points no farther from the quantised form's than a tenth of the box",
 }
 """What agreement means where networks find things."""
 

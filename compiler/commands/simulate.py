@@ -69,32 +69,19 @@ def simulate(
 
 
 def _on_chip(given: Source, program: Program, images: int) -> None:
-    import torch
-
     from compiler.commands import show
-    from compiler.commands.heads import Heads
     from compiler.commands.stages import run_on_chip
+    from compiler.commands.tested import test_samples
     from compiler.front import REST, WHAT
     from snnkit.engine.progress import console
 
-    if given.front is not None:
-        heads = Heads(given.front, *given.test_things(images))
-        console.print(f"{given.text} on {program.chip.name}: {WHAT}; {REST}", soft_wrap=False)
-        x = given.front.prepared(heads.images)
-        show.equality(run_on_chip(program, x, torch.zeros(len(x)), (), given.folder, heads))
+    part = "" if given.front is None else f": {WHAT}; {REST}"
+    if given.front is None:
+        given.check_classes("simulate", dense=True)
+    console.print(f"{given.text} on {program.chip.name}{part}", soft_wrap=False)
+    show.equality(run_on_chip(program, test_samples(given, images), given.folder))
+    if part:
         console.print("not counted: the heads, the selection of boxes, and what the host computes", soft_wrap=False)
-        return
-    given.check_classes("simulate", dense=True)
-    console.print(f"{given.text} on {program.chip.name}", soft_wrap=False)
-    if given.data.targets == "keypoints":
-        from compiler.commands.points import NOTE, test_crops
-
-        crops = test_crops(given, images)
-        console.print(NOTE, soft_wrap=False)
-        show.equality(run_on_chip(program, crops.x, torch.zeros(len(crops.x)), (), given.folder, crops))
-        return
-    x, labels, classes = given.test_images(images)
-    show.equality(run_on_chip(program, x, labels, classes, given.folder))
 
 
 def _in_lava(given: Source, program: Program, python: Path) -> None:

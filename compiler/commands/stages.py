@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,10 @@ from torch import Tensor
 from compiler.analysis.readings import readings
 from compiler.analysis.spike_driven import spike_driven
 from compiler.commands.source import batch_axis, first
+from compiler.commands.tested import Samples
 from compiler.conventions import Conventions
 from compiler.converting import relu_twin
 from compiler.counting import count
-from compiler.decisions import MEASURES, right
 from compiler.exchange import nir
 from compiler.graph import Graph, is_neuron
 from compiler.graph.picture import describe
@@ -179,44 +179,17 @@ def describe_mapping(program: Program, folder: Path | None, part: str = "") -> d
     return description
 
 
-class Judged(Protocol):
-    """Test samples with what is true of them, for outputs that decide for no classes."""
-
-    @property
-    def what(self) -> str:
-        """Which part of the network the chip runs; "" for all of it."""
-
-    def scores(self, program: Program, trace: Trace, equality: Equality) -> dict[str, Any]:
-        """Return ``measure``, and ``…_accuracy`` of the float and the quantised network and of the chip."""
-
-
 def run_on_chip(
-    program: Program,
-    images: Tensor,
-    labels: Tensor,
-    classes: tuple[str, ...],
-    folder: Path | None,
-    judged: Judged | None = None,
-    marks: Mapping[str, str] | None = None,
+    program: Program, tested: Samples, folder: Path | None, marks: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Run test images in integers, compare with the quantised graph, and add what happened to mapping.json.
+    """Run test samples in integers, compare with the quantised graph, and add what happened to mapping.json.
 
-    Labels are (B,), or (B, H, W) of pixels; ``judged`` says in their place how good what the network puts out is.
     ``marks`` go into mapping.json as they are.
     """
-    trace = program.simulate(images)
-    equality = program.verify(images, trace)
-    result = compared(equality)
-    if judged is not None:
-        result |= judged.scores(program, trace, equality)
-    else:
-        result |= {
-            "float_accuracy": right(equality.float_logits, labels),
-            "quantised_accuracy": right(equality.quantised_logits, labels),
-            "chip_accuracy": right(trace.logits, labels),
-            "measure": MEASURES[labels.ndim > 1],
-        }
-    description = describe_mapping(program, None, "" if judged is None else judged.what)
+    trace = program.simulate(tested.x)
+    equality = program.verify(tested.x, trace)
+    result = compared(equality) | tested.scores(program, trace, equality) | {"measure": tested.measure}
+    description = describe_mapping(program, None, tested.what)
     for core, events in zip(description["cores"], trace.synaptic_events, strict=True):
         core["events_per_image"] = float(events) / equality.images
     description["equality"] = result
@@ -238,8 +211,7 @@ def run_on_chip(
         if priced is not None:
             _add_models(folder, priced)
         write_json(path, {**description, "weights": weights_of(folder), **(marks or {})})
-        label = "" if judged is not None or labels.ndim > 1 else classes[int(labels[0])]
-        write_json(folder / "raster.json", raster(program, trace, label))
+        write_json(folder / "raster.json", raster(program, trace, tested.first))
     result["energy"] = [_in_words(model.results["network"]) for model in (priced.models if priced else ())]
     return result
 

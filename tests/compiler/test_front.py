@@ -90,7 +90,7 @@ def test_what_is_found_from_the_chip_is_scored(detector, program, images, tmp_pa
     made, sizes = front(detector, images[:1]), [(32, 32)] * 3
     # What the float network finds is the truth: its own score is 1, and the chip's follows from what it puts out.
     truth = [{key: one[key][:4] for key in ("boxes", "labels")} for one in detector(images, sizes=sizes)]
-    found = run_on_chip(program, images, torch.zeros(3), (), tmp_path, Heads(made, images, truth))
+    found = run_on_chip(program, Heads(made, images, truth), tmp_path)
     assert found["measure"] == "box AP"
     assert found["outputs"] == 2 * 3 * program.output_shape[0]
     assert found["spike_mismatches"] == found["output_mismatches"] == 0
@@ -128,7 +128,8 @@ def test_a_converted_detector_finds_at_rest_what_its_quantised_form_finds(ordina
     assert same(made.find(images, flat, sizes), wanted)
     truth = [{key: one[key][:4] for key in ("boxes", "labels")} for one in wanted]
     converted = compiler.convert(made.graph, images, 64)
-    found = compare(converted, Heads(made, images, truth).pairs(), steps=(1, 2), judge=Boxes(made))
+    heads = Heads(made, images, truth)
+    found = compare(converted, heads.pairs(torch.split(heads.x, 2)), steps=(1, 2), judge=heads.judge)
     assert found.exact
     assert found.codes > 0
     forms = {form.name: form for form in found.forms}

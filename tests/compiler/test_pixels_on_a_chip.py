@@ -10,6 +10,7 @@ from torch import nn
 
 import compiler
 from compiler.commands.stages import run_on_chip
+from compiler.commands.tested import Labelled
 from snnkit.data.dense import IGNORED
 from snnkit.layers import over_time
 from snnkit.neurons import IF
@@ -38,7 +39,7 @@ def test_pixels_are_compared_at_the_size_of_the_truth():
     truth = torch.zeros(1, 4, 8, dtype=torch.long)
     truth[..., :4] = 1
     truth[0, 0, 0], truth[0, 3, 7] = IGNORED, 1
-    found = run_on_chip(program, x, truth, ("dark", "bright"), None)
+    found = run_on_chip(program, Labelled(x, truth, ("dark", "bright")), None)
     assert found["measure"] == "pixel accuracy"
     # Between the squares dark wins by its bias: every pixel is as its square is. Of one of 31 something else is known.
     assert found["chip_accuracy"] == found["float_accuracy"] == pytest.approx(30 / 31)

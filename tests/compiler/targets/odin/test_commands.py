@@ -12,6 +12,7 @@ import compiler
 from compiler.commands import show
 from compiler.commands.compile import compile_
 from compiler.commands.stages import describe_mapping, run_on_chip
+from compiler.commands.tested import Labelled
 from snnkit.neurons import IF
 
 
@@ -43,7 +44,8 @@ def test_simulate_leaves_the_comparison_and_the_counters(graph, capsys):
     (folder / "model.safetensors").write_bytes(b"")
     described = describe_mapping(program, None)
     (folder / "mapping.json").write_text(json.dumps(described))
-    result = run_on_chip(program, x, torch.zeros(4, dtype=torch.long), ("a", "b", "c", "d", "e"), folder)
+    labels = torch.zeros(4, dtype=torch.long)
+    result = run_on_chip(program, Labelled(x, labels, ("a", "b", "c", "d", "e")), folder)
     show.equality(result)
     assert "quantised graph → integer program: 0 of 960 spikes differ" in capsys.readouterr().out
     kept = json.loads((folder / "mapping.json").read_text())
