@@ -23,7 +23,7 @@ from typing import Any
 
 import compiler
 import hw
-from snnkit.bench.evidence import Job, Key, mean, measured, rows_of
+from snnkit.bench.evidence import Job, Key, at_least_one, mean, measured, rows_of
 from snnkit.data import load_images
 from snnkit.engine import RunConfig, resume, train
 from snnkit.engine.progress import console
@@ -132,8 +132,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--tables", nargs="*", choices=TABLES, default=None, help="by default all, or batch and tower")
-    parser.add_argument("--seeds", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--seeds", type=at_least_one, default=0)
+    parser.add_argument("--jobs", type=at_least_one, default=1, help="runs at once")
     parser.add_argument("--runs", type=Path, default=None)
     parser.add_argument(
         "--output", type=Path, default=Path("benchmarks/images_and_texts.json"), help="of the full form"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.commands.energy import energy
-from snnkit.bench.evidence import Job, Key, mean, measured, rows_of
+from snnkit.bench.evidence import Job, Key, at_least_one, mean, measured, rows_of
 from snnkit.engine import RunConfig, resume, train
 from snnkit.engine.progress import console
 from snnkit.engine.run_folder import begun
@@ -125,8 +125,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--full", action="store_true", help="all scenes and epochs")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--seeds", type=at_least_one, default=1)
+    parser.add_argument("--jobs", type=at_least_one, default=1, help="runs at once")
     parser.add_argument("--runs", type=Path, default=None)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/beyond_classes.json"), help="of the full form")
     parser.add_argument("--table", action="store_true", help="only show the table of --output")

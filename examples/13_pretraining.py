@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snnkit.bench.evidence import Job, Key, mean, measured, rows_of
+from snnkit.bench.evidence import Job, Key, at_least_one, mean, measured, rows_of
 from snnkit.engine import RunConfig, resume, train
 from snnkit.engine.feeding import fed_in
 from snnkit.engine.progress import console
@@ -210,8 +210,8 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all of Fashion-MNIST and the photographs, three seeds")
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--tables", nargs="*", choices=TABLES, default=None, help="by default all, or fashion_mnist")
-    parser.add_argument("--seeds", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--seeds", type=at_least_one, default=0)
+    parser.add_argument("--jobs", type=at_least_one, default=1, help="runs at once")
     parser.add_argument("--runs", type=Path, default=None)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/pretraining.json"), help="of the full form")
     parser.add_argument("--table", action="store_true", help="only show the tables of --output")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +82,17 @@ def ended(jobs: Sequence[Job], at_once: int = 1) -> Iterator[tuple[Key, Found]]:
         raise failed
     if waiting:
         raise ValueError(f"{waiting[0].key.folder} waits for {waiting[0].after}, which waits for it.")
+
+
+def at_least_one(text: str) -> int:
+    """Return a number of runs or seeds that was given on a command line, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least 1")
+    return int(text)
 
 
 def rows_of(path: Path) -> list[Found]:

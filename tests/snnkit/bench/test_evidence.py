@@ -4,12 +4,13 @@ Would break it: a run that begins before the one that it needs has ended; rows t
 a row of a run done again beside the old one; a deviation of one value.
 """
 
+import argparse
 import time
 from pathlib import Path
 
 import pytest
 
-from snnkit.bench.evidence import Job, Key, ended, mean, measured, rows_of
+from snnkit.bench.evidence import Job, Key, at_least_one, ended, mean, measured, rows_of
 from snnkit.files import read_json
 
 A, B, C = Key("t", "a", 0), Key("t", "b", 0), Key("t", "c", 1)
@@ -72,3 +73,10 @@ def test_means_and_deviations():
 
 def test_a_folder_is_named_after_its_run():
     assert Key("labels", "1 % from scratch", 2).folder == "labels-1-percent-from-scratch-seed-2"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
+def test_numbers_of_runs_are_whole_and_at_least_one(text):
+    assert at_least_one("2") == 2
+    with pytest.raises(argparse.ArgumentTypeError, match="must be a whole number, at least 1"):
+        at_least_one(text)
