@@ -23,11 +23,10 @@ from typing import Any
 
 import compiler
 import hw
-from snnkit.bench.evidence import Job, Key, at_least_one, mean, measured, rows_of
+from snnkit.bench.evidence import Job, Key, at_least_one, mean, measured, rows_of, trained
 from snnkit.data import load_images
-from snnkit.engine import RunConfig, resume, train
+from snnkit.engine import RunConfig
 from snnkit.engine.progress import console
-from snnkit.engine.run_folder import begun
 from snnkit.files import read_json, write_json
 from snnkit.recipes import get_recipe
 from snnkit.tasks.pairs import predicted
@@ -71,11 +70,8 @@ def remembered(folder: Path, most: int) -> None:
 def result(config: RunConfig, folder: Path, priced: int) -> dict[str, Any]:
     """Return accuracy and recall of a run, and what its image tower costs, training it where that was not done."""
     path, console.quiet = folder / "result.json", True
+    trained(config, folder)
     if not path.exists():
-        if any(folder.glob("*/summary.json")) or begun(folder):
-            resume(folder)
-        else:
-            train(config, folder)
         towers = load_towers(folder)
         # Single upright things, none turned and no pairs: what the labels are of.
         found = {"accuracy": classify(towers)["accuracy"], "recall": retrieve(towers, most=1000)[0]["image_recall_1"]}

@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from compiler.commands.energy import energy
-from snnkit.bench.evidence import Job, Key, at_least_one, mean, measured, rows_of
-from snnkit.engine import RunConfig, resume, train
+from snnkit.bench.evidence import Job, Key, at_least_one, mean, measured, rows_of, trained
+from snnkit.engine import RunConfig
 from snnkit.engine.progress import console
-from snnkit.engine.run_folder import begun
 from snnkit.files import read_json, read_lines
 from snnkit.recipes import get_recipe
 
@@ -68,8 +67,7 @@ def prepared(recipe: str, seed: int, full: bool) -> RunConfig:
 def tested(config: RunConfig, folder: Path, images: int) -> dict[str, Any]:
     """Return what the last test of a run measured and what an image costs, training what is missing of the run."""
     console.quiet = True
-    if not (folder / "summary.json").exists():
-        resume(folder) if begun(folder) else train(config, folder)
+    trained(config, folder)
     found = {"test": json.loads(read_lines(folder / "metrics.jsonl")[-1])["test"], "epochs": config.epochs}
     energy(str(folder), model=[MODEL], images=images)
     priced = read_json(folder / "energy.json")["models"][0]

@@ -24,11 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snnkit.bench.evidence import Job, Key, at_least_one, mean, measured, rows_of
-from snnkit.engine import RunConfig, resume, train
+from snnkit.bench.evidence import Job, Key, at_least_one, mean, measured, rows_of, seen, trained
+from snnkit.engine import RunConfig
 from snnkit.engine.feeding import fed_in
 from snnkit.engine.progress import console
-from snnkit.engine.run_folder import begun
+from snnkit.engine.run_folder import ENDED, begun
 from snnkit.files import read_json, read_lines, write_json
 from snnkit.probing import CollapsedError, compute, feeding, load_encoder, probe, random_start
 from snnkit.recipes import get_recipe
@@ -83,14 +83,6 @@ def prepared(recipe: str, images: int, epochs: int, seed: int, full: bool) -> Ru
     return config
 
 
-def trained(config: RunConfig, folder: Path) -> Path:
-    """Train whatever of a run is missing, and return its folder."""
-    console.quiet = True
-    if not (folder / "summary.json").exists():
-        resume(folder) if begun(folder) else train(config, folder)
-    return folder
-
-
 def of_photographs(config: RunConfig, crops: int, full: bool) -> RunConfig:
     """Let a run see crops of photographs, so many epochs of them."""
     config.data.dataset, config.data.source = "photographs", "auto"
@@ -101,8 +93,9 @@ def of_photographs(config: RunConfig, crops: int, full: bool) -> RunConfig:
 
 def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, Any]:
     """Return what probes make of the features of a run, and of its encoder at random start; in percent."""
+    console.quiet = True
     path, before = folder / "probed.json", sum(os.times()[:4])
-    whole = not begun(folder) and not (folder / "summary.json").exists()
+    whole = not begun(folder) and not (folder / ENDED).exists()
     trained(config, folder)
     if not path.exists():
         minutes = (sum(os.times()[:4]) - before) / 60 if whole else None  # of a part they would say nothing
@@ -110,7 +103,7 @@ def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, Any]:
         most = CROPS if data.dataset == "photographs" else PROBED
         data.train_limit, data.test_limit = (most, 0) if full else (200, 60)
         feed = feeding(data, encoder.channels, str(folder))
-        start = random_start(encoder, (images for images, _ in feed.images(feed.train)), config.seed)
+        start = random_start(encoder, feed.drawn(config.seed), config.seed)
         found: dict[str, Any] = {}
         for called, which in {"": encoder, "random ": start}.items():
             try:
@@ -119,7 +112,7 @@ def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, Any]:
                 found |= {called + method: None for method in PROBES}
                 continue
             found |= {called + method: 100 * probe(features, method).mean for method in PROBES}
-        found |= {"minutes": minutes, "images": config.epochs * (config.data.train_limit or CROPS)}
+        found |= {"minutes": minutes, "images": seen(folder)}
         found["collapsed"] = bool(read_json(folder / "pretraining.json")["collapsed"])
         write_json(path, found)
     return read_json(path)
@@ -127,8 +120,9 @@ def probed(config: RunConfig, folder: Path, full: bool) -> dict[str, Any]:
 
 def classified(config: RunConfig, folder: Path) -> dict[str, Any]:
     """Return the accuracy of a classifier after its last epoch, on the test images, in percent."""
+    console.quiet = True
     last = json.loads(read_lines(trained(config, folder) / "metrics.jsonl")[-1])
-    return {"accuracy": 100 * last["test"]["accuracy"], "images": config.epochs * config.data.train_limit}
+    return {"accuracy": 100 * last["test"]["accuracy"], "images": seen(folder)}
 
 
 def of_methods(table: str, name: str, seed: int, runs: Path, full: bool) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snnkit.bench.harness import machine
+from snnkit.engine import RunConfig, resume, train
 from snnkit.engine.progress import console
-from snnkit.files import read_json, write_json
+from snnkit.engine.run_folder import ENDED, begun
+from snnkit.errors import InvalidArgumentError
+from snnkit.files import read_json, read_lines, write_json
 
 Found = dict[str, Any]
 
@@ -84,6 +88,42 @@ def ended(jobs: Sequence[Job], at_once: int = 1) -> Iterator[tuple[Key, Found]]:
         raise ValueError(f"{waiting[0].key.folder} waits for {waiting[0].after}, which waits for it.")
 
 
+def trained(config: RunConfig, folder: Path) -> Path:
+    """Train whatever of a run is missing, and return its folder.
+
+    Raises:
+        InvalidArgumentError: the folder holds a run of other settings (names the first).
+        CorruptFileError: what is in it cannot be read.
+    """
+    if (folder / "config.json").exists():
+        there, wanted = (
+            json.loads(json.dumps(one.to_dict())) for one in (RunConfig.load(folder / "config.json"), config)
+        )
+        if other := next(_differences(there, wanted), None):
+            raise InvalidArgumentError(f"{folder} holds a run with {other}; give other --runs, or remove it.")
+    if (folder / ENDED).exists():
+        return folder
+    if begun(folder) or any(folder.glob(f"*/{ENDED}")):  # the latter of a run in stages
+        resume(folder)
+    else:
+        train(config, folder)
+    return folder
+
+
+def _differences(there: Any, wanted: Any, place: str = "") -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        for key in sorted({*there, *wanted}):
+            yield from _differences(there.get(key), wanted.get(key), f"{place}.{key}" if place else key)
+    elif there != wanted:
+        yield f"{place}={there!r}, and {wanted!r} is asked for"
+
+
+def seen(folder: Path) -> int:
+    """Return how many images a run has learned from, each as often as it was seen; only whole steps are made."""
+    config, last = RunConfig.load(folder / "config.json"), json.loads(read_lines(folder / "steps.jsonl")[-1])
+    return int(last["step"]) * config.data.batch_size * config.optim.accumulate * config.runtime.devices
+
+
 def at_least_one(text: str) -> int:
     """Return a number of runs or seeds that was given on a command line, for ``argparse``.
 
@@ -121,9 +161,13 @@ def measured(jobs: Sequence[Job], at_once: int, path: Path | None = None) -> lis
 
 
 def mean(values: Sequence[float | None], digits: int = 1) -> str:
-    """Return a mean and, of several values, their sample standard deviation; a dash where nothing was found."""
+    """Return a mean and, of several values, their sample standard deviation; a dash where nothing was found.
+
+    Where some have no value it says of how many the mean is.
+    """
     found = [value for value in values if value is not None]
     if not found:
         return "–"
     spread = f" ± {statistics.stdev(found):.{digits}f}" if len(found) > 1 else ""
-    return f"{statistics.mean(found):.{digits}f}{spread}"
+    some = f", {len(found)} of {len(values)}" if len(found) < len(values) else ""
+    return f"{statistics.mean(found):.{digits}f}{spread}{some}"

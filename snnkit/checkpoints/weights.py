@@ -206,24 +206,35 @@ def build_model(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 _TIMM_WORDS = ("global_pool", "stem_type")  # looked up in a list of forms
-# What timm's models may be given by a file: sizes. Its other arguments download, or open files.
+# What timm's models may be given by a file: sizes and shares. Its other arguments download, or open files.
 _TIMM_SIZES = re.compile(
     r"(num_classes|in_chans|img_size|drop_rate|drop_path_rate|features_only|embed_dim|depths?|num_heads|mlp_ratio"
     r"|patch_size|window_size|qkv_bias|global_pool|stem_type|stem_width|output_stride|width|widths|dims|channels|layers"
-    r"|cardinality|base_width|dynamic_img_size)"
+    r"|cardinality|base_width|dynamic_img_size|init_values|(attn|proj|pos|patch)_drop_rate|drop_block_rate|class_token"
+    r"|no_embed_class|reg_tokens|qk_norm|pre_norm|final_norm|fc_norm)"
 )
+
+
+def unreadable(name: str, arguments: Mapping[str, Any]) -> str | None:
+    """Return the first argument of a network that is not taken from files; None if all are."""
+    if "timm:" not in name:
+        return None
+    own = method_arguments(name)
+    for key, value in arguments.items():
+        plain = _TIMM_SIZES.fullmatch(key) and not (isinstance(value, str) and key not in _TIMM_WORDS)
+        if not plain and key not in own:
+            return key
+    return None
 
 
 def _built(path: str | Path, name: str, arguments: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
     """Make the model that a file describes, first without memory: it must have the file's tensors."""
-    if "timm:" in name:
-        for key, value in arguments.items():
-            plain = _TIMM_SIZES.fullmatch(key) and not (isinstance(value, str) and key not in _TIMM_WORDS)
-            if not plain and key not in method_arguments(name):
-                raise CorruptFileError(
-                    f"{path} gives {name} {key}={value!r}; only sizes are taken from a file. If you trust it: "
-                    "snnkit.load_weights(snnkit.create_model(…), path)."
-                )
+    key = unreadable(name, arguments)
+    if key is not None:
+        raise CorruptFileError(
+            f"{path} gives {name} {key}={arguments[key]!r}; only sizes are taken from a file. If you trust it: "
+            "snnkit.load_weights(snnkit.create_model(…), path)."
+        )
     try:
         with torch.device("meta"):
             shapes = {key: value.shape for key, value in create_model(name, **arguments).state_dict().items()}

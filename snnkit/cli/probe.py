@@ -67,7 +67,9 @@ def probe(
     _show(report)
     path = output or (report.folder / "probe.json" if report.folder else None)
     if path is not None:
-        report.save(path)
+        moved = report.save(path)
+        if moved is not None:
+            console.print(f"{moved}: what stood in {path.name}, of other features")
         console.print(str(path))
 
 

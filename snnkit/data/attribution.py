@@ -131,11 +131,14 @@ def _chosen(hashes: list[bytes], only: Path) -> list[int]:
 
 
 def nearest_file(path: str | Path) -> Path | None:
-    """Return the attribution that goes with a run's folder, a checkpoint in it, or a file beside one; else None."""
+    """Return the attribution that goes with a run's folder, a checkpoint in it, or a file beside one; else None.
+
+    Of a run it is the run's own: a file beside one of its checkpoints was written once, and the run may have gone on.
+    """
     path = Path(path).absolute()
     folders = [path] if path.is_dir() else [path.parent]
     if folders[0].name == "checkpoints" or folders[0].parent.name == "checkpoints":
-        folders += folders[0].parents[:2]
+        folders = [*reversed(folders[0].parents[:2]), *folders]
     return next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)
 
 

@@ -54,7 +54,7 @@ class Crops:
     """A ``Source`` of crops, uint8 (3, 64, 64).
 
     Args:
-        files: the photographs.
+        files: the photographs; kept, for whoever asks whether they have changed.
         train: of their left parts; else of the right ones.
         count: of each photograph.
 
@@ -64,6 +64,7 @@ class Crops:
     """
 
     def __init__(self, files: Sequence[Path], train: bool, count: int):
+        self.files = tuple(files)
         self.photographs = [read_image(file) for file in files]
         self.crops: list[Crop] = []
         for number, (file, image) in enumerate(zip(files, self.photographs, strict=True)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from torch import nn
 
@@ -12,7 +12,7 @@ from snnkit.checkpoints import LoadReport, load_weights, read_any
 from snnkit.engine.config import RunConfig
 from snnkit.engine.progress import console
 from snnkit.engine.run_folder import find_checkpoint
-from snnkit.errors import InvalidArgumentError
+from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.models.backbones import OnBackbone
 from snnkit.models.masked import MaskedModel
 from snnkit.models.registry import pretrains
@@ -61,6 +61,15 @@ def start_from(model: nn.Module, weights: str, strict: bool) -> LoadReport:
         _check_encoder(model, path, report, _OLD)
     console.print(f"{path}: {report}")
     return report
+
+
+def recorded_form(folder: Path) -> dict[str, Any] | None:
+    """Return the arguments that a run's network was made with, as its last checkpoint says; None if it has none yet."""
+    try:
+        about = read_any(find_checkpoint(str(folder)))[1]
+    except CorruptFileError:
+        return None
+    return {key: value for key, value in about.items() if key not in ("name", "trained_size")}
 
 
 def _borrowed(model: OnBackbone, path: str | Path, strict: bool) -> LoadReport:
@@ -133,6 +142,6 @@ def check_unlabelled(config: RunConfig, images: int, processes: int) -> None:
     step = config.data.batch_size * processes
     if images < step:
         raise InvalidArgumentError(
-            f"data.batch_size={config.data.batch_size}: {processes} process{'es' if processes > 1 else ''} need "
+            f"data.batch_size={config.data.batch_size}: {processes} process{'es need' if processes > 1 else ' needs'} "
             f"{step} images a step, and there are {images}; give at most {max(images // processes, 1)}."
         )

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from snnkit import allocator
+from snnkit.checkpoints import unreadable
 from snnkit.data import DataConfig, ImageData, attribution, load_images
 from snnkit.engine.checkpoint import find_states, load_state
 from snnkit.engine.config import ModelConfig, RunConfig
@@ -23,7 +24,7 @@ from snnkit.engine.loop import Loop
 from snnkit.engine.progress import bar, console, track
 from snnkit.engine.run_folder import ENDED, Run, cut_metrics, new_run_folder, write_provenance
 from snnkit.engine.stages import run_stages, stage_configs
-from snnkit.engine.start import check_unlabelled, start_from
+from snnkit.engine.start import check_unlabelled, recorded_form, start_from
 from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
 from snnkit.files import read_json, write_json
 from snnkit.layers.memory_order import channels_innermost
@@ -39,6 +40,7 @@ from snnkit.optim import optimizer_bytes
 from snnkit.tasks import TASKS, Classification, EnergyPenalty, Task, build_task
 from snnkit.tasks.classification import channels_last
 from snnkit.tasks.pairs.predicted import predict
+from snnkit.tasks.pretraining import Pretraining
 
 
 def train(
@@ -171,7 +173,7 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
     fabric = make_fabric(config.runtime)
     with _as_configured(config), _printing(fabric), locked(fabric, folder):
         state = _newest(folder)
-        return _run(_prepare(config, fabric), folder, state)
+        return _run(_prepare(config, fabric, folder), folder, state)
 
 
 def finished(folder: Path) -> Run:
@@ -217,6 +219,12 @@ def _take_up(loop: Loop, folder: Path, state: Path) -> None:
             f"are {loop.steps['images_per_step']} and {loop.steps['steps_per_epoch']}. Keep data.batch_size · "
             "optim.accumulate · processes and the data, or start a new run from its weights (model.weights=…)."
         )
+    planned = loop.config.epochs * loop.steps["steps_per_epoch"]
+    if progress["step"] > planned:
+        raise InvalidArgumentError(
+            f"epochs={loop.config.epochs}: the run in {folder} has made {progress['step']:,} steps, and these are "
+            f"{planned:,}; give at least {-(-progress['step'] // loop.steps['steps_per_epoch'])}."
+        )
     # The same steps may be made of other batches now.
     done = progress["step"] - (progress["epoch"] - 1) * loop.steps["steps_per_epoch"]
     progress["batch"] = done * loop.config.optim.accumulate
@@ -227,8 +235,11 @@ def _take_up(loop: Loop, folder: Path, state: Path) -> None:
         console.print(f"going on from {state}")
 
 
-def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
-    """Make data, network, task and loop; nothing is written."""
+def _prepare(config: RunConfig, fabric: Fabric, begun_in: Path | None = None) -> Loop:
+    """Make data, network, task and loop; nothing is written.
+
+    Of a run that goes on, ``begun_in`` its folder, the weights that it began with may be gone: its own come over them.
+    """
     if not config.model.name:
         raise InvalidArgumentError(
             "model.name='': the network of this run was at hand when it began, and is told by no name; give it to "
@@ -239,7 +250,9 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     data = load_images(asked(config), config.seed)
     given = config.model
     check_frames(given.name, data)
-    arguments: dict[str, Any] = {"num_classes": len(data.classes)} if accepts(given.name, "num_classes") else {}
+    # An encoder that learns without labels gets no head: it would stay as it was drawn, and pass for a trained one.
+    classes = 0 if issubclass(TASKS[config.task.name], Pretraining) else len(data.classes)
+    arguments: dict[str, Any] = {"num_classes": classes} if accepts(given.name, "num_classes") else {}
     channels, height, width = data.image_shape
     # Tests see whole images as they are; key points are found on crops, in tests too.
     if data.targets not in ("labels", "keypoints") and config.data.img_size:
@@ -257,9 +270,12 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     if given.timesteps:
         arguments["timesteps"] = given.timesteps
     arguments |= given.sizes
+    known = recorded_form(begun_in) if begun_in is not None and not Path(given.weights).exists() else None
+    arguments |= known or {}
     model = create_model(given.name, **arguments)
-    if given.weights:
+    if given.weights and known is None:
         arguments |= start_from(model, given.weights, given.strict).form
+    _say_unreadable(given.name, arguments)
     model = _within_budget(model, config, data.batch_shape(config.data.batch_size), fabric.world_size)
     options = dict(config.task.options)
     if config.task.label_smoothing:
@@ -269,6 +285,17 @@ def _prepare(config: RunConfig, fabric: Fabric) -> Loop:
     if energy.wanted:
         task.energy = EnergyPenalty(task.model, energy.weight, energy.target, energy.per_layer, energy.input_type)
     return _loop(config, fabric, task, data, {"name": given.name, **arguments, "trained_size": (height, width)})
+
+
+def _say_unreadable(name: str, arguments: dict[str, Any]) -> None:
+    """Say before a training what will keep its checkpoints from being read without the code that made the network."""
+    key = unreadable(name, arguments)
+    if key is not None:
+        console.print(
+            f"note: model.sizes.{key}={arguments[key]!r} is not taken from files: eval, probe and predict will refuse "
+            "this run's checkpoints; snnkit.load_weights(snnkit.create_model(…), path) reads them.",
+            soft_wrap=False,
+        )
 
 
 def asked(config: RunConfig) -> DataConfig:

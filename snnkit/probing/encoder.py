@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from snnkit.models.classifier import SpikingClassifier
 
 MEAN, READ = "mean over time and place of the last feature map", "what the classifier reads"
 OVER_TIME = "what the classifier reads, mean over time"
-_NORM_BATCHES = 16  # that the batch norms of a random start see
 
 
 @dataclass(frozen=True)
@@ -153,12 +151,12 @@ def load_encoder(target: str, in_chans: int | None = None, at_head: bool = False
 def random_start(encoder: Encoder, batches: Iterable[Tensor], seed: int) -> Encoder:
     """Return the same network before any training, for comparison.
 
-    Its batch norms see up to sixteen batches first, as they would have in training: with the statistics that norms are
-    made with, many spiking networks are silent, and too easy to beat.
+    Its batch norms see some batches first, as they would have in training: with the statistics that norms are made
+    with, many spiking networks are silent, and too easy to beat.
 
     Args:
         encoder: the trained one.
-        batches: of images (B, C, H, W) or sequences.
+        batches: of images (B, C, H, W) or sequences, as ``Feeding.drawn`` gives them.
         seed: of the random weights.
     """
     torch.manual_seed(seed)
@@ -166,5 +164,5 @@ def random_start(encoder: Encoder, batches: Iterable[Tensor], seed: int) -> Enco
     model = encoder_of(create_model(**made), encoder.called)
     device = next(encoder.model.parameters()).device
     model.to(device)
-    update_bn(islice(batches, _NORM_BATCHES), model, device)
+    update_bn(batches, model, device)
     return Encoder(model.eval(), f"{encoder.called}, random start", None, {**made, "seed": seed}, encoder.at_head)

@@ -91,6 +91,20 @@ class Feeding:
         """What is done to the images; "" if nothing."""
         return "grey images repeated to three channels" if self.channels != self.data.image_shape[0] else ""
 
+    def drawn(self, seed: int, count: int = 16) -> Iterator[Tensor]:
+        """Yield the images of ``count`` training batches drawn at random, as training would; whole ones where it can.
+
+        Args:
+            seed: of the draw.
+            count: of batches; fewer where there are not so many images.
+        """
+        train = self.train
+        size = min(train.batch_size, len(train.dataset))  # type: ignore[arg-type]
+        order = np.random.default_rng(seed).permutation(len(train.dataset))  # type: ignore[arg-type]
+        part = Part(train.dataset, order[: min(count, len(order) // size) * size])
+        batches = OrderedBatches(part, size, train.collate, train.workers, self.data.views)
+        yield from (images for images, _ in self.images(batches))
+
     def images(self, batches: OrderedBatches) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images, labels); of B · views images for B labels those of one label lie side by side."""
         axis = -3 if not self.data.frames or self.data.time_first else -4
@@ -106,7 +120,7 @@ def feeding(config: DataConfig, channels: int, called: str) -> Feeding:
         InvalidArgumentError: no labels, or images of other channels.
     """
     data = load_images(config, seed=0)
-    if len(data.classes) < 2:
+    if len(data.classes) < 2 or data.tokens is not None or data.targets != "labels":
         raise InvalidArgumentError(
             f"{config.dataset} has no labels to probe with; give a data set that has (--dataset, --source)."
         )

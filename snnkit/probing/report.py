@@ -11,7 +11,7 @@ import torch
 
 from snnkit.data import DataConfig
 from snnkit.engine.feeding import fed_as
-from snnkit.errors import CorruptFileError
+from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.files import read_json, write_json
 from snnkit.probing.encoder import Encoder, load_encoder, random_start
 from snnkit.probing.features import CollapsedError, Features, Feeding, Watch, compute, feeding, unwatched
@@ -39,6 +39,7 @@ class Report:
         origin: of the data.
         rows: the probes.
         folder: of the run that the encoder came from; None if it is not of one.
+        size: (H, W) in pixels of what the encoder gets.
     """
 
     encoder: Encoder
@@ -46,6 +47,7 @@ class Report:
     origin: str
     rows: tuple[Row, ...]
     folder: Path | None
+    size: tuple[int, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """Say what was probed."""
@@ -67,7 +69,8 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         features = self.features
-        common = {"key": features.key, "data": self.origin, "classes": len(features.classes)}
+        common = {"key": features.key, "target": self.encoder.called, "data": self.origin}
+        common |= {"img_size": list(self.size), "classes": len(features.classes)}
         common |= {"train_images": len(features.train), "test_images": len(features.test)}
         common |= {"pooling": features.pooling, "width": features.train.x.shape[1], "spread": features.spread}
         common |= {"chance": chance(features), "silent": features.silent, "skipped": features.skipped}
@@ -76,21 +79,32 @@ class Report:
         ]
         return {**common, "notes": list(features.notes), "probes": probes}
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path) -> Path | None:
         """Write the results; those of the same features that are not asked for anew are kept.
 
+        Results of other features (of another checkpoint, size or data set) go into a file beside it, that has the
+        first letters of their key in its name.
+
+        Returns:
+            that file; None where there was nothing to be moved.
+
         Raises:
-            DiskError: the file could not be written.
+            DiskError: a file could not be written.
         """
-        made = self.to_dict()
+        path, made, moved = Path(path), self.to_dict(), None
         try:
             before = read_json(path)
-            kept = before["probes"] if before["key"] == made["key"] else []
-            ours = {_which(one) for one in made["probes"]}
-            made["probes"] = [one for one in kept if _which(one) not in ours] + made["probes"]
+            key, kept = str(before["key"]), list(before["probes"])
+            if key and key == made["key"]:
+                ours = {_which(one) for one in made["probes"]}
+                made["probes"] = [one for one in kept if _which(one) not in ours] + made["probes"]
+            elif kept:
+                moved = path.with_name(f"{path.stem}-{key[:8] or 'before'}{path.suffix}")
+                write_json(moved, before)
         except (CorruptFileError, KeyError, TypeError):
             pass
         write_json(path, made)
+        return moved
 
 
 def _which(probe_: dict[str, Any]) -> tuple[Any, ...]:
@@ -130,19 +144,24 @@ def probe_target(
         CorruptFileError, UnknownNameError, InvalidArgumentError, NonFiniteError, DiskError: see the parts.
     """
     encoder, feed, folder = _prepare(target, dataset, source, img_size, at_head)
+    if random and encoder.checkpoint is None:
+        raise InvalidArgumentError(
+            f"--random: {target} has random weights itself; give a run, a checkpoint, or NAME@weights to compare with."
+        )
     encoder.model.to("cuda" if torch.cuda.is_available() else "cpu")
     if cache is None:
         cache = folder / "features" if folder is not None else ""
     features = compute(encoder, feed, cache, watch)
-    rows = [Row("trained", probe(features, method, share, settings)) for method in methods for share in labels]
-    if random and encoder.checkpoint is not None:
-        start = random_start(encoder, (images for images, _ in feed.images(feed.train)), seed=0)
+    called = "random" if encoder.checkpoint is None else "trained"
+    rows = [Row(called, probe(features, method, share, settings)) for method in methods for share in labels]
+    if random:
+        start = random_start(encoder, feed.drawn(0), seed=0)
         try:
             found = compute(start, feed, cache, watch)
             rows += [Row("random", probe(found, method, share, settings)) for method in methods for share in labels]
         except CollapsedError as error:
             rows.append(Row("random", None, str(error).partition(", so that")[0]))
-    return Report(encoder, features, feed.data.origin, tuple(rows), folder)
+    return Report(encoder, features, feed.data.origin, tuple(rows), folder, tuple(feed.data.image_shape[-2:]))
 
 
 def _prepare(

@@ -42,6 +42,7 @@ class Masked(Pretraining):
     def __init__(self, model: nn.Module, num_classes: int = 0):
         super().__init__(masked_model(model, self.name), ("reconstruction",))
         self.noise = Noise()
+        self._seen: tuple[Tensor, Tensor, Tensor] | None = None
         self._shown: tuple[Tensor, Tensor, Tensor] | None = None
         self._tested: dict[str, float] = {}
 
@@ -63,9 +64,9 @@ class Masked(Pretraining):
         noise = self.noise.for_testing(images, self.model.cells)
         with listening(self.metrics.neurons) as rates, torch.no_grad():
             found = self.model(images, noise)
-            if self._shown is None:
+            if self._seen is None:
                 own = [images, *self.model.pictures(images, found)]
-                self._shown = tuple(part[:_SHOWN].detach().float().cpu() for part in own)  # type: ignore[assignment]
+                self._seen = tuple(part[:_SHOWN].detach().float().cpu() for part in own)  # type: ignore[assignment]
         return found, rates
 
     def note(self, found: MaskedPrediction, loss: Tensor, **parts: Tensor) -> None:
@@ -79,6 +80,7 @@ class Masked(Pretraining):
         found = super().compute()
         if not self.training:
             self._tested = found
+            self._shown, self._seen = self._seen, None  # of the last split alone
             self.noise.test_over()
         return found
 

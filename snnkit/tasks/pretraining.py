@@ -74,11 +74,37 @@ class PretrainingMetrics(nn.Module):
         return result
 
 
-class Collapse:
-    """Watches the features of training batches and says once when they have been the same for all images for long."""
+def _count(place: int) -> Any:
+    """Return a whole number that is kept in ``counts``."""
+
+    def read(self: Collapse) -> int:
+        return int(self.counts[place])
+
+    def write(self: Collapse, value: int) -> None:
+        self.counts[place] = value
+
+    return property(read, write)
+
+
+class Collapse(nn.Module):
+    """Watches the features of training batches and says once when they have been the same for all images for long.
+
+    What it has counted is saved with the state of a run.
+
+    Attributes:
+        step: batches so far.
+        since: the batch at which the run counted as collapsed; 0 = it has not.
+        alike: batches in a row whose features were the same.
+        assigned_alike: batches in a row whose images were assigned alike, of tasks that assign.
+    """
+
+    counts: Tensor
+    step, since, alike, assigned_alike = (_count(place) for place in range(4))
 
     def __init__(self) -> None:
-        self.step, self.since, self._low, self._untold = 0, 0, 0, ""
+        super().__init__()
+        self.register_buffer("counts", torch.zeros(4, dtype=torch.int64))
+        self._untold = ""
 
     @torch.compiler.disable
     def watch(self, features_BD: Tensor, advice: str) -> None:
@@ -87,10 +113,10 @@ class Collapse:
         if len(features_BD) < 2:
             return
         spread = float(feature_spread(features_BD))
-        self._low = self._low + 1 if spread < _COLLAPSED else 0
-        if not self._low:
+        self.alike = self.alike + 1 if spread < _COLLAPSED else 0
+        if not self.alike:
             self.since = 0
-        if self._low == _STEPS:
+        if self.alike == _STEPS:
             self.since = self.step
             self._untold = (
                 f"the run has collapsed: for {_STEPS} batches the features of all images were the same (spread "

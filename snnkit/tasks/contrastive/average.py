@@ -36,9 +36,13 @@ class Follower(nn.Module):
         torch._foreach_add_(own, theirs, alpha=1 - momentum)
 
     def train(self, mode: bool = True) -> Follower:
-        """Switch to training, except what drops at random."""
-        super().train(mode)
+        """Switch what has running statistics to training, and nothing else.
+
+        Much of what drops at random is no module: it asks the layer around it whether that is training.
+        """
+        super().train(False)
+        self.training = mode
         for module in self.modules():
-            if "drop" in type(module).__name__.lower():
-                module.training = False
+            if hasattr(module, "running_mean"):
+                module.training = mode
         return self

@@ -60,7 +60,8 @@ class FromViews(Pretraining):
         self.width = width(model)
         self.register_buffer("steps", torch.zeros(1, dtype=torch.int64))
         self.plan = Plan(epochs=1, steps_per_epoch=1, batch=1)
-        self._same, self._untold = 0, ""
+        self._untold = ""
+        self._seen: list[Tensor] = []
         self._shown: list[Tensor] = []
         self._tested: dict[str, float] = {}
 
@@ -131,10 +132,11 @@ class FromViews(Pretraining):
         if len(p_BK) < 2:
             return
         low = float(spread_of_assignments(p_BK)[1]) < _SAME
-        self._same = self._same + 1 if low else 0
-        if self._same >= _STEPS and not self.collapse.since:
-            self.collapse.since = self.collapse.step
-        if self._same == _STEPS:
+        watched = self.collapse
+        watched.assigned_alike = watched.assigned_alike + 1 if low else 0
+        if watched.assigned_alike >= _STEPS and not watched.since:
+            watched.since = watched.step
+        if watched.assigned_alike == _STEPS:
             entropy = float(spread_of_assignments(p_BK)[0])
             self._untold = (
                 f"the run has collapsed: for {_STEPS} batches all images were assigned alike (entropy of the mean "
@@ -152,14 +154,15 @@ class FromViews(Pretraining):
 
     def keep_pictures(self, views: Sequence[Tensor]) -> None:
         """Keep the large views of the first test images for the record."""
-        if not self._shown:
-            self._shown = [view[:_SHOWN].detach().float().cpu() for view in views[:2]]
+        if not self._seen:
+            self._seen = [view[:_SHOWN].detach().float().cpu() for view in views[:2]]
 
     def compute(self) -> dict[str, float]:
         """Return loss, score (= −loss), parts, spread of features and, of tests, the firing rate."""
         found = super().compute()
         if not self.training:
             self._tested = found
+            self._shown, self._seen = self._seen, []  # of the last split alone
         return found
 
     def keep_records(self, folder: Path, epoch: int) -> None:

@@ -84,6 +84,10 @@ class MoCo(FromViews):
                 f"data.local_crops={len(plan.shapes) - 2}: task moco compares two views; set it to 0."
             )
         multiple("queue", self.queue.shape[1], plan)
+        if plan.batch < 2 and any(hasattr(module, "running_mean") for module in self.model.modules()):
+            raise InvalidArgumentError(
+                f"data.batch_size={plan.batch}: batch norms find no variance in one image; give at least 2."
+            )
 
     def loss(self, batch: Any) -> Tensor:
         """Return the loss of a training batch."""

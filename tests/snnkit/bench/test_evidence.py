@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from snnkit.bench.evidence import Job, Key, at_least_one, ended, mean, measured, rows_of
+from snnkit.bench.evidence import Job, Key, at_least_one, ended, mean, measured, rows_of, seen, trained
+from snnkit.errors import InvalidArgumentError
 from snnkit.files import read_json
+from snnkit.recipes import get_recipe
 
 A, B, C = Key("t", "a", 0), Key("t", "b", 0), Key("t", "c", 1)
 
@@ -67,7 +69,8 @@ def test_rows_are_kept_when_a_run_fails_and_replaced_when_one_is_done_again(tmp_
 def test_means_and_deviations():
     assert mean([1.0, 2.0, 3.0]) == "2.0 ± 1.0"
     assert mean([0.125], 2) == "0.12"
-    assert mean([None, 2.0]) == "2.0"
+    assert mean([None, 2.0]) == "2.0, 1 of 2"  # no seed is left out without a word
+    assert mean([1.0, None, 3.0]) == "2.0 ± 1.4, 2 of 3"
     assert mean([None]) == "–"
 
 
@@ -80,3 +83,17 @@ def test_numbers_of_runs_are_whole_and_at_least_one(text):
     assert at_least_one("2") == 2
     with pytest.raises(argparse.ArgumentTypeError, match="must be a whole number, at least 1"):
         at_least_one(text)
+
+
+def test_a_run_of_other_settings_is_not_taken_for_the_one_that_is_asked_for(tmp_path):
+    config = get_recipe("mae_fashion_mnist")
+    config.data.source, config.data.train_limit, config.data.test_limit, config.epochs = "vendored", 40, 8, 2
+    config.data.batch_size, config.schedule.warmup_epochs = 16, 0.1
+    folder = trained(config, tmp_path / "run")
+    assert seen(folder) == 2 * 2 * 16  # of 40 images 32 are seen in an epoch: only whole steps are made
+    before = (folder / "summary.json").stat().st_mtime_ns
+    assert trained(config, folder) == folder
+    assert (folder / "summary.json").stat().st_mtime_ns == before
+    config.data.train_limit = 600
+    with pytest.raises(InvalidArgumentError, match=r"data\.train_limit=40, and 600 is asked for; give other --runs"):
+        trained(config, folder)

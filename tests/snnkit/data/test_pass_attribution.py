@@ -17,7 +17,7 @@ from snnkit.data import DataConfig, attribution, load_images
 from snnkit.data.pass_metadata import Credit
 from snnkit.engine import RunConfig, train_task
 from snnkit.errors import CorruptFileError, InvalidArgumentError
-from snnkit.files import read_json
+from snnkit.files import made_folder, read_json
 from snnkit.tasks import Task
 
 
@@ -154,6 +154,18 @@ def test_a_process_of_several_credits_all_images(tmp_path):
     data.share(1, 2)
     assert len(data.test.dataset) == 5
     assert len(attribution.credits_of(data.test.dataset)) == 10
+
+
+def test_what_was_written_beside_a_checkpoint_does_not_stand_for_a_run_that_went_on(tmp_path, call):
+    run, ann, bob = tmp_path / "run", *(Credit(f"{n:032x}", who, "CC-BY-4.0", "2010") for n, who in enumerate("AB"))
+    weights = run / "checkpoints" / "last.safetensors"
+    save_weights(nn.Linear(1, 1), made_folder(weights.parent) / weights.name, {})
+    attribution.write_attribution(run / attribution.FILE, [ann])
+    assert "1 image by 1 creator" in call("attribution", weights)[1]
+    attribution.write_attribution(run / attribution.FILE, [ann, bob])
+    assert "2 images by 2 creators" in call("attribution", weights)[1]
+    attribution.write_attribution(weights.parent / attribution.FILE, [ann])
+    assert attribution.keep(made_folder(tmp_path / "tuned"), [], [str(weights)]).creators == 2
 
 
 def test_weights_that_a_run_begins_with_are_followed(tmp_path):

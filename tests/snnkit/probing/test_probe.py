@@ -5,18 +5,21 @@ that leaves a class out, a collapsed network with an accuracy, test images that 
 """
 
 import dataclasses
+import itertools
 import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.data import PASS_SAMPLE, photographs, recordings, shards
 from torch import nn
 
 from snnkit.checkpoints import build_model, save_tensors, save_weights
 from snnkit.data import DataConfig
 from snnkit.errors import CorruptFileError, InvalidArgumentError, NonFiniteError, UnknownNameError
+from snnkit.files import made_folder
 from snnkit.models import create_model
 from snnkit.probing import (
     CollapsedError,
@@ -306,7 +309,7 @@ def test_a_random_start_is_the_same_network_before_training():
         for parameter in trained.model.parameters():
             parameter += 1.0
     feed = clothes()
-    start = random_start(trained, (images for images, _ in feed.images(feed.train)), seed=3)
+    start = random_start(trained, feed.drawn(3), seed=3)
     torch.manual_seed(3)
     fresh = create_model(**trained.made).state_dict()
     found = start.model.state_dict()
@@ -382,11 +385,53 @@ def test_names_are_probed_and_what_is_random_is_said(tmp_path, call, monkeypatch
     monkeypatch.chdir(tmp_path)
     folder = photographs(tmp_path / "d", sizes=((20, 30), (25, 18), (40, 40)))
     words = ("--dataset", "image_folder", "--source", folder, "--img-size", 32, "--method", "knn", "--k", 3)
-    code, out, err = call("probe", "timm:resnet10t", *words, "--output", "p.json", "--random")
+    code, _, err = call("probe", "timm:resnet10t", *words, "--output", "p.json", "--random")
+    assert code == 2
+    assert "--random: timm:resnet10t has random weights itself" in err
+    code, out, err = call("probe", "timm:resnet10t", *words, "--output", "p.json")
     assert (code, err) == (0, "")
     assert "the weights are random: give a run, a checkpoint, or NAME@weights" in out
-    assert "random " not in out.partition("accuracy")[2]  # nothing trained to be set beside it
-    assert json.loads((tmp_path / "p.json").read_text())["probes"][0]["mean"] == 1.0  # red or blue
+    assert "trained " not in out.partition("accuracy")[2]
+    found = json.loads((tmp_path / "p.json").read_text())
+    assert (found["target"], found["img_size"]) == ("timm:resnet10t", [32, 32])
+    assert (found["probes"][0]["encoder"], found["probes"][0]["mean"]) == ("random", 1.0)  # red or blue
+
+
+def test_results_of_other_features_are_moved_and_not_lost(tiny_run, tmp_path, call):
+    path, words = tmp_path / "p.json", ("--method", "knn", "--cache", tmp_path, "--output", tmp_path / "p.json")
+    call("probe", tiny_run.checkpoint, *words)
+    first = json.loads(path.read_text())
+    code, out, _ = call("probe", tiny_run.checkpoint, *words, "--at-head")
+    moved = tmp_path / f"p-{first['key'][:8]}.json"
+    assert code == 0
+    assert f"{moved}: what stood in p.json, of other features" in out
+    assert json.loads(moved.read_text()) == first
+    second = json.loads(path.read_text())
+    assert second["img_size"] == [28, 28]
+    assert second["pooling"] != first["pooling"]
+    assert second["key"] != first["key"]
+
+
+def test_captions_are_no_labels(tiny_run, call):
+    code, _, err = call("probe", tiny_run.checkpoint, "--dataset", "captioned_fashion_mnist")
+    assert code == 2
+    assert "captioned_fashion_mnist has no labels to probe with" in err
+
+
+def test_norms_of_a_random_start_see_images_of_all_classes(tmp_path):
+    """Of a folder images come class by class."""
+    for split, name, shade in itertools.product(("train", "val"), ("a", "b", "c"), range(7)):
+        path = made_folder(tmp_path / split / name) / f"{shade}.png"
+        Image.new("RGB", (16, 16), (10 * shade, 80 * "abc".index(name), 0)).save(path)
+    feed = feeding(DataConfig("image_folder", str(tmp_path), img_size=16), 3, "it")
+    feed.train.batch_size = 4
+    images = list(feed.drawn(0, 2))
+    assert [len(batch) for batch in images] == [4, 4]
+    shown = [tuple(image[:, 0, 0].tolist()) for batch in images for image in batch]
+    assert len({shade for _, shade, _ in shown}) == 3  # of each class some; the first eight in order are of two
+    assert len(set(shown)) == 8
+    assert [len(batch) for batch in feed.drawn(0)] == [4] * 5  # one image alone has no variance
+    assert all(torch.equal(a, b) for a, b in zip(images, feed.drawn(0, 2), strict=True))
 
 
 def test_the_commands_mistakes_are_one_line(tiny_run, tmp_path, call):

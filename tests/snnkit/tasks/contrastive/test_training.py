@@ -21,7 +21,9 @@ from snnkit.checkpoints import build_model
 from snnkit.engine import resume, train
 from snnkit.engine.config import ModelConfig, TaskConfig
 from snnkit.errors import InvalidArgumentError, SnnkitError
+from snnkit.models.image_features import features
 from snnkit.tasks import TASKS, Classification, build_task
+from snnkit.tasks.contrastive.average import Follower
 from snnkit.tasks.contrastive.from_views import spread_of_assignments
 from snnkit.tasks.contrastive.sinkhorn import SINKHORN
 from snnkit.tasks.task import Plan
@@ -198,8 +200,26 @@ def test_a_follower_drops_nothing():
     dropping = [m for m in task.teacher.modules() if "Drop" in type(m).__name__]
     assert dropping
     assert not any(m.training for m in dropping)
-    assert task.teacher.model.blocks[0].training
     assert any(m.training for m in task.model.modules() if "Drop" in type(m).__name__)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("timm:resnet10t", {"drop_rate": 0.5}),
+        ("timm:vit_tiny_patch16_224", {**VIT, "img_size": 32, "depth": 2, "attn_drop_rate": 0.5}),
+        ("timm:efficientnet_b0", {"drop_rate": 0.5}),
+    ],
+)
+def test_a_follower_does_not_drop_what_is_no_module(name, sizes):
+    """Dropout by ``F.dropout(x, p, self.training)``; norms go on with the statistics of batches."""
+    follower = Follower(snnkit.create_model(name, **sizes), nn.Identity()).train()
+    x = torch.rand(2, 3, 32, 32)
+    first, second = features(follower.model, x), features(follower.model, x)
+    assert torch.equal(first, second)
+    norms = [m for m in follower.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert all(m.training and int(m.num_batches_tracked) == 2 for m in norms)
+    assert name.startswith("timm:vit") or norms
 
 
 def test_what_is_frozen_stays_until_its_time():

@@ -253,6 +253,20 @@ def test_a_collapse_is_told_once_while_it_happens():
     assert not watch.since  # it recovered
 
 
+def test_a_watch_that_is_taken_up_goes_on_counting():
+    whole, first = Collapse(), Collapse()
+    for step in range(25):
+        for watch in (whole, first) if step < 12 else (whole,):
+            watch.watch(torch.ones(4, 3), "")
+    second = Collapse()
+    second.load_state_dict(first.state_dict())
+    for _ in range(12, 25):
+        second.watch(torch.ones(4, 3), "")
+    assert whole.since == second.since == 20
+    assert whole.step == second.step == 25
+    assert len(second.told()) == 1
+
+
 def test_a_collapsed_run_says_so(tmp_path, capsys):
     """An encoder whose last norm gives zeros: told in the run's output, and kept in its record."""
     config = small()
