@@ -4,6 +4,8 @@ Would break it: a pixel that training and test crops share, crops that change be
 of another crop, a list of photographs that the library no longer has.
 """
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from snnkit.data import DataConfig, load_images
 from snnkit.data.captioned_photographs import TEXTS
 from snnkit.data.photographs import SCIKIT_IMAGE, SIDE, Crops, find_photographs
 from snnkit.errors import CorruptFileError, InvalidArgumentError, UnknownNameError
+from snnkit.probing import feeding, load_encoder
+from snnkit.probing.features import _key
 
 SIZES = {"tall_tree": (120, 200), "wide_sea": (300, 90), "small": (41, 40)}
 
@@ -24,6 +28,18 @@ def folder(tmp_path):
         pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     return tmp_path
+
+
+def test_features_of_crops_are_kept_until_a_photograph_changes(folder, tmp_path):
+    def key():
+        return _key(load_encoder("timm:resnet10t", 3), feeding(config(folder, img_size=32), 3, "it"))
+
+    before = key()
+    assert before
+    assert key() == before
+    path = folder / "small.png"
+    os.utime(path, ns=(0, 0))
+    assert key() != before
 
 
 def config(folder, name="photographs", **changes):

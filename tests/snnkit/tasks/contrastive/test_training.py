@@ -121,6 +121,19 @@ def test_what_is_kept_is_an_encoder_that_goes_on(runs, method, tmp_path):
     assert all(torch.allclose(after[key], value, atol=1e-9) for key, value in saved.items())
 
 
+def test_an_encoder_gets_no_head_that_nothing_teaches(tmp_path, call):
+    """Its accuracy would be that of numbers drawn at random."""
+    config = configured("moco")
+    del config.model.sizes["num_classes"]
+    config.epochs = 1
+    run = train(config, tmp_path / "run")
+    assert not any(key.startswith("head.") for key in load_file(run.checkpoint))
+    code, out, err = call("eval", run.folder)
+    assert code == 2
+    assert "accuracy" not in out
+    assert "an encoder without classes" in err
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     """Keys are shuffled among the processes, assignments and centres made of all: weights, queue and centre agree."""
@@ -340,6 +353,11 @@ def set_(config, key, value):
         ("dino", {"task.options": {"momentum": 1.0}}, r"momentum=1\.0: must be at least 0 and below 1"),
         ("moco", {"task.options": {"temperature": 0.0}}, r"temperature=0\.0: must be above 0"),
         ("moco", {"data.mixup": 0.2}, "mixes labels"),
+        (
+            "moco",
+            {"model": ModelConfig("timm:resnet10t"), "data.batch_size": 1, "runtime.precision": "32-true"},
+            r"data\.batch_size=1: batch norms find no variance in one image; give at least 2",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(method, changes, words, tmp_path):

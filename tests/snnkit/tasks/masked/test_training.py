@@ -143,6 +143,62 @@ def test_an_encoder_of_other_sizes_is_refused(runs, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_tuned_run_goes_on_without_the_run_that_it_began_with(runs, tmp_path):
+    name, sizes = CLASSIFIERS["mae"]
+    before = shutil.copytree(runs["mae"].folder, tmp_path / "before")
+    config = small()
+    config.model, config.task = ModelConfig(name, sizes=dict(sizes), weights=str(before)), TaskConfig()
+    config.checkpoint.every_steps, config.checkpoint.keep = 3, 9
+    whole = train(config, tmp_path / "whole")
+    cut = shutil.copytree(whole.folder, tmp_path / "cut")
+    for path in sorted((cut / "checkpoints").glob("step-*"))[1:]:
+        shutil.rmtree(path)
+    shutil.rmtree(before)
+    again, first = load_file(resume(cut).checkpoint), load_file(whole.checkpoint)
+    assert all(torch.equal(again[key], value) for key, value in first.items())
+
+
+def test_fewer_epochs_than_a_run_has_made_are_refused(runs, tmp_path):
+    folder = shutil.copytree(runs["mae"].folder, tmp_path / "run")
+    before = (folder / "summary.json").read_text()
+    config = small()
+    config.epochs = 1
+    with pytest.raises(InvalidArgumentError, match=r"epochs=1: .* has made 10 steps, and these are 5; give at least 2"):
+        resume(folder, config)
+    assert (folder / "summary.json").read_text() == before
+
+
+def test_pictures_are_of_the_test_images_where_some_are_set_aside(tmp_path):
+    config = small()
+    config.epochs = 1
+    plain = train(config, tmp_path / "plain")
+    config.data.validation, config.data.train_limit = 0.2, 50  # 40 are left
+    aside = train(config, tmp_path / "aside")
+    for run in (plain, aside):
+        assert lines(run.folder)[-1]["epoch"] == 1
+    given = [given_pictures(run.folder / "reconstructions.png") for run in (plain, aside)]
+    assert (given[0] == given[1]).all()
+
+
+def given_pictures(path):
+    """The first image of each line, as given."""
+    with Image.open(path) as picture:
+        return np.asarray(picture)[:, :64]
+
+
+def test_settings_that_no_checkpoint_gives_are_told_before(tmp_path, capsys):
+    config = small()
+    config.epochs, config.model.sizes = 1, {**config.model.sizes, "init_values": 0.1}
+    run = train(config, tmp_path / "run")
+    assert "is not taken from files" not in capsys.readouterr().out
+    assert build_model(run.checkpoint)[1]["init_values"] == 0.1
+    config.model.sizes |= {"act_layer": "relu"}
+    run = train(config, tmp_path / "other")
+    assert "note: model.sizes.act_layer='relu' is not taken from files" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(SnnkitError, match="only sizes are taken from a file"):
+        build_model(run.checkpoint)
+
+
 def test_a_spiking_encoder_goes_on_with_more_time_steps(runs, tmp_path):
     """Masked at one step, with labels at one, then at four: the same weights."""
     name, sizes = CLASSIFIERS["spiking"]
