@@ -45,7 +45,7 @@ def distill(
     """
     from snnkit.cli.train import apply_settings
     from snnkit.engine import train as run_training
-    from snnkit.engine.progress import console
+    from snnkit.engine.progress import say
     from snnkit.errors import InvalidArgumentError
     from snnkit.recipes import get_recipe
     from snnkit.report import write_report
@@ -63,4 +63,4 @@ def distill(
     apply_settings(configuration, set_ or [])
     run = run_training(configuration, runs=runs)
     page = write_report(run.folder)
-    console.print(f"{run.told()}; {page}")
+    say(f"{run.told()}; {page}")

@@ -33,6 +33,8 @@ def pretrain(
     resume
         Go on with a run that stopped: its folder, or "auto" for the newest of this recipe.
     """
+    from difflib import get_close_matches
+
     from snnkit.cli.train import configured, run_and_report
     from snnkit.errors import InvalidArgumentError
     from snnkit.recipes import RECIPES
@@ -43,7 +45,7 @@ def pretrain(
     if task in TASKS and TASKS[task].labels:
         fit = sorted(name for name, entry in RECIPES.items() if not TASKS[entry.build().task.name].labels)
         raise InvalidArgumentError(
-            f"recipe {configuration.recipe!r} learns from labels ({task}): run it by `snnkit train`. Without labels: "
-            f"{', '.join(fit)}."
+            f"recipe {configuration.recipe!r} learns from labels ({task}): run it by `snnkit train`. Of {len(fit)} "
+            f"without labels the nearest are {', '.join(get_close_matches(configuration.recipe, fit, 4, 0.0))}."
         )
     run_and_report(folder, configuration, runs)

@@ -92,10 +92,10 @@ def _show(report: Report) -> None:
     """Print what was probed, and the table of results."""
     from rich.table import Table
 
-    from snnkit.engine.progress import console
+    from snnkit.engine.progress import console, say
 
     for line in report.lines():
-        console.print(line)
+        say(line)
     table = Table("encoder", "probe", "labels", "images", "accuracy", "with", box=None)
     for row in report.rows:
         found = row.result

@@ -59,12 +59,12 @@ def run_and_report(folder: Path | None, configuration: RunConfig, runs: Path) ->
     """Train, or go on in ``folder``, write the report and say how it ended."""
     from snnkit.engine import resume as resume_training
     from snnkit.engine import train as run_training
-    from snnkit.engine.progress import console
+    from snnkit.engine.progress import say
     from snnkit.report import write_report
 
     run = resume_training(folder, configuration) if folder else run_training(configuration, runs=runs)
     page = write_report(run.folder)
-    console.print(f"{run.told()}; {page}")
+    say(f"{run.told()}; {page}")
 
 
 def apply_settings(configuration: RunConfig, settings: list[str]) -> None:

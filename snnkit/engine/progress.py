@@ -143,7 +143,7 @@ class Live:
     @staticmethod
     def warn(text: str) -> None:
         """Say what went wrong without stopping."""
-        console.print(text)
+        say(text)
 
 
 def _memory() -> str:
