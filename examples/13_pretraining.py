@@ -171,7 +171,9 @@ def of_probes(table: str, rows: list[dict[str, Any]]) -> Iterator[str]:
                 key: mean([row[key] for row in found]) for key in found[0] if key not in (*Key._fields, "collapsed")
             }
             cells = [f"{values[key]} ({values['random ' + key]})" for key in PROBES]
-            minutes, lost = values["minutes"].partition(" ")[0], sum(row.get("collapsed", False) for row in found)
+            # Of a run that was interrupted nobody knows them.
+            minutes = mean([row["minutes"] for row in found if row["minutes"] is not None]).partition(" ")[0]
+            lost = sum(row.get("collapsed", False) for row in found)
             about = f"{method.encoder}; collapsed in {lost} of {len(found)}" if lost else method.encoder
             yield f"| {name} | {about} | {found[0]['images']:,} | {minutes} | {' | '.join(cells)} |"
 
