@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from snnkit.measures import MEASURES
 from snnkit.report import priced
 from snnkit.report.found import section
 from snnkit.report.read import Run, is_ordinary
 from snnkit.report.values import joules, number, obj, percent, plural, ratio, rows, si, text, times, whole
 
-FINDS = {MEASURES["box_ap"].words: "boxes", MEASURES["pose_ap"].words: "key points"}
-"""What is measured of networks that find things and decide for no classes, and what they find."""
+FINDS = {"box AP": "boxes", "AP of key points": "key points"}
+"""What is measured of networks that find things and decide for no classes, and what they find; a page imports no
+measures, it reads their words in a run's files."""
 
 
 def model_name(run: Run) -> str:
