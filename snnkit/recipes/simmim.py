@@ -65,7 +65,10 @@ def simmim_swinv2_finetune_imagenet() -> RunConfig:
     )
 
 
-@recipe(paper=_PAPER, expected="not measured")
+@recipe(
+    paper=_PAPER,
+    expected="linear probe 83.1 ± 0.1 %, 77.0 at random start: 33,984 images, three seeds (example 13)",
+)
 def simmim_fashion_mnist() -> RunConfig:
     """SimMIM of the small Swin V2 of swinv2_fashion_mnist at 64 pixels, cells of 16; its weights go into that."""
     config = mae_fashion_mnist()

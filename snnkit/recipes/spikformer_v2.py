@@ -58,7 +58,10 @@ def spikformer_v2_t4() -> RunConfig:
 _SMALL = {"embed_dim": 96, "depth": 2, "num_heads": 4, "mlp_ratio": 2.0, "stem_ratio": 2}
 
 
-@recipe(paper=_PAPER, expected="not measured")
+@recipe(
+    paper=_PAPER,
+    expected="linear probe 60.8 ± 3.2 %, 17.4 at random start: 71,936 images, three seeds (example 13)",
+)
 def spikformer_v2_mae_fashion_mnist() -> RunConfig:
     """A small Spikformer V2 without labels on Fashion-MNIST at 64 pixels: 16 patches of which 8 are seen, T = 1."""
     config = mae_fashion_mnist()
