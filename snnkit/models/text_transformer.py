@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from snnkit.errors import InvalidArgumentError
+from snnkit.models.sizes import check_divides, check_whole
 
 PADDING = 0
 
@@ -46,12 +47,8 @@ class TextTransformer(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        given = {"vocabulary": vocabulary, "context": context, "width": width, "depth": depth, "heads": heads}
-        for name, value in given.items():
-            if value < 1:
-                raise InvalidArgumentError(f"text tower: {name}={value}: must be a whole number ≥ 1.")
-        if width % heads:
-            raise InvalidArgumentError(f"text tower: {heads} heads do not divide the width {width}.")
+        check_whole(vocabulary=vocabulary, context=context, text_width=width, text_depth=depth, text_heads=heads)
+        check_divides("text_width", width, heads, "its heads")
         self.vocabulary, self.context, self.num_features = vocabulary, context, width
         self.embedding = nn.Embedding(vocabulary, width, padding_idx=PADDING)
         self.position = nn.Parameter(torch.zeros(context, width))

@@ -26,6 +26,7 @@ from snnkit.layers.selective import selectively
 from snnkit.models.family import Family
 from snnkit.models.image_features import features, reads_whole_images, width
 from snnkit.models.registry import register_method
+from snnkit.models.sizes import check_whole
 from snnkit.models.text_transformer import TextTransformer
 
 LARGEST_SCALE = 100.0
@@ -60,8 +61,7 @@ class TwoTowers(nn.Module):
                 f"basic: {getattr(encoder, 'model_name', type(encoder).__name__)} has no forward_features() and "
                 "forward_head(); take a classifier by name, such as timm:resnet50."
             )
-        if dim < 1:
-            raise InvalidArgumentError(f"dim={dim}: must be a whole number ≥ 1.")
+        check_whole(dim=dim)
         if not 0 < scale <= LARGEST_SCALE:
             raise InvalidArgumentError(
                 f"scale={scale:g}: the inverse temperature begins above 0 and at most at {LARGEST_SCALE:g}, where it "

@@ -58,10 +58,12 @@ def test_bad_tokens(tokens, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"text_heads": 3}, "3 heads do not divide the width 16"),
+        ({"text_heads": 3}, "text_width=16: must be a multiple of 3, its heads; 15 or 18"),
         ({"dim": 0}, "dim=0"),
         ({"scale": 1000.0}, "at most at 100"),
-        ({"text_depth": 0}, "depth=0"),
+        ({"dim": 0.5}, "dim=0.5: must be a whole number"),
+        ({"text_depth": 0}, "text_depth=0"),
+        ({"text_heads": 0}, "text_heads=0"),
     ],
 )
 def test_bad_sizes(changes, words):
