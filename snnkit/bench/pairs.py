@@ -4,7 +4,7 @@ Small towers on images of 28 pixels (ConvNeXt of 165,000 parameters, a text tran
 with the softmax loss. "one pass" is the plain step: both towers on the whole batch, and torch's own cross-entropy on
 the whole matrix. "accumulate" is what open_clip's training does with ``--accum-freq``: features of all parts without
 gradients, then for each part the loss of the whole batch with that part's features made again. Its error is that of the
-gradient against the one pass, and it has none but in the temperature.
+gradient against the one pass, and it has none but in the temperature. Two processes: ``pairs_sharded``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snnkit.bench.harness import compare
+from snnkit.bench.pairs_sharded import PART, PARTS, peaks
 from snnkit.bench.row import figure, rows
 from snnkit.memory import show_bytes
 from snnkit.memory.allocations import allocations, highest
@@ -28,7 +29,7 @@ from snnkit.tasks.classification import channels_last
 from snnkit.tasks.pairs.two_pass import TwoPass
 
 _CASES, _LARGE, _LARGE_PART = ((1024, 64), (1024, 256)), 65_536, 256
-_TIME, _MEMORY = 1.45, 1.2
+_TIME, _MEMORY, _PREDICTED = 1.45, 1.2, 1.1
 _TOWER = {"dims": (16, 32, 64, 96), "depths": (1, 1, 1, 1), "output_stride": 16}
 _TEXT = {"text_width": 64, "text_depth": 1, "text_heads": 4, "dim": 64, "context": 24}
 
@@ -39,7 +40,7 @@ def run(repeats: int) -> list[dict[str, Any]]:
     found = []
     for batch, part in _CASES:
         found += _against_one_pass(towers, batch, part, repeats)
-    return found + _large(towers)
+    return [*found, *_large(towers), *_in_two_processes()]
 
 
 def _towers() -> Any:
@@ -152,3 +153,14 @@ def _large(towers: Any) -> list[dict[str, Any]]:
         {"case": f"{case}: the matrix", "variant": "never made", "value": show_bytes(4 * _LARGE**2), "unit": ""},
         {"case": f"{case}: time", "variant": "two passes", "value": round(seconds, 1), "unit": "s"},
     ]
+
+
+def _in_two_processes() -> Iterator[dict[str, Any]]:
+    """Peak of a step against what is predicted without looking at how weights are held, and the weights held."""
+    case = f"two processes, {PARTS} parts of {PART}"
+    for sharded, variant in ((False, "whole weights"), (True, "FSDP2")):
+        most = max(peaks(sharded), key=lambda one: one["peak"])
+        share = round(most["peak"] / most["predicted"], 3)
+        yield figure(f"{case}: peak", variant, share, "of what is predicted", _PREDICTED)
+        for what in ("peak", "weights"):
+            yield {"case": f"{case}: {what}", "variant": variant, "value": show_bytes(most[what]), "unit": ""}

@@ -350,7 +350,7 @@ def _within_budget(
     dtype = TRUE_DTYPES.get(config.runtime.precision, torch.float32)
     channels_innermost(model.train().to(dtype=dtype))
     example = channels_last(torch.zeros(batch, dtype=dtype))
-    planned, plan = within_budget(model, example, budget)
+    planned, plan = within_budget(model, example, budget, accumulated=config.optim.accumulate > 1)
     console.print(
         f"memory of a step: {show_bytes(plan.plain_peak)} plain, {show_bytes(plan.peak)} as planned ({plan.choice}), "
         f"{budget} allowed"

@@ -26,7 +26,8 @@ def allocations(run: Callable[[], Any]) -> list[int]:
     del kept
     records = [record for thread in threads for record in thread]
     if len(threads) > 1:
-        records.sort(key=lambda record: records[0].cpu_elapsed_us(record))
+        first = records[0]  # a list is empty while it is sorted
+        records.sort(key=lambda record: first.cpu_elapsed_us(record))
     return [record.cpu_memory_usage() for record in records if record.kind() == "memory_alloc"]
 
 

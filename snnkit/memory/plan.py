@@ -112,6 +112,7 @@ def plan(
     loss: Callable[[Any], Tensor] | None = None,
     allow_approximate: bool = False,
     gradients: bool = True,
+    accumulated: bool = False,
 ) -> Plan:
     """Predict the memory of a training step on inputs like ``example`` and choose how to fit it into ``budget``.
 
@@ -125,12 +126,13 @@ def plan(
         loss: from the model's output to a number; the mean of squares if not given.
         allow_approximate: whether neurons may keep one byte a step (``code8``), which changes gradients slightly.
         gradients: whether the parameters' gradients count; False where they are there before and added to.
+        accumulated: whether those of earlier batches of the step are there before, and count.
 
     Raises:
         InvalidArgumentError: a budget that is no size, or that nothing reaches (says what the smallest peak is).
     """
     limit = None if budget is None else parse_bytes(budget)
-    search = _Search(model, example, loss, limit, gradients)
+    search = _Search(model, example, loss, limit, gradients, accumulated)
     if limit is not None:
         search.run(allow_approximate)
     plain, best = search.plain, search.best
@@ -148,12 +150,16 @@ def plan(
 
 
 def within_budget(
-    model: nn.Module, example: Tensor, memory_budget: int | str | None, loss: Callable[[Any], Tensor] | None = None
+    model: nn.Module,
+    example: Tensor,
+    memory_budget: int | str | None,
+    loss: Callable[[Any], Tensor] | None = None,
+    accumulated: bool = False,
 ) -> tuple[nn.Module, Plan | None]:
     """Return what a training loop calls in place of ``model``, with its plan; the model itself without a budget.
 
     Args:
-        model, example, loss: those of ``plan``.
+        model, example, loss, accumulated: those of ``plan``.
         memory_budget: that of ``plan``; None or "" for no limit.
 
     Raises:
@@ -161,7 +167,7 @@ def within_budget(
     """
     if memory_budget is None or memory_budget == "":
         return model, None
-    made = plan(model, example, memory_budget, loss)
+    made = plan(model, example, memory_budget, loss, accumulated=accumulated)
     return (model if made.choice == Choice() else made.apply(model)), made
 
 
@@ -175,14 +181,18 @@ class _Search:
         loss: Callable[[Any], Tensor] | None,
         limit: int | None,
         gradients: bool,
+        accumulated: bool,
     ):
-        self.model, self.example, self.loss, self.limit, self.gradients = model, example, loss, limit, gradients
+        self.model, self.example, self.loss, self.limit = model, example, loss, limit
+        self.gradients, self.accumulated = gradients, accumulated
         self.choice, self.steps = Choice(), list[Step]()
         self.plain = self.best = self.simulate(self.choice)
 
     def simulate(self, choice: Choice) -> Simulation:
         """Predict a choice."""
-        return simulate(self.model, self.example, self.loss, lambda twin: Planned(twin, choice), self.gradients)
+        return simulate(
+            self.model, self.example, self.loss, lambda twin: Planned(twin, choice), self.gradients, self.accumulated
+        )
 
     def fits(self) -> bool:
         """Whether the best so far is within the limit."""

@@ -76,10 +76,10 @@ class _Ledger(TorchDispatchMode):
 
     __hash__ = object.__hash__
 
-    def know(self, tensors: Any) -> None:
-        """Take these as given: they cost nothing."""
+    def know(self, tensors: Any, count: bool = False) -> None:
+        """Take these as given: they cost nothing, or what they take where they ``count``."""
         for tensor in tensors:
-            self._register(tensor, 0)
+            self._register(tensor, _taken(tensor) if count else 0)
 
     def _register(self, tensor: Tensor, size: int) -> None:
         storage = tensor.untyped_storage()
@@ -109,15 +109,18 @@ class _Ledger(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
-                size = leaf.untyped_storage().nbytes()
-                if leaf.device.type == "cuda":
-                    size = -(-size // _CUDA_BLOCK) * _CUDA_BLOCK
-                self._register(leaf, size)
+                self._register(leaf, _taken(leaf))
         layer, highest = self.current(), max(before, self.live)
         self.peaks[layer] = max(self.peaks[layer], highest)
         if highest > self.peak:
             self.peak, self.where = highest, f"{layer or 'outside of layers'} ({self.phase})"
         return out
+
+
+def _taken(tensor: Tensor) -> int:
+    """Return the bytes that the allocator gives out for a tensor."""
+    size = tensor.untyped_storage().nbytes()
+    return -(-size // _CUDA_BLOCK) * _CUDA_BLOCK if tensor.device.type == "cuda" else size
 
 
 _TAG = "snnkit_layer"
@@ -129,6 +132,7 @@ def simulate(
     loss: Callable[[Any], Tensor] | None = None,
     prepare: Callable[[nn.Module], nn.Module] = lambda model: model,
     gradients: bool = True,
+    accumulated: bool = False,
 ) -> Simulation:
     """Simulate forward and backward of ``loss(prepare(model)(example))``.
 
@@ -138,6 +142,8 @@ def simulate(
         loss: from the model's output to a number; the mean of squares if not given.
         prepare: makes what is run of the copy that is simulated.
         gradients: whether the parameters' gradients count; if not they are there before.
+        accumulated: whether gradients of earlier batches of the step are there before, and count: those of this batch
+            are made beside them.
 
     Raises:
         InvalidArgumentError: no parameter asks for a gradient. Else whatever the model raises on such an input.
@@ -150,10 +156,11 @@ def simulate(
         x = fake.from_tensor(example.detach())
         ledger = _Ledger()
         ledger.know([*twin.parameters(), *twin.buffers(), x])
-        if not gradients:
+        if accumulated or not gradients:
             for parameter in twin.parameters():
                 parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
-            ledger.know(parameter.grad for parameter in twin.parameters() if parameter.grad is not None)
+            before = [parameter.grad for parameter in twin.parameters() if parameter.grad is not None]
+            ledger.know(before, count=gradients)
         with _layers(twin, ledger), ledger:
             value = loss(runner(x))
             if not value.requires_grad:

@@ -1,6 +1,7 @@
 """How much memory a step of image–text training will take, before it is taken.
 
-    while parts run      activations of one part and gradients (``snnkit.memory``) + 2 · B · D numbers: ∂L/∂f, ∂L/∂g
+    while parts run      activations of one part, its gradients beside those of the parts before it (``snnkit.memory``)
+                         + 2 · B · D numbers: ∂L/∂f, ∂L/∂g
     while all compare    4 · B · D numbers, features and their gradients, + three chunks of the B × B matrix
     all the time         the pairs of the batch, unless they are read again
 
@@ -79,7 +80,8 @@ def predict(
     """
     like = next(towers.parameters())
     x = torch.zeros(tuple(images), dtype=like.dtype)
-    part = simulate(_Pulled(towers, torch.ones(images[0], tokens, dtype=torch.int64)), channels_last(x)).peak
+    pulled = _Pulled(towers, torch.ones(images[0], tokens, dtype=torch.int64))
+    part = simulate(pulled, channels_last(x), accumulated=parts > 1).peak
     width = towers.image_projection.out_features
     own, every = images[0] * parts, images[0] * parts * processes
     number = max(like.element_size(), 4)

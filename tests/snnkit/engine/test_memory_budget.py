@@ -4,6 +4,7 @@ Would break it: a plan that changes gradients, weights saved under other names, 
 """
 
 import json
+import re
 
 import pytest
 import torch
@@ -42,3 +43,18 @@ def test_a_budget_that_cannot_be_kept_is_one_clear_error(budget, words, tmp_path
     with pytest.raises(InvalidArgumentError, match=words):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_batches_of_a_step_add_their_gradients(tmp_path):
+    """What fits in one batch does not in two of the same size: the second finds the gradients of the first."""
+    config = small()
+    config.model.sizes, config.runtime.precision, config.data.batch_size = {"width": 64}, "32-true", 1
+    with pytest.raises(InvalidArgumentError) as one:
+        config.runtime.memory_budget = "1kB"
+        train(config, tmp_path / "run")
+    least = int(re.search(r"\((\d+) bytes\)", str(one.value))[1])
+    config.runtime.memory_budget, config.data.train_limit = str(least), 8
+    train(config, tmp_path / "run")
+    config.optim.accumulate = 2
+    with pytest.raises(InvalidArgumentError, match="takes at least"):
+        train(config, tmp_path / "two")

@@ -9,7 +9,7 @@ import itertools
 import pytest
 from support.memory_networks import make
 
-from snnkit.memory import Choice, Planned, measure, simulate
+from snnkit.memory import Choice, Planned, measure, plan, simulate
 from snnkit.memory.chunks import why_not
 from snnkit.memory.plan import candidates, tiered
 
@@ -58,3 +58,16 @@ def test_within_a_tenth_of_what_is_measured(name, timesteps):
         for chunks, bits in itertools.product((2, 4), (False, True)):
             check(model, x, Choice(chunks=chunks, bits=bits))
             check(model, x, Choice(chunks=chunks, bits=bits, norms=True, layers=True, blocks=tuple(candidates(model))))
+
+
+@pytest.mark.parametrize("name", ["cnn", "transformer"])
+def test_gradients_of_earlier_batches_count(name):
+    """A second batch of a step makes its gradients beside those of the first."""
+    model, x = make(name, 2, batch=1)
+    gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    measure(model, x)
+    measured = measure(model, x, gradients=False) + gradients
+    predicted = simulate(model, x, accumulated=True).peak
+    assert abs(predicted - measured) <= 0.1 * measured
+    assert predicted - simulate(model, x, gradients=False).peak == gradients
+    assert plan(model, x, accumulated=True).peak == predicted

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import snnkit
+from snnkit.bench.pairs_sharded import peaks
 from snnkit.files import read_json
 from snnkit.tasks.pairs import records
 from snnkit.tasks.pairs.predicted import measured, over_batches, predict
@@ -24,6 +25,35 @@ def towers():
 def taken(model, batch, part):
     """The most bytes of a step whose parts are made when they are asked for."""
     return measured(model, (part, 1, 28, 28), 24, batch // part, CHUNK)
+
+
+def heavy():
+    """Towers whose weights take more than the activations of a part."""
+    torch.manual_seed(0)
+    sizes = {"patch_size": 7, "img_size": 28, "embed_dim": 192, "depth": 2, "num_heads": 3}
+    text = {"text_width": 192, "text_depth": 2, "text_heads": 3, "dim": 64, "context": 24}
+    return snnkit.create_model("basic:timm:vit_tiny_patch16_224", in_chans=1, **sizes, **text).train()
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_parts_make_their_gradients_beside_those_before_them(parts):
+    """A step in parts takes its weights' bytes once more than one pass of a part does."""
+    model, shape = heavy(), (4, 1, 28, 28)
+    found = predict(model, shape, 24, parts, kept=False).peak
+    assert measured(model, shape, 24, parts) == pytest.approx(found, rel=0.03)
+    if parts > 1:
+        gradients = sum(p.numel() * p.element_size() for p in model.parameters())
+        one = predict(model, shape, 24, 1).peak
+        assert found > one + 0.5 * gradients
+
+
+@pytest.mark.slow
+def test_prediction_for_two_processes():
+    """FSDP2 takes no more than is predicted of whole weights, and holds half of them."""
+    whole, sharded = peaks(False), peaks(True)
+    for one in whole + sharded:
+        assert 0.85 * one["predicted"] < one["peak"] < 1.03 * one["predicted"]
+    assert sum(one["weights"] for one in sharded) < 1.01 * whole[0]["weights"]
 
 
 @pytest.mark.parametrize("batch", [256, 2048])
