@@ -30,7 +30,8 @@ def zeroshot(
     classes
         Text file with a name a line, in the order of the labels; by default the data set's names.
     templates
-        Text file with a template a line, {} where the name goes.
+        Text file with a template a line, {} where the name goes. Without names and templates a data set of pairs
+        has texts of its own for its classes.
     images
         Use only so many test images, of every class its share.
     retrieval
@@ -52,12 +53,12 @@ def zeroshot(
     trained = load_towers(run)
     if retrieval:
         result, _ = retrieve(trained, dataset, source, images)
-        _show_recall(run, result)
+        _show_recall(trained.folder or run, result)
     else:
         names = [] if classes is None else read_lines(classes)
         texts = () if templates is None else read_templates(templates)
         result = classify(trained, dataset, source, names, texts, images)
-        _show_accuracy(run, result)
+        _show_accuracy(trained.folder or run, result)
     path = output or (trained.folder and trained.folder / ("retrieval.json" if retrieval else "zeroshot.json"))
     if path:
         write_json(path, result)
@@ -67,10 +68,23 @@ def zeroshot(
 def _show_recall(run: Path, result: dict[str, Any]) -> None:
     from snnkit.engine.progress import console, say
 
-    say(f"{run}: {result['pairs']:,} test pairs, {result['texts']:,} different texts")
+    say(
+        f"{run}: {result['pairs']:,} test pairs, {result['images']:,} different images, {result['texts']:,} different "
+        "texts"
+    )
     console.print("                 @1      @5     @10")
     for way, title in (("image_recall", "text of image"), ("text_recall", "image of text")):
         console.print(f"{title:14}" + "".join(f"{result[f'{way}_{k}']:8.2%}" for k in (1, 5, 10)))
+    _show_noticed(result)
+
+
+def _show_noticed(result: dict[str, Any]) -> None:
+    """Say what was left out of the test, or cut."""
+    from snnkit.engine.progress import say
+
+    noticed = result["noticed"]
+    if noticed:
+        say(f"{len(noticed):,} test samples were left out or cut; the last: {noticed[-1]}")
 
 
 def _show_accuracy(run: Path, result: dict[str, Any]) -> None:
@@ -78,5 +92,7 @@ def _show_accuracy(run: Path, result: dict[str, Any]) -> None:
 
     say(
         f"{run}: zero-shot accuracy {result['accuracy']:.2%} (top 5 {result['top5']:.2%}) on {result['images']:,} test "
-        f"images of {len(result['classes'])} classes, {len(result['templates'])} templates ({result['origin']})"
+        f"images of {len(result['classes'])} classes, {len(result['templates'])} "
+        f"{'texts of the data set for each' if result['of_the_data'] else 'templates'} ({result['origin']})"
     )
+    _show_noticed(result)

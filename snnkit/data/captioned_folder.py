@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from snnkit.data.captions import PROMPTS, Pair, Pairs, prompts
+from snnkit.data.captions import PROMPTS, Pair, Pairs, filled, prompts
 from snnkit.data.class_folders import find_files
 from snnkit.data.config import DataConfig
 from snnkit.data.image_folder import MEAN, STD, read_image
@@ -42,7 +42,8 @@ class FolderPairs:
     def read(self, index: int) -> Pair:
         """Return a pair."""
         label = self.labels[index]
-        return Pair(read_image(self.names[index]), random.choice(self._templates).format(self._classes[label]), label)
+        text = filled(random.choice(self._templates), self._classes[label])
+        return Pair(read_image(self.names[index]), text, label)
 
 
 def load(config: DataConfig) -> Splits:
@@ -74,7 +75,7 @@ def read_templates(path: Path) -> tuple[str, ...]:
     if not path.exists():
         return PROMPTS
     lines = read_lines(path)
-    wrong = [line for line in lines if line.count("{}") != 1 or line.replace("{}", "").count("{")]
+    wrong = [line for line in lines if line.count("{}") != 1]
     if wrong or not lines:
         raise InvalidArgumentError(
             f"{path}: {f'{wrong[0]!r} has not one {{}}' if wrong else 'it is empty'}; give lines such as "

@@ -14,7 +14,7 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from snnkit.data.captions import Pair, Pairs, prompts
+from snnkit.data.captions import Pair, Pairs, filled, prompts
 from snnkit.data.config import DataConfig
 from snnkit.data.image_folder import MEAN, STD
 from snnkit.data.photographs import SIDE, TEST_CROPS, TRAIN_CROPS, Crops, find_photographs, origin
@@ -70,7 +70,7 @@ class CaptionedCrops:
         text = random.choice(texts) if self._drawn else texts[0]
         if self._drawn and random.random() < 0.3:
             said = random.choice(_PROMPTS[:2])
-        return Pair(self._crops.read(index), said.format(text), crop.photo)
+        return Pair(self._crops.read(index), filled(said, text), crop.photo)
 
 
 def load(config: DataConfig) -> Splits:

@@ -71,13 +71,17 @@ class Pairs(Dataset):
     def __getitem__(self, index: int) -> Any:
         try:
             image, text, label = self.source.read(index)
-            if not text.strip():
-                raise CorruptFileError(f"{self.names[index]}: its text is empty; mend it, or set data.on_corrupt=skip.")
+            encoded = self.tokens.encode(text.strip())
+            if not encoded:
+                why = f"data.tokenizer makes no token of its text {text.strip()[:40]!r}" if text.strip() else ""
+                raise CorruptFileError(
+                    f"{self.names[index]}: {why or 'its text is empty'}; mend it, or set data.on_corrupt=skip."
+                )
         except CorruptFileError as error:
             if self.skip:
                 return Skipped(str(error))
             raise
-        row, cut = fitted(self.tokens.encode(text.strip()), self.context)
+        row, cut = fitted(encoded, self.context)
         sample = self.transform(image), row, label
         if cut:
             whole = self.context + cut
@@ -85,7 +89,12 @@ class Pairs(Dataset):
         return sample
 
 
+def filled(template: str, name: str) -> str:
+    """Return a template with a name in the place of its {}; other braces are letters."""
+    return template.replace("{}", name)
+
+
 def prompts(classes: Sequence[str], templates: Sequence[str], tokens: Bytes | BytePairs, context: int) -> Tensor:
     """Return the tokens of every class in every template, (K, M, L); what is too long is cut."""
-    rows = [[fitted(tokens.encode(template.format(name)), context)[0] for template in templates] for name in classes]
+    rows = [[fitted(tokens.encode(filled(template, name)), context)[0] for template in templates] for name in classes]
     return torch.stack([torch.stack(row) for row in rows])

@@ -117,13 +117,19 @@ def load(config: DataConfig) -> Splits:
     train = _pairs(root, "train")
     test = _pairs(root, tested_split(root))
     apart = train.without(test.hashes)
-    notes = ()
+    notes: list[str] = []
     if len(apart) < len(train):
-        notes = (f"{len(train) - len(apart):,} training pairs are left out: their images lie in the test split too.",)
+        notes.append(
+            f"{len(train) - len(apart):,} training pairs are left out: their images lie in the test split too."
+        )
     if not len(apart):
         raise InvalidArgumentError(f"{root}: every training image lies in the test split too; give others.")
     tokens, labels = make_tokens(config.tokenizer), 1 + max(int(train.labels.max()), int(test.labels.max()))
-    classes = class_names(root, labels) if labels or (root / "classes.txt").exists() else ()
+    named = (root / "classes.txt").exists()
+    classes = class_names(root, labels) if labels or named else ()
+    if labels and not named:
+        notes.append(f"labels have no names, so no text names a class: give {root / 'classes.txt'}, one name a line.")
+    words = [name.replace("_", " ") for name in classes]
     plain = replace(config, flip=False)  # texts say what is left and right
     return Splits(
         Pairs(apart, for_training(plain, size, MEAN, STD), config),
@@ -131,9 +137,9 @@ def load(config: DataConfig) -> Splits:
         classes,
         str(root),
         runs=apart.runs,
-        notes=notes,
+        notes=tuple(notes),
         tokens=tokens,
-        prompts=prompts(classes, PROMPTS, tokens, config.context) if classes else None,
+        prompts=prompts(words, PROMPTS, tokens, config.context) if named and words else None,
     )
 
 

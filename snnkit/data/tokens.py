@@ -56,7 +56,10 @@ class BytePairs:
             raise CorruptFileError(
                 f"data.tokenizer={path}: is no file of the library tokenizers ({str(error).splitlines()[0]})."
             ) from None
-        self.path, self.vocabulary = str(path), self._inside.get_vocab_size() + 1
+        self._inside.no_truncation()  # texts are cut, and padded, here, where it is counted
+        self._inside.no_padding()
+        numbers = self._inside.get_vocab().values()
+        self.path, self.vocabulary = str(path), max(numbers, default=0) + 2  # ids may leave numbers out
 
     def __getstate__(self) -> str:
         return self.path
@@ -65,9 +68,19 @@ class BytePairs:
         self.__init__(path)  # type: ignore[misc]
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text."""
+        """Return the tokens of a text.
+
+        Raises:
+            CorruptFileError: the file has no tokens for it, and none for what is unknown.
+        """
         whole = text.encode("utf-8", errors="replace").decode("utf-8")
-        return [token + 1 for token in self._inside.encode(whole).ids]
+        try:
+            found = self._inside.encode(whole).ids
+        except Exception as error:  # the library raises nothing narrower
+            raise CorruptFileError(
+                f"data.tokenizer={self.path}: cannot read {whole[:40]!r} ({str(error).splitlines()[0]})."
+            ) from None
+        return [token + 1 for token in found]
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Return the text."""

@@ -22,7 +22,7 @@ from snnkit.engine.config import RunConfig
 from snnkit.engine.ema import Ema
 from snnkit.engine.fabric import clip_each, same_buffers
 from snnkit.engine.guard import DivergedError, Stop, StoppedError, first_non_finite
-from snnkit.engine.progress import Live
+from snnkit.engine.progress import Live, say
 from snnkit.engine.run_folder import append_metrics
 from snnkit.engine.schedule import Schedule
 from snnkit.errors import DiskError, InvalidArgumentError
@@ -147,7 +147,13 @@ class Loop:
         self.folder, progress = folder, self.state.progress
         self.best = self.best | progress.get("best", {})
         total = self.config.epochs * self.steps_per_epoch
-        world = self.fabric.world_size
+        world, accumulate = self.fabric.world_size, self.config.optim.accumulate
+        batches = min(self.steps_per_epoch * accumulate, len(self.data.train))
+        if batches < len(self.data.train):
+            say(
+                f"{len(self.data.train) - batches:,} of the {len(self.data.train):,} batches of every epoch do not "
+                f"fill a step of {accumulate} and are left out, others in each."
+            )
         tensorboard = self._tensorboard()
         with Live(total, progress["step"], quiet=not self.fabric.is_global_zero) as live, Stop().listening() as stop:
             for epoch in range(progress["epoch"], self.config.epochs + 1):
@@ -155,7 +161,7 @@ class Loop:
                 self._train_epoch(epoch, live, stop)
                 self.results = {"train": self.task.results(), **self._tests()}
                 seconds = time.perf_counter() - started
-                images = (len(self.data.train) - first) * self.config.data.batch_size * world
+                images = (batches - first) * self.config.data.batch_size * world
                 self._finish_epoch(epoch, seconds, images / seconds, tensorboard)
                 live.epoch(epoch, self.config.epochs, self.results, images / seconds, self.task.measure)
                 if epoch < self.config.epochs and self._any(stop.asked):

@@ -194,15 +194,20 @@ def begun(folder: str | Path) -> bool:
 def find_checkpoint(path: str | Path) -> Path:
     """Return the weights meant by ``path``: a file, or a run folder (its last checkpoint).
 
+    Of a run in stages those of the last stage that has any are meant.
+
     Raises:
         CorruptFileError: there is nothing of the kind.
     """
     path = Path(path)
     if path.is_dir():
-        for name in ("last", "best"):
-            candidate = path / "checkpoints" / f"{name}.safetensors"
-            if candidate.exists():
-                return candidate
+        stages = [stage for stage in path.glob("[0-9]*-*") if stage.name.partition("-")[0].isdigit()]
+        stages.sort(key=lambda stage: int(stage.name.partition("-")[0]), reverse=True)
+        for folder in (path, *stages):
+            for name in ("last", "best"):
+                candidate = folder / "checkpoints" / f"{name}.safetensors"
+                if candidate.exists():
+                    return candidate
         raise CorruptFileError(f"{path} holds no checkpoints/last.safetensors; is it the folder of a run?")
     if not path.exists():
         raise CorruptFileError(f"{path} does not exist; give a run folder or a .safetensors file.")

@@ -4,7 +4,8 @@
 
 A stage's configuration is that of the run with the keys of its table set, as ``--set`` takes them; ``model.name`` lets
 go of the sizes of the model before, ``task.name`` of the options of the task. Whatever was set for the run holds in
-every stage that does not set it. A run that stopped goes on where it stopped: stages that ended are left as they are.
+every stage that does not set it, but for ``model.weights``, which is where the first begins. A run that stopped goes on
+where it stopped: stages that ended are left as they are.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def stage_configs(config: RunConfig) -> list[tuple[str, RunConfig]]:
             own.model.name, own.model.sizes = str(table["model.name"]), {}
         if "task.name" in table:
             own.task.name, own.task.options = str(table["task.name"]), {}
+        if found and "model.weights" not in table:
+            own.model.weights = ""  # what the stage before it learned
         for key in set(table) - {"stage", "model.name", "task.name"}:
             override(own, key, table[key])
         own.check()

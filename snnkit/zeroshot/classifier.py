@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,24 +74,46 @@ def zero_shot(
     for template in templates:
         if template.count("{}") != 1:
             raise InvalidArgumentError(f"template {template!r}: must have one {{}} for the name of a class.")
-    if tokens.vocabulary > towers.text.vocabulary:
-        raise InvalidArgumentError(
-            f"the tokens go up to {tokens.vocabulary - 1}, the text tower knows {towers.text.vocabulary}; give the "
-            "tokenizer that it was trained with."
-        )
+    _check_tokens(towers, tokens.vocabulary)
     rows = prompts(classes, templates, tokens, towers.text.context)
-    path = None if kept is None else Path(kept) / f"{_key(towers, rows)}.safetensors"
+    return by_prompts(towers, rows, kept, {"classes": list(classes), "templates": list(templates)})
+
+
+def by_prompts(
+    towers: TwoTowers, rows_KML: Tensor, kept: str | Path | None = None, about: dict[str, Any] | None = None
+) -> ZeroShot:
+    """Return a classifier of what the tokens of texts name, (K, M, L): M texts of each class.
+
+    Args:
+        towers: trained.
+        rows_KML: tokens.
+        kept: as for ``zero_shot``.
+        about: what is written beside the kept features.
+
+    Raises:
+        InvalidArgumentError: tokens beyond the towers'.
+    """
+    _check_tokens(towers, int(rows_KML.max()) + 1)
+    path = None if kept is None else Path(kept) / f"{_key(towers, rows_KML)}.safetensors"
     if path is not None and path.exists():
         with suppress(SnnkitError, KeyError):  # one that cannot be read is made anew
             return ZeroShot(towers, read_weights(path)[0]["weights"])
     training = towers.training
-    found = class_weights(towers.eval(), rows.to(towers.logit_scale.device))
+    found = class_weights(towers.eval(), rows_KML.to(towers.logit_scale.device))
     towers.train(training)
     if path is not None:
         with suppress(DiskError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_tensors({"weights": found}, path, {"classes": list(classes), "templates": list(templates)})
+            save_tensors({"weights": found}, path, about or {})
     return ZeroShot(towers, found)
+
+
+def _check_tokens(towers: TwoTowers, vocabulary: int) -> None:
+    if vocabulary > towers.text.vocabulary:
+        raise InvalidArgumentError(
+            f"the tokens go up to {vocabulary - 1}, the text tower knows {towers.text.vocabulary}; give the tokenizer "
+            "that it was trained with."
+        )
 
 
 def _key(towers: TwoTowers, rows_KML: Tensor) -> str:

@@ -251,7 +251,7 @@ class Pairs(Task):
             f, g, self.model.scale(), self.model.bias(), loss=self.kind, gradients=False, chunk=self.chunk, shared=False
         )
         self.mean_loss.update(found.loss, len(images))
-        self.finding.add(f, g, tokens, batch[2] if len(batch) > 2 else None)
+        self.finding.add(f, g, images, tokens, batch[2] if len(batch) > 2 else None)
         if len(self._pictures) < records.PICTURES:
             self._pictures += list(images[: records.PICTURES - len(self._pictures)].float().cpu())
 

@@ -71,13 +71,18 @@ def keep_memory(folder: Path, predicted: Mapping[int, int], measured: Mapping[in
 
 
 def _examples(found: Found, count: int, texts: Callable[[int], str]) -> list[dict[str, Any]]:
+    owned = set(zip(found.image.tolist(), found.own.tolist(), strict=True))
     near = found.images[:count] @ found.texts[found.first].t()
     values, which = near.topk(min(_NEAREST, near.shape[1]), 1)
     return [
         {
             "text": texts(n),
             "nearest": [
-                {"text": texts(int(found.first[u])), "similarity": round(float(v), 4), "own": bool(u == found.own[n])}
+                {
+                    "text": texts(int(found.first[u])),
+                    "similarity": round(float(v), 4),
+                    "own": (int(found.image[n]), int(u)) in owned,
+                }
                 for v, u in zip(values[n], which[n], strict=True)
             ],
         }

@@ -15,6 +15,7 @@ from support.data import add, png
 
 from snnkit.data import DataConfig, load_images
 from snnkit.data.captioned_fashion_mnist import NAMES, Captioned, adjectives, beside
+from snnkit.data.captions import filled
 from snnkit.data.image_folder import MEAN, STD
 from snnkit.data.tokens import BytePairs, Bytes, fitted, make_tokens, train_bpe
 from snnkit.errors import CorruptFileError, InvalidArgumentError
@@ -222,3 +223,52 @@ def test_bad_folders(tmp_path):
         load_images(config(tmp_path), seed=0)
     with pytest.raises(InvalidArgumentError, match="data.context=0: must be ≥ 1"):
         load_images(config(tmp_path, context=0), seed=0)
+
+
+def test_labels_without_names_are_named_by_no_text(tmp_path):
+    (pair_shards(tmp_path) / "classes.txt").unlink()
+    data = load_images(config(tmp_path), seed=0)
+    assert data.prompts is None
+    assert "labels have no names" in " ".join(data.notes)
+    (tmp_path / "classes.txt").write_text("tree_frog\none\ntwo\n")
+    data = load_images(config(tmp_path), seed=0)
+    assert Bytes().decode(data.prompts[0, 0].tolist()) == "a photo of a tree frog."
+    assert data.notes == ()
+
+
+def test_braces_beside_the_place_of_the_name_are_letters():
+    assert filled("{a {} {0}}", "cat") == "{a cat {0}}"
+
+
+def test_tokens_of_files_with_rules_of_their_own(tmp_path):
+    """Ids that leave numbers out fit the vocabulary; texts are cut here, where it is counted, and not in the file."""
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"red": 0, "shoe": 900, "?": 7}, unk_token="?"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.enable_truncation(2)
+    made.enable_padding(length=5)
+    made.save(str(tmp_path / "t.json"))
+    tokens = make_tokens(str(tmp_path / "t.json"))
+    assert tokens.vocabulary == 902
+    assert tokens.encode("red shoe red shoe") == [1, 901, 1, 901]
+
+
+def test_texts_of_no_token_are_empty(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"grey": 0}))
+    made.save(str(tmp_path / "t.json"))
+    with pytest.raises(CorruptFileError, match="cannot read 'green'"):
+        make_tokens(str(tmp_path / "t.json")).encode("green")
+    made = tokenizers.Tokenizer(
+        tokenizers.models.BPE({letter: n for n, letter in enumerate("abgehirty 0123456789")}, [])
+    )
+    made.save(str(tmp_path / "t.json"))
+    given = config(
+        pair_shards(tmp_path, [("x.png", png(7)), ("x.txt", "☃".encode())]), tokenizer=str(tmp_path / "t.json")
+    )
+    with pytest.raises(CorruptFileError, match="makes no token of its text '☃'"):
+        list(load_images(given, seed=0).train.epoch(1))
+    given.on_corrupt = "skip"
+    data = load_images(given, seed=0)
+    assert sum(len(batch[0]) for batch in data.train.epoch(1)) in (7, 8)  # of ten in fours, the one among them or not
+    assert ["☃" in told for told in data.train.skipped] == [True]

@@ -17,6 +17,7 @@ from snnkit.checkpoints import build_model, read_weights
 from snnkit.data import load_images
 from snnkit.engine import DivergedError, RunConfig, evaluate, find_checkpoint, new_run_folder, override, train
 from snnkit.engine.config import apply_toml
+from snnkit.engine.loop import Loop
 from snnkit.engine.progress import Live
 from snnkit.errors import CorruptFileError, DiskError, InvalidArgumentError, UnknownNameError
 from snnkit.recipes import RECIPES, get_recipe
@@ -263,3 +264,19 @@ def test_new_run_folders_never_collide(tmp_path):
 def test_firing_rate_is_reported(tiny_run):
     rates = [line["firing_rate"] for line in lines(tiny_run)]
     assert all(0.001 < rate < 0.9 and math.isfinite(rate) for rate in rates)
+
+
+def test_batches_that_fill_no_step_are_told_and_not_counted(tmp_path, capsys, monkeypatch):
+    """Seven batches in steps of three: six train."""
+    images, config, finish = [], small(), Loop._finish_epoch
+
+    def noted(self, epoch, seconds, rate, *given):
+        images.append(round(seconds * rate))
+        finish(self, epoch, seconds, rate, *given)
+
+    monkeypatch.setattr(Loop, "_finish_epoch", noted)
+    config.data.train_limit, config.optim.accumulate, config.threads = 112, 3, 1
+    run = train(config, tmp_path / "run")
+    assert "1 of the 7 batches of every epoch do not fill a step of 3" in " ".join(capsys.readouterr().out.split())
+    assert lines(run)[-1]["step"] == 2
+    assert images == [6 * 16]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from snnkit.data import DataConfig
 from snnkit.engine import RunConfig, override, resume, train
 from snnkit.engine.config import ModelConfig, OptimConfig, apply_toml, settings
-from snnkit.engine.run_folder import latest_run
+from snnkit.engine.run_folder import find_checkpoint, latest_run
 from snnkit.engine.stages import stage_configs
 from snnkit.errors import InvalidArgumentError, SnnkitError, UnknownNameError
 
@@ -104,3 +104,21 @@ def test_bad_settings_of_stages():
         override(staged(), "stages", "two")
     with pytest.raises(InvalidArgumentError, match="has no stages"):
         override(RunConfig(), "stages.first.epochs", 2)
+
+
+def test_weights_of_the_whole_are_where_the_first_stage_begins(tmp_path):
+    config = staged()
+    config.model.weights = "start.safetensors"
+    assert [own.model.weights for _, own in stage_configs(config)] == ["start.safetensors", ""]
+    config.stages[1]["model.weights"] = "other.safetensors"
+    assert [own.model.weights for _, own in stage_configs(config)] == ["start.safetensors", "other.safetensors"]
+
+
+def test_a_run_in_stages_means_the_last_that_has_weights(tmp_path):
+    run = train(staged(), tmp_path / "run")
+    assert find_checkpoint(tmp_path / "run") == run.folder / "checkpoints" / "last.safetensors"
+    (tmp_path / "run" / "3-begun" / "checkpoints").mkdir(parents=True)
+    assert find_checkpoint(tmp_path / "run").parent.parent == run.folder
+    for path in run.folder.glob("checkpoints/*.safetensors"):
+        path.unlink()
+    assert find_checkpoint(tmp_path / "run").parent.parent == tmp_path / "run" / "1-first"

@@ -5,24 +5,26 @@ another data set.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support.data import png
 
 import snnkit
 from snnkit.data.tokens import Bytes, fitted
 from snnkit.engine import train
-from snnkit.errors import CorruptFileError, InvalidArgumentError
+from snnkit.errors import CorruptFileError, InvalidArgumentError, NonFiniteError
 from snnkit.recipes import get_recipe
-from snnkit.zeroshot import load_towers, zero_shot
+from snnkit.zeroshot import classify, load_towers, retrieve, zero_shot
 
 
-def towers():
+def towers(channels=1):
     torch.manual_seed(0)
-    sizes = {"text_width": 16, "text_depth": 1, "text_heads": 2, "dim": 8}
-    return snnkit.create_model("basic:timm:resnet10t", in_chans=1, **sizes).eval()
+    sizes = {"text_width": 16, "text_depth": 1, "text_heads": 2, "dim": 8, "context": 80}
+    return snnkit.create_model("basic:timm:resnet10t", in_chans=channels, **sizes).eval()
 
 
 def test_logits(tmp_path):
@@ -31,7 +33,7 @@ def test_logits(tmp_path):
     with torch.no_grad():
         f = model.encode_images(images)
         for k, name in enumerate(("cat", "dog")):
-            rows = torch.stack([fitted(Bytes().encode(t.format(name)), 64)[0] for t in ("a {}", "the {}.")])
+            rows = torch.stack([fitted(Bytes().encode(t.format(name)), 80)[0] for t in ("a {}", "the {}.")])
             w = F.normalize(model.encode_texts(rows).mean(0), dim=0)
             torch.testing.assert_close(network(images)[:, k], model.scale() * f @ w)
 
@@ -78,7 +80,7 @@ def run(tmp_path_factory):
 def test_a_run(run, call):
     code, out, err = call("zeroshot", str(run))
     assert code == 0, err
-    assert "test images of 10 classes, 5 templates" in " ".join(out.split())
+    assert "test images of 10 classes, 5 texts of the data set for each" in " ".join(out.split())
     found = json.loads((run / "zeroshot.json").read_text())
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["test"]
     assert found["accuracy"] == pytest.approx(last["accuracy"])
@@ -88,6 +90,33 @@ def test_a_run(run, call):
     for key in ("image_recall_1", "text_recall_10"):
         assert recalls[key] == pytest.approx(last[key])
     assert recalls["pairs"] == 80
+
+
+def test_texts_of_the_data_set_name_its_classes(run, tmp_path):
+    """As in the tests of a training: templates of a folder's file, and not the plain ones."""
+    for name in ("tree_frog", "owl"):
+        for split in ("train", "val"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "0.png").write_bytes(png(50))
+    (tmp_path / "templates.txt").write_text("seen: {}\n", encoding="utf-8")
+    trained = load_towers(run)
+    with pytest.raises(InvalidArgumentError, match="have 3 channels, the image tower takes 1"):
+        classify(trained, "captioned_folder", str(tmp_path))
+    trained = replace(trained, towers=towers(3))
+    found = classify(trained, "captioned_folder", str(tmp_path))
+    assert (found["templates"], found["of_the_data"]) == (["seen: owl"], True)
+    found = classify(trained, "captioned_folder", str(tmp_path), templates=("a {}",))
+    assert (found["templates"], found["of_the_data"]) == (["a {}"], False)
+
+
+def test_weights_that_are_not_finite_are_no_accuracy(run):
+    trained = load_towers(run)
+    with torch.no_grad():
+        trained.towers.image_projection.weight.fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="not finite"):
+        classify(trained, most=10)
+    with pytest.raises(NonFiniteError, match="not finite"):
+        retrieve(trained, most=10)
 
 
 def test_names_and_templates_of_files(run, call, tmp_path, monkeypatch):

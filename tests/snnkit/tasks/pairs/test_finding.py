@@ -9,33 +9,68 @@ import torch
 import torch.nn.functional as F
 
 import snnkit
-from snnkit.tasks.pairs.finding import Finding, class_weights, ranks
+from snnkit.errors import NonFiniteError
+from snnkit.tasks.pairs.finding import Finding, class_weights, fingerprints, ranks
 
 
-def plainly(images, texts, own):
+def plainly(images, texts, pairs):
     """Ranks by loops."""
     near = images @ texts.t()
-    image_rank = [sum(bool(s >= near[n, u]) for v, s in enumerate(near[n]) if v != u) for n, u in enumerate(own)]
-    text_rank = []
-    for u in range(len(texts)):
-        mine = [n for n, other in enumerate(own) if other == u]
-        best = max(near[n, u] for n in mine)
-        text_rank.append(sum(bool(near[n, u] >= best) for n in range(len(own)) if n not in mine))
-    return image_rank, text_rank
+    found = []
+    for scores, own in ((near, pairs), (near.t(), {(u, v) for v, u in pairs})):
+        ranked = []
+        for row, values in enumerate(scores):
+            right = {other for one, other in own if one == row}
+            best = max(values[other] for other in right)
+            ranked.append(sum(bool(values[other] >= best) for other in range(len(values)) if other not in right))
+        found.append(ranked)
+    return tuple(found)
 
 
-def test_ranks():
+@pytest.mark.parametrize("captions", [1, 3])
+def test_ranks(captions):
+    """Of images with a text each, and with three, some of them shared."""
     torch.manual_seed(0)
-    images, texts = (F.normalize(torch.randn(count, 4)) for count in (700, 30))
-    own = torch.cat([torch.arange(30), torch.randint(30, (670,))])
-    found = ranks(images, texts, own)
-    assert tuple(one.tolist() for one in found) == plainly(images, texts, own.tolist())
+    images, texts = (F.normalize(torch.randn(count, 4)) for count in (600, 30))
+    image = torch.arange(600).repeat(captions)
+    own = torch.cat([torch.arange(30), torch.randint(30, (600 * captions - 30,))])
+    found, pairs = ranks(images, texts, image, own), set(zip(image.tolist(), own.tolist(), strict=True))
+    assert tuple(one.tolist() for one in found) == plainly(images, texts, pairs)
+
+
+def test_an_image_of_five_texts_is_one():
+    """Twenty images, each five times with another text: near their own, all is found, as the usual protocol says."""
+    torch.manual_seed(0)
+    things = F.normalize(torch.randn(20, 32))
+    pictures = torch.randn(20, 1, 4, 4)
+    texts = F.normalize(things.repeat_interleave(5, 0) + 0.05 * torch.randn(100, 32))
+    finding = Finding()
+    for part in torch.arange(100).split(30):  # one image's texts lie in several batches
+        finding.add(things[part // 5], texts[part], pictures[part // 5], part[:, None], None)
+    found = finding.compute(None)
+    assert {found[f"{way}_recall_1"] for way in ("image", "text")} == {1.0}
+    assert int(finding.last.image.max()) == 19
+
+
+def test_features_that_are_not_finite_find_nothing():
+    finding, broken = Finding(), torch.full((50, 4), float("nan"))
+    finding.add(broken, broken, torch.randn(50, 1, 2, 2), torch.arange(50)[:, None], None)
+    with pytest.raises(NonFiniteError, match="not finite for 50 of 50"):
+        finding.compute(None)
+
+
+def test_images_are_told_apart_by_what_they_show():
+    images = torch.randn(3, 3, 4, 4)
+    found = fingerprints(torch.cat([images, images.to(memory_format=torch.channels_last), images.add(1e-6)]))
+    assert found[:3].equal(found[3:6])
+    assert len(found.unique()) == 6
+    assert len(fingerprints(images.bfloat16()).unique()) == 3
 
 
 def test_features_that_are_all_the_same_find_nothing():
     finding = Finding()
     same = F.normalize(torch.ones(20, 4))
-    finding.add(same, same, torch.arange(20)[:, None], None)
+    finding.add(same, same, torch.randn(20, 1, 2, 2), torch.arange(20)[:, None], None)
     found = finding.compute(None)
     assert {found[f"{way}_recall_{k}"] for way in ("image", "text") for k in (1, 5, 10)} == {0.0}
     assert "accuracy" not in found
@@ -46,7 +81,9 @@ def test_equal_texts_are_one():
     finding = Finding()
     images = torch.eye(3)
     texts = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    finding.add(images, texts, torch.tensor([[7, 0], [7, 0], [8, 9]]), torch.tensor([0, 0, -1]))
+    finding.add(
+        images, texts, torch.randn(3, 1, 2, 2), torch.tensor([[7, 0], [7, 0], [8, 9]]), torch.tensor([0, 0, -1])
+    )
     found = finding.compute(torch.eye(3)[[0, 2]])
     assert found["text_recall_1"] == 1.0
     assert found["image_recall_1"] == pytest.approx(2 / 3)  # the second image is as near to both texts: not at all
