@@ -83,7 +83,7 @@ def _small(tower: ModelConfig) -> RunConfig:
     )
 
 
-@recipe(paper=_PAPER, expected="not measured")
+@recipe(paper=_PAPER, expected="zero-shot 80.6 % after four epochs")
 def pairs_fashion_mnist() -> RunConfig:
     """A small ConvNeXt and a text transformer on Fashion-MNIST with captions, in batches of 256."""
     return _small(
@@ -91,7 +91,7 @@ def pairs_fashion_mnist() -> RunConfig:
     )
 
 
-@recipe(paper=_PAPER, expected="not measured")
+@recipe(paper=_PAPER, expected="zero-shot 89.2 % after four epochs a stage")
 def basic_fashion_mnist() -> RunConfig:
     """BASIC's three stages of a small network on Fashion-MNIST with captions, in batches of 256."""
     return _staged(
@@ -99,7 +99,7 @@ def basic_fashion_mnist() -> RunConfig:
     )
 
 
-@recipe(paper=_PAPER, expected="not measured")
+@recipe(paper=_PAPER, expected="zero-shot 88.0 % after four epochs a stage")
 def basic_spiking_fashion_mnist() -> RunConfig:
     """The same with the demo's spiking network as image tower, four time steps."""
     return _staged(ModelConfig("spiking_cnn_small", timesteps=4))
