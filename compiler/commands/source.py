@@ -33,6 +33,7 @@ from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, u
 from snnkit.models import create_model, list_models
 from snnkit.models.detector import Detector
 from snnkit.models.masked import MaskedModel
+from snnkit.models.two_towers import TwoTowers
 
 if TYPE_CHECKING:
     from compiler.program import Program
@@ -451,6 +452,11 @@ def resolve(text: str, kind: str = "real") -> Source:
         raise InvalidArgumentError(
             f"{text} is a pre-training: its network draws masks and tells no classes apart. Fine-tune it first (snnkit "
             f"train RECIPE --set model.weights={text}), or capture its encoder: build_model(path)[0].encoder."
+        )
+    if isinstance(model, TwoTowers):
+        raise InvalidArgumentError(
+            f"{text} holds two towers, of images and of texts; count and map that of images by itself: "
+            "build_model(path)[0].encoder."
         )
     data, folder = DataConfig(), path if path.is_dir() else None
     if folder is not None and (folder / "config.json").exists():

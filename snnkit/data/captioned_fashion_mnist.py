@@ -10,6 +10,7 @@ pair, always the same. Labels are those of single upright things, −1 of others
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -72,6 +73,12 @@ class Captioned:
         with kept_generators():
             seed_generators(index)
             return self._compose(index, (0, 0, 1, 2)[index % 4])
+
+    def as_tested(self) -> Captioned:
+        """Return the same images with texts that are the same whenever they are read."""
+        twin = copy.copy(self)
+        twin._drawn = False
+        return twin
 
     def _compose(self, index: int, kind: int) -> Pair:
         image, label = self._thing(index), int(self.labels[index])

@@ -6,6 +6,7 @@ take the first; ``SOURCE/templates.txt``, one a line with {} for the name, takes
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,12 @@ class FolderPairs:
         label = self.labels[index]
         text = filled(random.choice(self._templates), self._classes[label])
         return Pair(read_image(self.names[index]), text, label)
+
+    def as_tested(self) -> FolderPairs:
+        """Return the same images with the first template each."""
+        twin = copy.copy(self)
+        twin._templates = self._templates[:1]
+        return twin
 
 
 def load(config: DataConfig) -> Splits:

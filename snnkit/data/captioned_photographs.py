@@ -10,6 +10,7 @@ always, so that of the crops of one photograph a text fits a third.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -72,6 +73,12 @@ class CaptionedCrops:
             said = random.choice(_PROMPTS[:2])
         return Pair(self._crops.read(index), filled(said, text), crop.photo)
 
+    def as_tested(self) -> CaptionedCrops:
+        """Return the same crops with the first wording each."""
+        twin = copy.copy(self)
+        twin._drawn = False
+        return twin
+
 
 def load(config: DataConfig) -> Splits:
     """Return crops with texts.
@@ -108,7 +115,8 @@ def read_texts(path: Path, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
         name, tab, text = line.partition("\t")
         if not (tab and text.strip()):
             raise CorruptFileError(f"{path}, line {number}: {line[:40]!r} is not NAME<tab>TEXT.")
-        if Path(name).stem not in names:
+        known = next((one for one in (name, Path(name).stem) if one in names), None)
+        if known is None:
             raise unknown_name(f"photograph in line {number} of {path}:", name, names)
-        found.setdefault(Path(name).stem, []).append(text.strip())
+        found.setdefault(known, []).append(text.strip())
     return found

@@ -95,6 +95,8 @@ def as_tested(train: Any, test: Any) -> Any:
     if hasattr(getattr(test, "source", None), "reader"):  # clips are drawn while training
         twin.source = copy.copy(train.source)
         twin.source.reader = test.source.reader
+    if hasattr(getattr(train, "source", None), "as_tested"):  # wordings are drawn while training
+        twin.source = train.source.as_tested()
     return twin
 
 

@@ -29,13 +29,14 @@ def run_of(checkpoint: str | Path) -> RunConfig | None:
 
 def learns_more(config: RunConfig | None) -> bool:
     """Whether a run's task learns from more than labels, so that only it can say how good a network is."""
-    return config is not None and config.task.name in TASKS and TASKS[config.task.name].takes != "labels"
+    task = None if config is None else TASKS.get(config.task.name)
+    return task is not None and (task.takes != "labels" or task.in_parts)  # parts are of pairs
 
 
 def task_of(config: RunConfig, model: nn.Module, data: ImageData) -> Task:
     """Return the task of a run around a network, ready to be tested."""
     task = build_task(config.task.name, model, len(data.classes), config.task.options, teach=False)
-    task.begin(Plan(1, 1, config.data.batch_size, classes=data.classes, tokens=data.tokens))
+    task.begin(Plan(1, 1, config.data.batch_size, classes=data.classes, tokens=data.tokens, prompts=data.prompts))
     return task.eval()
 
 

@@ -130,7 +130,7 @@ class Loop:
             small = (large[0], data.local_size, data.local_size)
             shapes = (large, large, *[small] * data.local_crops)
         plan = (self.config.epochs, self.steps_per_epoch, data.batch_size, self.fabric.world_size, shapes)
-        about = (self.config.optim.accumulate, self.data.classes, self.data.tokens, self.data.prompts)
+        about = (self.config.optim.accumulate, self.data.classes, self.data.tokens, self.data.prompts, data.repeats)
         task.begin(Plan(*plan, runtime.strategy, runtime.precision, *about))
 
     @property

@@ -191,6 +191,15 @@ def begun(folder: str | Path) -> bool:
     return any((Path(folder) / "checkpoints").glob("step-*"))
 
 
+def _stages(folder: Path) -> list[Path]:
+    """Return the folders of a run's stages, as its configuration names them; none of anything else."""
+    try:
+        stages = read_json(folder / "config.json")["stages"]
+        return [folder / f"{number}-{stage['stage']}" for number, stage in enumerate(stages, 1)]
+    except (CorruptFileError, KeyError, TypeError):
+        return []
+
+
 def find_checkpoint(path: str | Path) -> Path:
     """Return the weights meant by ``path``: a file, or a run folder (its last checkpoint).
 
@@ -201,9 +210,7 @@ def find_checkpoint(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        stages = [stage for stage in path.glob("[0-9]*-*") if stage.name.partition("-")[0].isdigit()]
-        stages.sort(key=lambda stage: int(stage.name.partition("-")[0]), reverse=True)
-        for folder in (path, *stages):
+        for folder in (path, *reversed(_stages(path))):
             for name in ("last", "best"):
                 candidate = folder / "checkpoints" / f"{name}.safetensors"
                 if candidate.exists():

@@ -39,6 +39,7 @@ from snnkit.models.two_towers import TwoTowers
 from snnkit.optim import optimizer_bytes
 from snnkit.tasks import TASKS, Classification, EnergyPenalty, Task, build_task
 from snnkit.tasks.classification import channels_last
+from snnkit.tasks.pairs.losses import CHUNK
 from snnkit.tasks.pairs.predicted import predict
 from snnkit.tasks.pretraining import Pretraining
 
@@ -139,6 +140,7 @@ def _begin(loop: Loop, folder: str | Path | None, command: str | None, runs: str
     with locked(fabric, folder):
         if fabric.is_global_zero:
             write_provenance(folder, config, command)
+            cut_metrics(folder, 0)  # of a run that was killed before its first state
         return _run(loop, folder, None)
 
 
@@ -361,12 +363,17 @@ def _within_budget(
 def _check_towers(model: TwoTowers, config: RunConfig, batch: tuple[int, ...], processes: int) -> None:
     """Say how much memory a step of two towers takes; refuse one that takes more than is allowed."""
     model.set_selective_checkpointing(config.runtime.selective_checkpointing)
-    reread = bool(config.task.options.get("reread", False))
-    found = predict(model.train(), batch, config.data.context, config.optim.accumulate, processes, kept=not reread)
+    options, parts = config.task.options, config.optim.accumulate
+    frozen = {"image": model.encoder, "text": model.text}.get(str(options.get("freeze", "")))
+    if frozen is not None:
+        frozen.requires_grad_(False)
+    model.train().to(dtype=TRUE_DTYPES.get(config.runtime.precision, torch.float32))
+    reread, chunk = bool(options.get("reread", False)), int(options.get("chunk", CHUNK))
+    found = predict(model, batch, config.data.context, parts, processes, chunk, kept=not reread)
     console.print(f"memory of a step: {found}", soft_wrap=False)
     if found.peak > parse_bytes(config.runtime.memory_budget):
         raise InvalidArgumentError(
-            f"runtime.memory_budget={config.runtime.memory_budget!r}: a step of {config.optim.accumulate} parts of "
+            f"runtime.memory_budget={config.runtime.memory_budget!r}: a step of {parts} parts of "
             f"{batch[0]} pairs takes {show_bytes(found.peak)}; make parts smaller (data.batch_size, with more of "
             "optim.accumulate), or set task.options.reread=true."
         )

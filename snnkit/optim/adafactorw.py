@@ -90,9 +90,11 @@ class AdaFactorW(CheckedOptimizer):
         for name in ("momentum", "beta2_cap"):
             if not 0 <= group[name] < 1:
                 raise InvalidArgumentError(f"{name}={group[name]}: must be at least 0 and below 1.")
-        for name in ("lr", "weight_decay", "decay_rate", "eps"):
+        for name in ("lr", "weight_decay", "decay_rate"):
             if not group[name] >= 0:
                 raise InvalidArgumentError(f"{name}={group[name]}: must be ≥ 0.")
+        if not group["eps"] > 0:
+            raise InvalidArgumentError(f"eps={group['eps']}: must be > 0; a row without gradient is divided by it.")
         if group["momentum_dtype"] not in _DTYPES:
             raise InvalidArgumentError(f"momentum_dtype={group['momentum_dtype']!r}: must be bfloat16 or float32.")
         if group["factored_from"] < 1:

@@ -52,6 +52,7 @@ class Plan:
         classes: names by label.
         tokens: how the data's texts became numbers; None where there are no texts.
         prompts: tokens of texts that name each class, (K, M, L), where there are any.
+        repeats: copies of a sample in an epoch (``data.repeats``).
     """
 
     epochs: int
@@ -65,6 +66,7 @@ class Plan:
     classes: tuple[str, ...] = ()
     tokens: Tokens | None = None
     prompts: Tensor | None = None
+    repeats: int = 1
 
     @property
     def steps(self) -> int:

@@ -87,6 +87,8 @@ def classify(
         raise InvalidArgumentError(
             f"{data.origin} has {len(data.classes)} classes, and {len(words)} names were given; one a class."
         )
+    if len(words) < 2:
+        raise InvalidArgumentError(f"{data.origin} has one class, {words[0]!r}: there is nothing to tell apart.")
     kept = None if trained.folder is None else trained.folder / KEPT
     own = data.prompts if not classes and not templates else None
     if own is None:

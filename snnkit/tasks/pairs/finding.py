@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ class Found:
         image: which different image each pair has, (N,).
         first: a pair of each different text, (U,).
         classes: predictions by prompts (N,), None without prompts.
+        pictures: the first images, (C, H, W), as many as were to be kept.
     """
 
     images: Tensor
@@ -49,13 +50,16 @@ class Found:
     image: Tensor
     first: Tensor
     classes: Tensor | None = None
+    pictures: list[Tensor] = field(default_factory=list)
 
 
 class Finding:
-    """Collects the features of a test, on the CPU."""
+    """Collects the features of a test, on the CPU, and its first ``pictures`` images."""
 
-    def __init__(self) -> None:
+    def __init__(self, pictures: int = 0) -> None:
         self.rows: list[_Rows] = []
+        self._kept: list[Tensor] = []
+        self._most = pictures
         self.last: Found | None = None
 
     def add(
@@ -63,6 +67,7 @@ class Finding:
     ) -> None:
         """Add a test batch: features of its images and texts, these themselves, and labels where there are any."""
         labels = torch.full((len(f_BD),), -1) if labels_B is None else labels_B
+        self._kept += list(images_BCHW[: self._most - len(self._kept)].float().cpu())
         found = f_BD.float(), g_BD.float(), fingerprints(images_BCHW), tokens_BL, labels
         self.rows.append(tuple(t.detach().cpu() for t in found))  # type: ignore[arg-type]
 
@@ -72,13 +77,14 @@ class Finding:
         Raises:
             NonFiniteError: a feature is not finite.
         """
-        rows, self.rows = self.rows, []
+        rows, self.rows, kept, self._kept = self.rows, [], self._kept, []
         images, texts, prints, tokens, labels = (torch.cat(part) for part in zip(*_of_all_processes(rows), strict=True))
         check_finite(images, texts)
         _, own = torch.unique(tokens, dim=0, return_inverse=True)
         _, image = torch.unique(prints, return_inverse=True)
         first = _first(own)
         found = self.last = Found(images, texts, tokens, labels, own, image, first)
+        found.pictures = _in_turn(kept)[: self._most]
         image_rank, text_rank = ranks(images[_first(image)], texts[first], image, own)
         result = {f"image_recall_{k}": float((image_rank < k).double().mean()) for k in TOPS}
         result |= {f"text_recall_{k}": float((text_rank < k).double().mean()) for k in TOPS}
@@ -158,6 +164,16 @@ def class_weights(model: TwoTowers, prompts_KML: Tensor) -> Tensor:
     flat = prompts_KML.flatten(0, 1)
     found = torch.cat([model.encode_texts(part) for part in flat.split(_PROMPTS)])
     return F.normalize(found.float().unflatten(0, prompts_KML.shape[:2]).mean(1))
+
+
+def _in_turn(kept: list[Tensor]) -> list[Tensor]:
+    """Return what all processes kept, in the order of the test."""
+    world = rank_and_world()[1]
+    if world == 1:
+        return kept
+    parts: list[Any] = [None] * world
+    distributed.all_gather_object(parts, kept)
+    return [part[n] for n in range(max(map(len, parts))) for part in parts if n < len(part)]
 
 
 def _of_all_processes(rows: list[_Rows]) -> list[_Rows]:

@@ -37,6 +37,8 @@ from snnkit.tasks.pairs.two_pass import TwoPass
 from snnkit.tasks.task import Plan, StepBatches, Task, Tokens
 
 FROZEN = ("", "image", "text")
+_TOGETHER = 256
+"""Test pairs that are told apart from each other."""
 
 
 class Look(NamedTuple):
@@ -124,12 +126,11 @@ class Pairs(Task):
             parameter.requires_grad_(False)
         self.mean_loss, self.rate = MeanMetric(), MeanMetric()
         self.neurons = firing_neurons(model.encoder)
-        self.finding = Finding()
+        self.finding = Finding(records.PICTURES)
         self._prompts: Tensor | None = None
         self._classes: tuple[str, ...] = ()
         self._tokens: Tokens | None = None
         self._said, self._untold = set[str](), list[str]()
-        self._pictures: list[Tensor] = []
         self._plan: Plan | None = None
         self._part: tuple[tuple[int, ...], int] | None = None
         self._norm = 0.0
@@ -158,6 +159,10 @@ class Pairs(Task):
             raise InvalidArgumentError(
                 "task pairs: the data have no texts. Take data.dataset=pair_shards, captioned_folder or "
                 "captioned_fashion_mnist."
+            )
+        if plan.repeats > 1:
+            raise InvalidArgumentError(
+                f"data.repeats={plan.repeats}: copies of a pair in one batch would be told apart; set it to 1."
             )
         if self.energy is not None:
             raise InvalidArgumentError(
@@ -247,13 +252,7 @@ class Pairs(Task):
             f, g = self.model(channels_last(images), tokens)
         if rates:
             self.rate.update(torch.stack(rates).mean(), len(images))
-        found = pull(
-            f, g, self.model.scale(), self.model.bias(), loss=self.kind, gradients=False, chunk=self.chunk, shared=False
-        )
-        self.mean_loss.update(found.loss, len(images))
         self.finding.add(f, g, images, tokens, batch[2] if len(batch) > 2 else None)
-        if len(self._pictures) < records.PICTURES:
-            self._pictures += list(images[: records.PICTURES - len(self._pictures)].float().cpu())
 
     @torch.no_grad()
     def compute(self) -> dict[str, float]:
@@ -261,17 +260,33 @@ class Pairs(Task):
 
         ``image_recall_1``, ``_5``, ``_10`` say how many images find their text within so many of all, ``text_recall``
         the reverse, ``accuracy`` how many images the prompts put into their class; ``firing_rate`` of the image tower.
+        The loss of a test is that of ``_TOGETHER`` pairs at a time, or a few less, in the order of the test.
         """
         loss = float(self.mean_loss.compute()) if self.mean_loss.update_called else math.nan
         result = {"loss": loss, "score": -loss}
         if self.finding.rows:
             weights = None if self._prompts is None else self.class_weights(self._prompts)
             result |= self.finding.compute(weights)
+            loss = self._tested_loss()
+            result |= {"loss": loss, "score": -loss}
         if self.rate.update_called:
             result["firing_rate"] = float(self.rate.compute())
         for metric in (self.mean_loss, self.rate):
             metric.reset()
         return result
+
+    def _tested_loss(self) -> float:
+        """Return the loss of all test pairs, whatever batches and processes they came in."""
+        found = self.finding.last
+        assert found is not None
+        bias = self.model.bias()
+        scale, bias = self.model.scale().detach().float().cpu(), None if bias is None else bias.detach().float().cpu()
+        pieces = -(-len(found.images) // _TOGETHER)
+        total = 0.0
+        for f, g in zip(found.images.tensor_split(pieces), found.texts.tensor_split(pieces), strict=True):
+            one = pull(f, g, scale, bias, loss=self.kind, gradients=False, chunk=self.chunk, shared=False)
+            total += float(one.loss) * len(f)
+        return total / len(found.images)
 
     @torch.no_grad()
     def class_weights(self, prompts_KML: Tensor) -> Tensor:
@@ -290,8 +305,7 @@ class Pairs(Task):
     def keep_records(self, folder: Path, epoch: int) -> None:
         """Write similarities, examples of retrieval and the zero-shot confusion into pairs.json, with pictures."""
         if self.finding.last is not None:
-            records.keep(folder, epoch, self.finding.last, self._pictures, self._text, self._classes)
-        self._pictures = []
+            records.keep(folder, epoch, self.finding.last, self._text, self._classes)
         self._keep_memory(folder)
 
     def _keep_memory(self, folder: Path) -> None:

@@ -27,7 +27,6 @@ def keep(
     folder: Path,
     epoch: int,
     found: Found,
-    pictures: Sequence[Tensor],
     texts: Callable[[int], str],
     classes: Sequence[str],
 ) -> None:
@@ -37,10 +36,10 @@ def keep(
         folder: of the run.
         epoch: after which the test was.
         found: by the test.
-        pictures: the first test images, (C, H, W).
         texts: the text of a test pair by its number.
         classes: names by label.
     """
+    pictures = found.pictures
     distinct = found.first.sort().values[:PICTURES]
     near = found.images[distinct] @ found.texts[distinct].t()
     similarity = {"texts": [texts(int(n)) for n in distinct], "values": _rounded(near)}
@@ -50,7 +49,7 @@ def keep(
         "examples": _examples(found, len(pictures), texts),
     }
     if pictures:
-        write_rows(folder / PICTURE, [torch.stack(list(pictures))])
+        write_rows(folder / PICTURE, [torch.stack(pictures)])
         about["pictures"] = PICTURE
     if found.classes is not None and 1 < len(classes) <= _MOST_CLASSES:
         known = found.labels >= 0

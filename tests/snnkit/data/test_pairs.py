@@ -272,3 +272,15 @@ def test_texts_of_no_token_are_empty(tmp_path):
     data = load_images(given, seed=0)
     assert sum(len(batch[0]) for batch in data.train.epoch(1)) in (7, 8)  # of ten in fours, the one among them or not
     assert ["☃" in told for told in data.train.skipped] == [True]
+
+
+def test_images_set_aside_have_the_same_texts_whenever_they_are_read():
+    given = DataConfig(
+        "captioned_fashion_mnist", "vendored", train_limit=64, validation=0.25, context=80, shift_pixels=0
+    )
+    validation = load_images(given, seed=0).validation.dataset
+    read = [[(row.tolist(), label) for _, row, label in map(validation.__getitem__, range(16))] for _ in range(2)]
+    assert read[0] == read[1]
+    train = load_images(given, seed=0).train.dataset
+    drawn = [[row.tolist() for _, row, _ in map(train.__getitem__, range(16))] for _ in range(2)]
+    assert drawn[0] != drawn[1]

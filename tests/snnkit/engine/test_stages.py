@@ -14,7 +14,7 @@ from snnkit.engine import RunConfig, override, resume, train
 from snnkit.engine.config import ModelConfig, OptimConfig, apply_toml, settings
 from snnkit.engine.run_folder import find_checkpoint, latest_run
 from snnkit.engine.stages import stage_configs
-from snnkit.errors import InvalidArgumentError, SnnkitError, UnknownNameError
+from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, UnknownNameError
 
 
 def staged(**changes):
@@ -117,8 +117,22 @@ def test_weights_of_the_whole_are_where_the_first_stage_begins(tmp_path):
 def test_a_run_in_stages_means_the_last_that_has_weights(tmp_path):
     run = train(staged(), tmp_path / "run")
     assert find_checkpoint(tmp_path / "run") == run.folder / "checkpoints" / "last.safetensors"
-    (tmp_path / "run" / "3-begun" / "checkpoints").mkdir(parents=True)
-    assert find_checkpoint(tmp_path / "run").parent.parent == run.folder
     for path in run.folder.glob("checkpoints/*.safetensors"):
         path.unlink()
     assert find_checkpoint(tmp_path / "run").parent.parent == tmp_path / "run" / "1-first"
+
+
+def test_a_folder_of_runs_is_no_run_in_stages(tmp_path):
+    """Whatever their names begin with."""
+    train(staged(), tmp_path / "2026-01-01_run")
+    with pytest.raises(CorruptFileError, match="is it the folder of a run"):
+        find_checkpoint(tmp_path)
+
+
+def test_what_was_killed_before_its_first_state_leaves_no_lines(tmp_path):
+    config = staged()
+    folder = tmp_path / "run" / "1-first"
+    folder.mkdir(parents=True)
+    (folder / "steps.jsonl").write_text('{"step": 1, "loss": 9.0}\n')
+    train(config, tmp_path / "run")
+    assert [json.loads(line)["step"] for line in (folder / "steps.jsonl").read_text().splitlines()] == [1, 2]

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from support.data import png
 
 import snnkit
+from snnkit.data import load_images
 from snnkit.data.tokens import Bytes, fitted
-from snnkit.engine import train
+from snnkit.engine import evaluating, find_checkpoint, train
 from snnkit.errors import CorruptFileError, InvalidArgumentError, NonFiniteError
 from snnkit.recipes import get_recipe
 from snnkit.zeroshot import classify, load_towers, retrieve, zero_shot
@@ -90,6 +91,35 @@ def test_a_run(run, call):
     for key in ("image_recall_1", "text_recall_10"):
         assert recalls[key] == pytest.approx(last[key])
     assert recalls["pairs"] == 80
+
+
+def test_eval_says_what_the_test_of_the_training_said(run, call):
+    code, out, err = call("eval", str(run))
+    assert code == 0, err
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["test"]
+    told = evaluating.test(
+        evaluating.run_of(find_checkpoint(run)), load_towers(run).towers, load_images(load_towers(run).data, seed=0)
+    )
+    assert told == pytest.approx(last, rel=1e-5)
+    assert f"{last['accuracy']:.1%}" in out
+
+
+@pytest.mark.parametrize("batch", [80, 7])
+def test_the_loss_of_a_test_does_not_hang_on_its_batches(run, batch):
+    trained = load_towers(run)
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["test"]
+    data = load_images(replace(trained.data, batch_size=batch), seed=0)
+    assert evaluating.test(evaluating.run_of(find_checkpoint(run)), trained.towers, data)["loss"] == pytest.approx(
+        last["loss"], rel=1e-5
+    )
+
+
+def test_one_class_is_nothing_to_tell_apart(run, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "owl").mkdir(parents=True)
+        (tmp_path / split / "owl" / "0.png").write_bytes(png(50))
+    with pytest.raises(InvalidArgumentError, match="has one class, 'owl'"):
+        classify(replace(load_towers(run), towers=towers(3)), "captioned_folder", str(tmp_path))
 
 
 def test_texts_of_the_data_set_name_its_classes(run, tmp_path):

@@ -102,3 +102,13 @@ def test_prompts_are_averaged_as_unit_vectors():
         for k in range(3):
             each = torch.stack([F.normalize(model.encode_texts(prompts[k, m : m + 1]))[0] for m in range(4)])
             torch.testing.assert_close(found[k], F.normalize(each.mean(0), dim=0))
+
+
+def test_the_first_images_are_kept_of_each_test():
+    finding = Finding(3)
+    for test in range(2):
+        for part in torch.arange(6).split(2):
+            images = (part + 10 * test)[:, None, None, None].expand(-1, 1, 2, 2).float()
+            finding.add(F.normalize(torch.randn(2, 4)), F.normalize(torch.randn(2, 4)), images, part[:, None])
+        finding.compute(None)
+        assert [int(one[0, 0, 0]) for one in finding.last.pictures] == [10 * test + n for n in range(3)]

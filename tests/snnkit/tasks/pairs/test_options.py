@@ -6,6 +6,7 @@ on beyond its bound; a budget of memory that towers are not held to.
 
 import copy
 import math
+import re
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import snnkit
 from snnkit.engine import RunConfig, train
 from snnkit.engine.config import ModelConfig, OptimConfig, TaskConfig
 from snnkit.errors import InvalidArgumentError, SnnkitError
+from snnkit.memory.size import parse_bytes
 from snnkit.models.two_towers import LARGEST_SCALE
 from snnkit.recipes.basic import captioned
 from snnkit.tasks import build_task
@@ -102,6 +104,37 @@ def test_a_budget_of_memory_is_told_and_held(tmp_path, capsys):
     with pytest.raises(InvalidArgumentError, match=r"memory_budget='100kB': a step of 2 parts of 8 pairs takes"):
         train(configured("100kB"), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def told_memory(config, tmp_path):
+    """The bytes that a refusal names."""
+    config.runtime.memory_budget = "1kB"
+    with pytest.raises(InvalidArgumentError) as error:
+        train(config, tmp_path / "run")
+    return parse_bytes(re.search(r"pairs takes ([\d.]+ \w+);", str(error.value))[1].replace(" ", ""))
+
+
+def test_a_budget_of_memory_heeds_what_the_step_is(tmp_path):
+    """Twice the bytes in float64, a larger chunk of the matrix, less where a tower is frozen."""
+    plain = told_memory(configured(""), tmp_path)
+    config = configured("")
+    config.runtime.precision = "64-true"
+    assert told_memory(config, tmp_path) == pytest.approx(2 * plain, rel=0.1)
+    config = configured("")
+    config.task.options["freeze"] = "image"
+    assert told_memory(config, tmp_path) < 0.9 * plain
+    config = configured("")
+    config.optim.accumulate = 512
+    narrow = told_memory(config, tmp_path)
+    config.task.options["chunk"] = 1 << 24
+    assert told_memory(config, tmp_path) > narrow + 100 * 2**20
+
+
+def test_copies_of_a_pair_are_refused(tmp_path):
+    config = configured("")
+    config.data.repeats = 2
+    with pytest.raises(InvalidArgumentError, match="data.repeats=2: copies of a pair"):
+        train(config, tmp_path / "run")
 
 
 class Parts:
