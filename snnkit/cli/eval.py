@@ -21,14 +21,13 @@ def eval_(run: Path, *, dataset: str | None = None, source: str | None = None) -
     from snnkit.data import load_images
     from snnkit.engine import find_checkpoint
     from snnkit.engine.evaluating import learns_more, run_of, test
-    from snnkit.engine.feeding import fed_as
+    from snnkit.engine.feeding import fed_as, on_other_data
     from snnkit.engine.progress import console, say
     from snnkit.measures import MEASURES, Measure
 
     checkpoint = find_checkpoint(run)
     model, _ = build_model(checkpoint)
-    config, trained = fed_as(checkpoint, model), run_of(checkpoint)
-    config.dataset, config.source = dataset or config.dataset, source or config.source
+    config, trained = on_other_data(fed_as(checkpoint, model), dataset, source), run_of(checkpoint)
     data = load_images(config, seed=0)
     result = test(trained, model, data)
     on = f"on {len(data.test.dataset):,} test images ({data.origin})"  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ def robustness(
     from snnkit.checkpoints import build_model
     from snnkit.data import load_images
     from snnkit.engine import find_checkpoint
-    from snnkit.engine.feeding import fed_as
+    from snnkit.engine.feeding import fed_as, on_other_data
 
     names, levels = _asked(corruptions, severities)
     folders, mappings = _folders(folder, mapping)
@@ -56,8 +56,7 @@ def robustness(
     compared = _compared(baseline, names, levels)
     checkpoint = find_checkpoint(run)
     model, _ = build_model(checkpoint)
-    config = fed_as(checkpoint, model)
-    config.dataset, config.source = dataset or config.dataset, source or config.source
+    config = on_other_data(fed_as(checkpoint, model), dataset, source)
     config.test_limit, config.validation = images or config.test_limit, 0.0
     data = load_images(config, seed=0)
     predict = tools.classifier(model, data)

@@ -74,7 +74,8 @@ def _show_recall(run: Path, result: dict[str, Any]) -> None:
     )
     console.print("                 @1      @5     @10")
     for way, title in (("image_recall", "text of image"), ("text_recall", "image of text")):
-        console.print(f"{title:14}" + "".join(f"{result[f'{way}_{k}']:8.2%}" for k in (1, 5, 10)))
+        shares = [result.get(f"{way}_{k}") for k in (1, 5, 10)]
+        console.print(f"{title:14}" + "".join(f"{'–':>8}" if one is None else f"{one:8.2%}" for one in shares))
     _show_noticed(result)
 
 

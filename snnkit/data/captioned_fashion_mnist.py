@@ -61,6 +61,7 @@ class Captioned:
     def __init__(self, images: np.ndarray, labels: np.ndarray, drawn: bool, flip: bool):
         self._images, self.labels = torch.from_numpy(np.array(images)), labels.astype(np.int64)
         self._drawn, self._flip = drawn, flip
+        self._others = np.arange(len(labels))
         self.names: Sequence[str] = range(len(labels))  # type: ignore[assignment]
 
     def __len__(self) -> int:
@@ -73,6 +74,12 @@ class Captioned:
         with kept_generators():
             seed_generators(index)
             return self._compose(index, (0, 0, 1, 2)[index % 4])
+
+    def among(self, indices: np.ndarray) -> Captioned:
+        """Return the same images, of which only these stand beside others."""
+        twin = copy.copy(self)
+        twin._others = np.asarray(indices)
+        return twin
 
     def as_tested(self) -> Captioned:
         """Return the same images with texts that are the same whenever they are read."""
@@ -88,7 +95,7 @@ class Captioned:
         if kind == 1:
             turns = random.randint(1, 3)
             return Pair(torch.rot90(image, turns)[None], random.choice(_TURNED[turns]).format(said), -1)
-        other = random.randrange(len(self.labels))
+        other = int(self._others[random.randrange(len(self._others))])
         second, above = self._thing(other), random.random() < 0.5
         both = said, described(second, NAMES[int(self.labels[other])])
         wording = random.choice(_BESIDE[above] + _REVERSED[above])

@@ -36,6 +36,11 @@ class Part(Dataset):
     """Some samples of a data set that has ``labels``, and ``names`` and ``credits`` where its samples have some."""
 
     def __init__(self, whole: Any, indices: np.ndarray):
+        if isinstance(whole, Part):
+            whole, indices = whole.whole, whole.indices[indices]
+        if hasattr(getattr(whole, "source", None), "among"):  # samples that show others beside their own
+            whole = copy.copy(whole)
+            whole.source = whole.source.among(indices)
         self.whole, self.indices = whole, indices
         self.labels = [int(whole.labels[index]) for index in indices]
         if hasattr(whole, "names"):
@@ -104,8 +109,5 @@ def stretches(runs: tuple[int, ...], dataset: Any) -> tuple[int, ...]:
     """Return what is left of the stretches ``runs`` of a whole data set in a part of it, or of a part of that."""
     if not runs or not isinstance(dataset, Part):
         return runs
-    indices = dataset.indices
-    while isinstance(dataset.whole, Part):
-        dataset = dataset.whole
-        indices = dataset.indices[indices]
-    return tuple(np.bincount(np.searchsorted(np.cumsum(runs), indices, side="right"), minlength=len(runs)).tolist())
+    stretch = np.searchsorted(np.cumsum(runs), dataset.indices, side="right")
+    return tuple(np.bincount(stretch, minlength=len(runs)).tolist())

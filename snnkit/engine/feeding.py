@@ -8,6 +8,7 @@ from typing import Any
 
 from snnkit.data import DataConfig
 from snnkit.engine.config import RunConfig
+from snnkit.engine.run_folder import own_tokenizer
 from snnkit.tasks import TASKS
 
 
@@ -33,4 +34,12 @@ def fed_in(folder: str | Path) -> DataConfig | None:
         return None
     config = RunConfig.load(saved)
     targets = TASKS[config.task.name].takes if config.task.name in TASKS else config.data.targets
-    return replace(config.data, views="", local_crops=0, targets=targets)  # whoever tests sees an image once
+    tokenizer = own_tokenizer(Path(folder), config.data.tokenizer)
+    # Whoever tests sees an image once.
+    return replace(config.data, views="", local_crops=0, targets=targets, tokenizer=tokenizer)
+
+
+def on_other_data(fed: DataConfig, dataset: str | None, source: str | None) -> DataConfig:
+    """Return how a network is fed from another data set, or from elsewhere; another data set has its own source."""
+    place = source or ("auto" if dataset is not None and dataset != fed.dataset else fed.source)
+    return replace(fed, dataset=dataset or fed.dataset, source=place)

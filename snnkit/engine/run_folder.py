@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from snnkit.files import atomic_path, read_json, write_json
 from snnkit.measures import MEASURES
 
 ENDED = "summary.json"
+TOKENIZER = "tokenizer.json"
 """What a run writes last."""
 
 PACKAGES = ("snnkit", "torch", "torchvision", "numpy", "numba", "lightning-fabric", "nir", "safetensors")
@@ -87,9 +89,18 @@ def new_run_folder(name: str, root: str | Path = "runs") -> Path:
 
 
 def write_provenance(folder: Path, config: RunConfig, command: str | None = None) -> None:
-    """Write config.json and environment.json."""
+    """Write config.json and environment.json, and a copy of a tokenizer's file, which may change later."""
     write_json(folder / "config.json", config.to_dict())
     write_json(folder / "environment.json", environment(config.seed, command))
+    given = Path(config.data.tokenizer)
+    if given.is_file() and given.absolute() != (folder / TOKENIZER).absolute():
+        with atomic_path(folder / TOKENIZER) as temporary:
+            shutil.copyfile(given, temporary)
+
+
+def own_tokenizer(folder: Path, given: str) -> str:
+    """Return the tokenizer that a run was begun with: its copy of the file, or what ``given`` names."""
+    return str(folder / TOKENIZER) if given.endswith(".json") and (folder / TOKENIZER).exists() else given
 
 
 def environment(seed: int, command: str | None = None) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from snnkit.engine.config import RunConfig, override
+from snnkit.engine.config import RunConfig, override, settings
 from snnkit.engine.progress import say
-from snnkit.engine.run_folder import ENDED, Run, begun
+from snnkit.engine.run_folder import ENDED, Run, begun, own_tokenizer
 from snnkit.errors import InvalidArgumentError
 
 
@@ -69,11 +69,22 @@ def run_stages(
         part = folder / f"{number}-{name}"
         if before and not own.model.weights:
             own.model.weights = before
+        if before:
+            own.data.tokenizer = own_tokenizer(Path(before), own.data.tokenizer)
         before = str(part)
         if (part / ENDED).exists():
             run = ended(part)
+            if other := _other(own, run.config):
+                say(f"stage {name} ended before {', '.join(other)} was set so; it stays as it is.")
             continue
         say(f"stage {number} of {len(stages)}: {name}")
         run = go_on(part, own) if begun(part) else begin(own, part)
     assert run is not None
     return run
+
+
+def _other(now: RunConfig, then: RunConfig) -> list[str]:
+    """Return what is set otherwise now than it was, but for what changes no number of a stage that ended."""
+    one, two = dict(settings(now)), dict(settings(then))
+    apart = ("model.weights", "runtime.", "checkpoint.", "stages", "data.tokenizer")
+    return [key for key in one if one[key] != two.get(key) and not key.startswith(apart)]

@@ -22,7 +22,7 @@ from snnkit.engine.guard import told_in_a_line
 from snnkit.engine.lock import locked
 from snnkit.engine.loop import Loop
 from snnkit.engine.progress import bar, console, track
-from snnkit.engine.run_folder import ENDED, Run, cut_metrics, new_run_folder, write_provenance
+from snnkit.engine.run_folder import ENDED, Run, cut_metrics, new_run_folder, own_tokenizer, write_provenance
 from snnkit.engine.stages import run_stages, stage_configs
 from snnkit.engine.start import check_unlabelled, recorded_form, start_from
 from snnkit.errors import CorruptFileError, InvalidArgumentError, unknown_name
@@ -172,6 +172,7 @@ def resume(folder: str | Path, changes: RunConfig | None = None) -> Run:
             f"optim.name={config.optim.name!r}: the state in {folder} is that of {saved.optim.name!r}; go on with it, "
             f"or start a new run from its weights (model.weights={folder / 'checkpoints' / 'last.safetensors'})."
         )
+    config.data.tokenizer = own_tokenizer(folder, config.data.tokenizer)
     fabric = make_fabric(config.runtime)
     with _as_configured(config), _printing(fabric), locked(fabric, folder):
         state = _newest(folder)

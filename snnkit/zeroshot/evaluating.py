@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from snnkit.checkpoints import build_model
 from snnkit.data import DataConfig, ImageData, load_images
 from snnkit.data.captions import PROMPTS
 from snnkit.data.tokens import BytePairs, Bytes, make_tokens
-from snnkit.engine.feeding import fed_as
+from snnkit.engine.feeding import fed_as, on_other_data
 from snnkit.engine.run_folder import find_checkpoint
 from snnkit.errors import InvalidArgumentError
 from snnkit.models.two_towers import TwoTowers
@@ -52,6 +52,8 @@ def load_towers(run: str | Path) -> Trained:
         )
     data = fed_as(checkpoint, model)
     folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else None
+    if folder is None or not (folder / "config.json").exists():
+        data.context = model.text.context  # a lone file says nothing of its texts
     return Trained(model, data, make_tokens(data.tokenizer), folder)
 
 
@@ -157,11 +159,8 @@ def retrieve(
 
 
 def _data(trained: Trained, dataset: str | None, source: str | None, most: int) -> ImageData:
-    config = replace(trained.data, test_limit=most or trained.data.test_limit)
-    if dataset is not None:
-        config.dataset, config.source = dataset, source or "auto"
-    elif source is not None:
-        config.source = source
+    config = on_other_data(trained.data, dataset, source)
+    config.test_limit = most or config.test_limit
     found = load_images(config, seed=0)
     first = next((module for module in trained.towers.encoder.modules() if isinstance(module, nn.Conv2d)), None)
     if first is not None and found.sample_shape[0] != first.in_channels:

@@ -86,8 +86,9 @@ class Finding:
         found = self.last = Found(images, texts, tokens, labels, own, image, first)
         found.pictures = _in_turn(kept)[: self._most]
         image_rank, text_rank = ranks(images[_first(image)], texts[first], image, own)
-        result = {f"image_recall_{k}": float((image_rank < k).double().mean()) for k in TOPS}
-        result |= {f"text_recall_{k}": float((text_rank < k).double().mean()) for k in TOPS}
+        # Among no more than k everything is within the first k, which would say nothing.
+        result = {f"image_recall_{k}": float((image_rank < k).double().mean()) for k in TOPS if k < len(text_rank)}
+        result |= {f"text_recall_{k}": float((text_rank < k).double().mean()) for k in TOPS if k < len(image_rank)}
         known = labels >= 0
         if weights_KD is not None and known.any():
             found.classes = (images @ weights_KD.float().cpu().t()).argmax(1)

@@ -183,6 +183,12 @@ class Pairs(Task):
                 f"model.sizes.vocabulary={self.model.text.vocabulary}: the data's tokens go up to "
                 f"{plan.tokens.vocabulary - 1}; set it to {plan.tokens.vocabulary}."
             )
+        if plan.precision in ("bf16-true", "16-true"):
+            self._tell(
+                "temperature",
+                f"the temperature is a single number in {plan.precision.partition('-')[0]}, and changes below its last "
+                "digit are lost: it may stay where it is; runtime.precision=bf16-mixed keeps it in float32.",
+            )
         self._prompts, self._classes, self._tokens = plan.prompts, plan.classes, plan.tokens
         self._plan = plan
 
@@ -259,7 +265,8 @@ class Pairs(Task):
         """Return the metrics since the last call and start anew: loss, score (= −loss), and after tests more.
 
         ``image_recall_1``, ``_5``, ``_10`` say how many images find their text within so many of all, ``text_recall``
-        the reverse, ``accuracy`` how many images the prompts put into their class; ``firing_rate`` of the image tower.
+        the reverse, each only where there are more to choose from; ``accuracy`` how many images the prompts put into
+        their class; ``firing_rate`` of the image tower.
         The loss of a test is that of ``_TOGETHER`` pairs at a time, or a few less, in the order of the test.
         """
         loss = float(self.mean_loss.compute()) if self.mean_loss.update_called else math.nan

@@ -284,3 +284,19 @@ def test_images_set_aside_have_the_same_texts_whenever_they_are_read():
     train = load_images(given, seed=0).train.dataset
     drawn = [[row.tolist() for _, row, _ in map(train.__getitem__, range(16))] for _ in range(2)]
     assert drawn[0] != drawn[1]
+
+
+def test_second_things_are_of_the_same_part():
+    """What stands beside another in training is no validation image, nor one that a limit leaves out."""
+    given = config(
+        "vendored", dataset="captioned_fashion_mnist", train_limit=12, validation=0.25, img_size=0, context=80
+    )
+    data = load_images(given, seed=0)
+    for part, size in ((data.train.dataset, 9), (data.validation.dataset, 3)):
+        source, seen = part.whole.source, set()
+        assert len(part) == size
+        source._thing = lambda index, seen=seen, image=source._images: seen.add(index) or image[index]
+        for _ in range(30):
+            for index in range(size):
+                part[index]
+        assert seen == set(part.indices.tolist())

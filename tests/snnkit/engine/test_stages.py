@@ -136,3 +136,14 @@ def test_what_was_killed_before_its_first_state_leaves_no_lines(tmp_path):
     (folder / "steps.jsonl").write_text('{"step": 1, "loss": 9.0}\n')
     train(config, tmp_path / "run")
     assert [json.loads(line)["step"] for line in (folder / "steps.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_what_is_set_for_a_stage_that_ended_is_told(tmp_path, capsys):
+    train(staged(), tmp_path / "run")
+    config = staged()
+    config.stages[0]["epochs"] = 7
+    capsys.readouterr()
+    resume(tmp_path / "run", config)
+    assert "stage first ended before epochs was set so" in " ".join(capsys.readouterr().out.split())
+    resume(tmp_path / "run")
+    assert "second ended" not in capsys.readouterr().out

@@ -5,6 +5,7 @@ another data set.
 """
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import torch.nn.functional as F
 from support.data import png
 
 import snnkit
-from snnkit.data import load_images
-from snnkit.data.tokens import Bytes, fitted
-from snnkit.engine import evaluating, find_checkpoint, train
+from snnkit.data import DataConfig, load_images
+from snnkit.data.tokens import Bytes, fitted, make_tokens, train_bpe
+from snnkit.engine import evaluating, find_checkpoint, resume, train
+from snnkit.engine.feeding import on_other_data
 from snnkit.errors import CorruptFileError, InvalidArgumentError, NonFiniteError
 from snnkit.recipes import get_recipe
 from snnkit.zeroshot import classify, load_towers, retrieve, zero_shot
@@ -182,3 +184,33 @@ def test_one_tower(tmp_path):
         load_towers(tmp_path / "c.safetensors")
     with pytest.raises(CorruptFileError, match="does not exist"):
         load_towers(tmp_path / "nothing")
+
+
+def test_a_tokenizer_that_changes_is_not_that_of_the_run(tmp_path):
+    pytest.importorskip("tokenizers")
+    path = tmp_path / "t.json"
+    train_bpe(["a red shoe"] * 5, 270, path)
+    config = get_recipe("pairs_fashion_mnist")
+    config.data.source, config.data.train_limit, config.data.test_limit = "vendored", 64, 20
+    config.data.batch_size, config.optim.accumulate, config.epochs, config.threads = 32, 2, 1, 1
+    config.data.tokenizer, config.model.sizes["vocabulary"] = str(path), 300
+    folder = train(config, tmp_path / "run").folder
+    before = load_towers(folder).tokens.encode("a red shoe")
+    train_bpe(["shades of bags"] * 5, 270, path)
+    assert make_tokens(str(path)).encode("a red shoe") != before
+    assert load_towers(folder).tokens.encode("a red shoe") == before
+    config.epochs = 2
+    resume(folder, config)
+    assert load_towers(folder).tokens.encode("a red shoe") == before
+
+
+def test_a_lone_file_has_the_context_of_its_tower(run, tmp_path):
+    shutil.copy(find_checkpoint(run), tmp_path / "alone.safetensors")
+    assert load_towers(tmp_path / "alone.safetensors").data.context == 80
+
+
+def test_another_data_set_has_its_own_source():
+    fed = DataConfig("captioned_fashion_mnist", "vendored")
+    assert on_other_data(fed, "fashion_mnist", None).source == "auto"
+    assert on_other_data(fed, None, None).source == on_other_data(fed, fed.dataset, None).source == "vendored"
+    assert on_other_data(fed, "fashion_mnist", "full").source == "full"

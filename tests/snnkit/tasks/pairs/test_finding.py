@@ -112,3 +112,11 @@ def test_the_first_images_are_kept_of_each_test():
             finding.add(F.normalize(torch.randn(2, 4)), F.normalize(torch.randn(2, 4)), images, part[:, None])
         finding.compute(None)
         assert [int(one[0, 0, 0]) for one in finding.last.pictures] == [10 * test + n for n in range(3)]
+
+
+def test_recall_among_fewer_is_not_said():
+    """Among three texts everything is within the first five."""
+    finding, same = Finding(), torch.eye(4)
+    finding.add(same, same, torch.randn(4, 1, 2, 2), torch.tensor([[0], [1], [2], [2]]))
+    found = finding.compute(None)
+    assert found == {"image_recall_1": 0.75, "text_recall_1": 1.0}

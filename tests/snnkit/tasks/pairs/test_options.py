@@ -192,3 +192,10 @@ def test_a_frozen_tower_runs_once_a_step_and_changes_no_gradient(freeze):
     assert {"image_projection.weight", "text_projection.weight", "logit_scale"} <= found[0].keys()
     for name, gradient in found[0].items():
         assert torch.equal(gradient, found[1][name]), name
+
+
+def test_a_temperature_of_few_digits_is_told(tmp_path, capsys):
+    config = configured("")
+    config.runtime.precision = "bf16-true"
+    train(config, tmp_path / "run")
+    assert "the temperature is a single number in bf16" in " ".join(capsys.readouterr().out.split())
