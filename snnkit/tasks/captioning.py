@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from snnkit.errors import InvalidArgumentError
@@ -26,7 +26,7 @@ from snnkit.models.beam_search import check_search
 from snnkit.models.captioner import Captioner
 from snnkit.tasks.caption_scores import Captioned, check_library, scores
 from snnkit.tasks.classification import channels_last
-from snnkit.tasks.contrastive.processes import rank_and_world
+from snnkit.tasks.contrastive.processes import in_turn
 from snnkit.tasks.distillation import soft_loss
 from snnkit.tasks.firing import firing_neurons, listening
 from snnkit.tasks.pictures import write_rows
@@ -175,12 +175,12 @@ class Captioning(Taught):
         """
         loss = float(self.losses.compute())
         result = {"loss": loss, "score": -loss, "token_accuracy": float(self.hits.compute())}
-        written = _of_all_processes(self._written)
+        written = in_turn(self._written)
         if written:
             of_all, each = scores(written)
             result |= of_all | {"score": of_all["cider"]}
             self._tested = written, each, of_all
-            self._shown = _of_all_processes(self._seen)[:_SHOWN]
+            self._shown = in_turn(self._seen)[:_SHOWN]
         if self.rate.update_called:
             result["firing_rate"] = float(self.rate.compute())
         for metric in (self.losses, self.hits, self.rate):
@@ -212,16 +212,6 @@ def shortened(tokens_BL: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return tokens_BL  # each length would be compiled anew
     return tokens_BL[:, : int((tokens_BL != END).sum(1).max()) + 1]
-
-
-def _of_all_processes(mine: list[Any]) -> list[Any]:
-    """Return what all processes have, in the order of the images, which are dealt out in turn."""
-    world = rank_and_world()[1]
-    if world == 1:
-        return mine
-    parts: list[Any] = [None] * world
-    distributed.all_gather_object(parts, mine)
-    return [part[n] for n in range(max(map(len, parts))) for part in parts if n < len(part)]
 
 
 def _parts(batch: Any) -> tuple[Tensor, Tensor, Any]:

@@ -5,6 +5,8 @@ Images are dealt out in turn: row i of process r is row i · world + r of the bi
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed
 
@@ -42,3 +44,13 @@ def largest(values: Tensor) -> Tensor:
         values = values.clone()
         distributed.all_reduce(values, op=distributed.ReduceOp.MAX)
     return values
+
+
+def in_turn(mine: list[Any]) -> list[Any]:
+    """Return what all processes have, in the order of the samples, which are dealt out in turn."""
+    world = rank_and_world()[1]
+    if world == 1:
+        return mine
+    parts: list[Any] = [None] * world
+    distributed.all_gather_object(parts, mine)
+    return [part[n] for n in range(max(map(len, parts))) for part in parts if n < len(part)]

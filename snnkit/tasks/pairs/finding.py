@@ -19,7 +19,7 @@ from torch import Tensor, distributed
 
 from snnkit.errors import NonFiniteError
 from snnkit.models.two_towers import TwoTowers
-from snnkit.tasks.contrastive.processes import rank_and_world
+from snnkit.tasks.contrastive.processes import in_turn, rank_and_world
 
 TOPS = (1, 5, 10)
 _ROWS = 512
@@ -84,7 +84,7 @@ class Finding:
         _, image = torch.unique(prints, return_inverse=True)
         first = _first(own)
         found = self.last = Found(images, texts, tokens, labels, own, image, first)
-        found.pictures = _in_turn(kept)[: self._most]
+        found.pictures = in_turn(kept)[: self._most]
         image_rank, text_rank = ranks(images[_first(image)], texts[first], image, own)
         # Among no more than k everything is within the first k, which would say nothing.
         result = {f"image_recall_{k}": float((image_rank < k).double().mean()) for k in TOPS if k < len(text_rank)}
@@ -165,16 +165,6 @@ def class_weights(model: TwoTowers, prompts_KML: Tensor) -> Tensor:
     flat = prompts_KML.flatten(0, 1)
     found = torch.cat([model.encode_texts(part) for part in flat.split(_PROMPTS)])
     return F.normalize(found.float().unflatten(0, prompts_KML.shape[:2]).mean(1))
-
-
-def _in_turn(kept: list[Tensor]) -> list[Tensor]:
-    """Return what all processes kept, in the order of the test."""
-    world = rank_and_world()[1]
-    if world == 1:
-        return kept
-    parts: list[Any] = [None] * world
-    distributed.all_gather_object(parts, kept)
-    return [part[n] for n in range(max(map(len, parts))) for part in parts if n < len(part)]
 
 
 def _of_all_processes(rows: list[_Rows]) -> list[_Rows]:

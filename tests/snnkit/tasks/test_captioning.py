@@ -22,9 +22,10 @@ from snnkit.engine.train import load_images
 from snnkit.errors import InvalidArgumentError, SnnkitError
 from snnkit.layers.text_decoder import as_inputs
 from snnkit.models.beam_search import Written
-from snnkit.tasks import Captioning, EnergyPenalty, build_task, captioning
+from snnkit.tasks import Captioning, EnergyPenalty, build_task
 from snnkit.tasks.caption_scores import Captioned, scores, words
 from snnkit.tasks.captioning import shortened
+from snnkit.tasks.contrastive import processes
 from snnkit.tasks.task import Plan
 
 SIZES = {"stem_type": "", "stem_width": 8, "channels": (8, 8, 16, 16)}
@@ -173,9 +174,9 @@ def test_several_processes_count_each_image_once_and_in_order(monkeypatch):
         assert mine == whole[1::2]
         parts[:] = [whole[0::2], whole[1::2]]
 
-    monkeypatch.setattr(captioning, "rank_and_world", lambda: (1, 2))
-    monkeypatch.setattr(captioning.distributed, "all_gather_object", gather)
-    assert captioning._of_all_processes(whole[1::2]) == whole
+    monkeypatch.setattr(processes, "rank_and_world", lambda: (1, 2))
+    monkeypatch.setattr(processes.distributed, "all_gather_object", gather)
+    assert processes.in_turn(whole[1::2]) == whole
 
 
 def config(folder, epochs, **changes):
