@@ -156,11 +156,11 @@ def _large(towers: Any) -> list[dict[str, Any]]:
 
 
 def _in_two_processes() -> Iterator[dict[str, Any]]:
-    """Peak of a step against what is predicted without looking at how weights are held, and the weights held."""
+    """Peaks of steps against what is predicted without looking at how weights are held, and the weights held."""
     case = f"two processes, {PARTS} parts of {PART}"
     for sharded, variant in ((False, "whole weights"), (True, "FSDP2")):
         most = max(peaks(sharded), key=lambda one: one["peak"])
         share = round(most["peak"] / most["predicted"], 3)
         yield figure(f"{case}: peak", variant, share, "of what is predicted", _PREDICTED)
-        for what in ("peak", "weights"):
+        for what in ("peak", "highest", "weights"):
             yield {"case": f"{case}: {what}", "variant": variant, "value": show_bytes(most[what]), "unit": ""}

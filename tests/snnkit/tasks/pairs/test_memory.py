@@ -49,10 +49,15 @@ def test_parts_make_their_gradients_beside_those_before_them(parts):
 
 @pytest.mark.slow
 def test_prediction_for_two_processes():
-    """FSDP2 takes no more than is predicted of whole weights, and holds half of them."""
+    """FSDP2 takes no more than is predicted of whole weights, and holds half of them.
+
+    Messages that are through and still held (``pairs_sharded``) add a copy of the weights at most.
+    """
     whole, sharded = peaks(False), peaks(True)
     for one in whole + sharded:
         assert 0.85 * one["predicted"] < one["peak"] < 1.03 * one["predicted"]
+    assert all(one["highest"] < 1.03 * one["predicted"] for one in whole)
+    assert all(one["highest"] < one["predicted"] + whole[0]["weights"] for one in sharded)
     assert sum(one["weights"] for one in sharded) < 1.01 * whole[0]["weights"]
 
 
