@@ -21,7 +21,7 @@ _SIZES = {**_HEADS, **_FEW, **_COARSE}
 )
 def detection_scenes() -> RunConfig:
     """Things on composed scenes: Mask R-CNN on a narrow ResNet of timm."""
-    return _detection(ModelConfig(f"mask_rcnn:{ORDINARY[0]}", sizes={**ORDINARY[1], **_SIZES}))
+    return _detection(ModelConfig(f"mask_rcnn:{ORDINARY[0]}", sizes={**ORDINARY[1], **_SIZES}), 2)
 
 
 @recipe(
@@ -30,12 +30,12 @@ def detection_scenes() -> RunConfig:
 )
 def detection_scenes_spiking() -> RunConfig:
     """The same on a narrow MS-ResNet of two time steps, its pyramid and heads spiking too."""
-    return _detection(ModelConfig(f"mask_rcnn:{SPIKING[0]}", timesteps=STEPS, sizes={**SPIKING[1], **_SIZES}))
+    return _detection(ModelConfig(f"mask_rcnn:{SPIKING[0]}", timesteps=STEPS, sizes={**SPIKING[1], **_SIZES}), 4)
 
 
-def _detection(model: ModelConfig) -> RunConfig:
-    config = RunConfig(model=model, task=TaskConfig(name="detection"))
+def _detection(model: ModelConfig, epochs: int) -> RunConfig:
+    config = RunConfig(model=model, epochs=epochs, task=TaskConfig(name="detection"))
     config.data.dataset, config.data.batch_size = "scenes", 16
     config.data.shift_pixels = 8
-    config.optim, config.epochs = OptimConfig(lr=2e-3, weight_decay=0.05, clip=5.0), 2
+    config.optim = OptimConfig(lr=2e-3, weight_decay=0.05, clip=5.0)
     return config

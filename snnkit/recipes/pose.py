@@ -30,5 +30,5 @@ def _pose(model: ModelConfig) -> RunConfig:
     config.data.dataset, config.data.batch_size = "scenes", 32
     config.data.img_size, config.data.crop_height, config.data.crop_width = 96, 64, 64
     config.data.smallest_scale, config.data.largest_scale, config.data.rotate = 0.8, 1.2, 20.0
-    config.optim, config.epochs = OptimConfig(lr=2e-3, weight_decay=0.05), 2
+    config.optim, config.epochs = OptimConfig(lr=2e-3, weight_decay=0.05), 1
     return config

@@ -24,7 +24,7 @@ STEPS = 2
 @recipe(paper="He et al., Deep Residual Learning, arXiv 1512.03385", expected="82.2 %")
 def single_things() -> RunConfig:
     """Kinds of clothes on photographs, one to an image, by a narrow eighteen-layer ResNet of timm."""
-    return _things(ModelConfig(ORDINARY[0], sizes=dict(ORDINARY[1])), 2)
+    return _things(ModelConfig(ORDINARY[0], sizes=dict(ORDINARY[1])), 6)
 
 
 @recipe(
