@@ -103,11 +103,19 @@ def own_tokenizer(folder: Path, given: str) -> str:
     return str(folder / TOKENIZER) if given.endswith(".json") and (folder / TOKENIZER).exists() else given
 
 
+def called() -> str:
+    """Return what was typed: ``snnkit …``, or the Python program that uses the library."""
+    first, *rest = sys.argv or [""]
+    program = Path(first)
+    own = program.stem == "snnkit" or program.parts[-2:] == ("snnkit", "__main__.py")
+    return " ".join(["snnkit" if own else "python", *map(shlex.quote, rest if own or not first else [first, *rest])])
+
+
 def environment(seed: int, command: str | None = None) -> dict[str, Any]:
     """Return versions, git revision, seed and machine."""
     return {
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "command": command or " ".join(["snnkit", *map(shlex.quote, sys.argv[1:])]),
+        "command": command or called(),
         "seed": seed,
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
