@@ -51,12 +51,27 @@ def read_lines(path: str | Path) -> list[str]:
     Raises:
         CorruptFileError: it cannot be read.
     """
+    return [line.strip() for line in _lines(path) if line.strip()]
+
+
+def _lines(path: str | Path) -> list[str]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise CorruptFileError(f"{path} cannot be read: {reason}.") from None
-    return [line.strip() for line in lines if line.strip()]
+
+
+def read_names(path: str | Path) -> list[str]:
+    """Return the names in a text file, one a line, of which the first is that of number 0.
+
+    Raises:
+        CorruptFileError: it cannot be read, or a line among them is empty: names behind it would move up.
+    """
+    lines = [line.strip() for line in "\n".join(_lines(path)).strip().split("\n")]
+    if "" in lines[1:]:
+        raise CorruptFileError(f"{path}, line {lines.index('') + 1} is empty: every number needs a name of its own.")
+    return [line for line in lines if line]
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+_FURTHER = re.compile(r"(-\d{6}|\.map|\.masks)+$")  # behind the name of a video or picture: files about its parts
 
 
 def predict(
@@ -55,12 +58,20 @@ def predict(
 
 
 def _names(files: list[Path]) -> list[str]:
-    """What the files about each are called: its stem, with a number where an earlier one has the same."""
-    taken: dict[str, int] = {}
+    """What the files about each are called: its stem, with a number where files about another would be called so.
+
+    Frames of a video have six digits behind its name, maps of a picture a word; capitals do not tell names apart.
+    """
+    taken, bare = set[str](), set[str]()
     names = []
     for file in files:
-        taken[file.stem] = taken.get(file.stem, 0) + 1
-        names.append(file.stem if taken[file.stem] == 1 else f"{file.stem}-{taken[file.stem]}")
+        name, number = file.stem, 1
+        while {name.lower(), _FURTHER.sub("", name.lower())} & taken or name.lower() in bare:
+            number += 1
+            name = f"{file.stem}-{number}"
+        taken.add(name.lower())
+        bare.add(_FURTHER.sub("", name.lower()))
+        names.append(name)
     return names
 
 

@@ -106,7 +106,7 @@ def load(config: DataConfig) -> Splits:
         notes=tuple(notes),
         targets="objects",
         collate=COLLATES["objects"],
-        test_batch=config.batch_size,  # images are large
+        test_batch=1,  # sizes differ, and filled up a network would see what is not there
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from snnkit.data.coco_images import file_names
+from snnkit.data.coco_images import file_names, identity
 from snnkit.data.config import DataConfig
 from snnkit.data.dense import COLLATES, Dense
 from snnkit.data.image_captions import Captions, Texts
@@ -139,15 +139,15 @@ def read_captions(path: Path, folder: Path, skip: bool, notes: list[str]) -> Cap
     """
     found: Any = read_json(path)
     try:
-        files = {int(number): name for number, name in file_names(found["images"]).items()}
-        rows = [(int(row["image_id"]), row["caption"]) for row in found["annotations"]]
+        files = file_names(found["images"])
+        rows = [(identity(row["image_id"]), row["caption"]) for row in found["annotations"]]
     except (TypeError, KeyError, ValueError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise CorruptFileError(
             f"{path} is not in COCO's form of captions ({what}): images with id and file_name, annotations with "
             "image_id and caption."
         ) from None
-    texts: dict[int, list[str]] = {number: [] for number in files}
+    texts: dict[Any, list[str]] = {number: [] for number in files}
     empty = 0
     for number, (image, text) in enumerate(rows, 1):
         if image not in texts:

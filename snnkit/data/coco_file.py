@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnkit.data.coco_images import file_names
+from snnkit.data.coco_images import box_of, categories_of, category_number, file_names, identity, is_crowd
+from snnkit.data.coco_lengths import check_lengths
 from snnkit.data.object_transforms import things
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.files import read_json, write_json
@@ -96,9 +97,9 @@ def read_instances(path: Path, skip: bool) -> Instances:
     found: Any = read_json(path)
     try:
         names = file_names(found["images"])
-        images = {one["id"]: Listed(names[one["id"]], (int(one["height"]), int(one["width"])))
-                  for one in found["images"]}  # fmt: skip
-        categories = {int(one["id"]): str(one["name"]) for one in found["categories"]}
+        sizes = [(int(one["height"]), int(one["width"])) for one in found["images"]]
+        images = {number: Listed(names[number], size) for number, size in zip(names, sizes, strict=True)}
+        categories = {number: str(one["name"]) for number, one in categories_of(found["categories"]).items()}
         rows = list(found["annotations"])
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         what = f"there is no {error}" if isinstance(error, KeyError) else str(error)
@@ -111,7 +112,7 @@ def read_instances(path: Path, skip: bool) -> Instances:
     for number, row in enumerate(rows, 1):
         try:
             image, thing, cut = _row(row, images, labels, masks)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             what = f"has no {error}" if isinstance(error, KeyError) else str(error)
             if not skip:
                 raise CorruptFileError(
@@ -135,29 +136,27 @@ def _row(row: Any, images: dict[Any, Listed], labels: dict[int, int], masks: boo
     Raises:
         ValueError, TypeError, KeyError: it is wrong; says how.
     """
-    if row["image_id"] not in images:
+    if identity(row["image_id"]) not in images:
         raise ValueError(f"is of image {row['image_id']}, which is not among the images")
-    if row["category_id"] not in labels:
+    if (category := category_number(row["category_id"])) not in labels:
         raise ValueError(f"is of category {row['category_id']}, which is not among the categories")
-    image = images[row["image_id"]]
+    image = images[identity(row["image_id"])]
     height, width = image.size
-    numbers = [float(side) for side in row["bbox"]]
-    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"of {image.file} has the box {row['bbox']}, which is not left, top, width and height")
-    left, top, wide, high = numbers
+    left, top, wide, high = box_of(row)
     if wide <= 0 or high <= 0:
         raise ValueError(f"of {image.file} has the box {row['bbox']}, whose width or height is not above 0")
     box = max(left, 0.0), max(top, 0.0), min(left + wide, float(width)), min(top + high, float(height))
     if box[2] <= box[0] or box[3] <= box[1]:
         raise ValueError(f"of {image.file} has the box {row['bbox']}, none of which lies on {width} by {height} pixels")
-    crowd, outline = bool(row.get("iscrowd")), row.get("segmentation")
+    crowd, outline = is_crowd(row), row.get("segmentation")
     cut = max(-left, -top, left + wide - width, top + high - height) > _ROUNDING
     if outline or (masks and not crowd):
         cut = _check_outline(outline, image) or cut
     area = float(row.get("area") or 0)
-    return image, Row(labels[row["category_id"]], box, area if 0 < area < math.inf else 0.0, crowd, outline), cut
+    return image, Row(labels[category], box, area if 0 < area < math.inf else 0.0, crowd, outline), cut
 
 
+_FARTHEST = 100_000  # pixels from the image's corner
 _ROUNDING = 0.5  # pixels by which a box may leave its image without being worth a word
 
 
@@ -169,10 +168,7 @@ def _check_outline(outline: Any, image: Listed) -> bool:
             raise ValueError(
                 f"of {image.file} has run lengths for {outline['size']} pixels, its image has {[height, width]}"
             )
-        if isinstance(outline["counts"], list) and sum(outline["counts"]) != height * width:
-            raise ValueError(
-                f"of {image.file} has run lengths of {sum(outline['counts'])} pixels, not {height * width}"
-            )
+        check_lengths(outline["counts"], height * width)
         return False
     if not isinstance(outline, list) or not outline:
         raise ValueError(f"of {image.file} has no outline (segmentation), while others have")
@@ -183,6 +179,8 @@ def _check_outline(outline: Any, image: Listed) -> bool:
         xs, ys = [float(x) for x in polygon[::2]], [float(y) for y in polygon[1::2]]
         if not all(map(math.isfinite, (*xs, *ys))):
             raise ValueError(f"of {image.file} has a polygon whose corners are not finite")
+        if max(map(abs, (*xs, *ys))) > _FARTHEST:  # pycocotools walks along every edge, and crashes on very long ones
+            raise ValueError(f"of {image.file} has a polygon with a corner more than {_FARTHEST:,} pixels away")
         if max(xs) <= 0 or max(ys) <= 0 or min(xs) >= width or min(ys) >= height:
             outside += 1
         cut |= min(*xs, *ys) < -_ROUNDING or max(xs) > width + _ROUNDING or max(ys) > height + _ROUNDING
@@ -229,7 +227,7 @@ def _masks(image: Listed) -> Tensor:
             elif isinstance(lengths["counts"], list):
                 lengths = coco.frPyObjects(lengths, height, width)
             filled = coco.decode(lengths)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise CorruptFileError(f"{image.file}: an outline in its annotations cannot be filled ({error}).") from None
         mask_HW |= torch.from_numpy(np.ascontiguousarray(filled)).bool()
     return found

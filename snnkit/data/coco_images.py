@@ -1,7 +1,8 @@
-"""The images that a file in COCO's form lists: their names by number, none twice, none outside of its folder."""
+"""What all files in COCO's form list: images, none twice, none outside of their folder; categories; crowds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
@@ -16,7 +17,7 @@ def file_names(images: Iterable[Any]) -> dict[Any, str]:
     """
     found: dict[Any, str] = {}
     for image in images:
-        number, name = image["id"], str(image["file_name"])
+        number, name = identity(image["id"]), str(image["file_name"])
         if number in found:
             raise ValueError(f"the images {found[number]} and {name} have the same id, {number}")
         path = PurePosixPath(name)
@@ -24,3 +25,71 @@ def file_names(images: Iterable[Any]) -> dict[Any, str]:
             raise ValueError(f"the image {name!r} does not lie in the folder of images")
         found[number] = name
     return found
+
+
+def identity(given: Any) -> Any:
+    """Return an id as it is compared: 7, 7.0 and "7" are one; what is no number stays as it is.
+
+    Raises:
+        TypeError: neither number nor text.
+    """
+    if not isinstance(given, (int, float, str)):
+        raise TypeError(f"the id {given!r} is neither number nor text")
+    if isinstance(given, float) and given.is_integer():
+        return int(given)
+    return int(given) if isinstance(given, str) and given.isascii() and given.isdigit() else given
+
+
+def categories_of(listed: Iterable[Any]) -> dict[int, Any]:
+    """Return every category as it is listed, by its number.
+
+    Raises:
+        ValueError: a number that two categories have, or that is no whole one; says which.
+        TypeError, KeyError: categories without id.
+    """
+    found: dict[int, Any] = {}
+    for category in listed:
+        number = category_number(category["id"])
+        if number in found:
+            raise ValueError(
+                f"the categories {found[number].get('name')} and {category.get('name')} have the same id, {number}"
+            )
+        found[number] = category
+    return found
+
+
+def category_number(given: Any) -> int:
+    """Return the number of a category, which some files write as text.
+
+    Raises:
+        ValueError: it is no whole number.
+    """
+    number = identity(given)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise ValueError(f"the category {given!r} is no whole number")
+    return number
+
+
+def is_crowd(row: Any) -> bool:
+    """Whether an annotation stands for many things together.
+
+    Raises:
+        ValueError: it says so in no way that is known.
+    """
+    said = row.get("iscrowd", 0)
+    if said is not None and (not isinstance(said, (bool, int, float)) or said not in (0, 1)):
+        raise ValueError(f"has iscrowd {said!r}, neither 0 nor 1")
+    return bool(said)
+
+
+def box_of(row: Any) -> tuple[float, float, float, float]:
+    """Return left, top, width and height of an annotation.
+
+    Raises:
+        ValueError: they are no four finite numbers.
+    """
+    given = row["bbox"]
+    if not isinstance(given, list) or len(given) != 4 or not all(map(math.isfinite, map(float, given))):
+        raise ValueError(f"has the box {given!r}, which is not left, top, width and height")
+    left, top, width, height = map(float, given)
+    return left, top, width, height

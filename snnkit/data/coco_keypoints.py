@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnkit.data.coco_images import file_names
+from snnkit.data.coco_images import box_of, categories_of, category_number, file_names, identity, is_crowd
 from snnkit.data.config import DataConfig
 from snnkit.data.dense import COLLATES, Dense
 from snnkit.data.image_folder import MEAN, STD, read_image
@@ -53,10 +53,19 @@ _CROWD, _UNMARKED, _FLAT, _WRONG = "crowds", "without marked key points", "with 
 
 
 class MarkedFiles:
-    """A ``DenseSource`` of things: of each its image file and what is marked; ``classes`` names the key points."""
+    """A ``DenseSource`` of things: of each its image file, what is marked, and (H, W) of the image where it is listed.
 
-    def __init__(self, classes: tuple[str, ...], files: Sequence[str], things: Sequence[Marked]):
-        self.classes, self.things = classes, things
+    ``classes`` names the key points.
+    """
+
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        files: Sequence[str],
+        things: Sequence[Marked],
+        sizes: Sequence[tuple[Any, Any]] = (),
+    ):
+        self.classes, self.things, self._sizes = classes, things, sizes
         self.names: Sequence[str] = files
         self.labels: Sequence[int] = [0] * len(files)  # one class: parts are drawn from all things alike
 
@@ -64,9 +73,16 @@ class MarkedFiles:
         """Return an image and a thing on it.
 
         Raises:
-            CorruptFileError: the image cannot be read; names it.
+            CorruptFileError: the image cannot be read, or is of another size than is listed; names it.
         """
-        return read_image(self.names[index]), self.things[index]
+        image = read_image(self.names[index])
+        height, width = self._sizes[index] if self._sizes else (None, None)
+        if height and width and (height, width) != tuple(image.shape[1:]):
+            raise CorruptFileError(
+                f"{self.names[index]}: {image.shape[2]} by {image.shape[1]} pixels, its annotations are for {width} by "
+                f"{height}; mend one of them, or set data.on_corrupt=skip."
+            )
+        return image, self.things[index]
 
 
 def load(config: DataConfig) -> Splits:
@@ -141,7 +157,9 @@ def read_things(path: Path, folder: Path, skip: bool) -> tuple[MarkedFiles, str]
     found: Any = read_json(path)
     try:
         files = file_names(found["images"])
-        categories = {category["id"]: category.get("keypoints") or [] for category in found["categories"]}
+        listed = categories_of(found["categories"])
+        categories = {number: category.get("keypoints") or [] for number, category in listed.items()}
+        sizes = [(one.get("height"), one.get("width")) for one in found["images"]]
         rows = list(found["annotations"])
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else str(error)
@@ -153,6 +171,7 @@ def read_things(path: Path, folder: Path, skip: bool) -> tuple[MarkedFiles, str]
     marks = torch.tensor([PERSON[name] if names == tuple(PERSON) else SIGMA for name in names]), mirrored(names)
     numbers, places = {image: number for number, image in enumerate(files)}, set(categories)
     kept: list[str] = []
+    shapes: list[tuple[Any, Any]] = []
     things: list[Marked] = []
     left = Counter[str]()
     for number, row in enumerate(rows, 1):
@@ -168,12 +187,15 @@ def read_things(path: Path, folder: Path, skip: bool) -> tuple[MarkedFiles, str]
         if isinstance(thing, str):
             left[thing] += 1
         else:
-            kept.append(str(folder / files[row["image_id"]]))
+            kept.append(str(folder / files[identity(row["image_id"])]))
+            shapes.append(sizes[thing[-1]])
             things.append(Marked(*thing, *marks))
     said = ", ".join(f"{count} {what}" for what, count in sorted(left.items()))
     if not things:
         raise CorruptFileError(f"{path}: no thing of it has key points that are marked ({said or 'none listed'}).")
-    return MarkedFiles(names, kept, things), f"{path.name}: of {len(rows)} things left out: {said}" if left else ""
+    return MarkedFiles(
+        names, kept, things, shapes
+    ), f"{path.name}: of {len(rows)} things left out: {said}" if left else ""
 
 
 def _point_names(path: Path, categories: dict[Any, Any]) -> tuple[str, ...]:
@@ -197,11 +219,11 @@ def _thing(
     Raises:
         ValueError, TypeError, KeyError: it is wrong in itself; says how.
     """
-    if row["image_id"] not in numbers:
+    if identity(row["image_id"]) not in numbers:
         raise ValueError(f"is of image {row['image_id']}, which is not among its images")
-    if row["category_id"] not in categories:
+    if category_number(row["category_id"]) not in categories:
         raise ValueError(f"is of category {row['category_id']}, which is not among its categories")
-    if row.get("iscrowd"):
+    if is_crowd(row):
         return _CROWD
     if not any((row.get("keypoints") or ())[2::3]):
         return _UNMARKED
@@ -212,11 +234,11 @@ def _thing(
     if not torch.isfinite(points).all() or not set(points[:, 2].tolist()) <= {0.0, 1.0, 2.0}:
         raise ValueError("has key points that are not x, y and 0, 1 or 2")
     points[:, :2] += 0.5
-    left, top, width, height = map(float, row["bbox"])
-    if not all(map(math.isfinite, (left, top, width, height))) or min(width, height) < 0:
-        raise ValueError(f"has the box {row['bbox']}, not finite x, y, width and height")
+    left, top, width, height = box_of(row)
+    if min(width, height) < 0:
+        raise ValueError(f"has the box {row['bbox']}, whose width or height is below 0")
     if not width * height:
         return _FLAT
     area = float(row.get("area") or 0)
     box = torch.tensor([left, top, left + width, top + height])
-    return points, box, area if 0 < area < math.inf else width * height, numbers[row["image_id"]]
+    return points, box, area if 0 < area < math.inf else width * height, numbers[identity(row["image_id"])]

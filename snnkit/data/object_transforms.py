@@ -72,8 +72,7 @@ class Objects:
         self, config: DataConfig, size: tuple[int, int], train: bool, mean: Sequence[float], std: Sequence[float]
     ):
         self._train, self._pixels = train, Normalise(mean, std)
-        steps = _training(config, size) if train else _testing(config, size)
-        self._both = v2.Compose(steps or [v2.Identity()])
+        self._both = v2.Compose(_training(config, size)) if train else Scaled(config)
 
     def __call__(self, image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the two."""
@@ -114,11 +113,18 @@ def _training(config: DataConfig, size: tuple[int, int]) -> list[Any]:
     return steps
 
 
-def _testing(config: DataConfig, size: tuple[int, int]) -> list[Any]:
-    side = config.img_size or (config.short_sides[-1] if config.short_sides else 0)
-    if not side:
-        return []
-    return [v2.RandomShortestSize(side, config.longest_side or None)]  # of one side: nothing is random
+class Scaled:
+    """Scale images uint8 (C, H, W) as they are tested."""
+
+    def __init__(self, config: DataConfig):
+        side = config.img_size or (config.short_sides[-1] if config.short_sides else 0)
+        # Of one side: nothing is random.
+        self._scale = v2.RandomShortestSize(side, config.longest_side or None) if side else v2.Identity()
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return the image with the shorter side that is asked for; without one as it was."""
+        scaled: Tensor = self._scale(image)
+        return scaled
 
 
 def _check(config: DataConfig) -> None:

@@ -29,7 +29,7 @@ from snnkit.data.dense import COLLATES, IGNORED, Dense, Maps
 from snnkit.data.image_folder import MEAN, STD, read_image
 from snnkit.data.samples import Splits
 from snnkit.errors import CorruptFileError, InvalidArgumentError
-from snnkit.files import read_lines
+from snnkit.files import read_lines, read_names
 
 VOC_CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -77,6 +77,10 @@ class PixelFiles:
         return image, tv_tensors.Mask(classes)
 
 
+_SCALED = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies grey numbers of fewer than eight bits with, so that the largest is 255."""
+
+
 def read_map(file: Path) -> Tensor:
     """Return the numbers that a file holds for its pixels, uint8 (H, W): of grey images, or indices of a palette.
 
@@ -87,7 +91,8 @@ def read_map(file: Path) -> Tensor:
         with Image.open(file) as image:
             if image.mode not in ("L", "P"):
                 raise ValueError(f"of mode {image.mode}; one number of eight bits a pixel is read")
-            return torch.from_numpy(np.array(image, dtype=np.uint8))
+            scale = _SCALED.get(image.tile[0][3], 1) if image.tile and isinstance(image.tile[0][3], str) else 1
+            return torch.from_numpy(np.array(image, dtype=np.uint8) // scale)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise CorruptFileError(f"{file} is no readable map ({error}); mend it, or set data.on_corrupt=skip.") from None
 
@@ -136,7 +141,7 @@ def _layout(root: Path) -> tuple[_Pairs, _Pairs, tuple[str, ...], bool, tuple[st
         file = root / "classes.txt"
         if not file.exists():
             raise InvalidArgumentError(f"{root} lacks classes.txt: the name of every class, a line each, from 0 on.")
-        return parts[0], parts[1], tuple(read_lines(file)), False, tuple(notes)
+        return parts[0], parts[1], tuple(read_names(file)), False, tuple(notes)
     raise InvalidArgumentError(
         f"{root} is of no known layout: annotations/training (ADE20K), ImageSets/Segmentation (VOC), or images/train "
         "and maps/train."
@@ -148,7 +153,12 @@ def _paired(images: Path, maps: Path, notes: list[str]) -> _Pairs:
     for folder in (images, maps):
         if not folder.is_dir():
             raise InvalidArgumentError(f"{folder} is not a folder; it is to hold {folder.parent.name}.")
-    found = {p.stem: p for p in sorted(images.iterdir()) if p.suffix.lower() in IMG_EXTENSIONS}
+    files = [p for p in sorted(images.iterdir()) if p.suffix.lower() in IMG_EXTENSIONS]
+    found = {p.stem: p for p in files}
+    if twice := next((p for p in files if found[p.stem] != p), None):
+        raise InvalidArgumentError(
+            f"{images} holds {twice.name} and {found[twice.stem].name}, and one map is for both; keep one of them."
+        )
     drawn = {p.stem: p for p in sorted(maps.iterdir()) if p.suffix.lower() == ".png"}
     for missing, what in ((sorted(set(found) - set(drawn)), "map"), (sorted(set(drawn) - set(found)), "image")):
         if missing:

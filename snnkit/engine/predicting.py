@@ -1,7 +1,9 @@
 """What a trained network says of files: pictures, folders of them, frames of videos.
 
 A picture is fed as the run's test images were: grey where the network reads one channel, at the size that the run had,
-normalised by the data set's mean and deviation. Answers are in the picture's own pixels.
+normalised by the data set's mean and deviation. Where things have places, a picture keeps its shape: its shorter side
+is that of the run's images, or as ``data.img_size`` and ``data.short_sides`` say of data in COCO's form; for key points
+it is the box of a thing, with the border that crops have. Answers are in the picture's own pixels.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from torchvision.transforms.v2 import functional as vision
 
 from snnkit.checkpoints import build_model
 from snnkit.data import fashion_mnist, image_folder
+from snnkit.data.keypoints import crop_map, cut, moved
+from snnkit.data.object_transforms import Scaled
 from snnkit.data.transforms import Normalise
 from snnkit.data.video_folder import ENDINGS, read_frames, video_info
 from snnkit.engine.config import RunConfig
@@ -29,8 +33,10 @@ from snnkit.tasks import TASKS, Task, build_task
 from snnkit.tasks.task import Plan
 
 _GREY = ("fashion_mnist", "captioned_fashion_mnist")
-_NATIVE = ("pixel_folder", "coco")
+_NATIVE = ("pixel_folder",)
 """Data sets whose tests see images at their own size."""
+_SHAPED = ("maps", "objects")
+"""What networks are trained on that read pictures of any shape."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,8 @@ class Predictor:
         grey = config.data.dataset in _GREY
         means = ([fashion_mnist.MEAN], [fashion_mnist.STD]) if grey else (image_folder.MEAN, image_folder.STD)
         self._normalise = Normalise(*means)
+        self._scaled = Scaled(config.data) if config.data.dataset == "coco" else None
+        self._takes = TASKS[config.task.name].takes
         height, width = getattr(model, "trained_size", (0, 0))
         self._size = (0, 0) if config.data.dataset in _NATIVE else (int(height), int(width))
 
@@ -140,6 +148,8 @@ class Predictor:
     def __call__(self, picture: Picture) -> dict[str, Any]:
         """Return what the network says of a picture."""
         size = (picture.pixels.shape[-2], picture.pixels.shape[-1])
+        if self.task is not None and self._takes == "keypoints":
+            return self._points(self.task, picture.pixels)
         image = self._normalise(self._fitted(picture.pixels))[None]
         if self.task is not None:
             return self.task.predict(image, size)
@@ -152,12 +162,25 @@ class Predictor:
             ]
         }
 
+    def _points(self, task: Task, pixels: Tensor) -> dict[str, Any]:
+        """Return the key points of a picture that is a thing's box."""
+        back = crop_map(torch.tensor([0.0, 0.0, pixels.shape[-1], pixels.shape[-2]]), self._size)
+        crop = self._normalise(cut(grey(pixels) if self._channels == 1 else pixels, back, self._size))
+        found = task.predict(crop[None], self._size)
+        for point in found["points"]:
+            x, y = moved(torch.tensor([[point["x"], point["y"]]]), back)[0].tolist()
+            point |= {"x": round(x, 2), "y": round(y, 2)}
+        return found
+
     def _fitted(self, pixels: Tensor) -> Tensor:
         if self._channels == 1:
             pixels = grey(pixels)
+        if self._scaled is not None:
+            return self._scaled(pixels)
         if self._size == (0, 0) or tuple(pixels.shape[-2:]) == self._size:
             return pixels
-        return vision.resize(pixels, list(self._size), antialias=True)
+        size = [min(self._size)] if self._takes in _SHAPED else list(self._size)
+        return vision.resize(pixels, size, antialias=True)
 
     def draw(self, picture: Picture, found: dict[str, Any]) -> Tensor | None:
         """Return the picture with what was found on it; None where there is nothing to draw."""

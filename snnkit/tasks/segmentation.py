@@ -67,6 +67,10 @@ class Segmentation(Taught):
         overlap: float = 1 / 3,
     ):
         super().__init__()
+        if num_classes < 2:
+            raise InvalidArgumentError(
+                f"{num_classes} class: segmentation tells two apart at least; name the background."
+            )
         if len(class_weights) not in (0, num_classes) or any(not 0 <= w < math.inf for w in class_weights):
             raise InvalidArgumentError(
                 f"task.options.class_weights={list(class_weights)}: give {num_classes} numbers ≥ 0, one a class."
@@ -125,7 +129,7 @@ class Segmentation(Taught):
 
     @torch.compiler.disable  # counting branches on values; the network and its loss are one graph without it
     def _note(self, loss: Tensor, logits: Tensor, maps: Tensor) -> None:
-        self.losses.update(loss.detach(), len(maps))
+        self.losses.update(loss.detach(), self._weight(maps))
         self.confusion.update(logits.detach().argmax(1), maps)
 
     def logits(self, images: Tensor) -> Tensor:
@@ -141,11 +145,18 @@ class Segmentation(Taught):
             logits.float(), maps, self.class_weights, ignore_index=IGNORED, label_smoothing=smoothing
         )
 
+    def _weight(self, maps: Tensor) -> Tensor:
+        """Return Σ w_k over the known pixels: what a batch's mean loss counts for in that of a split."""
+        known = maps[maps != IGNORED]
+        if self.class_weights is None:
+            return torch.tensor(float(known.numel()), device=maps.device)
+        return self.class_weights[known].sum()
+
     def compute(self) -> dict[str, float]:
         """Return loss, mIoU (= score), pixel accuracy and, after ``evaluate``, the mean firing rate over layers."""
         self._found = self.confusion.compute()
         miou = float(mean_iou(self._found))
-        result = {"loss": float(self.losses.compute()), "miou": miou, "score": miou}
+        result = {"loss": float(self.losses.compute().nan_to_num(0.0)), "miou": miou, "score": miou}
         result["pixel_accuracy"] = float(self._found.trace() / self._found.sum().clamp(min=1))
         if self.rate.update_called:
             result["firing_rate"] = float(self.rate.compute())

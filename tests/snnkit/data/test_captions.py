@@ -204,7 +204,8 @@ def test_an_image_that_cannot_be_read(tmp_path):
         (lambda about: about.pop("annotations"), "has no 'annotations'"),
         (lambda about: about["images"][0].pop("file_name"), "has no 'file_name'"),
         (lambda about: about["annotations"][3].update(image_id=5), "annotation 4 is of image 5, which is not among"),
-        (lambda about: about["annotations"][0].update(image_id="x"), "not in COCO's form"),
+        (lambda about: about["annotations"][0].update(image_id="x"), "annotation 1 is of image x, which is not among"),
+        (lambda about: about["annotations"][0].update(image_id=[1]), "not in COCO's form"),
         (lambda about: about.update(annotations=[]), "no image of it has a caption"),
     ],
 )

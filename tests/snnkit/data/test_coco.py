@@ -8,12 +8,14 @@ does not name file and annotation, targets of a test image scaled with it.
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from snnkit.data import DataConfig, load_images
 from snnkit.data.coco import load
+from snnkit.data.coco_lengths import check_lengths
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 
 pytest.importorskip("pycocotools", reason="no masks in COCO's form: pip install pycocotools")
@@ -95,9 +97,11 @@ def test_training_scales_both_and_testing_the_image_alone(tmp_path):
 
 def test_batches_are_lists(tmp_path):
     data = load_images(config(folder(tmp_path)), seed=0)
-    images, targets = next(iter(data.test))
-    assert [tuple(image.shape) for image in images] == [(3, 24, 40), (3, 24, 24)]
-    assert [len(target["boxes"]) for target in targets] == [3, 0]
+    batches = list(data.test)  # of one image each: filled up to others' sizes, a network would see what is not there
+    assert [tuple(image.shape) for images, _ in batches for image in images] == [(3, 24, 40), (3, 24, 24)]
+    assert [len(target["boxes"]) for _, targets in batches for target in targets] == [3, 0]
+    images, targets = next(iter(data.train))
+    assert (len(images), len(targets)) == (2, 2)
     assert data.image_shape == (3, 24, 40)
 
 
@@ -136,6 +140,15 @@ WRONG = [
     ({"segmentation": [[50, 2, 60, 2, 60, 9]]}, "an outline, none of which lies on 40 by 24"),
     ({"segmentation": {"size": [40, 24], "counts": [960]}}, "run lengths"),
     ({"segmentation": {"size": [24, 40], "counts": [961]}}, "run lengths of 961"),
+    ({"segmentation": {"size": [24, 40], "counts": [970, -10]}}, "some below 0"),
+    ({"segmentation": {"size": [24, 40], "counts": [950.5, 9.5]}}, "no whole numbers"),
+    ({"segmentation": {"size": [24, 40], "counts": ""}}, "cut off or damaged"),
+    ({"segmentation": {"size": [24, 40], "counts": "zzzzz~~~~"}}, "damaged"),
+    ({"segmentation": {"size": [24, 40], "counts": "\u00e9"}}, "run lengths"),
+    ({"segmentation": [[2, 3, 1e12, 3, 12, 8]]}, "more than 100,000 pixels away"),
+    ({"bbox": "1234"}, "not left, top, width and height"),
+    ({"iscrowd": "0"}, "iscrowd '0', neither 0 nor 1"),
+    ({"category_id": 9.5}, "category 9.5 is no whole number"),
 ]
 
 
@@ -151,6 +164,40 @@ def test_what_is_wrong_names_file_and_annotation_or_is_counted(tmp_path, change,
     splits = load(config(root, on_corrupt="skip"))
     assert splits.train[0][1]["labels"].tolist() == [0]
     assert splits.notes == ("instances_train.json: of 3 things 1 are wrong and left out",)
+
+
+def test_run_lengths_as_text_are_read_before_they_are_filled(tmp_path):
+    """pycocotools' own texts hold; cut anywhere they are refused, where it would fill masks with anything."""
+    from pycocotools import mask
+
+    drawn = (torch.rand(24, 40, generator=torch.Generator().manual_seed(0)) > 0.7).to(torch.uint8)
+    text = mask.encode(np.asfortranarray(drawn.numpy()))["counts"].decode()
+    found = instances()
+    found["annotations"][0]["segmentation"] = {"size": [24, 40], "counts": text}
+    _, target = load(config(folder(tmp_path, found))).test[0]
+    assert torch.equal(target["masks"][0], drawn.bool())
+    large = np.zeros((700, 900), np.uint8, order="F")
+    large[:, 300:650] = 1  # lengths of several characters, below and above those before them
+    large[13:40, 700] = 1
+    check_lengths(mask.encode(large)["counts"].decode(), large.size)
+    for end in range(len(text)):
+        with pytest.raises(ValueError, match="run lengths"):
+            check_lengths(text[:end], 24 * 40)
+
+
+def test_numbers_as_text_are_numbers_and_none_is_there_twice(tmp_path):
+    found = instances(categories=[{"id": "9", "name": "dog"}, {"id": "2", "name": "cat"}])
+    for row in found["annotations"]:
+        row["category_id"], row["image_id"] = str(row["category_id"]), float(row["image_id"])
+    splits = load(config(folder(tmp_path, found)))
+    assert splits.classes == ("cat", "dog")
+    assert splits.test[0][1]["labels"].tolist() == [1, 0, 0]
+    twice = instances(categories=[{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}, {"id": "9", "name": "cow"}])
+    with pytest.raises(CorruptFileError, match="categories dog and cow have the same id, 9"):
+        load(config(folder(tmp_path / "twice", twice)))
+    part = instances(categories=[{"id": 9.6, "name": "dog"}, {"id": 2, "name": "cat"}])
+    with pytest.raises(CorruptFileError, match=r"category 9\.6 is no whole number"):
+        load(config(folder(tmp_path / "part", part)))
 
 
 def test_what_reaches_beyond_the_image_is_cut_and_counted(tmp_path):

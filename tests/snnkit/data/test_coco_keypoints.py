@@ -102,6 +102,8 @@ def test_a_box_stands_in_for_an_area_that_is_none(tmp_path, area):
         ({"bbox": [1, 2, math.inf, 4]}, "annotation 2 has the box"),
         ({"bbox": [1, 2]}, "annotation 2"),
         ({"bbox": None}, "annotation 2"),
+        ({"bbox": "1234"}, "annotation 2 has the box '1234'"),
+        ({"iscrowd": "0"}, "annotation 2 has iscrowd '0'"),
     ],
 )
 def test_what_is_wrong_stops_or_is_counted(tmp_path, change, words):
@@ -122,6 +124,7 @@ def test_what_is_wrong_stops_or_is_counted(tmp_path, change, words):
         ([{"id": 1, "keypoints": NAMES}, {"id": 2, "keypoints": ["tip"]}], "categories with other key points"),
         ([{"id": 1, "keypoints": ["left_eye"]}], "no partner 'right_eye'"),
         ([{"keypoints": NAMES}], "has no 'id'"),
+        ([{"id": 1, "name": "a", "keypoints": NAMES}, {"id": "1", "name": "b"}], "a and b have the same id, 1"),
         ("none", "COCO's form"),
     ],
 )
@@ -176,6 +179,19 @@ def test_folders_that_cannot_be(tmp_path):
     written(tmp_path / "annotations" / "person_keypoints_val2017.json", [GOOD], three)
     with pytest.raises(SnnkitError, match="the two splits have other key points"):
         load_images(configured(tmp_path), 0)
+
+
+def test_an_image_of_another_size_than_listed_is_refused(tmp_path):
+    root = folder(tmp_path)
+    file = root / "annotations" / "person_keypoints_val2017.json"
+    found = json.loads(file.read_text())
+    for image in found["images"]:
+        image |= {"width": 80, "height": 70}
+    file.write_text(json.dumps(found))
+    load_images(configured(root), 0).test.dataset[0]
+    Image.new("RGB", (70, 80)).save(root / "val2017" / "b.png")
+    with pytest.raises(SnnkitError, match=r"b\.png: 70 by 80 pixels, its annotations are for 80 by 70"):
+        load_images(configured(root), 0).test.dataset[0]
 
 
 def test_a_missing_image_stops_or_is_counted(tmp_path):

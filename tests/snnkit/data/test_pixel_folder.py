@@ -4,6 +4,9 @@ Would break it: classes shifted by one, unknown pixels that are asked about, a m
 its image, classes that are mixed while scaling, test images that are cut, a file that fails without a name.
 """
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from PIL import Image
 
 from snnkit.data import DataConfig, load_images
 from snnkit.data.dense import IGNORED, Maps, collate_maps
-from snnkit.data.pixel_folder import VOC_CLASSES
+from snnkit.data.pixel_folder import VOC_CLASSES, read_map
 from snnkit.errors import CorruptFileError, SnnkitError
 
 SIZES = ((30, 40), (33, 29))
@@ -203,3 +206,38 @@ def test_without_names_of_classes(tmp_path):
     (plain(tmp_path) / "classes.txt").unlink()
     with pytest.raises(SnnkitError, match=r"lacks classes\.txt"):
         load_images(config(tmp_path), seed=0)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_numbers_of_few_bits_are_not_multiplied(tmp_path, bits):
+    """A grey PNG of four bits holds 0 … 15; Pillow makes them 0, 17, 34 … 255."""
+    numbers = torch.arange(2**bits).repeat(3, 8 // bits)
+    height, width = numbers.shape
+    rows = b""
+    for row in numbers.tolist():
+        text = "".join(f"{number:0{bits}b}" for number in row)
+        rows += b"\0" + int(text, 2).to_bytes(width * bits // 8, "big")
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows))]
+    drawn = b"\x89PNG\r\n\x1a\n"
+    for name, content in [*chunks, (b"IEND", b"")]:
+        drawn += struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    (tmp_path / "a.png").write_bytes(drawn)
+    if bits == 1:  # black and white, which Pillow tells apart
+        with pytest.raises(CorruptFileError, match="of mode 1"):
+            read_map(tmp_path / "a.png")
+    else:
+        assert torch.equal(read_map(tmp_path / "a.png"), numbers.to(torch.uint8))
+
+
+def test_names_of_classes_do_not_move_up(tmp_path):
+    root = plain(tmp_path)
+    (root / "classes.txt").write_text("nothing\n\ntwo\n")
+    with pytest.raises(CorruptFileError, match=r"classes\.txt, line 2 is empty"):
+        load_images(config(root), 0)
+
+
+def test_two_images_of_one_map_are_refused(tmp_path):
+    root = plain(tmp_path)
+    Image.new("RGB", (40, 30)).save(root / "images" / "train" / "0.jpg")
+    with pytest.raises(SnnkitError, match=r"0\.jpg and 0\.png, and one map is for both"):
+        load_images(config(root), 0)

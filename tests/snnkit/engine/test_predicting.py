@@ -5,15 +5,21 @@ that is written over by another of the same name, a damaged picture that loses t
 whose frames are counted wrongly.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 from support.data import video
 from torchvision.io import ImageReadMode, decode_image, write_png
 from torchvision.transforms.v2 import functional as vision
 
-from snnkit.cli.predict import predict
+from snnkit.cli.predict import _names, predict
 from snnkit.data import load_images
+from snnkit.data.coco_file import write_instances
+from snnkit.data.image_folder import MEAN, STD
+from snnkit.data.keypoints import crop_map, cut
 from snnkit.data.scenes import Scenes
+from snnkit.data.transforms import Normalise
 from snnkit.engine import RunConfig, train
 from snnkit.engine.config import ModelConfig, TaskConfig
 from snnkit.engine.predicting import Picture, Predictor, files_in, grey, pictures
@@ -98,6 +104,77 @@ def test_files_of_one_name_and_damaged_ones(segments, tmp_path, capsys):
     assert [one.get("picture") for one in told] == ["a.png", None, "a-2.png"]
     assert "b.png is not a readable image" in told[1]["error"]
     assert "2 pictures, 1 could not be read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("files", "called"),
+    [
+        (["a/x.jpg", "b/x.jpg", "c/x-2.jpg"], ["x", "x-2", "x-2-2"]),
+        (["X.jpg", "x.jpg"], ["X", "x-2"]),
+        (["v.mp4", "v-000003.jpg"], ["v", "v-000003-2"]),
+        (["v-000003.jpg", "v.mp4"], ["v-000003", "v-2"]),
+        (["IMG-000001.jpg", "IMG-000002.jpg"], ["IMG-000001", "IMG-000002"]),
+        (["a.jpg", "a.map.jpg", "a.masks.jpg"], ["a", "a.map-2", "a.masks-2"]),
+    ],
+)
+def test_no_file_is_written_over_by_that_of_another(files, called):
+    assert _names([Path(file) for file in files]) == called
+
+
+def shown(predictor, picture, monkeypatch):
+    """What the network is given of a picture, (1, C, H, W)."""
+    seen = []
+    answer = predictor.task.predict
+    monkeypatch.setattr(predictor.task, "predict", lambda image, size: seen.append(image) or answer(image, size))
+    predictor(Picture(None, "x", None, picture))
+    return seen[0]
+
+
+def test_pictures_keep_their_shape_where_things_have_places(segments, monkeypatch):
+    picture = torch.randint(0, 255, (3, 48, 96), dtype=torch.uint8)
+    given = shown(Predictor(segments.folder), picture, monkeypatch)
+    wanted = Normalise(MEAN, STD)(vision.resize(picture, [32, 64], antialias=True))
+    assert torch.equal(given[0], wanted)
+
+
+def test_a_picture_is_scaled_as_tests_of_a_folder_are(tmp_path, monkeypatch):
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        for name in ("a.png", "b.png"):
+            drawn = torch.randint(0, 255, (3, 24, 40), dtype=torch.uint8)
+            write_png(drawn, str(tmp_path / part / name))
+        boxes = {"boxes": torch.tensor([[4.0, 4.0, 20.0, 20.0]]), "labels": torch.tensor([0])}
+        write_instances(tmp_path / f"{part}.json", [(n, (24, 40), boxes) for n in ("a.png", "b.png")], ("thing",))
+    sizes = {**SMALL, "fpn_channels": 8, "proposals": 8, "regions": 8, "box_channels": 16, "masks": False}
+    del sizes["head_channels"]
+    config = RunConfig(model=ModelConfig("mask_rcnn:timm:resnet10t", sizes=sizes), epochs=1, threads=1)
+    config.task, config.data.dataset, config.data.source = TaskConfig("detection"), "coco", str(tmp_path)
+    config.data.img_size, config.data.batch_size, config.data.shift_pixels = 48, 2, 0
+    run = train(config, tmp_path / "run")
+    picture = decode_image(str(tmp_path / "val" / "b.png"))
+    config.data.targets = "objects"
+    tested = load_images(config.data, 0).test.dataset[1][0]
+    assert tested.shape == (3, 48, 80)
+    assert torch.equal(shown(Predictor(run.folder), picture, monkeypatch)[0], tested)
+
+
+def test_key_points_are_found_on_a_crop_as_they_were_learnt(tmp_path, monkeypatch):
+    """A wide picture is a box: with the border of crops, and not squeezed into their shape."""
+    pytest.importorskip("skimage", reason="no photographs: pip install scikit-image")
+    sizes = {key: value for key, value in SMALL.items() if key != "fpn_channels"}
+    config = RunConfig(model=ModelConfig("pose:timm:resnet10t", sizes=sizes), epochs=1, threads=1)
+    config.task, config.data.dataset, config.data.source = TaskConfig("pose"), "scenes", "vendored"
+    config.data.img_size, config.data.crop_height, config.data.crop_width = 48, 32, 32
+    config.data.batch_size, config.data.train_limit, config.data.test_limit = 4, 4, 4
+    predictor = Predictor(train(config, tmp_path / "run").folder)
+    picture = torch.randint(0, 255, (3, 20, 40), dtype=torch.uint8)
+    back = crop_map(torch.tensor([0.0, 0.0, 40.0, 20.0]), (32, 32))
+    assert torch.equal(shown(predictor, picture, monkeypatch)[0], Normalise(MEAN, STD)(cut(picture, back, (32, 32))))
+    points = {"points": [{"name": "middle", "x": 16.0, "y": 16.0}, {"name": "corner", "x": 3.2, "y": 9.6}]}
+    monkeypatch.setattr(predictor.task, "predict", lambda image, size: points)
+    found = predictor(Picture(None, "x", None, picture))["points"]
+    # 32 pixels of the crop are 1.25 · 40 of the picture, whose middle is theirs.
+    assert [(one["x"], one["y"]) for one in found] == [(20.0, 10.0), (0.0, 0.0)]
 
 
 def test_frames_of_a_video(tmp_path):

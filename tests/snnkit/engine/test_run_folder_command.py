@@ -12,7 +12,10 @@ from snnkit.engine.run_folder import called
     [
         (["/usr/bin/snnkit", "train", "demo"], "snnkit train demo"),
         (["/lib/snnkit/__main__.py", "train", "demo"], "snnkit train demo"),
-        (["examples/12_beyond_classes.py", "--runs", "my runs"], "python examples/12_beyond_classes.py --runs 'my runs'"),
+        (
+            ["examples/12_beyond_classes.py", "--runs", "my runs"],
+            "python examples/12_beyond_classes.py --runs 'my runs'",
+        ),
         ([""], "python"),
     ],
 )

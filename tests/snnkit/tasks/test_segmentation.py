@@ -16,7 +16,7 @@ from torch import nn
 from snnkit.engine import RunConfig, resume, train
 from snnkit.engine.config import ModelConfig, TaskConfig
 from snnkit.engine.evaluating import run_of
-from snnkit.errors import SnnkitError
+from snnkit.errors import InvalidArgumentError, SnnkitError
 from snnkit.files import read_json
 from snnkit.tasks import build_task
 from snnkit.tasks.segmentation import in_windows, ious, mean_iou, per_class
@@ -89,6 +89,26 @@ def test_a_batch_that_nobody_knows_anything_of_is_worth_nothing():
     loss.backward()
     assert float(loss) == 0
     assert task.model.logits.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("weights", [(), (1.0, 3.0)])
+def test_the_loss_of_a_split_does_not_hang_on_its_batches(weights):
+    """Its mean is over known pixels: an image without any, or with few, counts for no more than these."""
+    logits, maps = torch.randn(3, 2, 4, 4), torch.randint(0, 2, (3, 4, 4))
+    maps[1], maps[2, :3] = 255, 255
+    found = []
+    for parts in ([slice(0, 3)], [slice(0, 1), slice(1, 2), slice(2, 3)]):
+        task = build_task("segmentation", Fixed(logits), 2, {"class_weights": weights}).eval()
+        for part in parts:
+            task.model.logits = nn.Parameter(logits[part])
+            task.evaluate((torch.zeros(logits[part].shape[0], 1, 4, 4), maps[part]))
+        found.append(task.compute()["loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_one_class_is_refused():
+    with pytest.raises(InvalidArgumentError, match="1 class: segmentation tells two apart"):
+        build_task("segmentation", Fixed(torch.zeros(1, 1, 2, 2)), 1, {})
 
 
 class Local(nn.Module):
