@@ -64,11 +64,16 @@ def for_testing(config: DataConfig, size: tuple[int, int], mean: Sequence[float]
         steps.append(v2.Resize(_side(config, size)[0], interpolation=_BICUBIC, antialias=True))
         steps.append(_CropsAlong(_side(config, size)[0], config.test_crops))
     elif config.img_size and size == (0, 0):
-        steps.append(v2.Resize(round(config.img_size / CROP_PCT), interpolation=_BICUBIC, antialias=True))
-        steps.append(v2.CenterCrop(config.img_size))
+        steps.append(middle(config.img_size))
     elif config.img_size:
         steps.append(v2.Resize((config.img_size, config.img_size), interpolation=_BICUBIC, antialias=True))
     return v2.Compose([*steps, *_normalise(mean, std)])
+
+
+def middle(side: int) -> v2.Compose:
+    """Return the transform of an image of any size to the square in its middle, ``CROP_PCT`` of its shorter side."""
+    scaled = v2.Resize(round(side / CROP_PCT), interpolation=_BICUBIC, antialias=True)
+    return v2.Compose([scaled, v2.CenterCrop(side)])
 
 
 _BICUBIC = v2.InterpolationMode.BICUBIC

@@ -1,14 +1,15 @@
 """What a trained network says of files: pictures, folders of them, frames of videos.
 
 A picture is fed as the run's test images were: grey where the network reads one channel, at the size that the run had,
-normalised by the data set's mean and deviation. Where things have places, a picture keeps its shape: its shorter side
-is that of the run's images, or as ``data.img_size`` and ``data.short_sides`` say of data in COCO's form; for key points
-it is the box of a thing, with the border that crops have. Answers are in the picture's own pixels.
+of folders of images of many sizes the middle, normalised by the data set's mean and deviation. Where things have
+places, a picture keeps its shape: its shorter side is that of the run's images, or as ``data.img_size`` and
+``short_sides`` say of data in COCO's form; for key points it is the box of a thing, with the border that crops have.
+Answers are in the picture's own pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as vision
 
 from snnkit.checkpoints import build_model
-from snnkit.data import fashion_mnist, image_folder
+from snnkit.data import DataConfig, fashion_mnist, image_folder
 from snnkit.data.keypoints import crop_map, cut, moved
 from snnkit.data.object_transforms import Scaled
-from snnkit.data.transforms import Normalise
+from snnkit.data.transforms import Normalise, middle
 from snnkit.data.video_folder import ENDINGS, read_frames, video_info
 from snnkit.engine.config import RunConfig
 from snnkit.engine.evaluating import run_of
@@ -32,9 +34,12 @@ from snnkit.files import read_json
 from snnkit.tasks import TASKS, Task, build_task
 from snnkit.tasks.task import Plan
 
+BICUBIC, BILINEAR = InterpolationMode.BICUBIC, InterpolationMode.BILINEAR
 _GREY = ("fashion_mnist", "captioned_fashion_mnist")
 _NATIVE = ("pixel_folder",)
 """Data sets whose tests see images at their own size."""
+_CROPPED = ("image_folder", "tar_shards")
+"""Data sets whose tests see the middle of images of any size (``transforms.for_testing``)."""
 _SHAPED = ("maps", "objects")
 """What networks are trained on that read pictures of any shape."""
 
@@ -125,7 +130,7 @@ class Predictor:
         grey = config.data.dataset in _GREY
         means = ([fashion_mnist.MEAN], [fashion_mnist.STD]) if grey else (image_folder.MEAN, image_folder.STD)
         self._normalise = Normalise(*means)
-        self._scaled = Scaled(config.data) if config.data.dataset == "coco" else None
+        self._own = _as_tested(config.data)
         self._takes = TASKS[config.task.name].takes
         height, width = getattr(model, "trained_size", (0, 0))
         self._size = (0, 0) if config.data.dataset in _NATIVE else (int(height), int(width))
@@ -175,16 +180,23 @@ class Predictor:
     def _fitted(self, pixels: Tensor) -> Tensor:
         if self._channels == 1:
             pixels = grey(pixels)
-        if self._scaled is not None:
-            return self._scaled(pixels)
+        if self._own is not None:
+            return self._own(pixels)
         if self._size == (0, 0) or tuple(pixels.shape[-2:]) == self._size:
             return pixels
         size = [min(self._size)] if self._takes in _SHAPED else list(self._size)
-        return vision.resize(pixels, size, antialias=True)
+        return vision.resize(pixels, size, interpolation=BICUBIC if self._takes == "labels" else BILINEAR)
 
     def draw(self, picture: Picture, found: dict[str, Any]) -> Tensor | None:
         """Return the picture with what was found on it; None where there is nothing to draw."""
         return None if self.task is None else self.task.draw(picture.pixels, found)
+
+
+def _as_tested(data: DataConfig) -> Callable[[Tensor], Tensor] | None:
+    """What data sets of images of many sizes do with a test image; of several views of it the middle one."""
+    if data.dataset == "coco":
+        return Scaled(data)
+    return middle(data.img_size) if data.dataset in _CROPPED and data.img_size else None
 
 
 def grey(pixels: Tensor) -> Tensor:

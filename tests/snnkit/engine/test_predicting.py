@@ -5,6 +5,7 @@ that is written over by another of the same name, a damaged picture that loses t
 whose frames are counted wrongly.
 """
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,32 @@ def test_a_classifier_names_its_best_classes(tiny_run, tmp_path, capsys):
     predict(tiny_run.folder, tmp_path / "one.png", output=tmp_path / "out", top=2)
     assert f"one: {found[0]['class']} {found[0]['probability']}" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.json"]  # nothing to draw
+
+
+@pytest.mark.parametrize("dataset", ["image_folder", "fashion_mnist"])
+def test_a_classifier_is_given_what_tests_are(tmp_path, dataset, monkeypatch):
+    """A wide photograph is cut, not squeezed, where the run's tests cut it; small images are enlarged alike."""
+    for part, label in itertools.product(("train", "val"), ("cat", "dog")):
+        (tmp_path / "data" / part / label).mkdir(parents=True)
+        for number in range(2):
+            drawn = torch.randint(0, 255, (3, 30, 50), dtype=torch.uint8)
+            write_png(drawn, str(tmp_path / "data" / part / label / f"{number}.png"))
+    sizes = {"stem_type": "", "stem_width": 8, "channels": (8, 8, 16, 16)}
+    config = RunConfig(model=ModelConfig("timm:resnet10t", sizes=sizes), epochs=1, threads=1)
+    config.data.dataset, config.data.img_size, config.data.batch_size = dataset, 32, 2
+    config.data.source = "vendored" if dataset == "fashion_mnist" else str(tmp_path / "data")
+    config.data.train_limit, config.data.test_limit = 4, 4
+    predictor = Predictor(train(config, tmp_path / "run").folder)
+    tested = load_images(config.data, 0).test.dataset[0][0]
+    picture = next(pictures(tmp_path / "data" / "val" / "cat" / "0.png", "0")).pixels
+    if dataset == "fashion_mnist":
+        config.data.img_size = 0
+        stored = load_images(config.data, 0).test.dataset[0][0]
+        picture = (stored * 0.3530 + 0.2860).mul(255).round().to(torch.uint8).expand(3, -1, -1)
+    seen = []
+    monkeypatch.setattr(predictor, "model", lambda image: seen.append(image) or torch.zeros(1, len(predictor.classes)))
+    predictor(Picture(None, "x", None, picture))
+    torch.testing.assert_close(seen[0][0], tested, atol=1e-5, rtol=0)
 
 
 def test_maps_are_in_the_pixels_of_the_picture(segments, tmp_path):
