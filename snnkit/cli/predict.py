@@ -24,11 +24,11 @@ def predict(
     top
         Classes that a classifier names.
     every
-        Seconds between the frames of a video that are looked at.
+        Seconds between the frames of a video that are looked at; a network for clips looks at those of its tests.
     draw
         Whether pictures are written.
     """
-    from snnkit.engine.predicting import Predictor, files_in, pictures
+    from snnkit.engine.predicting import Predictor, files_in
     from snnkit.engine.progress import console, say
     from snnkit.errors import CorruptFileError, InvalidArgumentError
     from snnkit.files import write_json
@@ -38,12 +38,12 @@ def predict(
     if top < 1 or not every > 0:
         raise InvalidArgumentError(f"--top {top}, --every {every:g}: must be a whole number ≥ 1, and above 0.")
     found_files, predictor = files_in(files), Predictor(run, top)
+    predictor.check(found_files)
     output.mkdir(parents=True, exist_ok=True)
     told, failed = [], 0
     for file, name in zip(found_files, _names(found_files), strict=True):
         try:
-            for picture in pictures(file, name, every):
-                found = predictor(picture)
+            for picture, found in predictor.answers(file, name, every):
                 drawn = predictor.draw(picture, found) if draw else None
                 line = {"file": str(file), **({} if picture.frame is None else {"frame": picture.frame})}
                 told.append(line | _written(output, picture.name, found, drawn))

@@ -4,7 +4,7 @@ A picture is fed as the run's test images were: grey where the network reads one
 of folders of images of many sizes the middle, normalised by the data set's mean and deviation. Where things have
 places, a picture keeps its shape: its shorter side is that of the run's images, or as ``data.img_size`` and
 ``short_sides`` say of data in COCO's form; for key points it is the box of a thing, with the border that crops have.
-Answers are in the picture's own pixels.
+Answers are in the picture's own pixels. A network for clips is shown those of a video that tests would see.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from snnkit.checkpoints import build_model
 from snnkit.data import DataConfig, fashion_mnist, image_folder
 from snnkit.data.keypoints import crop_map, cut, moved
 from snnkit.data.object_transforms import Scaled
+from snnkit.data.tokens import make_tokens
 from snnkit.data.transforms import Normalise, middle
 from snnkit.data.video_folder import ENDINGS, read_frames, video_info
 from snnkit.engine.config import RunConfig
 from snnkit.engine.evaluating import run_of
-from snnkit.engine.run_folder import ENDED, find_checkpoint
+from snnkit.engine.predicting_clips import DATASETS as CLIPS
+from snnkit.engine.predicting_clips import Clips
+from snnkit.engine.run_folder import ENDED, find_checkpoint, own_tokenizer
 from snnkit.errors import InvalidArgumentError
 from snnkit.files import read_json
 from snnkit.tasks import TASKS, Task, build_task
@@ -123,19 +126,24 @@ class Predictor:
         self.config: RunConfig = config
         model, _ = build_model(checkpoint)
         self.model: Any = model.eval()
+        if config.data.dataset == "event_folder":
+            raise InvalidArgumentError(
+                f"{run} was trained on recordings of events, and pictures are none: snnkit eval."
+            )
         self.top = top
         self.classes = _classes(checkpoint.parent.parent)
-        self.task = self._task(config, model)
+        self.task = self._task(config, model, checkpoint.parent.parent)
         self._channels = int(getattr(model, "in_chans", 3))
         grey = config.data.dataset in _GREY
         means = ([fashion_mnist.MEAN], [fashion_mnist.STD]) if grey else (image_folder.MEAN, image_folder.STD)
         self._normalise = Normalise(*means)
         self._own = _as_tested(config.data)
+        self._clips = Clips(config.data) if config.data.dataset in CLIPS else None
         self._takes = TASKS[config.task.name].takes
         height, width = getattr(model, "trained_size", (0, 0))
         self._size = (0, 0) if config.data.dataset in _NATIVE else (int(height), int(width))
 
-    def _task(self, config: RunConfig, model: nn.Module) -> Task | None:
+    def _task(self, config: RunConfig, model: nn.Module, folder: Path) -> Task | None:
         """The task where it learnt more than classes; None for a classifier."""
         kind = TASKS.get(config.task.name)
         if kind is None or (kind.takes == "labels" and not (kind.labels and getattr(model, "num_classes", 0))):
@@ -146,8 +154,29 @@ class Predictor:
         if kind.takes == "labels":
             return None
         task = build_task(config.task.name, model, len(self.classes), config.task.options, teach=False)
-        task.begin(Plan(1, 1, 1, classes=self.classes))
+        texts = kind.takes == "captions"
+        tokens = make_tokens(own_tokenizer(folder, config.data.tokenizer)) if texts else None
+        task.begin(Plan(1, 1, 1, classes=self.classes, tokens=tokens))
         return task.eval()
+
+    def check(self, files: Sequence[Path]) -> None:
+        """Raise InvalidArgumentError for a still picture where clips are read."""
+        still = next((file for file in files if file.suffix.lower() not in ENDINGS), None)
+        if self._clips is not None and still is not None:
+            raise InvalidArgumentError(f"{still} is a picture, and this network was trained on clips: give videos.")
+
+    def answers(self, file: Path, name: str, every: float = 1.0) -> Iterator[tuple[Picture, dict[str, Any]]]:
+        """Yield each picture of ``pictures`` and what the network says of it; of a video for clips one answer.
+
+        Raises:
+            CorruptFileError: the file cannot be read.
+        """
+        if self._clips is None:
+            for picture in pictures(file, name, every):
+                yield picture, self(picture)
+        else:
+            clip, remark = self._clips(file)
+            yield Picture(file, name, None, clip), self._named(clip) | ({"remark": remark} if remark else {})
 
     @torch.no_grad()
     def __call__(self, picture: Picture) -> dict[str, Any]:
@@ -158,7 +187,12 @@ class Predictor:
         image = self._normalise(self._fitted(picture.pixels))[None]
         if self.task is not None:
             return self.task.predict(image, size)
-        probabilities = self.model(image)[0].float().softmax(0)
+        return self._named(image)
+
+    @torch.no_grad()
+    def _named(self, views: Tensor) -> dict[str, Any]:
+        """Return the most probable classes, by the mean over views."""
+        probabilities = self.model(views).float().softmax(1).mean(0)
         best = probabilities.topk(min(self.top, len(probabilities)))
         return {
             "classes": [

@@ -28,6 +28,7 @@ from snnkit.tasks.caption_scores import Captioned, check_library, scores
 from snnkit.tasks.classification import channels_last
 from snnkit.tasks.contrastive.processes import in_turn
 from snnkit.tasks.distillation import soft_loss
+from snnkit.tasks.drawing import with_words
 from snnkit.tasks.firing import firing_neurons, listening
 from snnkit.tasks.pictures import write_rows
 from snnkit.tasks.tap import Tap
@@ -187,6 +188,16 @@ class Captioning(Taught):
             metric.reset()
         self._written, self._seen = [], []
         return result
+
+    @torch.no_grad()
+    def predict(self, image: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+        """Return ``caption``, as a test would write it."""
+        found = self.model.write(self.model.forward_images(channels_last(image)), self.beam, self.length_penalty)
+        return {"caption": self._text(found.tokens[0].tolist())}
+
+    def draw(self, picture: Tensor, found: dict[str, Any]) -> Tensor:
+        """Return the picture above its caption."""
+        return with_words(picture, found["caption"])
 
     def keep_records(self, folder: Path, epoch: int) -> None:
         """Write captions.json: the scores of the last test, and its first captions beside their references.

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import colorsys
+import math
+import textwrap
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 _GOLDEN = 0.6180339887498949
+_LEGIBLE, _LETTERS, _EDGE = 240, 14, 4  # pixels: the least width of a picture with words; their height; beside them
 _VEIL = 0.4  # how much of the colour lies over the pixels of a mask
 
 Colour = tuple[int, int, int]
@@ -36,6 +41,21 @@ def fitted(image_CHW: Tensor, side: int) -> Tensor:
     else:
         larger = F.interpolate(pixels, size, mode="bilinear", antialias=True)
     return (larger[0].clamp(0, 1) * 255).round().byte()
+
+
+def with_words(picture: Tensor, text: str) -> Tensor:
+    """Return a picture uint8 (3, H, W) above a white strip with a text; a small picture is enlarged before."""
+    larger = max(math.ceil(_LEGIBLE / picture.shape[-1]), 1)
+    pixels = picture.repeat_interleave(larger, 1).repeat_interleave(larger, 2)
+    _, height, width = pixels.shape
+    font = ImageFont.load_default(_LETTERS)
+    lines = textwrap.wrap(text, max(2 * (width - 2 * _EDGE) // _LETTERS, 1)) or [""]
+    sheet = Image.new("RGB", (width, height + len(lines) * (_LETTERS + _EDGE) + _EDGE), "white")
+    sheet.paste(Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()))
+    for number, line in enumerate(lines):
+        place = _EDGE, height + _EDGE + number * (_LETTERS + _EDGE)
+        ImageDraw.Draw(sheet).text(place, line, fill="black", font=font)
+    return torch.from_numpy(np.array(sheet)).permute(2, 0, 1).contiguous()
 
 
 def with_things(

@@ -6,11 +6,13 @@ whose frames are counted wrongly.
 """
 
 import itertools
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from support.data import video
+from support.data import video, videos
 from torchvision.io import ImageReadMode, decode_image, write_png
 from torchvision.transforms.v2 import functional as vision
 
@@ -26,6 +28,7 @@ from snnkit.engine.config import ModelConfig, TaskConfig
 from snnkit.engine.predicting import Picture, Predictor, files_in, grey, pictures
 from snnkit.errors import SnnkitError
 from snnkit.files import read_json
+from snnkit.tasks.drawing import with_words
 
 SMALL = {"stem_type": "", "stem_width": 8, "channels": (8, 8, 16, 16), "fpn_channels": 8, "head_channels": 8}
 
@@ -204,6 +207,74 @@ def test_key_points_are_found_on_a_crop_as_they_were_learnt(tmp_path, monkeypatc
     assert [(one["x"], one["y"]) for one in found] == [(20.0, 10.0), (0.0, 0.0)]
 
 
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        (ModelConfig("spiking_cnn_small"), {"time_first": True}),
+        (ModelConfig("spiking_cnn_small"), {"time_first": True, "test_clips": 2}),
+        (ModelConfig("uniformer_video_small", sizes={"depths": (1, 1, 1, 1), "dims": (8, 8, 16, 16), "head_dim": 8}),
+         {"test_clips": 2, "test_crops": 3}),
+    ],
+)  # fmt: skip
+def test_a_network_for_clips_is_shown_those_of_the_test(tmp_path, capsys, model, settings):
+    """Not single frames: what moves is not seen in one."""
+    config = RunConfig(model=model, epochs=1, threads=1)
+    config.data.dataset, config.data.source = "video_folder", str(videos(tmp_path / "data"))
+    config.data.img_size, config.data.frames, config.data.frame_stride, config.data.batch_size = 32, 4, 2, 2
+    for key, value in settings.items():
+        setattr(config.data, key, value)
+    run = train(config, tmp_path / "run")
+    data, predictor = load_images(config.data, 0).test.dataset, Predictor(run.folder)
+    sample = data[0][0]
+    views = sample if isinstance(sample, list) else list(sample) if sample.ndim == 5 else [sample]
+    batch = torch.stack(views, 1 if config.data.time_first else 0)
+    with torch.no_grad():
+        wanted = predictor.model(batch).float().softmax(1).mean(0)
+    file = Path(data.names[0])
+    predict(run.folder, file, output=tmp_path / "out")
+    (line,) = read_json(tmp_path / "out" / "predictions.json")
+    assert {one["class"]: one["probability"] for one in line["classes"]} == {
+        name: pytest.approx(float(share), abs=1e-4) for name, share in zip(predictor.classes, wanted, strict=True)
+    }
+    assert "frame" not in line
+    write_png(torch.zeros(3, 32, 32, dtype=torch.uint8), str(tmp_path / "still.png"))
+    with pytest.raises(SnnkitError, match=r"still\.png is a picture, and this network was trained on clips"):
+        predict(run.folder, file, tmp_path / "still.png", output=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_captions_are_those_of_the_test(tmp_path):
+    pytest.importorskip("skimage", reason="no photographs: pip install scikit-image")
+    sizes = {key: value for key, value in SMALL.items() if "_channels" not in key}
+    sizes |= {"text_width": 32, "text_depth": 1, "text_heads": 2, "frozen": False}
+    config = RunConfig(model=ModelConfig("captioner:timm:resnet10t", sizes=sizes), epochs=1, threads=1)
+    config.task, config.data.dataset, config.data.source = TaskConfig("captioning"), "scenes", "vendored"
+    config.data.img_size, config.data.context, config.data.batch_size = 48, 24, 4
+    config.data.flip, config.data.shift_pixels, config.data.train_limit, config.data.test_limit = False, 0, 8, 2
+    run = train(config, tmp_path / "run")
+    config.data.targets = "captions"
+    wanted = read_json(run.folder / "captions.json")["shown"]
+    names = load_images(config.data, 0).test.dataset.names
+    scenes = Scenes("vendored", False, 500, side=48)
+    for number, name in enumerate(names):
+        write_png(scenes.read(int(name.split()[-1])).image, str(tmp_path / f"{number}.png"))
+    predict(run.folder, *(tmp_path / f"{n}.png" for n in range(len(names))), output=tmp_path / "out")
+    found = read_json(tmp_path / "out" / "predictions.json")
+    assert [one["caption"] for one in found] == [one["caption"] for one in wanted]
+    drawn = decode_image(str(tmp_path / "out" / found[0]["picture"]))
+    assert (drawn.shape[-1], drawn.shape[-2] > 240) == (240, True)  # five times as large, above its words
+    assert torch.equal(drawn[:, :240:5, ::5], decode_image(str(tmp_path / "0.png")))
+
+
+def test_words_stand_below_a_picture():
+    picture = torch.full((3, 100, 300), 90, dtype=torch.uint8)
+    one, more = with_words(picture, "a red coat"), with_words(picture, "a red coat " * 20)
+    assert torch.equal(one[:, :100], picture)
+    assert 100 < one.shape[1] < more.shape[1]
+    assert (one[:, 100:] < 100).any(), "words are black"
+    assert with_words(picture, "").shape[1] > 100
+
+
 def test_frames_of_a_video(tmp_path):
     path = video(tmp_path / "v.mp4", frames=20, fps=10, step=10)
     found = list(pictures(path, "v", every=0.5))
@@ -246,6 +317,15 @@ def test_weights_without_a_run_are_refused(segments, tmp_path):
     alone.write_bytes(segments.checkpoint.read_bytes())
     with pytest.raises(SnnkitError, match="lies in no run's folder"):
         Predictor(alone)
+
+
+def test_a_run_on_events_is_refused(tiny_run, tmp_path):
+    shutil.copytree(tiny_run.folder, tmp_path / "run")
+    about = read_json(tmp_path / "run" / "config.json")
+    about["data"]["dataset"] = "event_folder"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(about))
+    with pytest.raises(SnnkitError, match="was trained on recordings of events"):
+        Predictor(tmp_path / "run")
 
 
 def test_a_picture_is_grey_where_the_network_reads_one_channel(tiny_run):
