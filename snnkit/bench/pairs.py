@@ -159,7 +159,8 @@ def _in_two_processes() -> Iterator[dict[str, Any]]:
     """Peaks of steps against what is predicted without looking at how weights are held, and the weights held."""
     case = f"two processes, {PARTS} parts of {PART}"
     for sharded, variant in ((False, "whole weights"), (True, "FSDP2")):
-        most = max(peaks(sharded), key=lambda one: one["peak"])
+        found = peaks(sharded)
+        most = {what: max(one[what] for one in found) for what in found[0]}
         share = round(most["peak"] / most["predicted"], 3)
         yield figure(f"{case}: peak", variant, share, "of what is predicted", _PREDICTED)
         for what in ("peak", "highest", "weights"):

@@ -24,9 +24,10 @@ from typing import Any
 from torch import Tensor
 
 from snnkit.data.coco_file import Instances, Listed, coco_masks, objects_of, read_instances
+from snnkit.data.coco_images import read_listed
 from snnkit.data.config import DataConfig
 from snnkit.data.dense import COLLATES, Dense
-from snnkit.data.image_folder import MEAN, STD, read_image
+from snnkit.data.image_folder import MEAN, STD
 from snnkit.data.object_transforms import Objects
 from snnkit.data.samples import Splits
 from snnkit.errors import CorruptFileError, InvalidArgumentError
@@ -61,13 +62,8 @@ class ObjectFiles:
         Raises:
             CorruptFileError: the image cannot be read, or is of another size than is listed.
         """
-        image, listed = read_image(self.names[index]), self._images[index]
-        if tuple(image.shape[1:]) != listed.size:
-            raise CorruptFileError(
-                f"{self.names[index]}: {image.shape[2]} by {image.shape[1]} pixels, its annotations are for "
-                f"{listed.size[1]} by {listed.size[0]}; mend one of them, or set data.on_corrupt=skip."
-            )
-        return image, objects_of(listed, self._masks)
+        listed = self._images[index]
+        return read_listed(self.names[index], listed.size), objects_of(listed, self._masks)
 
 
 def load(config: DataConfig) -> Splits:

@@ -7,6 +7,11 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from torch import Tensor
+
+from snnkit.data.image_folder import read_image
+from snnkit.errors import CorruptFileError
+
 
 def file_names(images: Iterable[Any]) -> dict[Any, str]:
     """Return the name of every image's file by its number, in the order of the list.
@@ -25,6 +30,22 @@ def file_names(images: Iterable[Any]) -> dict[Any, str]:
             raise ValueError(f"the image {name!r} does not lie in the folder of images")
         found[number] = name
     return found
+
+
+def read_listed(file: str, size: tuple[Any, Any]) -> Tensor:
+    """Return the image uint8 (3, H, W) in a file, whose (H, W) are listed, or None where they are not.
+
+    Raises:
+        CorruptFileError: it cannot be read, or is of another size.
+    """
+    image = read_image(file)
+    height, width = size
+    if height and width and (height, width) != tuple(image.shape[1:]):
+        raise CorruptFileError(
+            f"{file}: {image.shape[2]} by {image.shape[1]} pixels, its annotations are for {width} by {height}; mend "
+            "one of them, or set data.on_corrupt=skip."
+        )
+    return image
 
 
 def identity(given: Any) -> Any:

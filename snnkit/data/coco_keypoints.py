@@ -27,10 +27,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnkit.data.coco_images import box_of, categories_of, category_number, file_names, identity, is_crowd
+from snnkit.data.coco_images import box_of, categories_of, category_number, file_names, identity, is_crowd, read_listed
 from snnkit.data.config import DataConfig
 from snnkit.data.dense import COLLATES, Dense
-from snnkit.data.image_folder import MEAN, STD, read_image
+from snnkit.data.image_folder import MEAN, STD
 from snnkit.data.keypoints import SIGMA, Marked, TopDown, mirrored
 from snnkit.data.samples import Splits
 from snnkit.errors import CorruptFileError, InvalidArgumentError
@@ -75,14 +75,8 @@ class MarkedFiles:
         Raises:
             CorruptFileError: the image cannot be read, or is of another size than is listed; names it.
         """
-        image = read_image(self.names[index])
-        height, width = self._sizes[index] if self._sizes else (None, None)
-        if height and width and (height, width) != tuple(image.shape[1:]):
-            raise CorruptFileError(
-                f"{self.names[index]}: {image.shape[2]} by {image.shape[1]} pixels, its annotations are for {width} by "
-                f"{height}; mend one of them, or set data.on_corrupt=skip."
-            )
-        return image, self.things[index]
+        size = self._sizes[index] if self._sizes else (None, None)
+        return read_listed(self.names[index], size), self.things[index]
 
 
 def load(config: DataConfig) -> Splits:
