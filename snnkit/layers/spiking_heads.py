@@ -1,21 +1,22 @@
 """Spiking heads of detectors: a neuron before every convolution and linear layer, outputs averaged over time.
 
-    proposals      LIF, 3×3, LIF → 1×1 to objectness and 1×1 to offsets                     the same for every level
-    boxes          LIF, linear, LIF, linear, LIF → linear to classes and linear to offsets
-    masks          four times (LIF, 3×3), LIF, 2×2 transposed, LIF, 1×1 to the classes
-    dense          four times (LIF, 3×3), LIF, 3×3 to classes; the same again to offsets     (RetinaNet)
+    proposals      s, 3×3, s → 1×1 to objectness and 1×1 to offsets                     the same for every level
+    boxes          s, linear, s, linear, s → linear to classes and linear to offsets
+    masks          four times (s, 3×3), s, 2×2 transposed, s, 1×1 to the classes
+    dense          four times (s, 3×3), s, 3×3 to classes; the same again to offsets     (RetinaNet)
 
-Each gives what torchvision's layer in its place gives, so that torchvision's matching, losses and selection of boxes
-work on it. Class 0 is the background; it has a logit, but neither offsets nor a mask: there zeros stand.
+s is the neuron, which ``neuron`` makes: a LIF unless told otherwise. Each gives what torchvision's layer in its place
+gives, so that torchvision's matching, losses and selection of boxes work on it. Class 0 is the background; it has a
+logit, but neither offsets nor a mask: there zeros stand.
 
 Source: BICLab/Spike-Driven-Transformer-V3 @00fcd1f, ``Detection`` (Mask R-CNN of Spike-driven Transformer V2, whose
-layers have biases and no norms); the dense heads are an own form of RetinaNet's (arXiv 1708.02002). Letters: T steps,
-B images, R regions, C channels, H and W pixels, A anchors at a place, K classes.
+layers have biases and no norms); the dense heads are an own form of RetinaNet's (arXiv 1708.02002). Letters: T steps, B
+images, R regions, C channels, H and W pixels, A anchors at a place, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,10 +32,10 @@ from snnkit.readouts import Mean
 class SpikingRPNHead(nn.Module):
     """Levels (T, B, C, Hᵢ, Wᵢ) → objectness (B, A, Hᵢ, Wᵢ) and offsets (B, 4A, Hᵢ, Wᵢ) of each."""
 
-    def __init__(self, channels: int, anchors: int):
+    def __init__(self, channels: int, anchors: int, neuron: Callable[[], nn.Module] = LIF):
         super().__init__()
-        self.conv_lif, self.conv = LIF(), drawn(Conv2d(channels, channels, 3, padding=1))
-        self.lif = LIF()
+        self.conv_lif, self.conv = neuron(), drawn(Conv2d(channels, channels, 3, padding=1))
+        self.lif = neuron()
         self.cls_logits, self.bbox_pred = small(Conv2d(channels, anchors, 1)), small(Conv2d(channels, 4 * anchors, 1))
         self.readout = Mean()
 
@@ -47,10 +48,10 @@ class SpikingRPNHead(nn.Module):
 class SpikingBoxHead(nn.Module):
     """Regions (T, R, C, h, w) → currents (T, R, F)."""
 
-    def __init__(self, inputs: int, width: int):
+    def __init__(self, inputs: int, width: int, neuron: Callable[[], nn.Module] = LIF):
         super().__init__()
-        self.lif6, self.fc6 = LIF(), drawn(Linear(inputs, width))
-        self.lif7, self.fc7 = LIF(), drawn(Linear(width, width))
+        self.lif6, self.fc6 = neuron(), drawn(Linear(inputs, width))
+        self.lif7, self.fc7 = neuron(), drawn(Linear(width, width))
 
     def forward(self, x_TRChw: Tensor) -> Tensor:
         """Return what the predictor's neurons receive."""
@@ -60,9 +61,9 @@ class SpikingBoxHead(nn.Module):
 class SpikingBoxPredictor(nn.Module):
     """Currents (T, R, F) → logits (R, K + 1) and offsets (R, 4 (K + 1)), class 0 the background."""
 
-    def __init__(self, width: int, num_classes: int):
+    def __init__(self, width: int, num_classes: int, neuron: Callable[[], nn.Module] = LIF):
         super().__init__()
-        self.lif = LIF()
+        self.lif = neuron()
         self.cls_score = small(Linear(width, num_classes + 1))
         self.bbox_pred = small(Linear(width, 4 * num_classes), 0.001)
         self.readout = Mean()
@@ -77,9 +78,9 @@ class SpikingBoxPredictor(nn.Module):
 class SpikingMaskHead(nn.Module):
     """Regions (T, R, C, h, w) → currents (T, R, C', h, w)."""
 
-    def __init__(self, channels: int, width: int, layers: int):
+    def __init__(self, channels: int, width: int, layers: int, neuron: Callable[[], nn.Module] = LIF):
         super().__init__()
-        self.lifs = nn.ModuleList(LIF() for _ in range(layers))
+        self.lifs = nn.ModuleList(neuron() for _ in range(layers))
         self.convs = nn.ModuleList(drawn(Conv2d(width if i else channels, width, 3, padding=1)) for i in range(layers))
 
     def forward(self, x_TRChw: Tensor) -> Tensor:
@@ -92,10 +93,10 @@ class SpikingMaskHead(nn.Module):
 class SpikingMaskPredictor(nn.Module):
     """Currents (T, R, C, h, w) → logits (R, K + 1, 2h, 2w) of the pixels of every class, 0 for the background."""
 
-    def __init__(self, channels: int, num_classes: int):
+    def __init__(self, channels: int, num_classes: int, neuron: Callable[[], nn.Module] = LIF):
         super().__init__()
-        self.lif5, self.conv5_mask = LIF(), drawn(ConvTranspose2d(channels, channels, 2, 2))
-        self.lif, self.mask_fcn_logits = LIF(), small(Conv2d(channels, num_classes, 1), 0.1)
+        self.lif5, self.conv5_mask = neuron(), drawn(ConvTranspose2d(channels, channels, 2, 2))
+        self.lif, self.mask_fcn_logits = neuron(), small(Conv2d(channels, num_classes, 1), 0.1)
         self.readout = Mean()
 
     def forward(self, x_TRChw: Tensor) -> Tensor:
@@ -105,13 +106,13 @@ class SpikingMaskPredictor(nn.Module):
 
 
 class SpikingTower(nn.Module):
-    """So many times LIF and 3×3, LIF, and a last 3×3: maps (T, B, C, H, W) → their mean over time (B, C', H, W)."""
+    """So many times neuron and 3×3, neuron, a last 3×3: maps (T, B, C, H, W) → their mean over time (B, C', H, W)."""
 
-    def __init__(self, channels: int, out: int, layers: int = 4):
+    def __init__(self, channels: int, out: int, layers: int = 4, neuron: Callable[[], nn.Module] = LIF):
         super().__init__()
-        self.lifs = nn.ModuleList(LIF() for _ in range(layers))
+        self.lifs = nn.ModuleList(neuron() for _ in range(layers))
         self.convs = nn.ModuleList(drawn(Conv2d(channels, channels, 3, padding=1)) for _ in range(layers))
-        self.lif, self.last = LIF(), small(Conv2d(channels, out, 3, padding=1))
+        self.lif, self.last = neuron(), small(Conv2d(channels, out, 3, padding=1))
         self.readout = Mean()
 
     def forward(self, x_TBCHW: Tensor) -> Tensor:
@@ -128,12 +129,12 @@ class SpikingRetinaHead(RetinaNetHead):
     N counts the anchors of all levels. Losses are torchvision's.
     """
 
-    def __init__(self, channels: int, anchors: int, num_classes: int):
+    def __init__(self, channels: int, anchors: int, num_classes: int, neuron: Callable[[], nn.Module] = LIF):
         super().__init__(1, anchors, num_classes)  # for its losses; the layers are replaced
         classes, offsets = self.classification_head, self.regression_head
         prior = classes.cls_logits.bias[0].item()  # a new network finds nothing
         for head, out in ((classes, anchors * num_classes), (offsets, 4 * anchors)):
-            head.conv = SpikingTower(channels, out)
+            head.conv = SpikingTower(channels, out, neuron=neuron)
         del classes.cls_logits, offsets.bbox_reg
         nn.init.constant_(classes.conv.last.bias, prior)
         self._outputs = num_classes, 4
@@ -155,11 +156,11 @@ def _by_anchor(x_BCHW: Tensor, outputs: int) -> Tensor:
 
 
 class SpikingCoarser(nn.Module):
-    """Two levels more, half and a quarter of the coarsest in size: LIF, 3×3 at stride 2, twice."""
+    """Two levels more, half and a quarter of the coarsest in size: neuron, 3×3 at stride 2, twice."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, neuron: Callable[[], nn.Module] = LIF):
         super().__init__()
-        self.lifs = nn.ModuleList(LIF() for _ in range(2))
+        self.lifs = nn.ModuleList(neuron() for _ in range(2))
         self.p6, self.p7 = (drawn(Conv2d(channels, channels, 3, stride=2, padding=1)) for _ in range(2))
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:

@@ -1,18 +1,19 @@
 """A spiking feature pyramid, and a spiking head that sums its levels.
 
-    lateral        LIF, 1×1 to the pyramid's channels; each level adds the next, enlarged to the nearest pixel
-    pyramid        LIF, 3×3
-    scales         log₂ r times (LIF, 3×3, norm, enlarged twofold) a level that is r times coarser than the finest;
-                   (LIF, 3×3, norm) once where r = 1
-    sum            of all levels at the finest one's size → LIF → dropout → 1×1 to the classes
+    lateral        s, 1×1 to the pyramid's channels; each level adds the next, enlarged to the nearest pixel
+    pyramid        s, 3×3
+    scales         log₂ r times (s, 3×3, norm, enlarged twofold) a level that is r times coarser than the finest;
+                   (s, 3×3, norm) once where r = 1
+    sum            of all levels at the finest one's size → s → dropout → 1×1 to the classes
 
-Source: BICLab/Spike-Driven-Transformer-V3 @00fcd1f, ``Segmentation`` (Semantic FPN); Kirillov et al., "Panoptic Feature
-Pyramid Networks", arXiv 1901.02446. Letters: T steps, B images, C channels, H and W pixels, K classes.
+s is the neuron, a LIF unless told otherwise. Source: BICLab/Spike-Driven-Transformer-V3 @00fcd1f, ``Segmentation``
+(Semantic FPN); Kirillov et al., "Panoptic Feature Pyramid Networks", arXiv 1901.02446. Letters: T steps, B images, C
+channels, H and W pixels, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,13 +25,16 @@ from snnkit.neurons import LIF
 
 
 class SpikingFPN(nn.Module):
-    """Maps (T, B, Cᵢ, Hᵢ, Wᵢ), fine to coarse, to as many of the same sizes with ``channels`` channels."""
+    """Maps (T, B, Cᵢ, Hᵢ, Wᵢ), fine to coarse, to as many of the same sizes with ``channels`` channels.
 
-    def __init__(self, in_channels: Sequence[int], channels: int):
+    ``neuron`` makes a neuron.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int, neuron: Callable[[], nn.Module] = LIF):
         super().__init__()
-        self.lateral_lifs = nn.ModuleList(LIF() for _ in in_channels)
+        self.lateral_lifs = nn.ModuleList(neuron() for _ in in_channels)
         self.laterals = nn.ModuleList(drawn(Conv2d(c, channels, 1)) for c in in_channels)
-        self.pyramid_lifs = nn.ModuleList(LIF() for _ in in_channels)
+        self.pyramid_lifs = nn.ModuleList(neuron() for _ in in_channels)
         self.pyramid = nn.ModuleList(drawn(Conv2d(channels, channels, 3, padding=1)) for _ in in_channels)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -42,11 +46,13 @@ class SpikingFPN(nn.Module):
 
 
 class ScaleHead(nn.Module):
-    """So many times LIF, 3×3, norm, each enlarged twofold where ``enlarge``."""
+    """So many times neuron, 3×3, norm, each enlarged twofold where ``enlarge``."""
 
-    def __init__(self, in_channels: int, channels: int, layers: int, enlarge: bool):
+    def __init__(
+        self, in_channels: int, channels: int, layers: int, enlarge: bool, neuron: Callable[[], nn.Module] = LIF
+    ):
         super().__init__()
-        self.lifs = nn.ModuleList(LIF() for _ in range(layers))
+        self.lifs = nn.ModuleList(neuron() for _ in range(layers))
         self.convs = nn.ModuleList(ConvBN(channels if i else in_channels, channels, 3) for i in range(layers))
         self.enlarge = enlarge
 
@@ -69,14 +75,23 @@ class SpikingScaleSum(nn.Module):
         num_classes: K.
         ratios: how much coarser than the finest each level is, powers of two.
         dropout: probability that training silences a channel before the last layer.
+        neuron: makes a neuron.
     """
 
-    def __init__(self, in_channels: int, channels: int, num_classes: int, ratios: Sequence[int], dropout: float):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        num_classes: int,
+        ratios: Sequence[int],
+        dropout: float,
+        neuron: Callable[[], nn.Module] = LIF,
+    ):
         super().__init__()
         self.scale_heads = nn.ModuleList(
-            ScaleHead(in_channels, channels, max(ratio.bit_length() - 1, 1), enlarge=ratio > 1) for ratio in ratios
+            ScaleHead(in_channels, channels, max(ratio.bit_length() - 1, 1), ratio > 1, neuron) for ratio in ratios
         )
-        self.lif = LIF()
+        self.lif = neuron()
         self.dropout = Dropout2d(dropout)
         self.classify = Conv2d(channels, num_classes, 1)
 

@@ -12,16 +12,23 @@ Maps of ordinary models are (B, C, H, W), those of spiking ones (T, B, C, H, W).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snnkit.errors import InvalidArgumentError
+from snnkit.errors import InvalidArgumentError, unknown_name
 from snnkit.layers.simple_pyramid import SimplePyramid
 from snnkit.models.classifier import ImageClassifier, SpikingClassifier
 from snnkit.models.sizes import check_whole
+from snnkit.neurons import LIF, Neuron
+
+NEURONS = ("lif", "backbone")
+"""What the neurons of neck and head can be: ``LIF`` as it is by default, or what the backbone has most of."""
 
 _STRIDES = (4, 8, 16, 32)  # of a pyramid that is made
 # What stands behind the maps of a classifier: it keeps its weights, and learns nothing here.
@@ -97,6 +104,33 @@ class Backbone(nn.Module):
     def timesteps(self) -> int | None:
         """T for still images; None for ordinary models."""
         return self.encoder.timesteps if self.spiking else None  # type: ignore[return-value]
+
+    def neuron(self, kind: str) -> Callable[[], nn.Module]:
+        """Return what makes the neurons of neck and head.
+
+        Args:
+            kind: one of ``NEURONS``. Maps of a backbone whose neurons take smaller currents leave ``LIF`` nearly
+                silent in few time steps.
+
+        Raises:
+            UnknownNameError: another kind.
+            InvalidArgumentError: "backbone", and there are none, or those there are hold constants by channel.
+        """
+        if kind not in NEURONS:
+            raise unknown_name("neurons of neck and head", kind, NEURONS)
+        if kind == "lif":
+            return LIF
+        found = [part for part in self.encoder.modules() if isinstance(part, Neuron)]
+        if not found:
+            raise InvalidArgumentError(f"neurons='backbone': {self._name} has none; leave it at 'lif'.")
+        most = Counter(map(str, found)).most_common(1)[0][0]
+        example = next(part for part in found if str(part) == most)
+        if any(value.numel() > 1 for value in example.state_dict().values()):
+            raise InvalidArgumentError(
+                f"neurons='backbone': {most} of {self._name} has constants by channel, which fit no other layer; leave "
+                "it at 'lif'."
+            )
+        return partial(copy.deepcopy, example)
 
     @property
     def in_chans(self) -> int:

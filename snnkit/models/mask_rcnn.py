@@ -16,7 +16,7 @@ is that of Meta-SpikeFormer (``layers.spiking_heads``). Letters as in ``models.d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -64,12 +64,13 @@ class MaskRCNN(Detector):
         channels: int,
         transform: Scaling,
         nominal_strides: bool | None,
+        neuron: Callable[[], nn.Module],
     ):
         super().__init__(backbone, num_classes, transform)
         self.nominal_strides = nominal_strides
         self.neck: nn.Module
         if backbone.spiking:
-            self.neck = SpikingFPN(backbone.channels, channels)
+            self.neck = SpikingFPN(backbone.channels, channels, neuron)
         else:
             self.neck = FeaturePyramidNetwork(list(backbone.channels), channels, LastLevelMaxPool())
         self.rpn, self.roi_heads = rpn, roi_heads
@@ -182,6 +183,7 @@ def build(
     min_size: int | Sequence[int] = 0,
     max_size: int = 0,
     nominal_strides: bool | None = None,
+    neurons: str = "lif",
 ) -> MaskRCNN:
     """Build a Mask R-CNN on an encoder's maps.
 
@@ -203,6 +205,7 @@ def build(
         min_size, max_size: as in ``Scaling``.
         nominal_strides: place anchors and regions as if strides doubled from level to level, as published spiking
             weights want it; None is False until such weights are loaded.
+        neurons: of neck and heads, as in ``Backbone.neuron``.
 
     Raises:
         InvalidArgumentError: a number outside its range.
@@ -215,13 +218,15 @@ def build(
     if not anchor_ratios:
         raise InvalidArgumentError("anchor_ratios=(): give one at least, such as 1.0.")
     backbone = Backbone(encoder, levels, finest)
+    neuron = backbone.neuron(neurons)
     sides = [[anchor_scale * backbone.strides[0] * 2**level] for level in range(len(backbone.strides) + 1)]
-    rpn = _proposals(backbone, fpn_channels, Anchors(sides, anchor_ratios), proposals)
+    rpn = _proposals(backbone, fpn_channels, Anchors(sides, anchor_ratios), proposals, neuron)
     selected = regions, score_threshold, overlap, detections
-    heads = _box_heads(backbone, num_classes, (fpn_channels, box_channels), *selected)
+    heads = _box_heads(backbone, num_classes, (fpn_channels, box_channels), neuron, *selected)
     if masks:
-        _add_masks(heads, backbone, num_classes, fpn_channels, mask_channels, mask_layers)
-    return MaskRCNN(backbone, num_classes, rpn, heads, fpn_channels, Scaling(min_size, max_size), nominal_strides)
+        _add_masks(heads, backbone, num_classes, (fpn_channels, mask_channels, mask_layers), neuron)
+    scaling = Scaling(min_size, max_size)
+    return MaskRCNN(backbone, num_classes, rpn, heads, fpn_channels, scaling, nominal_strides, neuron)
 
 
 def check_shares(**shares: float) -> None:
@@ -231,10 +236,12 @@ def check_shares(**shares: float) -> None:
             raise InvalidArgumentError(f"{name}={value!r}: must be at least 0 and at most 1.")
 
 
-def _proposals(backbone: Backbone, channels: int, anchors: Anchors, count: int) -> RegionProposalNetwork:
+def _proposals(
+    backbone: Backbone, channels: int, anchors: Anchors, count: int, neuron: Callable[[], nn.Module]
+) -> RegionProposalNetwork:
     """Return torchvision's first stage with its thresholds: things from IoU 0.7 on, background below 0.3."""
     number = anchors.num_anchors_per_location()[0]
-    head = SpikingRPNHead(channels, number) if backbone.spiking else RPNHead(channels, number)
+    head = SpikingRPNHead(channels, number, neuron) if backbone.spiking else RPNHead(channels, number)
     many = {"training": 2 * count, "testing": count}
     return RegionProposalNetwork(anchors, head, 0.7, 0.3, 256, 0.5, many, dict(many), 0.7)
 
@@ -243,6 +250,7 @@ def _box_heads(
     backbone: Backbone,
     num_classes: int,
     widths: tuple[int, int],
+    neuron: Callable[[], nn.Module],
     regions: int,
     score_threshold: float,
     overlap: float,
@@ -255,17 +263,24 @@ def _box_heads(
     head: nn.Module
     predictor: nn.Module
     if backbone.spiking:
-        head, predictor = SpikingBoxHead(inputs, width), SpikingBoxPredictor(width, num_classes)
+        head, predictor = SpikingBoxHead(inputs, width, neuron), SpikingBoxPredictor(width, num_classes, neuron)
     else:
         head, predictor = TwoMLPHead(inputs, width), FastRCNNPredictor(width, num_classes + 1)
     return RoIHeads(pool, head, predictor, 0.5, 0.5, regions, 0.25, None, score_threshold, overlap, detections)
 
 
-def _add_masks(heads: RoIHeads, backbone: Backbone, num_classes: int, channels: int, width: int, layers: int) -> None:
+def _add_masks(
+    heads: RoIHeads,
+    backbone: Backbone,
+    num_classes: int,
+    sizes: tuple[int, int, int],
+    neuron: Callable[[], nn.Module],
+) -> None:
+    channels, width, layers = sizes
     heads.mask_roi_pool = RegionAlign(backbone.strides, _MASK_SIDE)
     if backbone.spiking:
-        heads.mask_head = SpikingMaskHead(channels, width, layers)
-        heads.mask_predictor = SpikingMaskPredictor(width, num_classes)
+        heads.mask_head = SpikingMaskHead(channels, width, layers, neuron)
+        heads.mask_predictor = SpikingMaskPredictor(width, num_classes, neuron)
     else:
         heads.mask_head = MaskRCNNHeads(channels, (width,) * layers, 1)
         heads.mask_predictor = MaskRCNNPredictor(width, width, num_classes + 1)

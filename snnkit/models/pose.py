@@ -1,7 +1,7 @@
 """Heat maps of key points on any backbone, spiking or ordinary: a few deconvolutions on its coarsest map.
 
     ordinary   n times (4×4 deconvolution at stride 2, batch norm, ReLU), then 1×1 to the key points
-    spiking    n times (LIF, 4×4 deconvolution, batch norm), LIF, 1×1, at every time step; averaged over the steps
+    spiking    n times (neuron, 4×4 deconvolution, batch norm), neuron, 1×1, at every time step; averaged over the steps
 
 n doubles the coarsest map to a stride of 4 pixels: three times from 32, twice from 16, never from 4. Source: Xiao et
 al., "Simple Baselines for Human Pose Estimation and Tracking", arXiv 1804.06208 (three deconvolutions of 256 channels);
@@ -12,6 +12,7 @@ pixels, K key points.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -63,15 +64,22 @@ class Pose(OnBackbone):
 class SpikingPose(OnBackbone):
     """Images (B, C, H, W), or sequences (T, B, C, H, W) → heat maps (B, K, ⌈H/s⌉, ⌈W/s⌉), averaged over the steps.
 
-    Arguments, attributes and errors as of ``Pose``; the backbone is a spiking one.
+    Arguments, attributes and errors as of ``Pose``; the backbone is a spiking one. ``neuron`` makes those of the head.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, head_channels: int = 256):
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        head_channels: int = 256,
+        neuron: Callable[[], nn.Module] = LIF,
+    ):
         super().__init__(backbone)
         check_whole(num_classes=num_classes, head_channels=head_channels)
         self.num_classes = num_classes
         doublings, self.stride = _doublings(backbone)
-        self.head = _begun(_spiking_head([backbone.channels[-1], *[head_channels] * doublings], num_classes))
+        widths = [backbone.channels[-1], *[head_channels] * doublings]
+        self.head = _begun(_spiking_head(widths, num_classes, neuron))
         self.readout = Mean()
 
     def forward_sequence(self, x: Tensor) -> Tensor:
@@ -115,14 +123,14 @@ def _head(widths: list[int], num_classes: int) -> nn.Sequential:
     return head.append(nn.Conv2d(widths[-1], num_classes, 1))
 
 
-def _spiking_head(widths: list[int], num_classes: int) -> nn.Sequential:
+def _spiking_head(widths: list[int], num_classes: int, neuron: Callable[[], nn.Module]) -> nn.Sequential:
     """Return the spiking head: (T, B, C, H, W) → currents (T, B, K, 2ⁿ H, 2ⁿ W)."""
     head = nn.Sequential()
     for inputs, outputs in pairwise(widths):
-        head.append(LIF())
+        head.append(neuron())
         head.append(ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
         head.append(BatchNorm2d(outputs))
-    head.append(LIF())
+    head.append(neuron())
     return head.append(Conv2d(widths[-1], num_classes, 1))
 
 
@@ -137,10 +145,13 @@ FAMILY = Family(
 )
 
 
-def build(encoder: nn.Module, num_classes: int = 17, head_channels: int = 256) -> Pose | SpikingPose:
-    """Build the heat-map head on an encoder's coarsest map; arguments as in ``Pose``."""
+def build(
+    encoder: nn.Module, num_classes: int = 17, head_channels: int = 256, neurons: str = "lif"
+) -> Pose | SpikingPose:
+    """Build the heat-map head on an encoder's coarsest map; arguments as in ``Pose`` and ``Backbone.neuron``."""
     backbone = Backbone(encoder, levels=1, finest=STRIDE)
-    return (SpikingPose if backbone.spiking else Pose)(backbone, num_classes, head_channels)
+    neuron, sizes = backbone.neuron(neurons), (backbone, num_classes, head_channels)
+    return SpikingPose(*sizes, neuron) if backbone.spiking else Pose(*sizes)
 
 
 register_method("pose", build, FAMILY, maps=True)

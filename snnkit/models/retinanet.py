@@ -11,7 +11,7 @@ s is the finest stride. Sources: Lin et al., "Focal Loss for Dense Object Detect
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
@@ -37,11 +37,20 @@ _COARSER = 2
 class RetinaNet(Detector):
     """The network; see the module. ``build`` says what the arguments mean."""
 
-    def __init__(self, backbone: Backbone, num_classes: int, retina: Retina, channels: int, transform: Scaling):
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        retina: Retina,
+        channels: int,
+        transform: Scaling,
+        neuron: Callable[[], nn.Module],
+    ):
         super().__init__(backbone, num_classes, transform)
         self.neck: nn.Module
         if backbone.spiking:
-            self.neck, self.coarser = SpikingFPN(backbone.channels, channels), SpikingCoarser(channels)
+            self.neck = SpikingFPN(backbone.channels, channels, neuron)
+            self.coarser = SpikingCoarser(channels, neuron)
         else:
             coarser = LastLevelP6P7(channels, channels)
             self.neck = FeaturePyramidNetwork(list(backbone.channels), channels, coarser)
@@ -115,6 +124,7 @@ def build(
     detections: int = 300,
     min_size: int | Sequence[int] = 0,
     max_size: int = 0,
+    neurons: str = "lif",
 ) -> RetinaNet:
     """Build a RetinaNet on an encoder's maps.
 
@@ -130,6 +140,7 @@ def build(
         overlap: IoU from which on two boxes of a class are one.
         detections: of an image, at most.
         min_size, max_size: as in ``Scaling``.
+        neurons: of neck and heads, as in ``Backbone.neuron``.
 
     Raises:
         InvalidArgumentError: a number outside its range.
@@ -140,6 +151,7 @@ def build(
     if not anchor_ratios:
         raise InvalidArgumentError("anchor_ratios=(): give one at least, such as 1.0.")
     backbone = Backbone(encoder, levels, finest)
+    neuron = backbone.neuron(neurons)
     first = anchor_scale * backbone.strides[0]
     # Whole pixels, as published: 32, 40, 50.
     sides = [
@@ -148,7 +160,8 @@ def build(
     ]
     anchors = Anchors(sides, anchor_ratios)
     each = anchors.num_anchors_per_location()[0]
-    head = (SpikingRetinaHead if backbone.spiking else RetinaNetHead)(fpn_channels, each, num_classes)
+    outputs = fpn_channels, each, num_classes
+    head = SpikingRetinaHead(*outputs, neuron) if backbone.spiking else RetinaNetHead(*outputs)
     retina = Retina(
         _Channels(fpn_channels),
         num_classes,
@@ -159,7 +172,7 @@ def build(
         detections_per_img=detections,
         topk_candidates=1000,
     )
-    return RetinaNet(backbone, num_classes, retina, fpn_channels, Scaling(min_size, max_size))
+    return RetinaNet(backbone, num_classes, retina, fpn_channels, Scaling(min_size, max_size), neuron)
 
 
 register_method("retinanet", build, FAMILY, maps=True)

@@ -11,7 +11,7 @@ Logits are at the stride of the finest map. Source: Kirillov et al., "Panoptic F
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,18 +110,26 @@ class SemanticFPN(OnBackbone):
 class SpikingSemanticFPN(OnBackbone):
     """Images (B, C, H, W), or sequences (T, B, C, H, W) → logits (B, K, ⌈H/s⌉, ⌈W/s⌉), averaged over the steps.
 
-    Arguments and errors as of ``SemanticFPN``; the backbone is a spiking one.
+    Arguments and errors as of ``SemanticFPN``; the backbone is a spiking one. ``neuron`` makes those of neck and head.
 
     Attributes:
         timesteps: T for still images.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, fpn_channels: int, head_channels: int, dropout: float):
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        fpn_channels: int,
+        head_channels: int,
+        dropout: float,
+        neuron: Callable[[], nn.Module],
+    ):
         super().__init__(backbone)
         _check(dropout, num_classes=num_classes, fpn_channels=fpn_channels, head_channels=head_channels)
         self.num_classes = num_classes
-        self.neck = SpikingFPN(backbone.channels, fpn_channels)
-        self.head = SpikingScaleSum(fpn_channels, head_channels, num_classes, _ratios(backbone), dropout)
+        self.neck = SpikingFPN(backbone.channels, fpn_channels, neuron)
+        self.head = SpikingScaleSum(fpn_channels, head_channels, num_classes, _ratios(backbone), dropout, neuron)
         self.readout = Mean()
 
     def forward_sequence(self, x: Tensor) -> Tensor:
@@ -159,11 +167,12 @@ def build(
     dropout: float = 0.1,
     levels: int = 4,
     finest: int = 4,
+    neurons: str = "lif",
 ) -> SemanticFPN | SpikingSemanticFPN:
-    """Build a Semantic FPN on an encoder's maps; arguments as in ``SemanticFPN`` and ``Backbone``."""
+    """Build a Semantic FPN on an encoder's maps; arguments as in ``SemanticFPN``, ``Backbone`` and its ``neuron``."""
     backbone = Backbone(encoder, levels, finest)
-    kind = SpikingSemanticFPN if backbone.spiking else SemanticFPN
-    return kind(backbone, num_classes, fpn_channels, head_channels, dropout)
+    neuron, sizes = backbone.neuron(neurons), (backbone, num_classes, fpn_channels, head_channels, dropout)
+    return SpikingSemanticFPN(*sizes, neuron) if backbone.spiking else SemanticFPN(*sizes)
 
 
 register_method("semantic_fpn", build, FAMILY, maps=True)

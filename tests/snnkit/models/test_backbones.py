@@ -13,11 +13,13 @@ from torch import nn
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
 
 import snnkit
-from snnkit.errors import InvalidArgumentError
+from snnkit.errors import InvalidArgumentError, UnknownNameError
 from snnkit.layers.simple_pyramid import SimplePyramid
 from snnkit.models import families
-from snnkit.models.backbones import Backbone
+from snnkit.models.backbones import NEURONS, Backbone
 from snnkit.models.registry import _of_maps, accepts
+from snnkit.neurons import LIF, MultiSpike, Neuron
+from snnkit.surrogates import Rect
 
 SIZES = ((64, 64), (72, 100), (96, 64))
 WITHOUT = {"spiking_cnn", "uniformer_video"}  # no maps, and maps of clips
@@ -303,6 +305,63 @@ def test_levels_of_a_single_map():
     x = torch.rand(1, 1, 64, 64)
     assert torch.equal(Backbone(lookup, levels=1)(x)[0], lookup(x)[0])
     assert Backbone(_of_maps("timm:vit_small_patch14_dinov2", {**vit, "patch_size": 16})).strides == (4, 8, 16, 32)
+
+
+# Neurons behind the backbone.
+
+MS = {"widths": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "timesteps": 2}
+SMALL = {
+    "semantic_fpn": {"fpn_channels": 8, "head_channels": 8},
+    "mask_rcnn": {"fpn_channels": 8, "box_channels": 8, "mask_channels": 8},
+    "retinanet": {"fpn_channels": 8},
+    "pose": {"head_channels": 8},
+}
+
+
+def kinds_behind(model):
+    return {str(part) for name, part in model.named_modules() if isinstance(part, Neuron) and "backbone" not in name}
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_neurons_of_neck_and_head_are_lifs_or_the_backbones(method):
+    made = {
+        kind: snnkit.create_model(f"{method}:ms_resnet18", num_classes=3, neurons=kind, **MS, **SMALL[method])
+        for kind in NEURONS
+    }
+    own = str(LIF(tau=4 / 3, v_threshold=0.5, decay_input=False))
+    assert kinds_behind(made["lif"]) == {str(LIF())}
+    assert kinds_behind(made["backbone"]) == {own}
+    neurons = [part for part in made["backbone"].modules() if isinstance(part, Neuron)]
+    assert {type(one.surrogate) for one in neurons} == {Rect}
+    assert (
+        len({id(one) for one in neurons}) == len(neurons) == sum(isinstance(p, Neuron) for p in made["lif"].modules())
+    )
+    default = snnkit.create_model(f"{method}:ms_resnet18", num_classes=3, **MS, **SMALL[method])
+    assert kinds_behind(default) == {str(LIF())}  # as networks were that are stored without it
+
+
+def test_neurons_are_those_that_the_backbone_has_most_of():
+    tiny = {k: v for k, v in FAMILIES["meta_spikeformer"].tiny.items() if k not in ("name", "num_classes")}
+    backbone = Backbone(_of_maps("meta_spikeformer_15m", tiny))
+    kinds = {str(part) for part in backbone.modules() if isinstance(part, Neuron)}
+    assert len(kinds) == 2  # those behind attention have half the threshold
+    assert str(backbone.neuron("backbone")()) == str(LIF())
+    integers = encoder_of("e_spikeformer")
+    one = Backbone(integers).neuron("backbone")()
+    assert isinstance(one, MultiSpike)
+
+
+def test_neurons_that_cannot_be():
+    spiking, ordinary = Backbone(_of_maps("ms_resnet18", MS)), Backbone(_of_maps("timm:resnet10t", TIMM["resnet10t"]))
+    with pytest.raises(UnknownNameError, match="neurons of neck and head 'backbon'.*'backbone'"):
+        spiking.neuron("backbon")
+    with pytest.raises(InvalidArgumentError, match="resnet10t has none; leave it at 'lif'"):
+        ordinary.neuron("backbone")
+    for part in spiking.modules():
+        if isinstance(part, Neuron):
+            part.register_buffer("by_channel", torch.ones(8))
+    with pytest.raises(InvalidArgumentError, match="constants by channel"):
+        spiking.neuron("backbone")
 
 
 # What cannot be.
