@@ -213,10 +213,8 @@ def build(
     check_whole(num_classes=num_classes, fpn_channels=fpn_channels, box_channels=box_channels)
     check_whole(mask_channels=mask_channels, mask_layers=mask_layers)
     check_whole(proposals=proposals, regions=regions, detections=detections)
-    check_positive(anchor_scale=anchor_scale, **{f"anchor_ratios[{i}]": r for i, r in enumerate(anchor_ratios)})
+    check_anchors(anchor_scale, anchor_ratios)
     check_shares(score_threshold=score_threshold, overlap=overlap)
-    if not anchor_ratios:
-        raise InvalidArgumentError("anchor_ratios=(): give one at least, such as 1.0.")
     backbone = Backbone(encoder, levels, finest)
     neuron = backbone.neuron(neurons)
     sides = [[anchor_scale * backbone.strides[0] * 2**level] for level in range(len(backbone.strides) + 1)]
@@ -227,6 +225,13 @@ def build(
         _add_masks(heads, backbone, num_classes, (fpn_channels, mask_channels, mask_layers), neuron)
     scaling = Scaling(min_size, max_size)
     return MaskRCNN(backbone, num_classes, rpn, heads, fpn_channels, scaling, nominal_strides, neuron)
+
+
+def check_anchors(scale: float, ratios: Sequence[float]) -> None:
+    """Raise InvalidArgumentError unless there are ratios, and they and the scale are above 0."""
+    check_positive(anchor_scale=scale, **{f"anchor_ratios[{i}]": ratio for i, ratio in enumerate(ratios)})
+    if not ratios:
+        raise InvalidArgumentError("anchor_ratios=(): give one at least, such as 1.0.")
 
 
 def check_shares(**shares: float) -> None:

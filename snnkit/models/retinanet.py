@@ -20,16 +20,15 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from snnkit.errors import InvalidArgumentError
 from snnkit.layers.spiking_heads import SpikingCoarser, SpikingRetinaHead
 from snnkit.layers.spiking_pyramid import SpikingFPN
 from snnkit.models.backbones import Backbone
 from snnkit.models.detector import Anchors, Detector, Found, Scaling
 from snnkit.models.family import Family, Published
-from snnkit.models.mask_rcnn import check_shares
+from snnkit.models.mask_rcnn import check_anchors, check_shares
 from snnkit.models.mask_rcnn_keys import without_background
 from snnkit.models.registry import register_method
-from snnkit.models.sizes import check_positive, check_whole
+from snnkit.models.sizes import check_whole
 
 _COARSER = 2
 
@@ -146,10 +145,8 @@ def build(
         InvalidArgumentError: a number outside its range.
     """
     check_whole(num_classes=num_classes, fpn_channels=fpn_channels, octaves=octaves, detections=detections)
-    check_positive(anchor_scale=anchor_scale, **{f"anchor_ratios[{i}]": r for i, r in enumerate(anchor_ratios)})
+    check_anchors(anchor_scale, anchor_ratios)
     check_shares(score_threshold=score_threshold, overlap=overlap)
-    if not anchor_ratios:
-        raise InvalidArgumentError("anchor_ratios=(): give one at least, such as 1.0.")
     backbone = Backbone(encoder, levels, finest)
     neuron = backbone.neuron(neurons)
     first = anchor_scale * backbone.strides[0]
