@@ -196,8 +196,7 @@ def build(
         levels, finest: how many maps, and their smallest stride.
         anchor_scale: side of a square anchor, in strides of its level; less than 8 for things below 20 pixels.
         anchor_ratios: height per width of the anchors.
-        proposals: boxes an image that the second stage is asked about, at most; in training twice as many are drawn
-            from.
+        proposals: boxes an image that the second stage is asked about; training draws from twice as many.
         regions: of these, how many an image are learned from.
         score_threshold: what is found with less is left out.
         overlap: IoU from which on two boxes of a class are one.
@@ -210,9 +209,8 @@ def build(
     Raises:
         InvalidArgumentError: a number outside its range.
     """
-    check_whole(num_classes=num_classes, fpn_channels=fpn_channels, box_channels=box_channels)
-    check_whole(mask_channels=mask_channels, mask_layers=mask_layers)
-    check_whole(proposals=proposals, regions=regions, detections=detections)
+    check_whole(num_classes=num_classes, fpn_channels=fpn_channels, box_channels=box_channels, regions=regions)
+    check_whole(mask_channels=mask_channels, mask_layers=mask_layers, proposals=proposals, detections=detections)
     check_anchors(anchor_scale, anchor_ratios)
     check_shares(score_threshold=score_threshold, overlap=overlap)
     backbone = Backbone(encoder, levels, finest)
@@ -223,8 +221,8 @@ def build(
     heads = _box_heads(backbone, num_classes, (fpn_channels, box_channels), neuron, *selected)
     if masks:
         _add_masks(heads, backbone, num_classes, (fpn_channels, mask_channels, mask_layers), neuron)
-    scaling = Scaling(min_size, max_size)
-    return MaskRCNN(backbone, num_classes, rpn, heads, fpn_channels, scaling, nominal_strides, neuron)
+    further = Scaling(min_size, max_size), nominal_strides, neuron
+    return MaskRCNN(backbone, num_classes, rpn, heads, fpn_channels, *further)
 
 
 def check_anchors(scale: float, ratios: Sequence[float]) -> None:

@@ -156,8 +156,7 @@ def build(
         for level in range(len(backbone.strides) + _COARSER)
     ]
     anchors = Anchors(sides, anchor_ratios)
-    each = anchors.num_anchors_per_location()[0]
-    outputs = fpn_channels, each, num_classes
+    outputs = fpn_channels, anchors.num_anchors_per_location()[0], num_classes
     head = SpikingRetinaHead(*outputs, neuron) if backbone.spiking else RetinaNetHead(*outputs)
     retina = Retina(
         _Channels(fpn_channels),
