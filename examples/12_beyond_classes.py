@@ -22,12 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from compiler.commands.energy import energy
 from snnkit.bench.evidence import Job, Key, at_least_one, mean, measured, rows_of, trained
 from snnkit.engine import RunConfig
 from snnkit.engine.progress import console
 from snnkit.files import read_json, read_lines
 from snnkit.recipes import get_recipe
+from snnkit.tasks.segmentation import mean_iou
 
 KINDS = {"ordinary": "", "spiking": "_spiking"}
 MODEL = "45nm"  # of energy: arithmetic in 32-bit floats
@@ -48,7 +51,16 @@ class Task:
 TASKS = {
     "single things": Task("single_things", {"accuracy": "accuracy"}, None),
     "detection": Task("detection_scenes", {"box_ap": "box AP", "box_ap50": "AP50", "mask_ap": "mask AP"}),
-    "segmentation": Task("segmentation_scenes", {"miou": "mean IoU", "pixel_accuracy": "pixels"}, "detection"),
+    "segmentation": Task(
+        "segmentation_scenes",
+        {
+            "miou": "mean IoU",
+            "pixel_accuracy": "pixels",
+            "class_accuracy": "classes of things",
+            "miou_of_right_classes": "mean IoU if all of these were right",
+        },
+        "detection",
+    ),
     "pose": Task("pose_scenes", {"pose_ap": "AP of key points", "pck": "PCK"}),
     "captioning": Task("captioning_scenes", {"cider": "CIDEr-D", "bleu_4": "BLEU-4"}, plain=("cider",)),
     "video": Task("video_moving_things", {"accuracy": "clips"}, None),
@@ -64,11 +76,25 @@ def prepared(recipe: str, seed: int, full: bool) -> RunConfig:
     return config
 
 
+def of_things(confusion: list[list[int]]) -> dict[str, float]:
+    """Return how many pixels that are told from the photograph, class 0, have the right class of thing.
+
+    Beside it the mean IoU if all of them had.
+    """
+    counts = torch.tensor(confusion, dtype=torch.float64)
+    things = counts[1:, 1:]
+    right = counts.clone()
+    right[1:, 1:] = things.sum(1).diag()
+    return {"class_accuracy": float(things.trace() / things.sum()), "miou_of_right_classes": float(mean_iou(right))}
+
+
 def tested(config: RunConfig, folder: Path, images: int) -> dict[str, Any]:
     """Return what the last test of a run measured and what an image costs, training what is missing of the run."""
     console.quiet = True
     trained(config, folder)
     found = {"test": json.loads(read_lines(folder / "metrics.jsonl")[-1])["test"], "epochs": config.epochs}
+    if (maps := folder / "segmentation.json").exists():
+        found["test"] |= of_things(read_json(maps)["confusion"])
     energy(str(folder), model=[MODEL], images=images)
     priced = read_json(folder / "energy.json")["models"][0]
     network = priced["results"]["network"]

@@ -2,7 +2,7 @@
 
     loss = − Σ w_k log softmax(z)_k / Σ w_k  over the pixels whose class k is known; z: logits, enlarged to the classes'
     of auxiliary heads, which a network may have in training, 0.4 of theirs is added
-    IoU_k = hits / (hits + misses + false alarms) over all pixels of a split;  mIoU: its mean over classes that occur
+    IoU_k = hits / (hits + misses + false alarms) over all pixels of a split;  mIoU: its mean over classes that have one
 
 A class that neither occurs nor is predicted has no IoU. Letters: B images, K classes, C channels, H and W pixels.
 """
