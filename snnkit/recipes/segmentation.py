@@ -18,7 +18,7 @@ _PYRAMID = {"fpn_channels": 64, "head_channels": 64}
 )
 def segmentation_scenes() -> RunConfig:
     """The class of every pixel of composed scenes: Semantic FPN on a narrow ResNet of timm."""
-    return _segmentation(ModelConfig(f"semantic_fpn:{ORDINARY[0]}", sizes={**ORDINARY[1], **_PYRAMID}), 12)
+    return _segmentation(ModelConfig(f"semantic_fpn:{ORDINARY[0]}", sizes={**ORDINARY[1], **_PYRAMID}), 12, 1e-3)
 
 
 @recipe(
@@ -28,12 +28,12 @@ def segmentation_scenes() -> RunConfig:
 def segmentation_scenes_spiking() -> RunConfig:
     """The same on a narrow MS-ResNet of two time steps, its pyramid and head spiking too."""
     sizes = {**SPIKING[1], **_PYRAMID, "neurons": "backbone"}
-    return _segmentation(ModelConfig(f"semantic_fpn:{SPIKING[0]}", timesteps=STEPS, sizes=sizes), 6)
+    return _segmentation(ModelConfig(f"semantic_fpn:{SPIKING[0]}", timesteps=STEPS, sizes=sizes), 10, 2e-3)
 
 
-def _segmentation(model: ModelConfig, epochs: int) -> RunConfig:
+def _segmentation(model: ModelConfig, epochs: int, rate: float) -> RunConfig:
     config = RunConfig(model=model, task=TaskConfig(name="segmentation"))
     config.data.dataset, config.data.batch_size = "scenes", 16
     config.data.shift_pixels, config.data.crop_scale = 8, 1.0
-    config.optim, config.epochs = OptimConfig(lr=1e-3, weight_decay=0.05), epochs
+    config.optim, config.epochs = OptimConfig(lr=rate, weight_decay=0.05), epochs
     return config
