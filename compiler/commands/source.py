@@ -28,6 +28,7 @@ from snnkit.data.order import Skipped
 from snnkit.data.parts import stratified
 from snnkit.engine import find_checkpoint
 from snnkit.engine.feeding import fed_as, fed_in
+from snnkit.engine.own_classes import check_classes, own_classes
 from snnkit.engine.progress import console
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError, unknown_name
 from snnkit.models import create_model, list_models
@@ -296,6 +297,8 @@ class Source:
     def _chosen(self, count: int) -> tuple[Any, list[int], ImageData]:
         """Return the test samples, which of them are meant by so many, and the data that they are of."""
         data = load_images(replace(self.data, test_clips=1, test_crops=1), seed=0)
+        if self.folder is not None:
+            check_classes(own_classes(self.folder), data)
         dataset: Any = data.test.dataset
         return dataset, stratified(dataset.labels, count, self.data.sample_seed).tolist(), data
 

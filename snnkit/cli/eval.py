@@ -22,6 +22,7 @@ def eval_(run: Path, *, dataset: str | None = None, source: str | None = None) -
     from snnkit.engine import find_checkpoint
     from snnkit.engine.evaluating import learns_more, run_of, test
     from snnkit.engine.feeding import fed_as, on_other_data
+    from snnkit.engine.own_classes import run_classes
     from snnkit.engine.progress import console, say
     from snnkit.measures import MEASURES, Measure
 
@@ -29,7 +30,7 @@ def eval_(run: Path, *, dataset: str | None = None, source: str | None = None) -
     model, _ = build_model(checkpoint)
     config, trained = on_other_data(fed_as(checkpoint, model), dataset, source), run_of(checkpoint)
     data = load_images(config, seed=0)
-    result = test(trained, model, data)
+    result = test(trained, model, data, run_classes(checkpoint))
     on = f"on {len(data.test.dataset):,} test images ({data.origin})"  # type: ignore[arg-type]
     if not learns_more(trained):
         console.print(

@@ -49,6 +49,7 @@ def robustness(
     from snnkit.data import load_images
     from snnkit.engine import find_checkpoint
     from snnkit.engine.feeding import fed_as, on_other_data
+    from snnkit.engine.own_classes import check_classes, run_classes
 
     names, levels = _asked(corruptions, severities)
     folders, mappings = _folders(folder, mapping)
@@ -60,6 +61,7 @@ def robustness(
     config.test_limit, config.validation = images or config.test_limit, 0.0
     data = load_images(config, seed=0)
     predict = tools.classifier(model, data)
+    check_classes(run_classes(checkpoint), data)
     tools.check_images(data.test.dataset, data.origin, data.frames)
     found = {
         name: tools.find_folders(path, data.classes, mappings.get(name), on_missing) for name, path in folders.items()

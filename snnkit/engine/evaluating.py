@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
 from snnkit.data import ImageData
 from snnkit.engine.config import RunConfig
+from snnkit.engine.own_classes import check_classes
 from snnkit.engine.progress import bar, track
 from snnkit.engine.train import evaluate
 from snnkit.errors import InvalidArgumentError
@@ -40,17 +42,20 @@ def task_of(config: RunConfig, model: nn.Module, data: ImageData) -> Task:
     return task.eval()
 
 
-def test(config: RunConfig | None, model: nn.Module, data: ImageData) -> dict[str, float]:
+def test(config: RunConfig | None, model: nn.Module, data: ImageData, classes: Sequence[str]) -> dict[str, float]:
     """Return what the run's task measures on the test split; without a run that of a classifier.
 
+    ``classes`` are the names that the run wrote down; none where it did not.
+
     Raises:
-        InvalidArgumentError: a network that the task or the data cannot use.
+        InvalidArgumentError: a network that the task or the data cannot use, or data of other classes.
     """
     if config is None and isinstance(model, OnBackbone):
         raise InvalidArgumentError(
             f"these weights of {getattr(model, 'model_name', type(model).__name__)} lie in no run's folder, which says "
             "what they are to be tested on; give the run."
         )
+    check_classes(classes, data, getattr(model, "num_classes", 0))
     if config is None or not learns_more(config):
         return evaluate(model, data)
     task = task_of(config, model, data)

@@ -29,11 +29,11 @@ from snnkit.data.transforms import Normalise, middle
 from snnkit.data.video_folder import ENDINGS, read_frames, video_info
 from snnkit.engine.config import RunConfig
 from snnkit.engine.evaluating import run_of
+from snnkit.engine.own_classes import own_classes
 from snnkit.engine.predicting_clips import DATASETS as CLIPS
 from snnkit.engine.predicting_clips import Clips
-from snnkit.engine.run_folder import ENDED, find_checkpoint, own_tokenizer
-from snnkit.errors import InvalidArgumentError
-from snnkit.files import read_json
+from snnkit.engine.run_folder import find_checkpoint, own_tokenizer
+from snnkit.errors import CorruptFileError, InvalidArgumentError
 from snnkit.tasks import TASKS, Task, build_task
 from snnkit.tasks.task import Plan
 
@@ -131,7 +131,7 @@ class Predictor:
                 f"{run} was trained on recordings of events, and pictures are none: snnkit eval."
             )
         self.top = top
-        self.classes = _classes(checkpoint.parent.parent)
+        self.classes = _classes(checkpoint.parent.parent, model)
         self.task = self._task(config, model, checkpoint.parent.parent)
         self._channels = int(getattr(model, "in_chans", 3))
         grey = config.data.dataset in _GREY
@@ -196,7 +196,7 @@ class Predictor:
         best = probabilities.topk(min(self.top, len(probabilities)))
         return {
             "classes": [
-                {"class": self.classes[number] if self.classes else str(number), "probability": round(share, 4)}
+                {"class": self.classes[number], "probability": round(share, 4)}
                 for share, number in zip(best.values.tolist(), best.indices.tolist(), strict=True)
             ]
         }
@@ -243,8 +243,9 @@ def grey(pixels: Tensor) -> Tensor:
     return (pixels.float() * weights).sum(0, keepdim=True).round().to(torch.uint8)
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    """The names that a finished run wrote down."""
-    summary = folder / ENDED
-    found = read_json(summary).get("classes") if summary.exists() else None
-    return tuple(map(str, found)) if isinstance(found, list) else ()
+def _classes(folder: Path, model: nn.Module) -> tuple[str, ...]:
+    """The names that the run wrote down, or numbers where it wrote none."""
+    found, count = own_classes(folder), getattr(model, "num_classes", 0)
+    if found and count not in (0, len(found)):
+        raise CorruptFileError(f"{folder} names {len(found)} classes, and its network tells {count} apart.")
+    return found or tuple(map(str, range(count)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from snnkit.engine.framed import check_frames
 from snnkit.engine.guard import told_in_a_line
 from snnkit.engine.lock import locked
 from snnkit.engine.loop import Loop
+from snnkit.engine.own_classes import check_classes, keep_classes, own_classes, run_classes
 from snnkit.engine.progress import bar, console, track
 from snnkit.engine.run_folder import ENDED, Run, cut_metrics, new_run_folder, own_tokenizer, write_provenance
 from snnkit.engine.stages import run_stages, stage_configs
@@ -42,6 +43,7 @@ from snnkit.tasks.classification import channels_last
 from snnkit.tasks.pairs.losses import CHUNK
 from snnkit.tasks.pairs.predicted import predict
 from snnkit.tasks.pretraining import Pretraining
+from snnkit.tasks.teachers import located
 
 
 def train(
@@ -284,10 +286,19 @@ def _prepare(config: RunConfig, fabric: Fabric, begun_in: Path | None = None) ->
     if config.task.label_smoothing:
         options["label_smoothing"] = config.task.label_smoothing
     task = build_task(config.task.name, model, len(data.classes), options)
+    _check_teachers(task, options, data)
     energy = config.task.energy
     if energy.wanted:
         task.energy = EnergyPenalty(task.model, energy.weight, energy.target, energy.per_layer, energy.input_type)
     return _loop(config, fabric, task, data, {"name": given.name, **arguments, "trained_size": (height, width)})
+
+
+def _check_teachers(task: Task, options: Mapping[str, Any], data: ImageData) -> None:
+    """Refuse a teacher whose classes have other numbers than those of the data."""
+    given = options.get("teachers") or options.get("teacher") or ()
+    for text in (given,) if isinstance(given, str) else given:
+        if task.labels and isinstance(text, str):
+            check_classes(run_classes(located(text)[1]), data, who=f"teacher {text}")
 
 
 def _say_unreadable(name: str, arguments: dict[str, Any]) -> None:
@@ -385,6 +396,8 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
     if state is not None:
         _take_up(loop, folder, state)
     with told_in_a_line(fabric.global_rank, fabric.world_size, folder):
+        if fabric.is_global_zero:
+            _keep_classes(loop, folder)
         _keep_attribution(loop, folder)
         loop.run(folder)
     test = loop.results["test"]
@@ -421,6 +434,13 @@ def _scores(loop: Loop) -> dict[str, Any]:
         return {"task": loop.task.name, "best": best, "final": last}
     words = asdict(MEASURES[measure]) | {"key": measure}
     return {"task": loop.task.name, "measure": words, "best": best, "final": last}
+
+
+def _keep_classes(loop: Loop, folder: Path) -> None:
+    """Write down what classes are called; where a run goes on, they must be what they were."""
+    if loop.task.labels:
+        check_classes(own_classes(folder), loop.data)
+    keep_classes(folder, loop.data.classes)
 
 
 def _keep_attribution(loop: Loop, folder: Path) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkit.data import ImageData
+from snnkit.engine.own_classes import check_classes
 from snnkit.errors import InvalidArgumentError
 from snnkit.layers.memory_order import channels_innermost
 from snnkit.models.masked import MaskedModel
@@ -37,11 +38,7 @@ def classifier(model: nn.Module, data: ImageData) -> Predict:
         raise InvalidArgumentError(
             "these weights tell no classes apart: fine-tune them first: snnkit train RECIPE --set model.weights=RUN."
         )
-    if classes != len(data.classes):
-        raise InvalidArgumentError(
-            f"the network tells {classes} classes apart, but {data.origin} has {len(data.classes)}: give the data it "
-            "was trained on."
-        )
+    check_classes((), data, classes)
     ready = channels_innermost(model)
 
     def predict(images: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ def test_run_folder(tiny_run):
     assert {Path(name).parent.name for name in states} == {"step-00000040", "step-00000080"}
     assert names - states == {
         "config.json",
+        "classes.json",
         "steps.jsonl",
         "environment.json",
         "metrics.jsonl",

@@ -212,7 +212,7 @@ def test_a_run_goes_on_as_it_would_have(tmp_path):
     assert kept["shown"][0]["references"] == ["a number 6 in grey", "Grey number 6."]
     model, _ = snnkit.checkpoints.build_model(tmp_path / "whole" / "checkpoints" / "last.safetensors")
     data = load_images(replace(whole.config.data, targets="captions"), 0)
-    found = run_test(whole.config, model, data)
+    found = run_test(whole.config, model, data, ())
     assert found["cider"] == pytest.approx(whole.final_score)
 
 

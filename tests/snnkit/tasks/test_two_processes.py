@@ -94,4 +94,4 @@ def things(folder):
 def alone_on(config, folder):
     """What one process measures of a run's network."""
     model, _ = build_model(folder / "checkpoints" / "last.safetensors")
-    return measured(config, model, load_images(asked(config), config.seed))
+    return measured(config, model, load_images(asked(config), config.seed), ())

@@ -100,7 +100,7 @@ def test_eval_says_what_the_test_of_the_training_said(run, call):
     assert code == 0, err
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["test"]
     told = evaluating.test(
-        evaluating.run_of(find_checkpoint(run)), load_towers(run).towers, load_images(load_towers(run).data, seed=0)
+        evaluating.run_of(find_checkpoint(run)), load_towers(run).towers, load_images(load_towers(run).data, seed=0), ()
     )
     assert told == pytest.approx(last, rel=1e-5)
     assert f"{last['accuracy']:.1%}" in out
@@ -111,7 +111,7 @@ def test_the_loss_of_a_test_does_not_hang_on_its_batches(run, batch):
     trained = load_towers(run)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["test"]
     data = load_images(replace(trained.data, batch_size=batch), seed=0)
-    assert evaluating.test(evaluating.run_of(find_checkpoint(run)), trained.towers, data)["loss"] == pytest.approx(
+    assert evaluating.test(evaluating.run_of(find_checkpoint(run)), trained.towers, data, ())["loss"] == pytest.approx(
         last["loss"], rel=1e-5
     )
 
