@@ -6,12 +6,13 @@ Files are found by torchvision's rules; one that cannot be read stops the run or
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -26,7 +27,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def read_image(file: str | Path | IO[bytes], name: str = "") -> Tensor:
-    """Return an image file as uint8 (3, H, W); 16 bits a value become 8, rounded, floats 0…1 become 0…255.
+    """Return an image file as uint8 (3, H, W), turned as its EXIF orientation says: boxes and maps are of what is seen.
+
+    16 bits a value become 8, rounded, floats 0…1 become 0…255.
 
     Args:
         file: its path, or the opened file.
@@ -39,7 +42,7 @@ def read_image(file: str | Path | IO[bytes], name: str = "") -> Tensor:
     try:
         with Image.open(file) as image:
             _check_claim(image, file)
-            pixels = _pixels(image)
+            pixels = _pixels(_upright(image))
         return torch.from_numpy(pixels).permute(2, 0, 1)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise CorruptFileError(
@@ -62,6 +65,16 @@ def _check_claim(image: Image.Image, file: str | Path | IO[bytes]) -> None:
 
 # Pixels that are made room for whatever a file claims; and the most that a byte of one bit a pixel can stand for.
 _MANY_PIXELS, _PIXELS_A_BYTE = 1 << 24, 8 * 1032
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image as viewers show it; cameras store it as it lay on the sensor, and say how it is to be turned."""
+    image.load()  # Pillow turns TIFFs here, and takes the note out
+    try:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return image  # notes that cannot be read, beside pixels that can
+    return ImageOps.exif_transpose(image) if turned else image
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -604,3 +604,30 @@ def test_mixing(subset):
     torch.testing.assert_close(soft.sum(1), torch.ones(8))
     share = soft[range(8), labels].view(-1, 1, 1, 1)
     torch.testing.assert_close(mixed, share * images + (1 - share) * images.roll(1, 0))
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+@pytest.mark.parametrize(
+    ("orientation", "seen"),
+    [
+        (1, lambda x: x),
+        (2, lambda x: x.flip(2)),
+        (3, lambda x: x.rot90(2, (1, 2))),
+        (6, lambda x: x.rot90(-1, (1, 2))),  # a quarter clockwise
+        (8, lambda x: x.rot90(1, (1, 2))),
+        (9, lambda x: x),  # no such
+    ],
+)
+def test_images_stand_upright(tmp_path, ending, orientation, seen):
+    stored = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
+    notes, file = Image.Exif(), tmp_path / f"turned.{ending}"
+    notes[0x0112] = orientation
+    Image.fromarray(stored).save(file, exif=notes, **({"lossless": True} if ending == "webp" else {}))
+    expected = seen(torch.from_numpy(stored).permute(2, 0, 1))
+    assert torch.equal(image_folder.read_image(file), expected)
+
+
+def test_an_image_whose_notes_are_damaged_is_read(tmp_path):
+    file = tmp_path / "notes.jpg"
+    Image.new("RGB", (4, 2), (9, 9, 9)).save(file, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
+    assert image_folder.read_image(file).shape == (3, 2, 4)
