@@ -150,6 +150,7 @@ def compare(
         raise InvalidArgumentError("a comparison needs at least one batch of samples.")
     samples = sum(n for _, n in events)
     forms, settled = _forms(converted, found, events, samples, steps, judge)
+    settled = min(settled, max(rest, 1))  # the last step that was run only showed that nothing came any more
     counts = {name: tally.counts() for name, tally in tallies.items()} if counted else {}
     return Comparison(samples, forms, codes, differ, logit_error, float_error, rest, converted.bound, settled, counts)
 

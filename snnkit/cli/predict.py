@@ -55,6 +55,8 @@ def predict(
     write_json(output / "predictions.json", told)
     unread = f", {failed} could not be read" if failed else ""
     say(f"{len(told) - failed} pictures{unread}; {output / 'predictions.json'}")
+    if failed == len(told):
+        raise CorruptFileError(f"none of {len(found_files)} files could be read.")
 
 
 def _names(files: list[Path]) -> list[str]:
@@ -77,6 +79,7 @@ def _names(files: list[Path]) -> list[str]:
 
 def _written(output: Path, name: str, found: dict, drawn: object) -> dict:
     """Write maps and the drawn picture beside the answers; return these with the names of the files."""
+    from PIL import Image
     from torch import Tensor
     from torchvision.io import write_png
 
@@ -85,8 +88,9 @@ def _written(output: Path, name: str, found: dict, drawn: object) -> dict:
     kept = {}
     for key, value in found.items():
         if isinstance(value, Tensor):
+            wide = value.max() > 255  # a byte holds no more
             with atomic_path(output / f"{name}.{key}.png") as temporary:
-                write_png(value.byte()[None], str(temporary))
+                Image.fromarray(value.cpu().numpy().astype("uint16" if wide else "uint8")).save(temporary, "png")
             value = f"{name}.{key}.png"
         kept[key] = value
     if isinstance(drawn, Tensor):

@@ -23,6 +23,7 @@ from compiler.converting.forms import trained_form
 from compiler.converting.places import Places
 from compiler.converting.rest import steps_needed
 from compiler.converting.running import Stepper
+from compiler.decisions import Classes
 from compiler.errors import CaptureError
 from compiler.graph import Graph, GraphBuilder
 from compiler.graph.operation import STEADY, run_node
@@ -405,6 +406,25 @@ def test_a_comparison_says_what_each_form_decides():
     # An event meets the weights it reaches; the float network multiplies all.
     assert found.counts["spiking"].total("ac") > 0
     assert found.counts["float"].total("mac") > found.counts["spiking"].total("mac") > 0
+
+
+class FewSteps(Classes):
+    """A judge that looks at the steps that are asked for alone, and is content with nothing but the codes at rest."""
+
+    every_step = False
+
+    def agreement(self, said, other):
+        return float(said is other or all(torch.equal(a, b) for a, b in zip(said, other, strict=True)))
+
+    def decide(self, outputs, x, truth):
+        return outputs
+
+
+def test_the_step_from_which_on_all_is_decided_is_no_later_than_rest():
+    model, x = quiet(*FAMILIES["mixed"], batch=4)
+    found = compare(convert(model, [x], levels=32), [x], steps=(1, 2), judge=FewSteps())
+    assert [form.agreement for form in found.forms[2:]] == [0.0, 0.0, 1.0]
+    assert found.settled == found.rest > 2
 
 
 # What is refused.

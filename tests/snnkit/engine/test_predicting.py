@@ -10,13 +10,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.data import video, videos
 from torchvision.io import ImageReadMode, decode_image, write_png
 from torchvision.transforms.v2 import functional as vision
 
-from snnkit.cli.predict import _names, predict
+from snnkit.cli.predict import _names, _written, predict
 from snnkit.data import load_images
 from snnkit.data.coco_file import write_instances
 from snnkit.data.image_folder import MEAN, STD
@@ -310,6 +312,25 @@ def test_settings_that_cannot_be(tmp_path, arguments, words):
     with pytest.raises(SnnkitError, match=words):
         predict(tmp_path, *files, output=tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_more_than_255_things_keep_their_numbers(tmp_path):
+    for most in (255, 300):
+        numbers = torch.arange(most + 1).view(1, -1)
+        _written(tmp_path, f"{most}", {"masks": numbers}, None)
+        with Image.open(tmp_path / f"{most}.masks.png") as image:
+            assert image.mode == ("L" if most == 255 else "I;16")
+            assert np.array(image).tolist() == numbers.tolist()
+
+
+def test_a_command_that_could_read_nothing_fails(segments, tmp_path, call):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    write_png(torch.zeros(3, 32, 32, dtype=torch.uint8), str(tmp_path / "good.png"))
+    assert call("predict", segments.folder, tmp_path / "good.png", tmp_path / "bad.png", "--output", tmp_path)[0] == 0
+    code, _, err = call("predict", segments.folder, tmp_path / "bad.png", "--output", tmp_path)
+    assert code != 0
+    assert "none of 1 files could be read" in err
+    assert "bad.png is not a readable image" in read_json(tmp_path / "predictions.json")[0]["error"]
 
 
 def test_weights_without_a_run_are_refused(segments, tmp_path):
