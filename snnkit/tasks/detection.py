@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
@@ -52,8 +53,11 @@ _PARTS = {
     "loss_mask": "masks",
 }
 _UNTAUGHT = ("loss_objectness", "loss_rpn_box_reg")  # what teachers say nothing of
-_VALUES = {"map": "", "map_50": "50", "map_75": "75", "map_small": "_small", "map_medium": "_medium"}
-_VALUES |= {"map_large": "_large", "mar_100": "_recall"}
+_IOUS = np.linspace(0.5, 0.95, 10).tolist()
+"""COCO's thresholds: torchmetrics' own are of 32 bits, of which some are above, and some below, what they should be."""
+_RECALLS = np.linspace(0.0, 1.0, 101).tolist()
+_AT_50, _AT_75 = 0, 5  # places among the thresholds
+_SIZES = ("small", "medium", "large")  # as tables of AP have them, after things of any size
 _KINDS = {"bbox": "box", "segm": "mask"}
 _FEW = 50  # a result with more boxes is drawn with those alone
 _SHOWN, _SIDE = 6, 288  # images in the picture of a test, and the pixels of their longer side there
@@ -218,11 +222,11 @@ class Detection(Taught):
         kinds = [kind for kind in _KINDS if kind in self.precision.iou_type]
         prefixes = {kind: f"{kind}_" if len(kinds) > 1 else "" for kind in kinds}
         result = {
-            f"{_KINDS[kind]}_{'recall' if key == 'mar_100' else 'ap' + end}": float(found[prefixes[kind] + key])
+            f"{_KINDS[kind]}_{name}": value
             for kind in kinds
-            for key, end in _VALUES.items()
+            for name, value in _averages(found, prefixes[kind]).items()
+            if value is not None
         }
-        result = {key: value for key, value in result.items() if value >= 0}  # −1 where nothing can be said
         result.setdefault("box_ap", 0.0)
         names = self._names()
         tables = {_KINDS[kind]: (found, prefixes[kind]) for kind in kinds}
@@ -346,7 +350,9 @@ def average_precision(masks: bool) -> MeanAveragePrecision:
     """
     kinds: Any = ("bbox", "segm") if masks else ("bbox",)
     try:
-        measure = MeanAveragePrecision(iou_type=kinds, class_metrics=True, extended_summary=True)
+        measure = MeanAveragePrecision(
+            iou_type=kinds, iou_thresholds=_IOUS, rec_thresholds=_RECALLS, extended_summary=True
+        )
     except ModuleNotFoundError:
         raise InvalidArgumentError(
             "task detection: AP is measured by pycocotools, which is not installed: pip install 'snnkit[coco]'."
@@ -363,7 +369,7 @@ def box_ap(found: Sequence[dict[str, Tensor]], targets: Sequence[dict[str, Tenso
     """
     measure = average_precision(masks=False)
     _feed(measure, [{key: one[key] for key in ("boxes", "labels", "scores")} for one in found], targets, masks=False)
-    return max(float(measure.compute()["map"]), 0.0)  # −1 where nothing was to be found
+    return _averages(measure.compute(), "").get("ap") or 0.0  # nothing is said where nothing was to be found
 
 
 def _feed(
@@ -427,25 +433,39 @@ def _records(
         known = torch.atleast_1d(found["classes"]).tolist()
         # thresholds, recall, classes, sizes (all of them first), most detections (100 last)
         precision_TRK = found[f"{prefix}precision"][..., 0, -1]
-        values = torch.atleast_1d(found[f"{prefix}map_per_class"]).tolist()
         for place, label in enumerate(known):
-            rows[label][f"{kind}_ap"] = _known(values[place])
+            rows[label] |= {f"{kind}_{name}": value for name, value in _precisions(found, prefix, place).items()}
             if precision_TRK.numel():
-                rows[label][f"{kind}_ap50"] = _known(float(precision_TRK[0, :, place].mean()))
-                rows[label][f"{kind}_ap75"] = _known(float(precision_TRK[5, :, place].mean()))
-                for size, name in enumerate(("small", "medium", "large"), start=1):
-                    of_size = found[f"{prefix}precision"][..., place, size, -1]
-                    rows[label][f"{kind}_ap_{name}"] = _known(float(of_size.mean()))
-                rows[label][f"{kind}_precision50"] = _curve(precision_TRK[0, :, place])
+                rows[label][f"{kind}_precision50"] = _curve(precision_TRK[_AT_50, :, place])
         if precision_TRK.numel():
             told = (precision_TRK >= 0).all(1).all(0)
-            for threshold, name in ((0, "50"), (5, "75")):
+            for threshold, name in ((_AT_50, "50"), (_AT_75, "75")):
                 curves[f"{kind}_precision{name}"] = _curve(precision_TRK[threshold][:, told].mean(1))
     return {"classes": rows, "curves": curves}
 
 
-def _known(value: float) -> float | None:
-    return value if value >= 0 else None
+def _averages(found: dict[str, Any], prefix: str) -> dict[str, float | None]:
+    """Return AP over all classes, of thresholds and sizes, and recall; None for what no thing says anything of.
+
+    From torchmetrics' tables, which are pycocotools' own: its means are rounded to floats.
+    """
+    if f"{prefix}precision" not in found:  # there were no images
+        return {}
+    recall_TK = found[f"{prefix}recall"][..., 0, -1]
+    return _precisions(found, prefix, slice(None)) | {"recall": _mean(recall_TK)}
+
+
+def _precisions(found: dict[str, Any], prefix: str, place: int | slice) -> dict[str, float | None]:
+    """Return AP of a class, or of several, of thresholds and sizes."""
+    precision = found[f"{prefix}precision"][:, :, place, ..., -1]
+    any_size = precision[..., 0]
+    averages = {"ap": _mean(any_size), "ap50": _mean(any_size[_AT_50]), "ap75": _mean(any_size[_AT_75])}
+    return averages | {f"ap_{name}": _mean(precision[..., size]) for size, name in enumerate(_SIZES, start=1)}
+
+
+def _mean(table: Tensor) -> float | None:
+    known = table[table >= 0]  # −1 where nothing was to be found
+    return float(known.mean()) if known.numel() else None
 
 
 def _curve(values: Tensor) -> list[float] | None:

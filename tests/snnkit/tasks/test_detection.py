@@ -7,6 +7,7 @@ images of one process that are counted twice, a resumed run that goes on otherwi
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -21,6 +22,7 @@ from snnkit.errors import InvalidArgumentError
 from snnkit.files import read_json
 from snnkit.measures import MEASURES
 from snnkit.tasks import TASKS, build_task
+from snnkit.tasks.detection import box_ap
 from snnkit.tasks.task import Plan
 
 pytest.importorskip("pycocotools", reason="no AP: pip install pycocotools")
@@ -73,6 +75,56 @@ def test_average_precision_by_hand():
     result = measured(made)
     assert (result["box_ap50"], result["box_ap75"]) == (pytest.approx(1.0), pytest.approx(0.0))
     assert result["box_ap"] == pytest.approx(0.5)
+
+
+def coco_ap(side, count, hits, kind):
+    """AP of pycocotools alone: ``count`` things of 50 by 50 pixels, ``hits`` found as their upper ``side`` rows."""
+    from pycocotools import mask
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    def outline(rows):
+        pixels = np.zeros((64, 64), np.uint8, order="F")
+        pixels[10 : 10 + rows, 10:60] = 1
+        return mask.encode(pixels)
+
+    truth = [
+        {"id": k + 1, "image_id": k, "category_id": 1, "bbox": [10, 10, 50, 50], "area": 2500, "iscrowd": 0}
+        | {"segmentation": outline(50)}
+        for k in range(count)
+    ]
+    said = [
+        {"image_id": k, "category_id": 1, "score": 0.9 - k * 0.01}
+        | ({"bbox": [10, 10, 50, side]} if kind == "bbox" else {"segmentation": outline(side)})
+        for k in range(hits)
+    ]
+    known = COCO()
+    images = [{"id": k, "height": 64, "width": 64} for k in range(count)]
+    known.dataset = {"info": {}, "images": images, "categories": [{"id": 1}], "annotations": truth}
+    known.createIndex()
+    test = COCOeval(known, known.loadRes(said), kind)
+    test.evaluate()
+    test.accumulate()
+    test.summarize()
+    return dict(zip(("ap", "ap50", "ap75"), test.stats[:3].tolist(), strict=True)) | {"recall": float(test.stats[8])}
+
+
+@pytest.mark.parametrize(("side", "count", "hits"), [(50, 5, 3), (50, 10, 7), (30, 5, 5)])
+def test_average_precision_is_that_of_pycocotools_to_the_last_digit(tmp_path, side, count, hits):
+    made, target = task(), marked((10, 10, 60, 60))
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+    nothing |= {"masks": torch.zeros(0, 64, 64, dtype=torch.bool), "scores": torch.zeros(0)}
+    said = [found(marked((10, 10, 60, 10 + side)), 0.9 - k * 0.01) if k < hits else nothing for k in range(count)]
+    assert box_ap(said, [target] * count) == pytest.approx(coco_ap(side, count, hits, "bbox")["ap"], abs=1e-9)
+    made.note(said, [target] * count)
+    result = measured(made)
+    made.keep_records(tmp_path, 1)
+    row = read_json(tmp_path / "detection.json")["classes"][0]
+    for kind, name in (("bbox", "box"), ("segm", "mask")):
+        for key, value in coco_ap(side, count, hits, kind).items():
+            assert result[f"{name}_{key}"] == pytest.approx(value, abs=1e-9), key
+            if key != "recall":
+                assert row[f"{name}_{key}"] == pytest.approx(value, abs=1e-9), key
 
 
 def test_masks_are_measured_as_masks():
