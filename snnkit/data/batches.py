@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from snnkit.data.order import Augmented, EpochOrder, Noted, Skipped
+from snnkit.data.order import Augmented, Draw, EpochOrder, Noted, Skipped
 from snnkit.data.pass_metadata import Credit
 from snnkit.errors import CorruptFileError, InvalidArgumentError, SnnkitError
+
+_ADVICE = ", or set data.on_corrupt=skip"
 
 
 class Batches:
@@ -22,8 +25,8 @@ class Batches:
         collate: from a list of samples to a batch; torch's own if not given.
         workers: processes that load; 0 loads in this one.
 
-    ``skipped`` holds the reason for each sample that could not be read, for which another of its batch stands in, or
-    not read whole.
+    ``skipped`` holds the reason for each sample that could not be read, for which another of its batch stands in (one
+    of any batch, where all of its own are such), or not read whole. Where no sample at all can be read, it raises.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Batches:
         self.order = order
         self.skipped: list[str] = []
         self._loader = DataLoader(
-            Augmented(_Told(dataset)),
+            _StoodIn(_Told(dataset)),
             batch_sampler=order,
             collate_fn=Whole(collate),
             num_workers=workers,
@@ -90,7 +93,8 @@ class OrderedBatches:
         workers: processes that load; 0 loads in this one.
         views: views of a sample, each of which becomes a sample of the batch.
 
-    ``skipped`` holds the reason for each sample that could not be read, which is left out, or not read whole.
+    ``skipped`` holds the reason for each sample that could not be read, which is left out, or not read whole. A batch
+    of which nothing could be read is left out too; where that is all of them, it raises.
     """
 
     def __init__(
@@ -110,8 +114,41 @@ class OrderedBatches:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Any]:
+        empty = True
         for made in self._loader:
-            yield _delivered(made, self.skipped)
+            batch = _delivered(made, self.skipped)
+            if batch is not None:
+                empty = False
+                yield batch
+        if empty and self.skipped:
+            raise _nothing(f"none of {len(self.dataset):,} samples", self.skipped)  # type: ignore[arg-type]
+
+
+class _StoodIn(Augmented):
+    """Samples of a batch by ``Draw``; where none of them can be read, another of the data set comes first.
+
+    Which one follows from the first draw's seed: a run that is resumed meets the same, and every process makes all of
+    its steps. Where nothing can be read, nothing comes.
+    """
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[Any]:
+        """Return the samples of a batch."""
+        samples = super().__getitems__(draws)
+        if all(isinstance(sample, Skipped) for sample in samples):
+            found = self._another(draws[0].seed)
+            if isinstance(found, SnnkitError):
+                return [found]
+            if found is not None:
+                samples[0] = Noted(found, samples[0].reason)
+        return samples
+
+    def _another(self, seed: int) -> Any:
+        """Return a sample that can be read, or the error of one that stops; None where there is neither."""
+        for index in np.random.default_rng(seed).permutation(len(self)).tolist():
+            (found,) = super().__getitems__([Draw(index, seed)])
+            if not isinstance(found, Skipped):
+                return found
+        return None
 
 
 class _Told(Dataset):
@@ -142,18 +179,21 @@ def _delivered(made: tuple[Any, list[str]], skipped: list[str]) -> Any:
     return batch
 
 
+def _nothing(what: str, reasons: list[str]) -> CorruptFileError:
+    return CorruptFileError(f"{what} could be read, first: {reasons[0].rstrip('.')}. Mend them, or give other data.")
+
+
 def _sorted(samples: list[Any]) -> tuple[SnnkitError | None, list[Any], list[str]]:
     """Return the first error if there is one, what could be read, and why the rest could not."""
     failed = next((sample for sample in samples if isinstance(sample, SnnkitError)), None)
     good = [sample for sample in samples if not isinstance(sample, (Skipped, SnnkitError))]
-    reasons = [sample.reason for sample in samples if isinstance(sample, (Skipped, Noted))]
+    # They say what to do where reading stops, which is what was done.
+    reasons = [sample.reason.replace(_ADVICE, "") for sample in samples if isinstance(sample, (Skipped, Noted))]
     return failed, [tuple(sample) if isinstance(sample, Noted) else sample for sample in good], reasons
 
 
-def _made(collate: Callable[[list[Any]], Any], samples: list[Any], reasons: list[str], readable: int) -> Any:
-    """Return (batch, reasons), or (error, []) where none can be made of ``readable`` samples."""
-    if not readable:
-        return CorruptFileError(f"nothing of a batch of {len(reasons)} could be read, first: {reasons[0]}"), []
+def _made(collate: Callable[[list[Any]], Any], samples: list[Any], reasons: list[str]) -> Any:
+    """Return (batch, reasons), or (error, []) where none can be made of the samples."""
     try:
         return collate(samples), reasons
     except RuntimeError:
@@ -166,7 +206,7 @@ def _made(collate: Callable[[list[Any]], Any], samples: list[Any], reasons: list
 
 
 class _Readable:
-    """Make a batch of those samples that could be read, each view of them a sample of its own."""
+    """Make a batch of those samples that could be read, each view of them a sample of its own; None of none."""
 
     def __init__(self, collate: Callable[[list[Any]], Any], views: int):
         self._collate, self._views = collate, views
@@ -175,8 +215,10 @@ class _Readable:
         failed, good, reasons = _sorted(samples)
         if failed is not None:
             return failed, []
+        if not good:
+            return None, reasons
         seen = good if self._views == 1 else [(view, label) for sample, label in good for view in sample]
-        batch, reasons = _made(self._collate, seen, reasons, len(good))
+        batch, reasons = _made(self._collate, seen, reasons)
         if self._views > 1 and not isinstance(batch, SnnkitError):
             batch = batch[0], torch.tensor([label for _, label in good])
         return batch, reasons
@@ -199,5 +241,6 @@ class Whole:
         failed, good, reasons = _sorted(samples)
         if failed is not None:
             return failed, []
-        filled = [good[n % len(good)] for n in range(len(samples))] if good else []
-        return _made(self._collate, filled, reasons, len(good))
+        if not good:
+            return _nothing("no training sample", reasons), []
+        return _made(self._collate, [good[n % len(good)] for n in range(len(samples))], reasons)

@@ -147,7 +147,7 @@ def _there(file: Instances, folder: Path, skip: bool) -> tuple[list[Listed], lis
     named = ", ".join(image.file for image in missing[:_SHOWN]) + (" …" if len(missing) > _SHOWN else "")
     words = f"{file.path}: {len(missing)} of its {len(file.images)} images are not in {folder}: {named}"
     if not skip or len(missing) == len(file.images):
-        raise CorruptFileError(f"{words}; add them, or leave them out by data.on_corrupt=skip.")
+        raise CorruptFileError(f"{words}; add them" + ("." if skip else ", or leave them out by data.on_corrupt=skip."))
     return [image for image in file.images if _is_there(image, folder, known)], [f"{words}; left out"]
 
 

@@ -414,44 +414,6 @@ def test_a_folder_of_images(tmp_path):
     torch.testing.assert_close(images[labels == 1].mean((0, 2, 3)), red)
 
 
-def test_an_image_that_cannot_be_read_stops_or_is_skipped_and_named(tmp_path):
-    photographs(tmp_path)
-    bad = tmp_path / "train" / "red" / "11.png"
-    bad.write_bytes(bad.read_bytes()[:30])
-    with pytest.raises(CorruptFileError, match=r"11\.png is not a readable image.*on_corrupt=skip"):
-        epoch(load_images(folder_config(tmp_path), seed=0).train)
-    data = load_images(folder_config(tmp_path, on_corrupt="skip", workers=1), seed=0)
-    for _ in range(2):
-        images, labels = epoch(data.train)
-        assert len(images) == len(labels) == 6  # others stand in
-    assert len(data.train.skipped) == 1
-    assert "11.png" in data.train.skipped[0]
-
-
-@pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_error_of_a_loading_process_is_one_line(tmp_path, split, workers):
-    photographs(tmp_path)
-    bad = next((tmp_path / split / "red").iterdir())
-    bad.write_bytes(b"no image")
-    data = load_images(folder_config(tmp_path, workers=workers), seed=0)
-    with pytest.raises(CorruptFileError, match="is not a readable image") as caught:
-        list(data.train if split == "train" else data.test)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_test_image_that_is_skipped_is_counted_and_named(tmp_path):
-    photographs(tmp_path)
-    bad = sorted((tmp_path / "val" / "red").iterdir())[-1]
-    bad.write_bytes(b"no image")
-    for workers in (0, 1):
-        data = load_images(folder_config(tmp_path, on_corrupt="skip", workers=workers), seed=0)
-        for _ in range(2):
-            assert sum(len(labels) for _, labels in data.test) == len(data.test.dataset) - 1
-        assert len(data.test.skipped) == 1
-        assert bad.name in data.test.skipped[0]
-
-
 @pytest.mark.parametrize("side", [9_000, 60_000])
 def test_a_header_that_promises_a_giant_image_is_an_unreadable_one(tmp_path, side, monkeypatch):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.bmp")

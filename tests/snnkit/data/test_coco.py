@@ -222,8 +222,20 @@ def test_missing_images_are_named(tmp_path):
     assert len(splits.train) == 1
     assert "b.png; left out" in splits.notes[0]
     (root / "train" / "a.png").unlink()
-    with pytest.raises(CorruptFileError, match="2 of its 2 images"):
+    with pytest.raises(CorruptFileError, match=r"2 of its 2 images.*add them\.$"):
         load(config(root, on_corrupt="skip"))
+
+
+def test_a_test_image_that_cannot_be_read_is_left_out_and_counted(tmp_path):
+    root = folder(tmp_path)
+    (root / "val" / "a.png").write_bytes(b"no image")
+    with pytest.raises(CorruptFileError, match=r"a\.png"):
+        list(load_images(config(root), 0).test)
+    data = load_images(config(root, on_corrupt="skip"), 0)
+    ((images, _),) = data.test  # of two
+    assert images[0].shape[-2:] == (24, 24)
+    assert len(data.test.skipped) == 1
+    assert "a.png" in data.test.skipped[0]
 
 
 def test_an_image_of_another_size_is_refused(tmp_path):

@@ -202,3 +202,13 @@ def test_a_missing_image_stops_or_is_counted(tmp_path):
     data = load_images(configured(tmp_path, on_corrupt="skip", batch_size=2), 0)
     assert sum(len(crops) for crops, _ in data.test) == 1
     assert len(data.test.skipped) == 1
+
+
+def test_a_batch_of_things_of_one_missing_image_is_left_out(tmp_path):
+    folder(tmp_path, train=[GOOD, GOOD, GOOD | {"image_id": 4}], val=[GOOD, GOOD, GOOD | {"image_id": 4}])
+    for split in ("train2017", "val2017"):
+        (tmp_path / split / "b.png").unlink()
+    data = load_images(configured(tmp_path, on_corrupt="skip", batch_size=2), 0)
+    assert [len(crops) for crops, _ in data.test] == [1]
+    one = load_images(configured(tmp_path, on_corrupt="skip"), 0)
+    assert [len(crops) for crops, _ in one.train.epoch(1)] == [1, 1, 1]

@@ -188,6 +188,18 @@ def test_what_cannot_be_read_is_named_or_skipped(tmp_path, how, words):
     assert len(skipping.train.skipped) == 1
 
 
+def test_a_test_image_that_cannot_be_read_is_left_out_and_counted(tmp_path):
+    plain(tmp_path)
+    bad = sorted((tmp_path / "images" / "val").iterdir())[0]
+    bad.write_bytes(b"no image")
+    with pytest.raises(CorruptFileError, match=bad.name):
+        list(load_images(config(tmp_path), seed=0).test)
+    data = load_images(config(tmp_path, on_corrupt="skip"), seed=0)
+    assert len(list(data.test)) == len(data.test.dataset) - 1 > 0
+    assert len(data.test.skipped) == 1
+    assert bad.name in data.test.skipped[0]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
