@@ -19,6 +19,7 @@ others have ``keypoints.SIGMA``, unless ``task.options.sigmas`` says better.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -194,6 +195,12 @@ def read_things(path: Path, folder: Path, skip: bool) -> tuple[MarkedFiles, str]
 
 def _point_names(path: Path, categories: dict[Any, Any]) -> tuple[str, ...]:
     """Return the names of the key points, which all categories that have any share."""
+    for number, names in categories.items():
+        if not isinstance(names, list) or not all(isinstance(name, (str, int)) for name in names):
+            raise CorruptFileError(
+                f"{path}: category {number} has keypoints {reprlib.repr(names)}, which is no list of names; give one, "
+                "such as [\"nose\", \"tail\"]."
+            )
     named = {tuple(map(str, names)) for names in categories.values() if names}
     if not named:
         raise CorruptFileError(

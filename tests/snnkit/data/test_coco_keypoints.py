@@ -123,14 +123,18 @@ def test_what_is_wrong_stops_or_is_counted(tmp_path, change, words):
         ([{"id": 1, "name": "cat"}], "none of its 1 categories names its key points"),
         ([{"id": 1, "keypoints": NAMES}, {"id": 2, "keypoints": ["tip"]}], "categories with other key points"),
         ([{"id": 1, "keypoints": ["left_eye"]}], "no partner 'right_eye'"),
+        ([{"id": 1, "keypoints": 4}], "category 1 has keypoints 4, which is no list of names"),
+        ([{"id": 1, "keypoints": "abc"}], "category 1 has keypoints 'abc', which is no list of names"),
+        ([{"id": 1, "keypoints": [["a"], ["b"], ["c"]]}], "category 1 has keypoints .*, which is no list of names"),
         ([{"keypoints": NAMES}], "has no 'id'"),
         ([{"id": 1, "name": "a", "keypoints": NAMES}, {"id": "1", "name": "b"}], "a and b have the same id, 1"),
         ("none", "COCO's form"),
     ],
 )
 def test_categories_that_cannot_be(tmp_path, categories, words):
-    with pytest.raises(SnnkitError, match=words):
+    with pytest.raises(SnnkitError, match=words) as caught:
         read_things(written(tmp_path / "k.json", [GOOD], categories), tmp_path, True)
+    assert "\n" not in str(caught.value)
 
 
 def test_files_that_cannot_be(tmp_path):
