@@ -24,7 +24,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnkit.data.coco_images import box_of, categories_of, category_number, file_names, identity, is_crowd
+from snnkit.data.coco_images import (
+    box_of,
+    categories_of,
+    category_number,
+    file_names,
+    identity,
+    is_crowd,
+    listed_size,
+)
 from snnkit.data.coco_lengths import check_lengths
 from snnkit.data.object_transforms import things
 from snnkit.errors import CorruptFileError, InvalidArgumentError
@@ -97,7 +105,7 @@ def read_instances(path: Path, skip: bool) -> Instances:
     found: Any = read_json(path)
     try:
         names = file_names(found["images"])
-        sizes = [(int(one["height"]), int(one["width"])) for one in found["images"]]
+        sizes = [listed_size(one) for one in found["images"]]
         images = {number: Listed(names[number], size) for number, size in zip(names, sizes, strict=True)}
         categories = {number: str(one["name"]) for number, one in categories_of(found["categories"]).items()}
         rows = list(found["annotations"])

@@ -32,8 +32,25 @@ def file_names(images: Iterable[Any]) -> dict[Any, str]:
     return found
 
 
-def read_listed(file: str, size: tuple[Any, Any]) -> Tensor:
-    """Return the image uint8 (3, H, W) in a file, whose (H, W) are listed, or None where they are not.
+def listed_size(image: Any) -> tuple[int, int]:
+    """Return (H, W) of an image as they are listed, which some files do as text.
+
+    Raises:
+        ValueError: they are no numbers; says whose.
+        KeyError: they are not listed.
+    """
+    sides = image["height"], image["width"]
+    try:
+        return int(sides[0]), int(sides[1])
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"the image {image.get('file_name')} has height {sides[0]!r} and width {sides[1]!r}, which are no numbers "
+            "of pixels"
+        ) from None
+
+
+def read_listed(file: str, size: tuple[int, int]) -> Tensor:
+    """Return the image uint8 (3, H, W) in a file, whose (H, W) are listed, or 0 where they are not.
 
     Raises:
         CorruptFileError: it cannot be read, or is of another size.

@@ -28,7 +28,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnkit.data.coco_images import box_of, categories_of, category_number, file_names, identity, is_crowd, read_listed
+from snnkit.data.coco_images import (
+    box_of,
+    categories_of,
+    category_number,
+    file_names,
+    identity,
+    is_crowd,
+    listed_size,
+    read_listed,
+)
 from snnkit.data.config import DataConfig
 from snnkit.data.dense import COLLATES, Dense
 from snnkit.data.image_folder import MEAN, STD
@@ -54,7 +63,7 @@ _CROWD, _UNMARKED, _FLAT, _WRONG = "crowds", "without marked key points", "with 
 
 
 class MarkedFiles:
-    """A ``DenseSource`` of things: of each its image file, what is marked, and (H, W) of the image where it is listed.
+    """A ``DenseSource`` of things: of each its image file, what is marked, and (H, W) of the image, 0 if not listed.
 
     ``classes`` names the key points.
     """
@@ -64,7 +73,7 @@ class MarkedFiles:
         classes: tuple[str, ...],
         files: Sequence[str],
         things: Sequence[Marked],
-        sizes: Sequence[tuple[Any, Any]] = (),
+        sizes: Sequence[tuple[int, int]] = (),
     ):
         self.classes, self.things, self._sizes = classes, things, sizes
         self.names: Sequence[str] = files
@@ -76,7 +85,7 @@ class MarkedFiles:
         Raises:
             CorruptFileError: the image cannot be read, or is of another size than is listed; names it.
         """
-        size = self._sizes[index] if self._sizes else (None, None)
+        size = self._sizes[index] if self._sizes else (0, 0)
         return read_listed(self.names[index], size), self.things[index]
 
 
@@ -154,7 +163,7 @@ def read_things(path: Path, folder: Path, skip: bool) -> tuple[MarkedFiles, str]
         files = file_names(found["images"])
         listed = categories_of(found["categories"])
         categories = {number: category.get("keypoints") or [] for number, category in listed.items()}
-        sizes = [(one.get("height"), one.get("width")) for one in found["images"]]
+        sizes = [listed_size(one) if one.get("height") and one.get("width") else (0, 0) for one in found["images"]]
         rows = list(found["annotations"])
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else str(error)
@@ -166,7 +175,7 @@ def read_things(path: Path, folder: Path, skip: bool) -> tuple[MarkedFiles, str]
     marks = torch.tensor([PERSON[name] if names == tuple(PERSON) else SIGMA for name in names]), mirrored(names)
     numbers, places = {image: number for number, image in enumerate(files)}, set(categories)
     kept: list[str] = []
-    shapes: list[tuple[Any, Any]] = []
+    shapes: list[tuple[int, int]] = []
     things: list[Marked] = []
     left = Counter[str]()
     for number, row in enumerate(rows, 1):
@@ -199,7 +208,7 @@ def _point_names(path: Path, categories: dict[Any, Any]) -> tuple[str, ...]:
         if not isinstance(names, list) or not all(isinstance(name, (str, int)) for name in names):
             raise CorruptFileError(
                 f"{path}: category {number} has keypoints {reprlib.repr(names)}, which is no list of names; give one, "
-                "such as [\"nose\", \"tail\"]."
+                'such as ["nose", "tail"].'
             )
     named = {tuple(map(str, names)) for names in categories.values() if names}
     if not named:

@@ -200,6 +200,14 @@ def test_numbers_as_text_are_numbers_and_none_is_there_twice(tmp_path):
         load(config(folder(tmp_path / "part", part)))
 
 
+@pytest.mark.parametrize("side", ["wide", [40], float("inf")])
+def test_sizes_that_are_no_numbers_are_refused(tmp_path, side):
+    found = instances()
+    found["images"][0]["width"] = side
+    with pytest.raises(CorruptFileError, match=r"the image a\.png has height 24 and width .*no numbers of pixels"):
+        load(config(folder(tmp_path, found)))
+
+
 def test_what_reaches_beyond_the_image_is_cut_and_counted(tmp_path):
     found = instances()
     row = found["annotations"][0]

@@ -188,14 +188,34 @@ def test_folders_that_cannot_be(tmp_path):
 def test_an_image_of_another_size_than_listed_is_refused(tmp_path):
     root = folder(tmp_path)
     file = root / "annotations" / "person_keypoints_val2017.json"
-    found = json.loads(file.read_text())
-    for image in found["images"]:
-        image |= {"width": 80, "height": 70}
-    file.write_text(json.dumps(found))
+    resized(file, width=80, height=70)
     load_images(configured(root), 0).test.dataset[0]
     Image.new("RGB", (70, 80)).save(root / "val2017" / "b.png")
     with pytest.raises(SnnkitError, match=r"b\.png: 70 by 80 pixels, its annotations are for 80 by 70"):
         load_images(configured(root), 0).test.dataset[0]
+
+
+def resized(file, **sides):
+    found = json.loads(file.read_text())
+    for image in found["images"]:
+        image |= sides
+    file.write_text(json.dumps(found))
+    return file
+
+
+@pytest.mark.parametrize("sides", [("80", "70"), (80.0, 70.0), ("80", 70)])
+def test_sizes_as_text_are_numbers(tmp_path, sides):
+    root = folder(tmp_path)
+    resized(root / "annotations" / "person_keypoints_val2017.json", width=sides[0], height=sides[1])
+    load_images(configured(root), 0).test.dataset[0]
+
+
+@pytest.mark.parametrize("side", ["wide", [80], math.inf])
+def test_sizes_that_are_no_numbers_are_refused(tmp_path, side):
+    path = resized(written(tmp_path / "k.json", [GOOD]), width=side, height=70)
+    with pytest.raises(SnnkitError, match=r"the image a\.png has height 70 and width .*no numbers of pixels") as caught:
+        read_things(path, tmp_path, True)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_image_stops_or_is_counted(tmp_path):
