@@ -28,6 +28,7 @@ from snnkit.data.coco_images import (
     box_of,
     categories_of,
     category_number,
+    check_place,
     file_names,
     identity,
     is_crowd,
@@ -153,9 +154,8 @@ def _row(row: Any, images: dict[Any, Listed], labels: dict[int, int], masks: boo
     left, top, wide, high = box_of(row)
     if wide <= 0 or high <= 0:
         raise ValueError(f"of {image.file} has the box {row['bbox']}, whose width or height is not above 0")
+    check_place((left, top, wide, high), image.file, image.size)
     box = max(left, 0.0), max(top, 0.0), min(left + wide, float(width)), min(top + high, float(height))
-    if box[2] <= box[0] or box[3] <= box[1]:
-        raise ValueError(f"of {image.file} has the box {row['bbox']}, none of which lies on {width} by {height} pixels")
     crowd, outline = is_crowd(row), row.get("segmentation")
     cut = max(-left, -top, left + wide - width, top + high - height) > _ROUNDING
     if outline or (masks and not crowd):

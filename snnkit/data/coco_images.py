@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -47,6 +47,15 @@ def listed_size(image: Any) -> tuple[int, int]:
             f"the image {image.get('file_name')} has height {sides[0]!r} and width {sides[1]!r}, which are no numbers "
             "of pixels"
         ) from None
+
+
+def check_place(box: Sequence[float], file: str, size: tuple[int, int]) -> None:
+    """Raise ValueError for a box (left, top, width, height) none of which lies on its image of (H, W)."""
+    left, top, wide, high = box
+    height, width = size
+    if min(left + wide, width) <= max(left, 0) or min(top + high, height) <= max(top, 0):
+        said = ", ".join(f"{number:g}" for number in box)
+        raise ValueError(f"of {file} has the box [{said}], none of which lies on {width} by {height} pixels")
 
 
 def read_listed(file: str, size: tuple[int, int]) -> Tensor:

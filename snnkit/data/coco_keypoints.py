@@ -8,9 +8,9 @@
      "annotations": [{"image_id": 9, "category_id": 1, "bbox": [x, y, w, h], "area": 3e3, "keypoints": [x, y, v, …]}]}
 
 A sample is one thing with at least one key point marked (v > 0). Crowds, things without marked key points and those
-whose box has no area are left out and counted; what is wrong in itself stops, or is left out and counted too
-(``data.on_corrupt=skip``). COCO's key points are numbers of pixels, whose middles are half a pixel further. Where an
-annotation has no area, its box's stands in.
+whose box has no area are left out and counted; what is wrong in itself, such as a box none of which lies on its image,
+stops, or is left out and counted too (``data.on_corrupt=skip``). COCO's key points are numbers of pixels, whose middles
+are half a pixel further. Where an annotation has no area, its box's stands in.
 
 Sources: cocodataset.org, "Data format" and "Keypoint evaluation", whose sigmas are taken for its 17 key points; any
 others have ``keypoints.SIGMA``, unless ``task.options.sigmas`` says better.
@@ -32,6 +32,7 @@ from snnkit.data.coco_images import (
     box_of,
     categories_of,
     category_number,
+    check_place,
     file_names,
     identity,
     is_crowd,
@@ -83,10 +84,18 @@ class MarkedFiles:
         """Return an image and a thing on it.
 
         Raises:
-            CorruptFileError: the image cannot be read, or is of another size than is listed; names it.
+            CorruptFileError: the image cannot be read, is of another size than is listed, or the thing lies beyond it;
+                names it.
         """
-        size = self._sizes[index] if self._sizes else (0, 0)
-        return read_listed(self.names[index], size), self.things[index]
+        file, thing, size = self.names[index], self.things[index], self._sizes[index] if self._sizes else (0, 0)
+        image = read_listed(file, size)
+        if not all(size):  # only the image tells whether the thing lies on it
+            left, top, right, bottom = thing.box.tolist()
+            try:
+                check_place((left, top, right - left, bottom - top), file, (image.shape[1], image.shape[2]))
+            except ValueError as error:
+                raise CorruptFileError(f"a thing {error}; mend it, or set data.on_corrupt=skip.") from None
+        return image, thing
 
 
 def load(config: DataConfig) -> Splits:
@@ -173,14 +182,15 @@ def read_things(path: Path, folder: Path, skip: bool) -> tuple[MarkedFiles, str]
         ) from None
     names = _point_names(path, categories)
     marks = torch.tensor([PERSON[name] if names == tuple(PERSON) else SIGMA for name in names]), mirrored(names)
-    numbers, places = {image: number for number, image in enumerate(files)}, set(categories)
+    places = set(categories)
+    images = {image: (number, file, sizes[number]) for number, (image, file) in enumerate(files.items())}
     kept: list[str] = []
     shapes: list[tuple[int, int]] = []
     things: list[Marked] = []
     left = Counter[str]()
     for number, row in enumerate(rows, 1):
         try:
-            thing = _thing(row, numbers, places, len(names))
+            thing = _thing(row, images, places, len(names))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             what = f"has no {error}" if isinstance(error, KeyError) else str(error)
             if not skip:
@@ -222,14 +232,20 @@ def _point_names(path: Path, categories: dict[Any, Any]) -> tuple[str, ...]:
 
 
 def _thing(
-    row: Any, numbers: dict[Any, int], categories: set[Any], count: int
+    row: Any, images: dict[Any, tuple[int, str, tuple[int, int]]], categories: set[Any], count: int
 ) -> str | tuple[Tensor, Tensor, float, int]:
     """Return key points, box, area and image of an annotation, or why it is none of a thing to learn from.
+
+    Args:
+        row: the annotation.
+        images: by their ids place, file, and (H, W), 0 where it is not listed.
+        categories: their numbers.
+        count: of the key points of a thing.
 
     Raises:
         ValueError, TypeError, KeyError: it is wrong in itself; says how.
     """
-    if identity(row["image_id"]) not in numbers:
+    if identity(row["image_id"]) not in images:
         raise ValueError(f"is of image {row['image_id']}, which is not among its images")
     if category_number(row["category_id"]) not in categories:
         raise ValueError(f"is of category {row['category_id']}, which is not among its categories")
@@ -249,6 +265,9 @@ def _thing(
         raise ValueError(f"has the box {row['bbox']}, whose width or height is below 0")
     if not width * height:
         return _FLAT
+    place, file, size = images[identity(row["image_id"])]
+    if all(size):
+        check_place((left, top, width, height), file, size)
     area = float(row.get("area") or 0)
     box = torch.tensor([left, top, left + width, top + height])
-    return points, box, area if 0 < area < math.inf else width * height, numbers[identity(row["image_id"])]
+    return points, box, area if 0 < area < math.inf else width * height, place

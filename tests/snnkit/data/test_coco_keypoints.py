@@ -218,6 +218,35 @@ def test_sizes_that_are_no_numbers_are_refused(tmp_path, side):
     assert "\n" not in str(caught.value)
 
 
+OUTSIDE = GOOD | {"bbox": [5000, 5000, 20, 20]}
+
+
+@pytest.mark.parametrize("box", [[5000, 5000, 20, 20], [80, 0, 9, 9], [0, 70, 9, 9], [-9, 0, 9, 9], [0, -9, 9, 9]])
+def test_a_box_beyond_its_listed_image_stops_or_is_counted(tmp_path, box):
+    path = resized(written(tmp_path / "k.json", [GOOD, GOOD | {"bbox": box}]), width=80, height=70)
+    words = rf"annotation 2 of b\.png has the box \[{', '.join(map(str, box))}\], none of which lies on 80 by 70 pixels"
+    with pytest.raises(SnnkitError, match=words):
+        read_things(path, tmp_path, False)
+    source, note = read_things(path, tmp_path, True)
+    assert len(source.things) == 1
+    assert note == "k.json: of 2 things left out: 1 that are wrong"
+
+
+def test_a_box_partly_on_its_image_is_kept(tmp_path):
+    rows = [GOOD | {"bbox": [-8, -8, 9, 9]}, GOOD | {"bbox": [79, 69, 9, 9]}]
+    source, _ = read_things(resized(written(tmp_path / "k.json", rows), width=80, height=70), tmp_path, False)
+    assert [thing.box.tolist() for thing in source.things] == [[-8, -8, 1, 1], [79, 69, 88, 78]]
+
+
+def test_a_box_beyond_an_image_of_no_listed_size_stops_or_is_counted_when_it_is_read(tmp_path):
+    folder(tmp_path, val=[GOOD, OUTSIDE])
+    with pytest.raises(SnnkitError, match=r"b\.png has the box \[5000, 5000, 20, 20\], none of which lies on 80 by 70"):
+        list(load_images(configured(tmp_path), 0).test)
+    data = load_images(configured(tmp_path, on_corrupt="skip"), 0)
+    assert [len(crops) for crops, _ in data.test] == [1]
+    assert len(data.test.skipped) == 1
+
+
 def test_a_missing_image_stops_or_is_counted(tmp_path):
     folder(tmp_path, val=[GOOD, GOOD | {"image_id": 4}])
     (tmp_path / "val2017" / "b.png").unlink()
