@@ -75,6 +75,11 @@ class Segmentation(Taught):
             raise InvalidArgumentError(
                 f"task.options.class_weights={list(class_weights)}: give {num_classes} numbers ≥ 0, one a class."
             )
+        if class_weights and not any(class_weights):
+            raise InvalidArgumentError(
+                f"task.options.class_weights={list(class_weights)}: nothing is learned of classes of weight 0; give "
+                "one class more at least."
+            )
         if window < 0 or not 0 <= overlap < 1:
             raise InvalidArgumentError(
                 f"task.options.window={window}, overlap={overlap:g}: must be a whole number ≥ 0, and at least 0 and "
@@ -97,7 +102,7 @@ class Segmentation(Taught):
         self.classes = plan.classes
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the loss of a training batch; a batch without any known pixel is worth 0."""
+        """Return the loss of a training batch; one without any known pixel of a class that has weight is worth 0."""
         images, maps = batch
         with self.studying() as seen:
             made = self.model(channels_last(images))
@@ -139,7 +144,10 @@ class Segmentation(Taught):
         return in_windows(self.model, images, self.window, self.overlap)
 
     def _cross_entropy(self, logits: Tensor, maps: Tensor, smoothing: float) -> Tensor:
-        if not (maps != IGNORED).any():
+        told = maps != IGNORED
+        if self.class_weights is not None:
+            told &= self.class_weights[maps.clamp(max=self.num_classes - 1)] > 0
+        if not told.any():  # a mean over nothing
             return logits.sum() * 0.0
         return F.cross_entropy(
             logits.float(), maps, self.class_weights, ignore_index=IGNORED, label_smoothing=smoothing

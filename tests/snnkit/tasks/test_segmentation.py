@@ -88,6 +88,28 @@ def test_a_batch_that_nobody_knows_anything_of_is_worth_nothing():
     loss = task.loss((torch.zeros(1, 1, 3, 3), torch.full((1, 3, 3), 255)))
     loss.backward()
     assert float(loss) == 0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_batch_of_classes_without_weight_is_worth_nothing(smoothing):
+    logits, images = torch.randn(1, 3, 3, 3), torch.zeros(1, 1, 3, 3)
+    options = {"class_weights": (0.0, 1.0, 2.0), "label_smoothing": smoothing}
+    task = build_task("segmentation", Fixed(logits), 3, options)
+    background, mixed = torch.zeros(1, 3, 3).long(), torch.tensor([[[0, 1, 2], [0, 0, 255], [2, 2, 1]]])
+    background[0, 0] = 255
+    loss = task.loss((images, background))
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert (task.model.logits.grad == 0).all()
+    task.compute()
+    task.eval()
+    task.evaluate((images, background))
+    assert task.compute()["loss"] == 0
+    task.evaluate((images, mixed))
+    alone = task.compute()["loss"]
+    for maps in (background, mixed, background):
+        task.evaluate((images, maps))
+    assert task.compute()["loss"] == pytest.approx(alone) != 0
     assert task.model.logits.grad.abs().sum() == 0
 
 
@@ -197,6 +219,7 @@ def test_a_checkpoint_knows_its_run(run, tmp_path):
     [
         ({"class_weights": (1.0,)}, "give 3 numbers"),
         ({"class_weights": (1.0, -1.0, 2.0)}, "≥ 0, one a class"),
+        ({"class_weights": (0.0, 0.0, 0.0)}, "nothing is learned of classes of weight 0"),
         ({"window": -1}, "window=-1"),
         ({"overlap": 1.0}, "overlap=1"),
         ({"windows": 3}, "'window'"),
