@@ -30,13 +30,9 @@ def eval_(run: Path, *, dataset: str | None = None, source: str | None = None) -
     model, _ = build_model(checkpoint)
     config, trained = on_other_data(fed_as(checkpoint, model), dataset, source), run_of(checkpoint)
     data = load_images(config, seed=0)
-<<<<<<< HEAD
     result = test(trained, model, data, run_classes(checkpoint))
-=======
-    result = test(trained, model, data)
     if data.test.skipped:
         say(f"{len(data.test.skipped):,} test samples could not be read whole, last: {data.test.skipped[-1]}")
->>>>>>> 8eaaf17 (Skipping leaves out whole test batches, and fills training batches of which nothing can be read)
     on = f"on {len(data.test.dataset):,} test images ({data.origin})"  # type: ignore[arg-type]
     if not learns_more(trained):
         console.print(
