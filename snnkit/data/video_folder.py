@@ -11,7 +11,11 @@ show it again. The loaders count such videos among those that "could not be read
 from __future__ import annotations
 
 import math
+import re
+import subprocess
+from collections.abc import Iterator
 from contextlib import closing
+from fractions import Fraction
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -31,17 +35,37 @@ from snnkit.data.transforms import for_testing, for_training
 from snnkit.errors import CorruptFileError, InvalidArgumentError
 
 ENDINGS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
+# Containers that ffmpeg seeks in by an index of key frames, and whose headers tell their lengths. In others (MPEG's
+# program and transport streams) it lands anywhere, and guesses lengths and times: they are read from the start, and
+# counted.
+_INDEXED = ("mp4", "matroska", "avi")
+# Mean and nominal rate that differ by less are one: the sound is a little longer, a telephone dropped some frames.
+_SAME_RATE = 0.01
 # What ffmpeg, and the library that starts it, raise on files that are no videos.
 _BAD = (OSError, RuntimeError, StopIteration, ValueError, IndexError, KeyError, AssertionError)
 
 
 class VideoInfo(NamedTuple):
-    """Frames of a video, counted from its duration, frames per second, and their size."""
+    """Frames of a video, how many a second, their size, and what it takes to find them.
+
+    Frame n is what is shown n / ``fps`` seconds after the first frame. Of a video of constant rate that is the n-th
+    stored one; one of variable rate is resampled at its mean rate, so that frames repeat where it is slow.
+
+    Args:
+        total: number of frames, from the duration in the header, or counted where that is a guess.
+        fps: frames per second, exactly: 24000/1001, not 23.98.
+        height: in pixels.
+        width: in pixels.
+        start: time stamp of the first frame, seconds; 0 if there are only guesses.
+        seekable: whether reading may begin in the middle; if not, frame n is the n-th stored one whatever its time.
+    """
 
     total: int
-    fps: float
+    fps: Fraction
     height: int
     width: int
+    start: Fraction = Fraction(0)
+    seekable: bool = True
 
 
 class ClipReader:
@@ -83,7 +107,7 @@ class ClipReader:
 
     def _span(self, info: VideoInfo) -> float:
         config = self.config
-        return config.frames * config.frame_stride * (info.fps / config.target_fps if config.target_fps else 1)
+        return config.frames * config.frame_stride * (float(info.fps) / config.target_fps if config.target_fps else 1)
 
     def indices(self, info: VideoInfo, clip: int = 0, count: int = 1) -> list[int]:
         """Choose the frames of clip number ``clip`` of ``count``, from first to last."""
@@ -100,22 +124,93 @@ class ClipReader:
 
 @cache
 def video_info(path: str) -> VideoInfo:
-    """Return what a video's header says.
+    """Return what a video's header and its first frame say.
 
     Raises:
         CorruptFileError: no readable video.
         InvalidArgumentError: no decoder is installed.
     """
-    ffmpeg = _ffmpeg()
+    _ffmpeg()  # that it is missing is no fault of the file
     try:
-        with closing(ffmpeg.read_frames(path)) as stream:
-            meta = next(stream)
-        total, (width, height) = round(meta["duration"] * meta["fps"]), meta["size"]
+        info = _parsed(_log(path, ["-threads", "1", "-copyts"], ["-vf", "showinfo", "-frames:v", "1"]))
+        if not info.seekable:
+            counted = _log(path, _opened(info, 0), ["-vf", _resampled(info, 0), "-fps_mode", "cfr"])
+            info = info._replace(total=int(re.findall(r"frame= *(\d+)", counted)[-1]))
     except _BAD as error:
         raise _damaged(path, error) from None
-    if total < 1:
-        raise _damaged(path, f"{meta['duration']} s at {meta['fps']} frames per second")
-    return VideoInfo(total, meta["fps"], height, width)
+    if info.total < 1:
+        raise _damaged(path, f"{info.total} frames, {float(info.fps):g} a second")
+    return info
+
+
+def _parsed(log: str) -> VideoInfo:
+    """Read ffmpeg's log of a first frame that passed its filter ``showinfo``.
+
+    Raises:
+        ValueError: there is no frame, or something is not told of it.
+    """
+    container = _found(r"^Input #0, (\S+), from", log)[0]
+    stream = _found(r"^  Stream #0:(\d+) -> #0:0", log)[0]  # the one that ffmpeg chose, of several
+    header = _found(rf"^  Stream #0:{stream}\b(.* Video: .*)", log)[0]
+    nominal = Fraction(_found(r"showinfo.* config in .* frame_rate: ([1-9]\d*/[1-9]\d*)", log)[0])
+    start, width, height = _found(r"showinfo.* n: +0 .* pts_time:(\S+) .* s:(\d+)x(\d+)", log)
+    # The mean is told to two places only; the nominal rate is a fraction, but far off if the rate is variable.
+    mean = Fraction(_found(r" ([\d.]+) fps", header)[0]) if " fps" in header else nominal
+    fps = nominal if not mean or abs(mean / nominal - 1) < _SAME_RATE else mean
+    first = Fraction(start) if start != "NOPTS" else Fraction(0)
+    size = int(height), int(width)
+    if not any(name in container for name in _INDEXED):
+        return VideoInfo(0, fps, *size, seekable=False)
+    return VideoInfo(round(_length(log, container, first) * fps), fps, *size, first)
+
+
+def _length(log: str, container: str, first: Fraction) -> Fraction:
+    """Return the seconds from the first frame on, given its time stamp: each container's duration means its own."""
+    hours, minutes, seconds, origin = _found(r"^  Duration: (\d+):(\d+):([\d.]+), start: ([-\d.]+)", log)
+    duration = 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+    if "avi" in container:  # the frames; its time stamps are of decoding, some frames before they are shown
+        return duration
+    if "matroska" in container:  # the time of the end, whenever the first frame is
+        return duration - first
+    return duration - (first - Fraction(origin))  # from the first picture or sound on
+
+
+def _found(pattern: str, log: str) -> tuple[str, ...]:
+    match = re.search(pattern, log, re.MULTILINE)
+    if not match:
+        raise ValueError("it has no frames, or no rate or duration")
+    return match.groups()
+
+
+def _resampled(info: VideoInfo, first: int) -> str:
+    """Return ffmpeg's filters that put out frames ``first``, ``first`` + 1, …, from whichever it begins to decode at.
+
+    Time stamps become numbers of frames before they are compared with anything, so that they are rounded alike wherever
+    reading began.
+    """
+    numbered = f"setpts=PTS-round({info.start}/TB),settb={1 / info.fps}"
+    return f"{numbered},setpts=PTS-{first},fps={info.fps}:start_time=0"
+
+
+def _opened(info: VideoInfo, first: int) -> list[str]:
+    """Return ffmpeg's settings of the input for frames from number ``first`` on."""
+    settings = ["-threads", "1", "-copyts"]
+    if not info.seekable:
+        return [*settings, "-r", str(info.fps)]  # whatever the time stamps, a frame is one later than that before it
+    # Well before it: an index holds times of decoding, which are some frames from those of showing. Frames are dropped
+    # by number, and not by ffmpeg's exact seek: one that begins before the time sought may still be shown then.
+    early = float((first - 4) / info.fps) - 1
+    if early <= 1:
+        return settings
+    return [*settings, "-noaccurate_seek", "-seek_timestamp", "1", "-ss", f"{info.start + early:.6f}"]
+
+
+def _frames(path: str | Path, info: VideoInfo, first: int = 0) -> Iterator[bytes]:
+    """Yield the frames from number ``first`` on."""
+    shown = ["-an", "-vf", _resampled(info, first)]
+    with closing(_ffmpeg().read_frames(str(path), input_params=_opened(info, first), output_params=shown)) as stream:
+        next(stream)
+        yield from stream
 
 
 def read_frames(path: str | Path, indices: list[int], info: VideoInfo) -> Tensor:
@@ -128,13 +223,10 @@ def read_frames(path: str | Path, indices: list[int], info: VideoInfo) -> Tensor
     """
     first, last = indices[0], indices[-1]
     wanted = set(indices)
-    # Half a frame early: times are rounded.
-    seek = ["-ss", f"{(first - 0.5) / info.fps:.6f}"] if first else []
     found: dict[int, Tensor] = {}
     number = first
     try:
-        with closing(_ffmpeg().read_frames(str(path), input_params=["-threads", "1", *seek])) as stream:
-            next(stream)
+        with closing(_frames(path, info, first)) as stream:
             for number, frame in enumerate(stream, first):
                 if number in wanted or last - number < info.fps:
                     found[number] = torch.from_numpy(np.frombuffer(bytearray(frame), np.uint8))
@@ -160,8 +252,7 @@ def read_scaled(path: str | Path, height: int, most: int) -> Tensor:
     size = [height, max(round(info.width * height / info.height), 1)]
     found = []
     try:
-        with closing(_ffmpeg().read_frames(str(path), input_params=["-threads", "1"])) as stream:
-            next(stream)
+        with closing(_frames(path, info)) as stream:
             for frame in islice(stream, most):
                 pixels = torch.from_numpy(np.frombuffer(bytearray(frame), np.uint8)).view(info.height, info.width, 3)
                 found.append(v2.functional.resize(pixels.permute(2, 0, 1), size, antialias=True))
@@ -226,6 +317,25 @@ def _ffmpeg() -> Any:
     except ImportError:
         raise InvalidArgumentError("videos are decoded by imageio-ffmpeg: pip install 'snnkit[video]'.") from None
     return imageio_ffmpeg
+
+
+def _log(path: str, opened: list[str], wanted: list[str]) -> str:
+    """Return what ffmpeg says of a video while it decodes it and throws the frames away.
+
+    Args:
+        path: of the video.
+        opened: settings of the input.
+        wanted: settings of the output.
+
+    Raises:
+        OSError: it gives up.
+    """
+    command = [_ffmpeg().get_ffmpeg_exe(), "-hide_banner", "-nostdin", *opened, "-i", path, "-an", *wanted]
+    done = subprocess.run([*command, "-f", "null", "-"], capture_output=True, check=False)
+    log = done.stderr.decode(errors="replace")
+    if done.returncode:
+        raise OSError(log)
+    return log
 
 
 def _damaged(path: str | Path, why: object) -> CorruptFileError:

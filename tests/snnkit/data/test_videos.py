@@ -65,7 +65,7 @@ def grey(clip):
 def test_the_frames_asked_for_are_the_ones_read(tmp_path, fps):
     path = str(video(tmp_path / "a.mp4", frames=40, fps=fps, step=5))
     info = video_info(path)
-    assert info == (40, fps, 32, 32)
+    assert info[:4] == (40, fps, 32, 32)
     for indices in ([0, 1, 2], [7, 8, 20], [39], [30, 30, 39], list(range(40))):
         frames = read_frames(path, indices, info)
         assert frames.shape == (len(indices), 3, 32, 32)
