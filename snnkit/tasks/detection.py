@@ -378,11 +378,14 @@ def _feed(
     targets: Sequence[dict[str, Tensor]],
     masks: bool,
 ) -> None:
-    kept = ("boxes", "labels", "iscrowd", "area", *(("masks",) if masks else ()))
+    kept = ("boxes", "labels", "iscrowd", *(("masks",) if masks else ()))
     said = [
         {key: value.float() if key in ("boxes", "scores") else value for key, value in one.items()} for one in found
     ]
-    measure.update(said, [{key: one[key] for key in kept if key in one} for one in targets])
+    there = [{key: one[key] for key in kept if key in one} for one in targets]
+    # Where none is given torchmetrics takes integers: processes that gather tensors of two kinds are ended.
+    areas = [one.get("area", torch.zeros_like(one["labels"])).float() for one in targets]
+    measure.update(said, [one | {"area": area} for one, area in zip(there, areas, strict=True)])
 
 
 def _same_number(measure: MeanAveragePrecision) -> None:
@@ -395,7 +398,7 @@ def _same_number(measure: MeanAveragePrecision) -> None:
     nothing = {"boxes": torch.zeros(0, 4, device=device), "labels": torch.zeros(0, dtype=torch.long, device=device)}
     nothing["masks"] = torch.zeros(0, 1, 1, dtype=torch.bool, device=device)
     for _ in range(int(most) - len(measure.detection_labels)):
-        measure.update([nothing | {"scores": torch.zeros(0, device=device)}], [nothing])
+        _feed(measure, [nothing | {"scores": torch.zeros(0, device=device)}], [nothing], masks=True)
 
 
 def stored_size(image: Tensor, target: dict[str, Tensor]) -> tuple[int, int]:

@@ -24,6 +24,7 @@ def fed(numbers: list[int]) -> Detection:
         masks = torch.zeros(1, 32, 32, dtype=torch.bool)
         masks[0, 4:20, 4 : 20 + number] = True
         target = {"boxes": box, "labels": torch.tensor([number % 2]), "masks": masks}
+        target["area"] = torch.tensor([250.0 + number])
         moved = target | {"boxes": box + 7.0 * (number % 2), "scores": torch.tensor([0.1 * number + 0.3])}
         task.note([moved], [target])
         task.losses.update(torch.tensor(float(number)))
