@@ -111,7 +111,7 @@ def comparison(found: Comparison, measure: str = "accuracy") -> None:
         console.print()
     settled = "decides as at rest for 99 %" if measure not in _AGREES else "finds 99 % of what it finds at rest"
     settled += f" from T = {found.settled} on"
-    if measure == "box_ap":  # boxes are not chosen after every step
+    if measure == MEASURES["box_ap"].words:  # boxes are not chosen after every step
         settled += ", of the rows above"
     lines = [
         f"float → quantised: outputs differ by up to {found.float_error:.3g}: approximate, measured",

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import compiler
+from compiler.commands import show_conversion
 from compiler.commands.heads import Boxes, Heads
 from compiler.commands.source import Source, program_of
 from compiler.commands.stages import run_on_chip
@@ -121,7 +122,7 @@ def ordinary():
 
 
 @torch.no_grad()
-def test_a_converted_detector_finds_at_rest_what_its_quantised_form_finds(ordinary, images):
+def test_a_converted_detector_finds_at_rest_what_its_quantised_form_finds(ordinary, images, capsys):
     made, sizes = front(ordinary, images[:1]), [(32, 32)] * 3
     wanted = ordinary(images, sizes=sizes)
     flat = torch.cat([x.flatten(-3) for x in ordinary.pyramid(images)], -1)
@@ -139,6 +140,8 @@ def test_a_converted_detector_finds_at_rest_what_its_quantised_form_finds(ordina
     assert forms["spiking, at rest"].accuracy == forms["quantised"].accuracy
     one_step = converted.run(images, until=1).logits[-1]
     assert forms["spiking, T = 1"].accuracy == box_ap(made.find(images, one_step, sizes), truth)
+    show_conversion.comparison(found, heads.measure)
+    assert f"from T = {found.settled} on, of the rows above" in " ".join(capsys.readouterr().out.split())
 
 
 def test_how_far_boxes_agree_is_measured_against_those_that_are_sure(ordinary, images):
