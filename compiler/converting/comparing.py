@@ -149,8 +149,7 @@ def compare(
     if not events:
         raise InvalidArgumentError("a comparison needs at least one batch of samples.")
     samples = sum(n for _, n in events)
-    forms, settled = _forms(converted, found, events, samples, steps, judge)
-    settled = min(settled, max(rest, 1))  # the last step that was run only showed that nothing came any more
+    forms, settled = _forms(converted, found, events, samples, steps, judge, rest)
     counts = {name: tally.counts() for name, tally in tallies.items()} if counted else {}
     return Comparison(samples, forms, codes, differ, logit_error, float_error, rest, converted.bound, settled, counts)
 
@@ -223,6 +222,7 @@ def _forms(
     samples: int,
     steps: Sequence[int],
     judge: Judge,
+    rest: int,
 ) -> tuple[tuple[FormResult, ...], int]:
     if found.truth and len(found.truth) != len(found.quantised):
         raise InvalidArgumentError("some batches have labels and some have not; give all alike.")
@@ -251,4 +251,5 @@ def _forms(
         rested,
     ]
     settled = min(late[-1] if late else 0, len(looked_at) - 1)  # at rest it decides as at rest
-    return tuple(forms), looked_at[settled]
+    # The last step that was run only showed that nothing came any more.
+    return tuple(forms), min(looked_at[settled], max(rest, 1))
