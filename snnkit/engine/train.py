@@ -396,8 +396,7 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
     if state is not None:
         _take_up(loop, folder, state)
     with told_in_a_line(fabric.global_rank, fabric.world_size, folder):
-        if fabric.is_global_zero:
-            _keep_classes(loop, folder)
+        _keep_classes(loop, folder)
         _keep_attribution(loop, folder)
         loop.run(folder)
     test = loop.results["test"]
@@ -437,10 +436,11 @@ def _scores(loop: Loop) -> dict[str, Any]:
 
 
 def _keep_classes(loop: Loop, folder: Path) -> None:
-    """Write down what classes are called; where a run goes on, they must be what they were."""
+    """Write down what classes are called; where a run goes on, they must be what they were, in every process."""
     if loop.task.labels:
         check_classes(own_classes(folder), loop.data)
-    keep_classes(folder, loop.data.classes)
+    if loop.fabric.is_global_zero:
+        keep_classes(folder, loop.data.classes)
 
 
 def _keep_attribution(loop: Loop, folder: Path) -> None:
