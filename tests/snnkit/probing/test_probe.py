@@ -363,8 +363,8 @@ def test_the_command(tiny_run, tmp_path, call):
     run = shutil.copytree(tiny_run.folder, tmp_path / "run")
     code, out, err = call("probe", run, "--labels", "0.1,1", "--seeds", 2, "--random", "--l2", 0.01)
     assert (code, err) == (0, "")
-    assert "640 + 100 images, 10 classes, chance 1" in out
-    assert "mean over time and place of the last feature map" in out
+    assert "640 + 100 images, 10 classes, chance 1" in " ".join(out.split())
+    assert "mean over time and place of the last feature map" in " ".join(out.split())
     assert max(len(line) for line in out.splitlines() if str(run) not in line) <= 80
     written = json.loads((run / "probe.json").read_text())
     found = {(one["encoder"], one["method"], one["labels"]): one for one in written["probes"]}
