@@ -49,6 +49,7 @@ def robustness(
     from snnkit.data import load_images
     from snnkit.engine import find_checkpoint
     from snnkit.engine.feeding import fed_as, on_other_data
+    from snnkit.engine.own_classes import run_classes
 
     names, levels = _asked(corruptions, severities)
     folders, mappings = _folders(folder, mapping)
@@ -59,8 +60,8 @@ def robustness(
     config = on_other_data(fed_as(checkpoint, model), dataset, source)
     config.test_limit, config.validation = images or config.test_limit, 0.0
     data = load_images(config, seed=0)
-    predict = tools.classifier(model, data)
-    _check_data(tools, checkpoint, data)
+    predict = tools.classifier(model, data, run_classes(checkpoint))
+    tools.check_images(data.test.dataset, data.origin, data.frames)
     found = {
         name: tools.find_folders(path, data.classes, mappings.get(name), on_missing) for name, path in folders.items()
     }
@@ -132,14 +133,6 @@ def _check_count(images: int, seed: int) -> None:
     for option, value in (("--images", images), ("--seed", seed)):
         if value < 0:
             raise InvalidArgumentError(f"{option} {value}: must be ≥ 0.")
-
-
-def _check_data(tools: Any, checkpoint: Path, data: ImageData) -> None:
-    """Refuse data of other classes than the network's, and what is no set of images."""
-    from snnkit.engine.own_classes import check_classes, run_classes
-
-    check_classes(run_classes(checkpoint), data)
-    tools.check_images(data.test.dataset, data.origin, data.frames)
 
 
 def _fed(data: ImageData) -> dict[str, Any]:

@@ -215,6 +215,8 @@ def _newest(folder: Path) -> Path:
 
 def _take_up(loop: Loop, folder: Path, state: Path) -> None:
     """Fill the loop with a saved state, and make the folder that of the run as it goes on."""
+    if loop.task.labels:
+        check_classes(own_classes(folder), loop.data)
     load_state(loop.fabric, state, loop.state)
     progress = loop.state.progress
     saved = {key: progress.get(key, value) for key, value in loop.steps.items()}
@@ -396,7 +398,8 @@ def _run(loop: Loop, folder: Path, state: Path | None) -> Run:
     if state is not None:
         _take_up(loop, folder, state)
     with told_in_a_line(fabric.global_rank, fabric.world_size, folder):
-        _keep_classes(loop, folder)
+        if fabric.is_global_zero:
+            keep_classes(folder, loop.data.classes)
         _keep_attribution(loop, folder)
         loop.run(folder)
     test = loop.results["test"]
@@ -433,14 +436,6 @@ def _scores(loop: Loop) -> dict[str, Any]:
         return {"task": loop.task.name, "best": best, "final": last}
     words = asdict(MEASURES[measure]) | {"key": measure}
     return {"task": loop.task.name, "measure": words, "best": best, "final": last}
-
-
-def _keep_classes(loop: Loop, folder: Path) -> None:
-    """Write down what classes are called; where a run goes on, they must be what they were, in every process."""
-    if loop.task.labels:
-        check_classes(own_classes(folder), loop.data)
-    if loop.fabric.is_global_zero:
-        keep_classes(folder, loop.data.classes)
 
 
 def _keep_attribution(loop: Loop, folder: Path) -> None:

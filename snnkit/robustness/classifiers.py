@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -16,8 +18,10 @@ from snnkit.tasks.classification import channels_last
 from snnkit.tasks.pairs.finding import class_weights
 
 
-def classifier(model: nn.Module, data: ImageData) -> Predict:
+def classifier(model: nn.Module, data: ImageData, names: Sequence[str] = ()) -> Predict:
     """Return a network as a classifier of the classes of ``data``; two towers classify by the data's prompts.
+
+    ``names`` are those of the network's classes, where they are known.
 
     Raises:
         InvalidArgumentError: it tells no classes apart, or not these.
@@ -38,7 +42,7 @@ def classifier(model: nn.Module, data: ImageData) -> Predict:
         raise InvalidArgumentError(
             "these weights tell no classes apart: fine-tune them first: snnkit train RECIPE --set model.weights=RUN."
         )
-    check_classes((), data, classes)
+    check_classes(names, data, classes)
     ready = channels_innermost(model)
 
     def predict(images: Tensor) -> Tensor:
